@@ -1,0 +1,151 @@
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use crate::{Credential, ExchangeId, Reply, Request};
+
+/// Names an understudy exactly to the version: a short kind and a hash over
+/// weights, adapter, template, examples, decoding, runtime and execution
+/// provider, as `kind-0123456789ab`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UnderstudyId(pub String);
+
+impl fmt::Display for UnderstudyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whose turn it is when a model has more than one thing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// A trial: gives way between tokens.
+    Shadow,
+    /// An agent is waiting.
+    Live,
+}
+
+/// One call put to an understudy.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// The call.
+    pub request: &'a Request,
+    /// Who calls: examples come from this credential's exchanges only.
+    pub credential: Credential,
+    /// The exchange itself when it is already captured, so that it is never its own example.
+    pub exchange: Option<ExchangeId>,
+    /// The time the understudy has; past it the answer is worthless.
+    pub deadline: Duration,
+    /// The bar of confidence. `None` asks for the answer whatever its
+    /// confidence (trials measure the whole curve).
+    pub bar: Option<f64>,
+    /// Whose turn it is.
+    pub priority: Priority,
+}
+
+/// An understudy's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// A whole, checked reply.
+    pub reply: Reply,
+    /// How sure the understudy is; greater is surer. Comparable only within one understudy.
+    pub confidence: f64,
+    /// The tool or label that the understudy itself chose.
+    pub stratum: String,
+    /// How long it took.
+    pub spent: Duration,
+}
+
+/// Why an understudy did not answer. Each one is a fallback to the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Declined {
+    /// Its confidence stayed below the bar.
+    BelowBar,
+    /// The stratum it chose has too few judged conversations.
+    Rare,
+    /// The stratum it chose agrees too seldom.
+    Weak,
+    /// The deadline passed, or could not be met.
+    TooSlow,
+    /// It has no room for another call.
+    Busy,
+    /// The call does not fit its context.
+    TooLong,
+    /// Its output was not a valid reply.
+    Invalid,
+    /// The part is unlike what it has seen.
+    Novel,
+    /// It cannot be reached, or it failed.
+    Unavailable,
+    /// Whoever asked went away.
+    Cancelled,
+    /// Its budget is spent.
+    Budget,
+}
+
+impl Declined {
+    /// The name used in counters.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::BelowBar => "below_bar",
+            Self::Rare => "rare",
+            Self::Weak => "weak",
+            Self::TooSlow => "too_slow",
+            Self::Busy => "busy",
+            Self::TooLong => "too_long",
+            Self::Invalid => "invalid",
+            Self::Novel => "novel",
+            Self::Unavailable => "unavailable",
+            Self::Cancelled => "cancelled",
+            Self::Budget => "budget",
+        }
+    }
+}
+
+impl fmt::Display for Declined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// Someone who may answer a call in the provider's stead.
+pub trait Responder: Send + Sync {
+    /// Its name, exact to the version.
+    fn id(&self) -> &UnderstudyId;
+
+    /// Answers, or says why not. Dropping the future cancels the work.
+    fn respond<'a>(&'a self, ask: Ask<'a>) -> BoxFuture<'a, Result<Answer, Declined>>;
+}
+
+/// Turns texts into vectors of unit length, all of one dimension.
+pub trait Embedder: Send + Sync {
+    /// Name and version of the model, as part of an understudy's own version.
+    fn id(&self) -> &str;
+
+    /// One vector a text, in order.
+    fn embed<'a>(&'a self, texts: &'a [String], priority: Priority) -> BoxFuture<'a, Result<Vec<Vec<f32>>, EmbedError>>;
+}
+
+/// Why there are no vectors.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmbedError {
+    /// The engine cannot be reached, or refused.
+    #[error("embedder unavailable: {0}")]
+    Unavailable(String),
+    /// The vectors came in another number or dimension than promised.
+    #[error("embedder answered with {got} vectors for {wanted} texts")]
+    Mismatch {
+        /// Texts sent.
+        wanted: usize,
+        /// Vectors received.
+        got: usize,
+    },
+}

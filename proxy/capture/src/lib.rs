@@ -1,0 +1,1 @@
+//! Seals exchanges into the journal and reads them back.

@@ -1,0 +1,1 @@
+//! Provider bytes to the nouns of a call and back, streams included.

@@ -1,0 +1,1 @@
+//! Carries each call through pingora's phases.

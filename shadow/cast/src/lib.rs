@@ -1,0 +1,1 @@
+//! Makes understudies and asks them.

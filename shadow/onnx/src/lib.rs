@@ -1,0 +1,1 @@
+//! Generation and embeddings on ONNX Runtime.

@@ -1,0 +1,1 @@
+//! Replays captured calls, scores agreement, writes trials.

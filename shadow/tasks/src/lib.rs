@@ -1,0 +1,1 @@
+//! Finds the tasks and names the task of a call.

@@ -1,0 +1,1 @@
+//! The peers, and everything end to end.
