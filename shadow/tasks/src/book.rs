@@ -1,0 +1,174 @@
+//! The tasks that were seen, with their names.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
+use understudy_call::{Credential, Exchange, FormHash};
+use understudy_policy::TaskId;
+
+use crate::effect::{Effect, reads_or_acts};
+use crate::form::Form;
+use crate::keys::task_id;
+use crate::part::part;
+
+/// Forms beyond this many are not tasks: an agent that writes a new system
+/// text for every call would otherwise fill the memory.
+const MOST_TASKS: usize = 4096;
+
+/// A cluster of calls that share their form and purpose.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Its name for machines.
+    pub id: TaskId,
+    /// What its calls have in common.
+    pub form: Form,
+    /// Whose it is; `None` for a shared task.
+    pub credential: Option<Credential>,
+    /// Its name for people.
+    pub name: String,
+    /// The model that its calls ask for, as last seen.
+    pub model: String,
+    /// The provider that its calls go to, as last seen.
+    pub provider: String,
+    /// Calls seen.
+    pub calls: u64,
+    /// Calls with a turn of the model in their history.
+    pub multi_turn_calls: u64,
+    /// A reply was seen to call, or may call, a tool that acts.
+    pub acts: bool,
+}
+
+impl Task {
+    /// Whether any of its calls carried earlier turns of the model.
+    #[must_use]
+    pub fn is_multi_turn(&self) -> bool {
+        self.multi_turn_calls > 0
+    }
+}
+
+/// The tasks that were seen.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct TaskBook {
+    tasks: HashMap<TaskId, Task>,
+    /// Forms whose calls are one task whoever calls.
+    shared: BTreeSet<FormHash>,
+    /// Names that people gave.
+    names: HashMap<TaskId, String>,
+    /// Tools that the operator declared, by name: `true` acts.
+    declared: HashMap<String, bool>,
+}
+
+impl TaskBook {
+    /// Declares tools as reading or acting, against the guess.
+    pub fn declare_tools(&mut self, tools: impl IntoIterator<Item = (String, Effect)>) {
+        self.declared
+            .extend(tools.into_iter().map(|(name, e)| (name, e == Effect::Acts)));
+    }
+
+    /// Makes a form one task whoever calls.
+    pub fn share(&mut self, form: FormHash) {
+        self.shared.insert(form);
+    }
+
+    /// The task of a captured call, met for the first time if need be. `None`
+    /// where the call was not decoded, or the book is full.
+    pub fn assign(&mut self, exchange: &Exchange) -> Option<TaskId> {
+        let request = exchange.request.as_ref()?;
+        let form = exchange.meta.form?;
+        let owner = (!self.shared.contains(&form)).then_some(exchange.meta.credential);
+        let id = task_id(form, owner);
+        if !self.tasks.contains_key(&id) {
+            if self.tasks.len() >= MOST_TASKS {
+                return None;
+            }
+            let task = self.meet(
+                id,
+                Form {
+                    hash: form,
+                    ..Form::of(exchange.meta.dialect, request)
+                },
+                owner,
+            );
+            self.tasks.insert(id, task);
+        }
+        let task = self.tasks.get_mut(&id)?;
+        task.calls += 1;
+        if task.model != request.model {
+            task.model.clone_from(&request.model);
+        }
+        if task.provider != exchange.meta.provider {
+            task.provider.clone_from(&exchange.meta.provider);
+        }
+        if part(request).is_multi_turn() {
+            task.multi_turn_calls += 1;
+        }
+        Some(id)
+    }
+
+    fn meet(&self, id: TaskId, form: Form, credential: Option<Credential>) -> Task {
+        let suggested = form.suggested_name();
+        let mut name = suggested.clone();
+        let mut n = 2;
+        while self.tasks.values().any(|t| t.name == name) {
+            name = format!("{suggested}-{n}");
+            n += 1;
+        }
+        let acts = form.tools.iter().any(|tool| {
+            self.declared
+                .get(&tool.name)
+                .copied()
+                .unwrap_or_else(|| reads_or_acts(tool) == Effect::Acts)
+        });
+        Task {
+            id,
+            form,
+            credential,
+            name: self.names.get(&id).cloned().unwrap_or(name),
+            model: String::new(),
+            provider: String::new(),
+            calls: 0,
+            multi_turn_calls: 0,
+            acts,
+        }
+    }
+
+    /// A task by its id.
+    #[must_use]
+    pub fn task(&self, id: TaskId) -> Option<&Task> {
+        self.tasks.get(&id)
+    }
+
+    /// A task by its name, its id, or an unambiguous beginning of its id.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Task> {
+        self.tasks.values().find(|t| t.name == name).or_else(|| {
+            let mut hits = self
+                .tasks
+                .values()
+                .filter(|t| t.id.to_string().starts_with(name));
+            let first = hits.next()?;
+            hits.next().is_none().then_some(first)
+        })
+    }
+
+    /// All tasks, most calls first.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<&Task> {
+        let mut all: Vec<&Task> = self.tasks.values().collect();
+        all.sort_by(|a, b| b.calls.cmp(&a.calls).then(a.id.cmp(&b.id)));
+        all
+    }
+
+    /// Gives a task a name; `false` when another task has it, or there is no such task.
+    pub fn rename(&mut self, id: TaskId, name: &str) -> bool {
+        if self.tasks.values().any(|t| t.name == name && t.id != id) {
+            return false;
+        }
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return false;
+        };
+        name.clone_into(&mut task.name);
+        self.names.insert(id, name.to_owned());
+        true
+    }
+}

@@ -1,0 +1,117 @@
+//! What a task's calls have in common.
+
+use serde::{Deserialize, Serialize};
+use understudy_call::{Dialect, FormHash, Format, Request, Role, Tool, ToolChoice};
+
+use crate::keys::{field, first16};
+use crate::mask::mask;
+
+/// What a task's calls have in common.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Form {
+    /// Its hash.
+    pub hash: FormHash,
+    /// The wire API.
+    pub dialect: Dialect,
+    /// The system text, its variables masked.
+    pub system: String,
+    /// The tools on offer.
+    pub tools: Vec<Tool>,
+    /// Which of them may or must be called.
+    pub tool_choice: ToolChoice,
+    /// The form that a reply's text must have.
+    pub format: Format,
+}
+
+impl Form {
+    /// The form of a call.
+    #[must_use]
+    pub fn of(dialect: Dialect, request: &Request) -> Self {
+        let system = request.system_text();
+        Self {
+            hash: fingerprint(dialect, request),
+            dialect,
+            system: mask(&system).0.into_owned(),
+            tools: request.tools.clone(),
+            tool_choice: request.tool_choice.clone(),
+            format: request.format.clone(),
+        }
+    }
+
+    /// A name for people until they give a better one: the schema's name, the
+    /// tool if there is only one, or the first words of the system text.
+    #[must_use]
+    pub fn suggested_name(&self) -> String {
+        if let Format::JsonSchema { name, .. } = &self.format {
+            return slug(name);
+        }
+        if let [tool] = self.tools.as_slice() {
+            return slug(&tool.name);
+        }
+        let words = slug(&self.system);
+        if words.is_empty() {
+            "untitled".to_owned()
+        } else {
+            words
+        }
+    }
+}
+
+/// The hash of a call's form, in microseconds: dialect, system text with its
+/// variables masked, tools in their order, response format. The turns do not
+/// enter it, so the calls of one conversation share it.
+#[must_use]
+pub fn fingerprint(dialect: Dialect, request: &Request) -> FormHash {
+    let mut h = blake3::Hasher::new();
+    field(&mut h, dialect.label().as_bytes());
+    for message in request.messages.iter().filter(|m| m.role == Role::System) {
+        field(&mut h, mask(&message.text()).0.as_bytes());
+    }
+    field(&mut h, b"tools");
+    for tool in &request.tools {
+        field(&mut h, tool.name.as_bytes());
+        field(
+            &mut h,
+            tool.description.as_deref().unwrap_or_default().as_bytes(),
+        );
+        json(&mut h, &tool.parameters);
+    }
+    field(&mut h, b"choice");
+    match &request.tool_choice {
+        ToolChoice::Auto => field(&mut h, b"auto"),
+        ToolChoice::None => field(&mut h, b"none"),
+        ToolChoice::Required => field(&mut h, b"required"),
+        ToolChoice::Named(name) => {
+            field(&mut h, b"named");
+            field(&mut h, name.as_bytes());
+        }
+    }
+    match &request.format {
+        Format::Text => field(&mut h, b"text"),
+        Format::JsonObject => field(&mut h, b"object"),
+        Format::JsonSchema { name, schema, .. } => {
+            field(&mut h, b"schema");
+            field(&mut h, name.as_bytes());
+            json(&mut h, schema);
+        }
+    }
+    FormHash(first16(&h))
+}
+
+/// Hashes JSON as it was written, without a copy of its text.
+fn json(h: &mut blake3::Hasher, value: &serde_json::Value) {
+    // A hasher never fails to write, and `Value` always serialises.
+    let _ = serde_json::to_writer(&mut *h, value);
+    field(h, b"json");
+}
+
+/// At most six words in lower case with hyphens, 48 characters.
+fn slug(text: &str) -> String {
+    let words: Vec<String> = text
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|w| !w.is_empty())
+        .take(6)
+        .map(str::to_lowercase)
+        .collect();
+    words.join("-").chars().take(48).collect()
+}

@@ -1,0 +1,85 @@
+//! What varies from call to call.
+
+use serde::{Deserialize, Serialize};
+use understudy_call::{Message, Part as ContentPart, Request, Role};
+
+use crate::mask::{Masked, mask};
+
+/// What varies: the turns, and the values masked out of the form.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// Values masked out of the system text, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masked: Vec<Masked>,
+    /// The turns, system text aside.
+    pub turns: Vec<Message>,
+}
+
+/// The part of a call.
+#[must_use]
+pub fn part(request: &Request) -> Part {
+    let masked = request
+        .messages
+        .iter()
+        .filter(|m| m.role == Role::System)
+        .flat_map(|m| mask(&m.text()).1)
+        .collect();
+    Part {
+        masked,
+        turns: request.turns().cloned().collect(),
+    }
+}
+
+impl Part {
+    /// The text that varies, for a model and for finding neighbours. A lone
+    /// user message is its bare text; otherwise each turn is a line that says
+    /// who speaks.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        for m in &self.masked {
+            out.push_str(&m.kind);
+            out.push_str(": ");
+            out.push_str(&m.value);
+            out.push('\n');
+        }
+        if let [only] = self.turns.as_slice()
+            && only.role == Role::User
+        {
+            out.push_str(&only.text());
+            return out;
+        }
+        for turn in &self.turns {
+            turn_line(&mut out, turn);
+        }
+        out.truncate(out.trim_end().len());
+        out
+    }
+
+    /// Whether the conversation had a turn of the model before this call.
+    #[must_use]
+    pub fn is_multi_turn(&self) -> bool {
+        self.turns.iter().any(|m| m.role == Role::Assistant)
+    }
+}
+
+fn turn_line(out: &mut String, turn: &Message) {
+    out.push_str(match turn.role {
+        Role::System => "system: ",
+        Role::User => "user: ",
+        Role::Assistant => "assistant: ",
+        Role::Tool => "tool: ",
+    });
+    for piece in &turn.content {
+        match piece {
+            ContentPart::Text(t) | ContentPart::Refusal(t) => out.push_str(t),
+            _ => out.push_str("⟨media⟩"),
+        }
+    }
+    for call in &turn.tool_calls {
+        out.push_str(&call.name);
+        out.push(' ');
+        out.push_str(&call.arguments);
+    }
+    out.push('\n');
+}
