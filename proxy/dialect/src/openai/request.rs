@@ -1,0 +1,376 @@
+//! Requests: which fields there are, and which keep a call with the provider.
+//!
+//! A call may be answered on this machine only if every field in it is one that
+//! an understudy honours. What does not hinder without being honoured:
+//!
+//! | field | why it does not hinder |
+//! | --- | --- |
+//! | `user`, `safety_identifier` | tell the provider who asks; no model reads them |
+//! | `prompt_cache_key`, `prompt_cache_retention` | steer the provider's cache |
+//! | `service_tier` | price and speed at the provider; the reply says nothing of it |
+//! | `stream_options.include_obfuscation` | padding against an eavesdropper between provider and proxy; loopback has none |
+//! | `store: false`, `n: 1`, `logprobs: false`, `modalities: ["text"]`, `reasoning_effort: "none"`, penalties of 0, an empty `logit_bias` | say the default |
+//! | any field that is `null` | likewise |
+//!
+//! `metadata` belongs to what the provider stores and is searched by there, so
+//! it hinders as `store` does. `prediction`, `verbosity` and samplers of other
+//! servers (`top_k`, `min_p`, …) are settings that the engine does not have.
+//! Legacy `functions` hinder because their reply has another form, and
+//! `allowed_tools` because the noun has no room for it.
+
+use serde::de::MapAccess;
+use serde::ser::{Serialize, Serializer};
+use serde_json::{Map, Value};
+use understudy_call::{Format, Ineligible, Request, ToolChoice};
+
+use super::wire::{Fault, Fields, List, Object, Writer, fit, keep, malformed};
+use super::{message, tool};
+use crate::DialectError;
+
+pub(crate) fn parse_request(body: &[u8]) -> Result<Request, DialectError> {
+    let Object(reading) = serde_json::from_slice::<Object<Reading>>(body).map_err(|e| malformed(&e))?;
+    Ok(reading.request)
+}
+
+pub(crate) fn render_request(r: &Request) -> Result<Vec<u8>, DialectError> {
+    serde_json::to_vec(&Out(r)).map_err(|_| DialectError::Unwritable)
+}
+
+#[derive(Default)]
+struct Reading {
+    request: Request,
+    has_model: bool,
+    has_messages: bool,
+    given: Vec<Value>,
+}
+
+impl Reading {
+    fn hinder(&mut self, why: Ineligible) {
+        if !self.request.ineligible.contains(&why) {
+            self.request.ineligible.push(why);
+        }
+    }
+
+    fn note(&mut self, key: &str, v: impl Into<Value>) {
+        self.request.extra.insert(key.to_owned(), v.into());
+    }
+
+    /// Takes a sampling field if it fits; else it is kept as it came and the
+    /// provider says what it thinks of it.
+    fn sample<T: serde::de::DeserializeOwned>(&mut self, key: &str, v: Value, ok: impl Fn(&T) -> bool) -> Option<T> {
+        let fits = fit::<T>(&v).filter(|t| ok(t));
+        if fits.is_none() {
+            if !v.is_null() {
+                self.hinder(Ineligible::Sampling);
+            }
+            keep(&mut self.request.extra, key, v);
+        }
+        fits
+    }
+
+    fn small_field(&mut self, key: &str, v: Value) -> Result<(), Fault> {
+        match key {
+            "tool_choice" if !v.is_null() => {
+                let (choice, keep_whole) = tool::parse_choice(&v)?;
+                if choice == ToolChoice::Auto {
+                    self.given.push(key.into());
+                }
+                self.request.tool_choice = choice;
+                if keep_whole {
+                    self.hinder(Ineligible::UnknownField);
+                    self.note("@tool_choice", v);
+                }
+            }
+            "response_format" if !v.is_null() => self.format(v)?,
+            "stream_options" if !v.is_null() => self.stream_options(v)?,
+            "max_completion_tokens" | "max_tokens" => {
+                // Where both are given, the newer name counts and the older is kept.
+                let newer = key == "max_completion_tokens";
+                let had = self.request.sampling.max_tokens;
+                match self.sample::<u32>(key, v, |_| true) {
+                    Some(n) if newer => {
+                        self.request.sampling.max_tokens = Some(n);
+                        self.note("@max_tokens", key);
+                        if let Some(older) = had {
+                            keep(&mut self.request.extra, "max_tokens", older.into());
+                        }
+                    }
+                    Some(n) if had.is_some() => keep(&mut self.request.extra, key, n.into()),
+                    Some(n) => self.request.sampling.max_tokens = Some(n),
+                    None => {}
+                }
+            }
+            "temperature" => self.request.sampling.temperature = self.sample(key, v, |t| (0.0..=2.0).contains(t)),
+            "top_p" => self.request.sampling.top_p = self.sample(key, v, |p| (0.0..=1.0).contains(p)),
+            "seed" => self.request.sampling.seed = self.sample(key, v, |_| true),
+            "n" => {
+                self.request.sampling.n = self.sample(key, v, |_| true);
+                if self.request.sampling.n.is_some_and(|n| n != 1) {
+                    self.hinder(Ineligible::ManyChoices);
+                }
+            }
+            "logprobs" => {
+                self.request.sampling.logprobs = self.sample(key, v, |_| true);
+                if self.request.sampling.logprobs == Some(true) {
+                    self.hinder(Ineligible::Logprobs);
+                }
+            }
+            "top_logprobs" => {
+                self.request.sampling.top_logprobs = self.sample(key, v, |_| true);
+                if self.request.sampling.top_logprobs.is_some_and(|n| n > 0) {
+                    self.hinder(Ineligible::Logprobs);
+                }
+            }
+            "stop" => {
+                if let Value::String(s) = v {
+                    self.request.sampling.stop = vec![s];
+                    self.note("@stop", "string");
+                } else if let Some(list) = self.sample::<Vec<String>>(key, v, |_| true) {
+                    if list.is_empty() {
+                        self.given.push(key.into());
+                    }
+                    self.request.sampling.stop = list;
+                }
+            }
+            _ => {
+                if let Some(why) = hinders(key, &v) {
+                    self.hinder(why);
+                }
+                keep(&mut self.request.extra, key, v);
+            }
+        }
+        Ok(())
+    }
+
+    fn format(&mut self, v: Value) -> Result<(), Fault> {
+        let Value::Object(mut outer) = v else {
+            return Err(Fault::expected("an object with a type"));
+        };
+        match outer.get("type").and_then(Value::as_str) {
+            Some("text") if outer.len() == 1 => self.given.push("response_format".into()),
+            Some("json_object") if outer.len() == 1 => self.request.format = Format::JsonObject,
+            Some("json_schema") if outer.len() == 2 => {
+                let Some(Value::Object(mut inner)) = outer.remove("json_schema") else {
+                    return Err(Fault::expected("an object").within("json_schema"));
+                };
+                let name = super::wire::text(&mut inner, "name").map_err(|e| e.within("json_schema"))?;
+                let strict = match inner.get("strict").and_then(Value::as_bool) {
+                    Some(b) => inner.remove("strict").map(|_| b),
+                    None => None,
+                };
+                let schema = match inner.get("schema") {
+                    Some(Value::Null) | None => Value::Null,
+                    Some(_) => inner.remove("schema").unwrap_or_default(),
+                };
+                if inner.iter().any(|(k, v)| k != "description" && !v.is_null()) {
+                    self.hinder(Ineligible::UnknownField);
+                }
+                if !inner.is_empty() {
+                    self.note("@response_format", inner);
+                }
+                self.request.format = Format::JsonSchema { name, schema, strict };
+            }
+            None => return Err(Fault::missing("type")),
+            Some(_) => {
+                self.hinder(Ineligible::UnknownField);
+                keep(&mut self.request.extra, "response_format", Value::Object(outer));
+            }
+        }
+        Ok(())
+    }
+
+    fn stream_options(&mut self, v: Value) -> Result<(), Fault> {
+        let Value::Object(options) = v else {
+            return Err(Fault::expected("an object"));
+        };
+        let usage = options.get("include_usage").and_then(Value::as_bool) == Some(true);
+        self.request.include_usage = usage;
+        if options.iter().any(|(k, v)| !v.is_null() && !matches!(k.as_str(), "include_usage" | "include_obfuscation")) {
+            self.hinder(Ineligible::UnknownField);
+        }
+        if !(usage && options.len() == 1) {
+            self.note("@stream_options", options);
+        }
+        Ok(())
+    }
+}
+
+/// Why a field that has no noun keeps the call with the provider.
+fn hinders(key: &str, v: &Value) -> Option<Ineligible> {
+    let zero = v.as_f64() == Some(0.0);
+    let is = |what: bool, why| if what { None } else { Some(why) };
+    if v.is_null() {
+        return None;
+    }
+    match key {
+        "user" | "safety_identifier" | "prompt_cache_key" | "prompt_cache_retention" | "service_tier" => None,
+        "frequency_penalty" | "presence_penalty" => is(zero, Ineligible::LogitBias),
+        "logit_bias" => is(v.as_object().is_some_and(Map::is_empty), Ineligible::LogitBias),
+        "store" => is(*v == Value::Bool(false), Ineligible::StoredState),
+        "metadata" => is(v.as_object().is_some_and(Map::is_empty), Ineligible::StoredState),
+        "previous_response_id" | "conversation" => Some(Ineligible::StoredState),
+        "modalities" => is(v.as_array().is_some_and(|l| l.iter().all(|m| m == "text")), Ineligible::Media),
+        "audio" => Some(Ineligible::Media),
+        "web_search_options" => Some(Ineligible::HostedTool),
+        "reasoning_effort" => is(v == "none", Ineligible::Reasoning),
+        "reasoning" | "thinking" | "include_reasoning" | "enable_thinking" => Some(Ineligible::Reasoning),
+        "prediction" | "verbosity" | "top_k" | "min_p" | "top_a" | "typical_p" | "repetition_penalty" | "min_tokens"
+        | "ignore_eos" | "stop_token_ids" | "use_beam_search" | "length_penalty" => Some(Ineligible::Sampling),
+        // A list that came empty says nothing.
+        "tools" | "functions" => is(v.as_array().is_some_and(Vec::is_empty), Ineligible::UnknownField),
+        _ => Some(Ineligible::UnknownField),
+    }
+}
+
+impl<'de> Fields<'de> for Reading {
+    const EXPECTED: &'static str = "a chat completion request object";
+
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "model" => {
+                self.request.model = map.next_value()?;
+                self.has_model = true;
+            }
+            "messages" => {
+                let List(list) = map.next_value::<List<Object<message::Reading>>>()?;
+                self.has_messages = true;
+                self.request.messages.reserve(list.len());
+                for Object(reading) in list {
+                    reading.hinders.into_iter().for_each(|why| self.hinder(why));
+                    self.request.messages.push(reading.message);
+                }
+            }
+            "tools" | "functions" => match map.next_value::<Option<List<Value>>>()? {
+                Some(List(list)) if !list.is_empty() => {
+                    let legacy = key == "functions";
+                    for (i, v) in list.into_iter().enumerate() {
+                        let read = match v {
+                            Value::Object(f) if legacy => tool::parse_function(f),
+                            v => tool::parse(v),
+                        };
+                        let (tool, why) = read.map_err(|e| e.within(&format!("[{i}]")).raise())?;
+                        why.into_iter().for_each(|why| self.hinder(why));
+                        self.request.tools.push(tool);
+                    }
+                    if legacy {
+                        self.hinder(Ineligible::UnknownField);
+                        self.note("@tools", key);
+                    }
+                }
+                other => keep(&mut self.request.extra, key, other.map_or(Value::Null, |_| Value::Array(Vec::new()))),
+            },
+            "stream" => match map.next_value::<Option<bool>>()? {
+                Some(true) => self.request.stream = true,
+                Some(false) => self.given.push(key.into()),
+                None => keep(&mut self.request.extra, key, Value::Null),
+            },
+            "parallel_tool_calls" => match map.next_value::<Option<bool>>()? {
+                Some(b) => self.request.parallel_tool_calls = Some(b),
+                None => keep(&mut self.request.extra, key, Value::Null),
+            },
+            _ => {
+                let v: Value = map.next_value()?;
+                self.small_field(key, v).map_err(Fault::raise)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn complete(&mut self) -> Result<(), Fault> {
+        if !self.has_model {
+            return Err(Fault::missing("model"));
+        }
+        if !self.has_messages {
+            return Err(Fault::missing("messages"));
+        }
+        if !self.given.is_empty() {
+            let given = std::mem::take(&mut self.given);
+            self.note("@given", given);
+        }
+        Ok(())
+    }
+}
+
+struct Out<'a>(&'a Request);
+
+impl Serialize for Out<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let r = self.0;
+        let word = |key: &str| r.extra.get(key).and_then(Value::as_str);
+        let given = |key: &str| r.extra.get("@given").and_then(Value::as_array).is_some_and(|l| l.iter().any(|k| k == key));
+        let mut w = Writer::new(s.serialize_map(None)?);
+        w.put("model", &r.model)?;
+        w.put("messages", &Each(&r.messages, message::Out))?;
+        if word("@tools") == Some("functions") {
+            w.put("functions", &Each(&r.tools, tool::FunctionOut))?;
+        } else if !r.tools.is_empty() {
+            w.put("tools", &Each(&r.tools, tool::Out))?;
+        }
+        if let Some(whole) = r.extra.get("@tool_choice") {
+            w.put("tool_choice", whole)?;
+        } else if r.tool_choice != ToolChoice::Auto || given("tool_choice") {
+            w.put("tool_choice", &tool::ChoiceOut(&r.tool_choice))?;
+        }
+        w.put_some("parallel_tool_calls", r.parallel_tool_calls.as_ref())?;
+        match &r.format {
+            Format::Text if given("response_format") => w.put("response_format", &serde_json::json!({ "type": "text" }))?,
+            Format::Text => {}
+            Format::JsonObject => w.put("response_format", &serde_json::json!({ "type": "json_object" }))?,
+            Format::JsonSchema { name, schema, strict } => {
+                let mut inner = Map::from_iter([("name".to_owned(), Value::String(name.clone()))]);
+                if let Some(Value::Object(extra)) = r.extra.get("@response_format") {
+                    inner.extend(extra.clone());
+                }
+                if !schema.is_null() {
+                    inner.insert("schema".to_owned(), schema.clone());
+                }
+                if let Some(strict) = strict {
+                    inner.insert("strict".to_owned(), (*strict).into());
+                }
+                w.put("response_format", &serde_json::json!({ "type": "json_schema", "json_schema": inner }))?;
+            }
+        }
+        let p = &r.sampling;
+        if word("@max_tokens").is_some() {
+            w.put_some("max_completion_tokens", p.max_tokens.as_ref())?;
+        } else {
+            w.put_some("max_tokens", p.max_tokens.as_ref())?;
+        }
+        w.put_some("temperature", p.temperature.as_ref())?;
+        w.put_some("top_p", p.top_p.as_ref())?;
+        w.put_some("seed", p.seed.as_ref())?;
+        match p.stop.as_slice() {
+            [one] if word("@stop").is_some() => w.put("stop", one)?,
+            [] if !given("stop") => {}
+            list => w.put("stop", list)?,
+        }
+        w.put_some("n", p.n.as_ref())?;
+        w.put_some("logprobs", p.logprobs.as_ref())?;
+        w.put_some("top_logprobs", p.top_logprobs.as_ref())?;
+        if r.stream || given("stream") {
+            w.put("stream", &r.stream)?;
+        }
+        match r.extra.get("@stream_options") {
+            Some(Value::Object(options)) => {
+                let mut options = options.clone();
+                if r.include_usage {
+                    options.insert("include_usage".to_owned(), true.into());
+                }
+                w.put("stream_options", &options)?;
+            }
+            _ if r.include_usage => w.put("stream_options", &serde_json::json!({ "include_usage": true }))?,
+            _ => {}
+        }
+        w.kept(&r.extra)?;
+        w.end()
+    }
+}
+
+/// Writes a list, each item through a wrapper.
+struct Each<'a, T, W>(&'a [T], fn(&'a T) -> W);
+
+impl<T, W: Serialize> Serialize for Each<'_, T, W> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(self.0.iter().map(self.1))
+    }
+}
