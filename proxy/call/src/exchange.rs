@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Dialect, Reply, Request, UnderstudyId};
+use crate::{Declined, Dialect, Reply, Request, UnderstudyId};
 
 macro_rules! hash_newtype {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
@@ -110,6 +110,20 @@ pub struct Metadata {
     /// An id of the conversation that the caller gave, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explicit_conversation: Option<String>,
+    /// The understudy that was asked, where one was, and how it went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
+}
+
+/// An understudy was asked a live call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Who.
+    pub understudy: UnderstudyId,
+    /// By the right of which entry of its task.
+    pub entry: u32,
+    /// Why it did not answer; `None` when it did.
+    pub declined: Option<Declined>,
 }
 
 /// What is done with one call.

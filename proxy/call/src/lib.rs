@@ -27,7 +27,7 @@ mod request;
 mod responder;
 
 pub use exchange::{
-    AnsweredBy, ConversationKey, Credential, Exchange, ExchangeId, FormHash, Lane, Metadata, Sizes,
+    AnsweredBy, Asked, ConversationKey, Credential, Exchange, ExchangeId, FormHash, Lane, Metadata, Sizes,
     Timings, Truncation,
 };
 pub use reply::{Choice, Finish, Reply, ReplyError, TokenLogprob, Usage};

@@ -50,6 +50,7 @@ fn exchange(request: Request, credential: u8) -> Exchange {
             truncation: Truncation::Whole,
             headers: vec![],
             explicit_conversation: None,
+            asked: None,
         },
         request: Some(request),
         reply: None,
