@@ -1,0 +1,311 @@
+//! The ledger: a task's events folded into evidence and decisions.
+//!
+//! # Rules of the house
+//!
+//! - Events come in the order of the exchanges that they are about
+//!   ([`crate::replay_order`]). The same events give the same state: decisions
+//!   are recomputed on replay, and compared.
+//! - A version's first trials are *development*: they choose its bar
+//!   ([`Ledger::propose_entry`]). From [`Event::EntryOpened`] on its trials are
+//!   the *evidence* of that entry. A conversation that had begun at or before
+//!   `after_seq` never counts for it.
+//! - What is fed is the mean agreement (0 or 1 a call; a score counts by its
+//!   pass mark) over the calls that the entry would have taken: confidence at
+//!   or above the bar, stratum allowed *before* this conversation was fed. One
+//!   with none of those counts for coverage only.
+//! - Several entries may be open. One serves. Another that has earned its
+//!   evidence, with clearly larger coverage, takes over, through all canary
+//!   steps again. They do not share a task yet: a second one would answer
+//!   what the first declined, the hard calls, and evidence over all calls says
+//!   nothing about those.
+//! - A demotion closes every open entry of the task: what was learnt before the
+//!   world changed may not promote the next one the day after. Development
+//!   begins anew; k never does.
+//! - A pinned task keeps its stage; what would have moved it is remembered, and
+//!   moves it when it is freed. Only a lost journal or version overrides a pin.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use understudy_call::UnderstudyId;
+
+use crate::bar::{self, DevCall};
+use crate::conversations::{Call, Conversations, UnitAnswer, UnitTrial};
+use crate::exact::{Recent, door};
+use crate::{Decision, EntryOpened, Event, ExchangeSeen, Outcome, Stage, TaskId, TaskPolicy, Trial, Why};
+
+mod entry;
+mod feed;
+mod roster;
+mod service;
+mod stages;
+mod view;
+
+pub use entry::{Closed, Standing};
+pub use roster::RosterMeta;
+pub use view::{Audits, EntryView, LedgerView, StratumView};
+
+use entry::Entry;
+use service::Service;
+
+/// Strata told apart in one task; what comes after them shares one name and is
+/// never taken, since a stratum that is free text is none.
+const MAX_STRATA: usize = 2000;
+/// The name of the strata that were one too many.
+const OVERFLOW: &str = "\u{2026}";
+
+/// A task's evidence. See the rules at the top of its module, and [`crate::Event`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    task: TaskId,
+    policy: TaskPolicy,
+    stage: Stage,
+    /// The furthest place in the journal that was heard of.
+    seq: u64,
+    calls: u64,
+    /// Understudies and strata by number, so that trials are small.
+    names: Vec<UnderstudyId>,
+    strata: Vec<String>,
+    strata_numbers: BTreeMap<String, u16>,
+    conversations: Conversations,
+    development: BTreeMap<u16, Development>,
+    /// Every entry there was, by k.
+    entries: Vec<Entry>,
+    last_k: u32,
+    service: Option<Service>,
+    provider_ms: Recent,
+    cooldown: u32,
+    demotions: u32,
+    acting: bool,
+    approved: bool,
+    waiting: bool,
+    multi_turn: bool,
+    pinned: bool,
+    alarm: Option<Why>,
+    last_decision: Option<Decision>,
+}
+
+/// Trials of a version that has no open entry.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Development {
+    calls: Vec<DevCall>,
+    conversations: u32,
+    next: u32,
+    /// Conversations that began up to here are not looked at.
+    after_seq: u64,
+}
+
+impl Ledger {
+    /// A task that nobody has rehearsed yet.
+    #[must_use]
+    pub fn new(task: TaskId, policy: TaskPolicy) -> Self {
+        Self {
+            task,
+            stage: Stage::Observing,
+            seq: 0,
+            calls: 0,
+            names: Vec::new(),
+            strata: Vec::new(),
+            strata_numbers: BTreeMap::new(),
+            conversations: Conversations::new(policy.conversation_gap),
+            development: BTreeMap::new(),
+            entries: Vec::new(),
+            last_k: 0,
+            service: None,
+            provider_ms: Recent::new(service::LATENCY_WINDOW),
+            cooldown: 0,
+            demotions: 0,
+            acting: false,
+            approved: false,
+            waiting: false,
+            multi_turn: false,
+            pinned: false,
+            alarm: None,
+            last_decision: None,
+            policy,
+        }
+    }
+
+    /// Takes one event; returns the decisions that follow from it, in order.
+    pub fn apply(&mut self, event: &Event) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        if let Some(seq) = event.seq() {
+            self.seq = self.seq.max(seq);
+        }
+        match event {
+            Event::Exchange(seen) => self.exchange(seen),
+            Event::Trial(trial) => self.trial(trial),
+            Event::Served(seen) => self.served(seen),
+            Event::EntryOpened(opened) => self.open_entry(opened),
+            Event::EndOfFile { .. } => {
+                for unit in self.conversations.close_all() {
+                    self.feed(&unit);
+                }
+            }
+            Event::Operator { action, by, .. } => self.operator(action, by, &mut decisions),
+            Event::VersionGone { understudy, .. } => self.version_gone(understudy, &mut decisions),
+            Event::JournalLost { .. } => self.journal_lost(&mut decisions),
+            Event::MultiTurn(yes) => self.multi_turn = *yes,
+        }
+        self.consider(&mut decisions);
+        if let Some(last) = decisions.last() {
+            self.last_decision = Some(last.clone());
+        }
+        decisions
+    }
+
+    /// The task.
+    #[must_use]
+    pub fn task(&self) -> TaskId {
+        self.task
+    }
+
+    /// Its stage.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Its keys.
+    #[must_use]
+    pub fn policy(&self) -> &TaskPolicy {
+        &self.policy
+    }
+
+    /// Whether trials are wanted: from shadowing on, on every call that the
+    /// provider answered. Those of the version that serves are wanted too: a
+    /// stratum that it may not take yet is learnt from them.
+    #[must_use]
+    pub fn trials_wanted(&self) -> bool {
+        self.stage != Stage::Observing
+    }
+
+    /// Proposes an entry of a version whose development is done: enough closed
+    /// conversations, a bar that Learn then Test keeps, coverage worth its
+    /// delay, and clearly more of it than the one that serves, if one does.
+    /// The caller writes it down, then applies it as [`Event::EntryOpened`].
+    #[must_use]
+    pub fn propose_entry(&self, understudy: &UnderstudyId) -> Option<EntryOpened> {
+        if self.cooldown > 0 || self.stage == Stage::Observing {
+            return None;
+        }
+        let number = self.number_of(understudy)?;
+        let development = self.development.get(&number)?;
+        if development.conversations < self.policy.dev_conversations {
+            return None;
+        }
+        let bar = bar::choose(&development.calls, self.policy.tau, self.policy.bar_delta, &bar::GRID)?;
+        let needed = match self.serving() {
+            Some(serving) => self.serving_coverage(serving) + self.policy.takeover_coverage,
+            None => self.policy.min_coverage,
+        };
+        (bar.coverage >= needed.max(self.policy.min_coverage)).then(|| EntryOpened {
+            task: self.task,
+            k: self.last_k + 1,
+            understudy: understudy.clone(),
+            bar: bar.bar,
+            after_seq: self.seq,
+            expected_coverage: door(bar.coverage),
+            expected_agreement: door(bar.agreement),
+            cost_rank: 0,
+        })
+    }
+
+    /// Closed development conversations of a version, and how many its bar needs.
+    #[must_use]
+    pub fn development(&self, understudy: &UnderstudyId) -> (u32, u32) {
+        let done = self.number_of(understudy).and_then(|n| self.development.get(&n)).map_or(0, |d| d.conversations);
+        (done, self.policy.dev_conversations)
+    }
+
+    fn exchange(&mut self, seen: &ExchangeSeen) {
+        for unit in self.conversations.close_silent(seen.seq) {
+            self.feed(&unit);
+        }
+        self.calls += 1;
+        self.acting |= seen.acting;
+        self.conversations.call(
+            seen.conversation,
+            Call { seq: seen.seq, lane: seen.lane, repeats: seen.repeats, troubled: seen.troubled },
+        );
+        if let Some(ms) = seen.provider_ms {
+            self.provider_ms.push(door(ms));
+        }
+        let live = self.stage == Stage::Live;
+        let provider_ms = self.provider_ms.mean();
+        if let Some(service) = &mut self.service {
+            service.exchange(seen, live, provider_ms);
+        }
+    }
+
+    fn trial(&mut self, trial: &Trial) {
+        self.cooldown = self.cooldown.saturating_sub(1);
+        let understudy = self.number(&trial.understudy);
+        let answer = match &trial.outcome {
+            Outcome::Answered { agrees, confidence, stratum, .. } => Some(UnitAnswer {
+                confidence: door(*confidence),
+                agrees: *agrees,
+                stratum: self.stratum(stratum),
+            }),
+            Outcome::Declined(_) => None,
+        };
+        let lane = match trial.kind {
+            crate::TrialKind::Shadow => understudy_call::Lane::Provider,
+            crate::TrialKind::Audit => understudy_call::Lane::Audit,
+        };
+        let noted = UnitTrial { understudy, kind: trial.kind, seq: trial.seq, lane, answer };
+        self.conversations.trial(trial.conversation, noted);
+    }
+
+    fn open_entry(&mut self, opened: &EntryOpened) {
+        let understudy = self.number(&opened.understudy);
+        self.last_k = self.last_k.max(opened.k);
+        let development = self.development.remove(&understudy).unwrap_or_default();
+        // A version has one open entry: another bar is another entry.
+        for entry in self.entries.iter_mut().filter(|e| e.closed.is_none() && e.understudy == understudy) {
+            if self.service.as_ref().is_none_or(|s| s.k != entry.opened.k) {
+                entry.closed = Some(Closed::Replaced);
+            }
+        }
+        self.entries.push(Entry::open(opened, understudy, &self.policy, &development.calls));
+    }
+
+    fn serving(&self) -> Option<&Entry> {
+        let k = self.service.as_ref()?.k;
+        self.entries.iter().find(|e| e.opened.k == k)
+    }
+
+    /// Share of the asked calls that the serving entry answered, once there are
+    /// enough of them; until then the share that its trials promise.
+    fn serving_coverage(&self, serving: &Entry) -> f64 {
+        self.service.as_ref().and_then(Service::answered_share).unwrap_or_else(|| serving.coverage())
+    }
+
+    fn number_of(&self, understudy: &UnderstudyId) -> Option<u16> {
+        self.names.iter().position(|n| n == understudy).and_then(|i| u16::try_from(i).ok())
+    }
+
+    fn number(&mut self, understudy: &UnderstudyId) -> u16 {
+        self.number_of(understudy).unwrap_or_else(|| {
+            self.names.push(understudy.clone());
+            u16::try_from(self.names.len() - 1).unwrap_or(u16::MAX)
+        })
+    }
+
+    fn stratum(&mut self, name: &str) -> u16 {
+        if let Some(number) = self.strata_numbers.get(name) {
+            return *number;
+        }
+        let name = if self.strata.len() < MAX_STRATA { name } else { OVERFLOW };
+        if let Some(number) = self.strata_numbers.get(name) {
+            return *number;
+        }
+        let number = u16::try_from(self.strata.len()).unwrap_or(u16::MAX);
+        self.strata.push(name.to_owned());
+        self.strata_numbers.insert(name.to_owned(), number);
+        number
+    }
+}
+
+#[cfg(test)]
+mod tests;

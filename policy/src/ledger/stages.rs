@@ -1,0 +1,289 @@
+//! The rules that move a task from stage to stage.
+
+use std::collections::BTreeMap;
+
+use understudy_call::UnderstudyId;
+
+use super::entry::{Closed, Entry};
+use super::service::Service;
+use super::{Ledger, service};
+use crate::{Action, Approval, Decision, Stage, Why};
+
+impl Ledger {
+    /// Looks at what the evidence asks for, after each event.
+    pub(super) fn consider(&mut self, out: &mut Vec<Decision>) {
+        if self.stage == Stage::Observing {
+            let enough = self.calls >= u64::from(self.policy.observe_calls);
+            if enough && !self.pinned && self.reach() >= Stage::Shadowing {
+                self.move_to(Stage::Shadowing, Why::EnoughCalls, None, out);
+            }
+            return;
+        }
+        let alarm = self.service.as_ref().and_then(|s| s.alarm(&self.policy, self.provider_ms.mean()));
+        if self.alarm.is_none() {
+            self.alarm = alarm;
+        }
+        if self.pinned {
+            return;
+        }
+        if let Some(why) = self.alarm {
+            self.demote(why, None, out);
+            return;
+        }
+        if self.service.is_some() && self.acting_unapproved() {
+            self.withdraw(out);
+            return;
+        }
+        self.climb(out);
+        self.canary(out);
+    }
+
+    /// A step of the canary that has been earned leads to the next.
+    fn climb(&mut self, out: &mut Vec<Decision>) {
+        let Stage::Canary { step } = self.stage else { return };
+        let Some(service) = &self.service else { return };
+        let audited = service.step_audits.count() >= u64::from(self.policy.step_conversations);
+        let next = self.after(step);
+        if audited && service.quiet(&self.policy) && next <= self.reach() {
+            self.move_to(next, Why::StepEarned, None, out);
+            let seq = self.seq;
+            if let Some(service) = &mut self.service {
+                service.step(seq);
+            }
+        }
+    }
+
+    /// An entry that has earned its evidence opens the canary.
+    fn canary(&mut self, out: &mut Vec<Decision>) {
+        let first = Stage::Canary { step: 0 };
+        if first > self.reach() {
+            return;
+        }
+        let needed = match self.serving() {
+            Some(serving) => self.serving_coverage(serving) + self.policy.takeover_coverage,
+            None => self.policy.min_coverage,
+        };
+        let serving = self.service.as_ref().map(|s| s.k);
+        let Some(k) = self
+            .entries
+            .iter()
+            .filter(|e| e.closed.is_none() && e.earned.is_some() && Some(e.opened.k) != serving)
+            .filter(|e| e.coverage() >= needed.max(self.policy.min_coverage))
+            .max_by(|a, b| {
+                let cheaper = b.opened.cost_rank.cmp(&a.opened.cost_rank);
+                a.coverage().total_cmp(&b.coverage()).then(cheaper).then(b.opened.k.cmp(&a.opened.k))
+            })
+            .map(|e| e.opened.k)
+        else {
+            self.waiting = false;
+            return;
+        };
+        if self.acting_unapproved() {
+            if !self.waiting {
+                self.waiting = true;
+                self.decide(self.stage, self.stage, Why::AwaitingApproval, Some(k), None, out);
+            }
+            return;
+        }
+        let why = if self.waiting { Why::Approved } else { Why::Evidence };
+        self.begin(k, first, why, None, out);
+    }
+
+    /// Lets an entry serve from a stage on; the one that served is replaced.
+    fn begin(&mut self, k: u32, stage: Stage, why: Why, by: Option<&str>, out: &mut Vec<Decision>) {
+        if let Some(old) = self.service.take()
+            && let Some(entry) = self.entry_mut(old.k)
+        {
+            entry.closed = Some(Closed::Replaced);
+        }
+        self.waiting = false;
+        self.service = Some(Service::begin(k, self.seq, &self.policy));
+        self.move_to(stage, why, by, out);
+    }
+
+    /// Takes the entry that serves off until a person has approved; its
+    /// evidence stands.
+    fn withdraw(&mut self, out: &mut Vec<Decision>) {
+        self.move_to(Stage::Shadowing, Why::AwaitingApproval, None, out);
+        self.waiting = true;
+        self.service = None;
+    }
+
+    pub(super) fn demote(&mut self, why: Why, by: Option<&str>, out: &mut Vec<Decision>) {
+        self.move_to(Stage::Shadowing, why, by, out);
+        self.close_all(Closed::Demoted);
+        // Sixteenfold at most: a task that fails again and again is tried again seldom, not never.
+        self.cooldown = self.policy.cooldown_trials.saturating_mul(1 << self.demotions.min(4));
+        self.demotions += 1;
+    }
+
+    fn close_all(&mut self, why: Closed) {
+        for entry in self.entries.iter_mut().filter(|e| e.closed.is_none()) {
+            entry.closed = Some(why);
+        }
+        self.service = None;
+        self.alarm = None;
+        self.waiting = false;
+        self.develop_anew();
+    }
+
+    pub(super) fn operator(&mut self, action: &Action, by: &str, out: &mut Vec<Decision>) {
+        let by = Some(by);
+        match action {
+            Action::Approve => {
+                self.approved = true;
+                // What waits goes on in `consider`, under this reason.
+                self.decide(self.stage, self.stage, Why::Approved, self.service.as_ref().map(|s| s.k), by, out);
+            }
+            Action::Promote => self.promote(by, out),
+            Action::Demote => {
+                if self.stage > Stage::Shadowing {
+                    self.approved = false;
+                    self.demote(Why::Operator, by, out);
+                }
+            }
+            Action::Pin(pinned) => {
+                self.pinned = *pinned;
+                self.decide(self.stage, self.stage, Why::Operator, self.service.as_ref().map(|s| s.k), by, out);
+            }
+        }
+    }
+
+    /// One stage up against the evidence. With no open entry there is nobody to
+    /// serve, and nothing happens.
+    fn promote(&mut self, by: Option<&str>, out: &mut Vec<Decision>) {
+        match self.stage {
+            Stage::Observing => self.move_to(Stage::Shadowing, Why::Operator, by, out),
+            Stage::Shadowing => {
+                let best = self
+                    .entries
+                    .iter_mut()
+                    .filter(|e| e.closed.is_none())
+                    .max_by(|a, b| a.process.log_wealth().total_cmp(&b.process.log_wealth()));
+                if let Some(entry) = best {
+                    entry.by_operator = true;
+                    let k = entry.opened.k;
+                    // Who promotes by hand has approved.
+                    self.approved = true;
+                    self.begin(k, Stage::Canary { step: 0 }, Why::Operator, by, out);
+                }
+            }
+            Stage::Canary { step } => {
+                let next = self.after(step);
+                self.move_to(next, Why::Operator, by, out);
+                let seq = self.seq;
+                let k = self.service.as_mut().map(|s| {
+                    s.step(seq);
+                    s.k
+                });
+                if let Some(entry) = k.and_then(|k| self.entry_mut(k)) {
+                    entry.by_operator = true;
+                }
+            }
+            Stage::Live => {}
+        }
+    }
+
+    pub(super) fn version_gone(&mut self, understudy: &UnderstudyId, out: &mut Vec<Decision>) {
+        let Some(number) = self.number_of(understudy) else { return };
+        self.development.remove(&number);
+        let served = self.serving().is_some_and(|e| e.understudy == number);
+        if served {
+            self.move_to(Stage::Shadowing, Why::VersionGone, None, out);
+            self.service = None;
+            self.alarm = None;
+        }
+        for entry in self.entries.iter_mut().filter(|e| e.closed.is_none() && e.understudy == number) {
+            entry.closed = Some(Closed::VersionGone);
+        }
+    }
+
+    pub(super) fn journal_lost(&mut self, out: &mut Vec<Decision>) {
+        if self.stage > Stage::Shadowing {
+            self.move_to(Stage::Shadowing, Why::JournalLost, None, out);
+        }
+        self.conversations.forget();
+        self.close_all(Closed::JournalLost);
+    }
+
+    fn acting_unapproved(&self) -> bool {
+        let needed = match self.policy.approval {
+            Approval::Always => true,
+            Approval::Acting => self.acting,
+            Approval::Never => false,
+        };
+        needed && !self.approved
+    }
+
+    /// The furthest stage that evidence may reach.
+    fn reach(&self) -> Stage {
+        if self.multi_turn {
+            self.policy.max_stage.min(self.policy.multi_turn_max_stage)
+        } else {
+            self.policy.max_stage
+        }
+    }
+
+    fn after(&self, step: u8) -> Stage {
+        if usize::from(step) + 1 < self.policy.steps.len() { Stage::Canary { step: step + 1 } } else { Stage::Live }
+    }
+
+    fn entry_mut(&mut self, k: u32) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|e| e.opened.k == k)
+    }
+
+    fn move_to(&mut self, to: Stage, why: Why, by: Option<&str>, out: &mut Vec<Decision>) {
+        let from = self.stage;
+        self.decide(from, to, why, self.service.as_ref().map(|s| s.k), by, out);
+        self.stage = to;
+    }
+
+    fn decide(&self, from: Stage, to: Stage, why: Why, k: Option<u32>, by: Option<&str>, out: &mut Vec<Decision>) {
+        let entry = k.and_then(|k| self.entries.iter().find(|e| e.opened.k == k));
+        let mut numbers = BTreeMap::new();
+        let mut note = |name: &str, value: Option<f64>| {
+            if let Some(value) = value.filter(|v| v.is_finite()) {
+                numbers.insert(name.to_owned(), value);
+            }
+        };
+        note("calls", Some(self.calls as f64));
+        if let Some(e) = entry {
+            note("log_wealth", Some(e.process.log_wealth()));
+            note("log_threshold", Some(e.log_threshold()));
+            note("alpha", Some(e.alpha));
+            note("tau", Some(self.policy.tau));
+            note("bar", Some(e.bar));
+            note("conversations", Some(e.outcomes.count() as f64));
+            note("agreement", e.outcomes.mean());
+            note("coverage", Some(e.coverage()));
+            note("audited_conversations", Some(e.audits.count() as f64));
+            note("audited_agreement", e.audits.mean());
+        }
+        if let Some(service) = &self.service {
+            note("detector", Some(service.detector.value()));
+            note("detector_limit", Some(self.policy.cusum_limit));
+            note("step_conversations", Some(service.step_audits.count() as f64));
+            for (name, share) in service.shares() {
+                note(name, share);
+            }
+            if service.excess_ms.count() >= service::LATENCY_MIN {
+                note("excess_ms", service.excess_ms.mean());
+                note("provider_ms", self.provider_ms.mean());
+            }
+            let (served, control) = service.arms_means();
+            note("trouble_served", served);
+            note("trouble_control", control);
+        }
+        out.push(Decision {
+            task: self.task,
+            seq: self.seq,
+            from,
+            to,
+            why,
+            entry: k,
+            understudy: entry.map(|e| e.opened.understudy.clone()),
+            numbers,
+            by: by.map(str::to_owned),
+        });
+    }
+}

@@ -1,0 +1,413 @@
+use super::*;
+
+#[test]
+fn a_good_understudy_goes_live_step_by_step() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    play.to_live(&who);
+    let path: Vec<_> = play.decisions.iter().map(|d| (d.from, d.to, d.why)).collect();
+    assert_eq!(path, [
+        (Stage::Observing, Stage::Shadowing, Why::EnoughCalls),
+        (Stage::Shadowing, Stage::Canary { step: 0 }, Why::Evidence),
+        (Stage::Canary { step: 0 }, Stage::Canary { step: 1 }, Why::StepEarned),
+        (Stage::Canary { step: 1 }, Stage::Live, Why::StepEarned),
+    ]);
+    let evidence = &play.decisions[1];
+    assert!(evidence.numbers["log_wealth"] >= evidence.numbers["log_threshold"]);
+    assert_eq!(evidence.understudy, Some(who));
+}
+
+#[test]
+fn evidence_starts_after_the_entry_opened() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    play.calls(450, Lane::Provider, &who);
+    play.end();
+    let opened = play.open(&who);
+    assert_eq!((opened.k, opened.after_seq), (1, 450));
+    // A late trial on an earlier call never counts.
+    play.apply(&Event::Trial(trial(450, 99_999, &who, TrialKind::Shadow, true)));
+    play.end();
+    assert_eq!(play.ledger.view().entries[0].conversations, 0);
+    play.call(Lane::Provider, &who, true);
+    play.end();
+    assert_eq!(play.ledger.view().entries[0].conversations, 1);
+}
+
+#[test]
+fn a_conversation_that_straddles_the_opening_does_not_count() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    play.calls(450, Lane::Provider, &who);
+    play.end();
+    play.apply(&Event::Exchange(seen(451, 7, Lane::Provider)));
+    play.open(&who);
+    play.apply(&Event::Exchange(seen(452, 7, Lane::Provider)));
+    play.apply(&Event::Trial(trial(452, 7, &who, TrialKind::Shadow, true)));
+    play.end();
+    assert_eq!(play.ledger.view().entries[0].conversations, 0);
+}
+
+#[test]
+fn no_entry_before_development_is_done() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    play.calls(299, Lane::Provider, &who);
+    assert_eq!(play.ledger.propose_entry(&who), None);
+    play.end();
+    assert_eq!(play.ledger.propose_entry(&who), None);
+    play.call(Lane::Provider, &who, true);
+    play.end();
+    assert!(play.ledger.propose_entry(&who).is_some());
+    assert_eq!(play.ledger.propose_entry(&name("nobody")), None);
+}
+
+#[test]
+fn development_without_room_gives_no_entry() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    for i in 0..600 {
+        play.call(Lane::Provider, &who, i % 20 != 0); // .95 exactly
+    }
+    play.end();
+    assert_eq!(play.ledger.propose_entry(&who), None);
+}
+
+#[test]
+fn acting_tools_wait_for_a_person() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    play.apply(&Event::Exchange(ExchangeSeen { acting: true, ..seen(1, 1, Lane::Provider) }));
+    play.seq = 1;
+    play.calls(450, Lane::Provider, &who);
+    play.end();
+    play.open(&who);
+    play.calls(400, Lane::Provider, &who);
+    play.end();
+    assert_eq!(play.ledger.stage(), Stage::Shadowing);
+    assert!(play.ledger.view().awaiting_approval);
+    let waits = play.decisions.iter().filter(|d| d.why == Why::AwaitingApproval).count();
+    assert_eq!(waits, 1, "said once");
+    let decisions = play.operator(Action::Approve);
+    assert_eq!(play.ledger.stage(), Stage::Canary { step: 0 });
+    assert!(decisions.iter().all(|d| d.why == Why::Approved));
+    assert_eq!(decisions[0].by.as_deref(), Some("ada"));
+}
+
+#[test]
+fn a_live_task_that_begins_to_act_is_withdrawn_until_approved() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    play.to_live(&who);
+    play.seq += 1;
+    let seq = play.seq;
+    let out = play.apply(&Event::Exchange(ExchangeSeen { acting: true, ..seen(seq, seq, Lane::Understudy) }));
+    assert_eq!(out.iter().map(|d| d.why).collect::<Vec<_>>(), [Why::AwaitingApproval]);
+    assert_eq!(play.ledger.stage(), Stage::Shadowing);
+    play.operator(Action::Approve);
+    assert_eq!(play.ledger.stage(), Stage::Canary { step: 0 });
+}
+
+#[test]
+fn audits_that_disagree_demote_and_everything_begins_anew_but_k() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    play.to_live(&who);
+    let mut audits = 0;
+    while play.ledger.stage() == Stage::Live {
+        play.call(Lane::Audit, &who, audits % 3 != 0);
+        audits += 1;
+        play.end();
+    }
+    assert!(audits < 60, "{audits}");
+    assert_eq!(play.decisions.last().unwrap().why, Why::AuditsDisagree);
+    let view = play.ledger.view();
+    assert_eq!(view.entries[0].closed, Some(Closed::Demoted));
+    assert_eq!(view.cooldown_trials, 20);
+    assert_eq!(play.ledger.roster_task(&meta()), None);
+    // The second entry needs its own development and gets the smaller share.
+    play.calls(300, Lane::Provider, &who);
+    play.end();
+    let opened = play.open(&who);
+    assert_eq!(opened.k, 2);
+    assert!((play.ledger.view().entries[1].alpha - 0.01 / 6.0).abs() < 1e-12);
+}
+
+#[test]
+fn cooldown_counts_trials() {
+    let who = name("head-1");
+    let mut play = Play::new(TaskPolicy { cooldown_trials: 1000, ..policy() });
+    play.to_canary(&who);
+    play.operator(Action::Demote);
+    play.calls(900, Lane::Provider, &who);
+    play.end();
+    assert_eq!(play.ledger.propose_entry(&who), None);
+    play.calls(100, Lane::Provider, &who);
+    play.end();
+    assert!(play.ledger.propose_entry(&who).is_some());
+}
+
+#[test]
+fn a_class_that_is_always_wrong_is_declined() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    let wrong = |seq: u64| {
+        let mut t = trial(seq, seq, &who, TrialKind::Shadow, false);
+        let Outcome::Answered { stratum, .. } = &mut t.outcome else { panic!() };
+        *stratum = "transfer".to_owned();
+        Event::Trial(t)
+    };
+    for i in 0..1500u64 {
+        if i % 33 == 0 {
+            play.seq += 1;
+            let seq = play.seq;
+            play.apply(&Event::Exchange(seen(seq, seq, Lane::Provider)));
+            play.apply(&wrong(seq));
+        } else {
+            play.call(Lane::Provider, &who, true);
+        }
+        if i == 900 {
+            play.end();
+            play.open(&who);
+        }
+    }
+    play.end();
+    let roster = play.ledger.roster_task(&meta()).expect("served");
+    assert_eq!(roster.entries[0].strata, ["look_up"]);
+    assert_eq!(roster.entries[0].weak, ["transfer"]);
+    let view = play.ledger.view();
+    assert_eq!(view.entries[0].strata[1].standing, Standing::Weak);
+    assert!(view.entries[0].agreement == Some(1.0) && view.entries[0].coverage < 1.0);
+}
+
+#[test]
+fn a_rare_stratum_is_not_taken() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    play.calls(450, Lane::Provider, &who);
+    play.end();
+    play.open(&who);
+    for i in 0..25u64 {
+        play.seq += 1;
+        let seq = play.seq;
+        play.apply(&Event::Exchange(seen(seq, seq, Lane::Provider)));
+        let mut t = trial(seq, seq, &who, TrialKind::Shadow, true);
+        let Outcome::Answered { stratum, .. } = &mut t.outcome else { panic!() };
+        *stratum = "new".to_owned();
+        play.apply(&Event::Trial(t));
+        play.end();
+        // The first twenty are judged, and only the later ones taken.
+        assert_eq!(play.ledger.view().entries[0].conversations, (i + 1).saturating_sub(20));
+    }
+}
+
+#[test]
+fn invalid_and_late_answers_spend_their_budgets() {
+    let who = name("head-1");
+    for (late, why) in [(false, Why::InvalidBudget), (true, Why::LateBudget)] {
+        let mut play = Play::new(policy());
+        play.to_live(&who);
+        for i in 0..200 {
+            let bad = i % 4 == 0;
+            let declined = bad.then_some(if late { Declined::TooSlow } else { Declined::Invalid });
+            let seq = play.seq;
+            play.apply(&served(seq, 1, declined, late && bad));
+        }
+        assert_eq!(play.ledger.stage(), Stage::Shadowing);
+        assert_eq!(play.decisions.last().unwrap().why, why);
+    }
+    // Within budget nothing happens.
+    let mut play = Play::new(policy());
+    play.to_live(&who);
+    for i in 0..5000 {
+        let seq = play.seq;
+        play.apply(&served(seq, 1, (i % 40 == 0).then_some(Declined::Invalid), false));
+    }
+    assert_eq!(play.ledger.stage(), Stage::Live);
+}
+
+#[test]
+fn calls_slower_than_the_providers_demote() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    play.to_live(&who);
+    for _ in 0..100 {
+        play.seq += 1;
+        let seq = play.seq;
+        // Declined after 100 ms, then the provider's own 800.
+        play.apply(&Event::Exchange(ExchangeSeen { total_ms: Some(900.0), ..seen(seq, seq, Lane::Understudy) }));
+    }
+    assert_eq!(play.decisions.last().unwrap().why, Why::Latency);
+}
+
+#[test]
+fn coverage_that_fell_away_demotes() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    play.to_live(&who);
+    for i in 0..1000 {
+        let seq = play.seq;
+        play.apply(&served(seq, 1, (i % 10 != 0).then_some(Declined::BelowBar), false));
+    }
+    assert_eq!(play.decisions.last().unwrap().why, Why::Coverage);
+}
+
+#[test]
+fn a_served_arm_in_trouble_is_demoted_though_its_calls_agree() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    play.to_live(&who);
+    for i in 0..8000u64 {
+        play.seq += 1;
+        let seq = play.seq;
+        let control = i % 20 == 0;
+        let lane = if control { Lane::Control } else { Lane::Understudy };
+        let e = ExchangeSeen { troubled: !control && i % 2 == 0, total_ms: None, ..seen(seq, seq, lane) };
+        play.apply(&Event::Exchange(e));
+        if play.ledger.stage() != Stage::Live {
+            break;
+        }
+    }
+    assert_eq!(play.decisions.last().unwrap().why, Why::Control);
+}
+
+#[test]
+fn pinned_tasks_stay_and_remember_why_they_should_not() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    play.to_live(&who);
+    play.operator(Action::Pin(true));
+    for _ in 0..50 {
+        play.call(Lane::Audit, &who, false);
+        play.end();
+    }
+    assert_eq!(play.ledger.stage(), Stage::Live);
+    assert_eq!(play.ledger.view().alarm, Some(Why::AuditsDisagree));
+    play.operator(Action::Pin(false));
+    assert_eq!(play.ledger.stage(), Stage::Shadowing);
+}
+
+#[test]
+fn a_person_promotes_against_the_evidence_and_it_is_said() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    play.calls(450, Lane::Provider, &who);
+    assert_eq!(play.operator(Action::Promote), [], "nobody to serve");
+    play.end();
+    play.open(&who);
+    for stage in [Stage::Canary { step: 0 }, Stage::Canary { step: 1 }, Stage::Live] {
+        let decisions = play.operator(Action::Promote);
+        assert_eq!((decisions[0].to, decisions[0].why), (stage, Why::Operator));
+    }
+    assert!(play.ledger.view().entries[0].by_operator);
+}
+
+#[test]
+fn the_furthest_stage_is_kept() {
+    let who = name("head-1");
+    let mut play = Play::new(TaskPolicy { multi_turn_max_stage: Stage::Canary { step: 0 }, ..policy() });
+    play.apply(&Event::MultiTurn(true));
+    play.to_canary(&who);
+    play.calls(300, Lane::Audit, &who);
+    play.end();
+    assert_eq!(play.ledger.stage(), Stage::Canary { step: 0 });
+    play.apply(&Event::MultiTurn(false));
+    assert_eq!(play.ledger.stage(), Stage::Canary { step: 1 });
+}
+
+#[test]
+fn a_better_covering_entry_takes_over_through_all_steps() {
+    let (first, second) = (name("head-1"), name("head-2"));
+    let mut play = Play::new(policy());
+    // The first takes two calls of three, the second all.
+    let both = |play: &mut Play, lane: Lane, n: u64| {
+        for _ in 0..n {
+            play.seq += 1;
+            let seq = play.seq;
+            play.apply(&Event::Exchange(seen(seq, seq, lane)));
+            let mut t = trial(seq, seq, &first, TrialKind::Shadow, true);
+            if seq % 3 == 0 {
+                t.outcome = Outcome::Declined(Declined::Novel);
+            }
+            play.apply(&Event::Trial(t));
+            if play.ledger.stage() >= (Stage::Canary { step: 0 }) {
+                play.apply(&Event::Trial(trial(seq, seq, &second, TrialKind::Shadow, true)));
+            }
+        }
+        play.end();
+    };
+    both(&mut play, Lane::Provider, 600);
+    play.open(&first);
+    both(&mut play, Lane::Provider, 400);
+    assert_eq!(play.ledger.view().serving, Some(1));
+    both(&mut play, Lane::Control, 400);
+    play.open(&second);
+    both(&mut play, Lane::Control, 400);
+    let view = play.ledger.view();
+    assert_eq!((view.serving, view.stage), (Some(2), Stage::Canary { step: 0 }));
+    assert_eq!(view.entries[0].closed, Some(Closed::Replaced));
+    assert_eq!(play.decisions.last().unwrap().why, Why::Evidence);
+}
+
+#[test]
+fn calls_that_the_understudy_declined_are_no_evidence_for_another() {
+    let (first, second) = (name("head-1"), name("head-2"));
+    let mut play = Play::new(policy());
+    play.to_live(&first);
+    for _ in 0..500 {
+        play.seq += 1;
+        let seq = play.seq;
+        play.apply(&Event::Exchange(seen(seq, seq, Lane::Understudy)));
+        play.apply(&Event::Trial(trial(seq, seq, &second, TrialKind::Shadow, true)));
+    }
+    play.end();
+    assert_eq!(play.ledger.development(&second).0, 0);
+}
+
+#[test]
+fn a_lost_version_and_a_lost_journal_override_a_pin() {
+    let who = name("head-1");
+    for lost in [Event::VersionGone { understudy: who.clone(), seq: 0 }, Event::JournalLost { seq: 0 }] {
+        let mut play = Play::new(policy());
+        play.to_live(&who);
+        play.operator(Action::Pin(true));
+        let decisions = play.apply(&lost);
+        assert_eq!(decisions.len(), 1);
+        assert_eq!(play.ledger.stage(), Stage::Shadowing);
+        assert!(play.ledger.view().entries[0].closed.is_some());
+    }
+}
+
+#[test]
+fn live_audits_begin_dense_and_never_end() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    play.to_live(&who);
+    assert_eq!(play.ledger.roster_task(&meta()).unwrap().audit, 0.20);
+    play.calls(500, Lane::Understudy, &who);
+    assert_eq!(play.ledger.roster_task(&meta()).unwrap().audit, 0.05);
+}
+
+#[test]
+fn exact_repeats_count_once() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    play.calls(450, Lane::Provider, &who);
+    play.end();
+    play.open(&who);
+    for seq in 451..471 {
+        play.apply(&Event::Exchange(ExchangeSeen { repeats: seq > 451, ..seen(seq, seq, Lane::Provider) }));
+        play.apply(&Event::Trial(trial(seq, seq, &who, TrialKind::Shadow, true)));
+    }
+    play.end();
+    assert_eq!(play.ledger.view().entries[0].conversations, 1);
+}
+
+fn meta() -> RosterMeta {
+    RosterMeta {
+        name: "look-ups".to_owned(),
+        form: understudy_call::FormHash([0; 16]),
+        credential: None,
+        budget_ms: 800.0,
+    }
+}
