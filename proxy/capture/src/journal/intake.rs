@@ -1,0 +1,119 @@
+//! From the raw bytes of a call to a record that may be written: read, fingerprint,
+//! score, redact. The order matters: form, conversation and an audit's score are
+//! taken from the raw pair, and nothing raw leaves this file.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use understudy_call::{AnsweredBy, Dialect, Exchange, Lane, Truncation};
+
+use crate::redact::Redactor;
+use crate::stats::Counters;
+use crate::{Captured, Hooks};
+
+pub(super) struct Intake {
+    pub(super) hooks: Hooks,
+    /// `None` when the operator turned redaction off.
+    pub(super) redactor: Option<Redactor>,
+    pub(super) body_limit: usize,
+}
+
+impl Intake {
+    /// Reads what the gateway saw. Bodies that are too large, were cut, or are of a
+    /// dialect that is not decoded leave metadata only.
+    pub(super) fn read(&self, call: Captured, counters: &Counters) -> Exchange {
+        let Captured { id, mut meta, request, reply, reply_content_type, understudy_reply } = call;
+        let size = |chunks: &[Bytes]| chunks.iter().map(Bytes::len).sum::<usize>();
+        if size(&request) > self.body_limit || size(&reply) > self.body_limit {
+            meta.truncation = Truncation::TooLarge;
+        }
+        let decoded = meta.dialect == Dialect::OpenaiChat && meta.truncation != Truncation::TooLarge;
+        let mut ex = Exchange { id, meta, request: None, reply: None, understudy_reply: None, audit_score: None };
+        if decoded {
+            let d = ex.meta.dialect;
+            ex.request = understudy_dialect::parse_request(d, &joined(request)).ok();
+            let reply = joined(reply);
+            if ex.request.is_some() && !reply.is_empty() {
+                ex.reply = understudy_dialect::parse_reply(d, ex.meta.status, &reply_content_type, &reply).ok();
+            }
+            let reply_lost = ex.reply.is_none() && !reply.is_empty();
+            if ex.request.is_none() || reply_lost {
+                counters.unparsed.fetch_add(1, Relaxed);
+            }
+            if ex.request.is_some() {
+                let alone = matches!(ex.meta.answered_by, AnsweredBy::Understudy(_)) && ex.meta.lane != Lane::Audit;
+                if alone && ex.reply.is_none() {
+                    ex.reply = understudy_reply;
+                } else {
+                    ex.understudy_reply = understudy_reply;
+                }
+            }
+        }
+        ex
+    }
+
+    /// Fingerprints, scores and redacts an exchange, in this order.
+    pub(super) fn finish(&self, ex: &mut Exchange, counters: &Counters) {
+        if let Some(request) = &ex.request {
+            let meta = &ex.meta;
+            let explicit = meta.explicit_conversation.as_deref();
+            let print = || (self.hooks.fingerprint)(meta.dialect, request, meta.credential, explicit);
+            let found = kept(print, counters);
+            let score = match (&ex.reply, &ex.understudy_reply, ex.audit_score) {
+                (Some(reference), Some(answer), None) => {
+                    kept(|| (self.hooks.audit)(request, reference, answer), counters)
+                }
+                (_, _, given) => given,
+            };
+            ex.audit_score = score;
+            if let Some((form, conversation)) = found {
+                ex.meta.form = Some(form);
+                ex.meta.conversation = Some(conversation);
+            }
+        }
+        ex.meta.headers.retain(|(name, _)| may_be_kept(name));
+        if ex.request.is_some() {
+            counters.with_content.fetch_add(1, Relaxed);
+        }
+        if let Some(redactor) = &self.redactor {
+            let mut changed = false;
+            changed |= ex.request.as_mut().is_some_and(|r| redactor.request(r));
+            changed |= ex.reply.as_mut().is_some_and(|r| redactor.reply(r));
+            changed |= ex.understudy_reply.as_mut().is_some_and(|r| redactor.reply(r));
+            changed |= ex.meta.explicit_conversation.as_mut().is_some_and(|c| redactor.replace(c));
+            for (_, value) in &mut ex.meta.headers {
+                changed |= redactor.replace(value);
+            }
+            if changed && ex.request.is_some() {
+                counters.redacted.fetch_add(1, Relaxed);
+            }
+        }
+    }
+}
+
+/// The allow-list of headers. The gateway keeps it too; a record is written for
+/// years, so it is kept twice.
+pub(super) fn may_be_kept(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    matches!(name.as_str(), "content-type" | "x-request-id" | "request-id" | "retry-after" | "traceparent")
+        || name.starts_with("x-ratelimit-")
+        || ((name.starts_with("openai-") || name.starts_with("anthropic-")) && name.contains("ratelimit"))
+}
+
+fn joined(mut chunks: Vec<Bytes>) -> Bytes {
+    match chunks.len() {
+        0 => Bytes::new(),
+        1 => chunks.swap_remove(0),
+        _ => chunks.concat().into(),
+    }
+}
+
+/// A neighbour's panic costs what it would have said, not the writer.
+fn kept<T>(f: impl FnOnce() -> T, counters: &Counters) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(f))
+        .inspect_err(|_| {
+            counters.hook_panics.fetch_add(1, Relaxed);
+        })
+        .ok()
+}

@@ -1,0 +1,415 @@
+//! The writer: a thread of low priority that takes what was offered and appended,
+//! in order, and commits in groups.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::time::{Duration, Instant};
+
+use super::Shared;
+use super::intake::Intake;
+use super::owner::Mark;
+use crate::error::IoContext;
+use crate::redact::Redactor;
+use crate::seal::{KeyName, Sealer};
+use crate::volume::{Content, Volume, lock};
+use crate::{Captured, DropReason, Hooks, JournalError, Record};
+
+pub(super) enum Entry {
+    Call(Box<Captured>),
+    Append { records: Vec<Record>, ack: Ack },
+    Close,
+}
+
+pub(super) type Ack = SyncSender<Result<u64, JournalError>>;
+
+/// Between looks at the queue while calls come.
+const POLL: Duration = Duration::from_millis(5);
+/// And while none do.
+const POLL_IDLE: Duration = Duration::from_millis(50);
+/// Numbers left out when neither the newest volume nor the head can say how far it
+/// went: more than one volume can hold.
+const UNKNOWN: u64 = 1 << 32;
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    queue: Receiver<Entry>,
+    intake: Intake,
+    sealer: Sealer,
+    volume: Option<Arc<Volume>>,
+    next_seq: u64,
+    floor: u64,
+    group: Group,
+    /// After a failure: when to try again.
+    retry: Option<Instant>,
+    plain: Vec<u8>,
+}
+
+/// What waits for the next commit.
+#[derive(Default)]
+struct Group {
+    acks: Vec<Ack>,
+    calls: u64,
+    records: u64,
+    bytes: usize,
+    since: Option<Instant>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        queue: Receiver<Entry>,
+        hooks: Hooks,
+        hash_key: [u8; 32],
+    ) -> Result<Self, JournalError> {
+        let intake = Intake {
+            hooks,
+            redactor: shared.config.redact.then(|| Redactor::new(hash_key)),
+            body_limit: shared.config.body_limit,
+        };
+        let floor = shared.mark_at_open.floor;
+        let mut writer = Self {
+            shared,
+            queue,
+            intake,
+            sealer: Sealer::new()?,
+            volume: None,
+            next_seq: 1,
+            floor,
+            group: Group::default(),
+            retry: None,
+            plain: Vec::new(),
+        };
+        let durable = writer.shared.mark_at_open.durable;
+        writer.take_up(durable, 2)?;
+        Ok(writer)
+    }
+
+    pub(super) fn run(mut self) {
+        let nice = i32::from(self.shared.config.nice.min(19));
+        if nice > 0
+            && let Err(e) = rustix::process::nice(nice)
+        {
+            tracing::debug!(error = %e, "the journal's writer keeps its priority");
+        }
+        let mut poll = POLL;
+        loop {
+            let mut busy = false;
+            let open = loop {
+                match self.queue.try_recv() {
+                    Ok(Entry::Call(call)) => self.call(*call),
+                    Ok(Entry::Append { records, ack }) => self.append(records, ack),
+                    Ok(Entry::Close) | Err(TryRecvError::Disconnected) => break false,
+                    Err(TryRecvError::Empty) => break true,
+                }
+                busy = true;
+                self.commit_if_due();
+            };
+            self.commit_if_due();
+            if !open {
+                self.commit();
+                *lock(&self.shared.writing) = None;
+                return;
+            }
+            self.see_to_the_volume();
+            poll = if busy { POLL } else { (poll * 2).min(POLL_IDLE) };
+            // An append unparks: it is never kept waiting.
+            let sleep = match self.group.since {
+                Some(t) => poll.min(self.shared.config.commit_every.saturating_sub(t.elapsed())),
+                None => poll,
+            };
+            self.shared.woken.store(false, Release);
+            std::thread::park_timeout(sleep);
+        }
+    }
+
+    fn call(&mut self, call: Captured) {
+        let weight = call.weight();
+        let done = if let Some(why) = self.still_blocked() {
+            Err(why)
+        } else {
+            let mut ex = self.intake.read(call, &self.shared.counters);
+            self.intake.finish(&mut ex, &self.shared.counters);
+            self.write(&Record::Exchange(ex)).map_err(|e| reason(&e))
+        };
+        self.shared.queued.fetch_sub(weight, AcqRel);
+        match done {
+            Ok(()) => self.group.calls += 1,
+            Err(why) => self.shared.counters.drop_one(why),
+        }
+    }
+
+    fn append(&mut self, records: Vec<Record>, ack: Ack) {
+        // Appends are few and their caller waits: they try a blocked disk at once.
+        self.retry = None;
+        match self.write_all(records) {
+            Ok(()) => {
+                self.group.acks.push(ack);
+                self.group.since.get_or_insert_with(Instant::now);
+            }
+            Err(e) => {
+                ack.send(Err(e)).ok();
+            }
+        }
+    }
+
+    fn write_all(&mut self, records: Vec<Record>) -> Result<(), JournalError> {
+        for mut record in records {
+            if let Record::Exchange(ex) = &mut record {
+                self.intake.finish(ex, &self.shared.counters);
+            }
+            self.write(&record)?;
+        }
+        Ok(())
+    }
+
+    /// Seals a record and puts it into the volume.
+    fn write(&mut self, record: &Record) -> Result<(), JournalError> {
+        let done = self.ready().and_then(|volume| self.put(&volume, record));
+        match &done {
+            Ok(()) => {}
+            Err(JournalError::Record(_)) => {}
+            Err(e) => self.fail(e),
+        }
+        done
+    }
+
+    fn put(&mut self, volume: &Volume, record: &Record) -> Result<(), JournalError> {
+        self.plain.clear();
+        ciborium::into_writer(record, &mut self.plain).map_err(|e| JournalError::Record(e.to_string()))?;
+        let sealed = self.sealer.seal(&volume.ring, key_name(record), self.next_seq, &self.plain)?;
+        // Keeps the buffer of a usual record, not of the largest.
+        self.plain.shrink_to(256 << 10);
+        self.enough_space(sealed.len())?;
+        volume.put(self.next_seq, &sealed)?;
+        self.next_seq += 1;
+        self.group.records += 1;
+        self.group.bytes += sealed.len();
+        self.group.since.get_or_insert_with(Instant::now);
+        if matches!(record, Record::Exchange(_)) {
+            self.shared.counters.exchanges.fetch_add(1, Relaxed);
+        }
+        Ok(())
+    }
+
+    fn commit_if_due(&mut self) {
+        let config = &self.shared.config;
+        let waited = self.group.since.is_some_and(|t| t.elapsed() >= config.commit_every);
+        if waited || !self.group.acks.is_empty() || self.group.bytes >= config.commit_bytes {
+            self.commit();
+        }
+    }
+
+    fn commit(&mut self) {
+        if self.group.since.is_none() {
+            return;
+        }
+        if self.group.records > 0
+            && let Some(volume) = self.volume.clone()
+        {
+            if let Err(e) = volume.commit() {
+                self.fail(&e);
+                return;
+            }
+            self.shared.counters.records.fetch_add(self.group.records, Relaxed);
+            self.shared.counters.commits.fetch_add(1, Relaxed);
+            self.told_durable(self.next_seq - 1);
+        }
+        let group = std::mem::take(&mut self.group);
+        for ack in group.acks {
+            ack.send(Ok(self.next_seq - 1)).ok();
+        }
+    }
+
+    fn told_durable(&self, seq: u64) {
+        if let Err(e) = self.shared.head.write(Mark { durable: seq, floor: self.floor }) {
+            tracing::warn!(error = %e, "the journal's head was not written");
+        }
+        self.shared.set_durable(seq);
+    }
+
+    /// The volume to write: the open one, or the next where that one is full.
+    fn ready(&mut self) -> Result<Arc<Volume>, JournalError> {
+        if let Some(volume) = &self.volume {
+            if volume.log_bytes() < self.shared.config.volume_bytes {
+                return Ok(Arc::clone(volume));
+            }
+            // The last of the old one is durable before the first of the new one is.
+            self.commit();
+            if self.volume.is_some() {
+                self.volume = None;
+                return self.begin();
+            }
+        }
+        self.enough_space(0)?;
+        self.take_up(self.shared.durable_seq(), 2)?;
+        let volume = match self.volume.clone() {
+            Some(v) if v.name().first == self.next_seq => self.checkpoint(v)?,
+            Some(v) => v,
+            None => self.begin()?,
+        };
+        self.shared.set_blocked(None);
+        self.retry = None;
+        Ok(volume)
+    }
+
+    fn begin(&mut self) -> Result<Arc<Volume>, JournalError> {
+        let volume = self.shared.shelf.begin(self.next_seq)?;
+        *lock(&self.shared.writing) = Some(volume.name().clone());
+        self.volume = Some(Arc::clone(&volume));
+        match self.shared.shelf.retire(self.shared.config.keep_bytes) {
+            Ok(floor) => self.floor = floor.max(self.floor),
+            Err(e) => tracing::warn!(error = %e, "an old volume was not removed"),
+        }
+        self.checkpoint(volume)
+    }
+
+    fn checkpoint(&mut self, volume: Arc<Volume>) -> Result<Arc<Volume>, JournalError> {
+        let ask = lock(&self.shared.checkpoint).clone();
+        let state = ask
+            .and_then(|f| std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f())).ok())
+            .unwrap_or(serde_json::Value::Null);
+        self.put(&volume, &Record::Checkpoint(state))?;
+        Ok(volume)
+    }
+
+    /// Takes up the newest volume where it ends, or leaves `volume` empty when there
+    /// is none that opens. `durable` is what was promised before.
+    fn take_up(&mut self, durable: u64, tries: u32) -> Result<(), JournalError> {
+        let mut last = durable;
+        let opened = match self.shared.shelf.newest()? {
+            Some(volume) => match end_of(&volume, durable) {
+                Ok(end) => {
+                    last = last.max(end.unwrap_or(volume.name().first.saturating_sub(1)));
+                    Some(volume)
+                }
+                Err(e) => {
+                    tracing::warn!(volume = volume.name().as_str(), error = %e, "volume failed");
+                    self.shared.shelf.failed(&volume)?;
+                    drop(volume);
+                    // Once more; then it is moved aside, or the disk refuses.
+                    return if again_worth(&e) && tries > 0 { self.take_up(durable, tries - 1) } else { Err(e) };
+                }
+            },
+            None => None,
+        };
+        if opened.is_none() {
+            let (newest, aside) = self.shared.shelf.newest_firsts();
+            let known = newest.max(aside).unwrap_or(0);
+            if known > last {
+                last = known.saturating_add(UNKNOWN);
+            }
+        }
+        *lock(&self.shared.writing) = opened.as_ref().map(|v| v.name().clone());
+        self.volume = opened;
+        self.next_seq = last + 1;
+        self.shared.set_durable(last);
+        Ok(())
+    }
+
+    /// A cursor may have found that the volume's database fails.
+    fn see_to_the_volume(&mut self) {
+        if self.volume.as_ref().is_some_and(|v| v.has_failed()) {
+            self.fail(&JournalError::Volume { volume: String::new(), problem: "it failed while it was read".to_owned() });
+        }
+        let due = self.retry.is_some_and(|t| t.elapsed() >= self.shared.config.retry_after);
+        if due && self.volume.is_none() {
+            match self.ready() {
+                Ok(_) => self.commit(),
+                Err(e) => self.fail(&e),
+            }
+        }
+    }
+
+    /// What was not committed is counted as dropped (some of it may turn out to be
+    /// there), and the disk is left alone for a while.
+    fn fail(&mut self, e: &JournalError) {
+        let why = reason(e);
+        let group = std::mem::take(&mut self.group);
+        tracing::warn!(reason = why.label(), error = %e, records = group.records, "the journal cannot be written for now");
+        self.shared.counters.drop_many(why, group.calls);
+        for ack in group.acks {
+            ack.send(Err(again(e))).ok();
+        }
+        // Opened anew, it shows whether the disk or the volume is to blame.
+        if let Some(volume) = self.volume.take()
+            && volume.has_failed()
+            && let Err(e) = self.shared.shelf.failed(&volume)
+        {
+            tracing::warn!(error = %e, "a volume was not moved aside");
+        }
+        *lock(&self.shared.writing) = None;
+        self.shared.set_blocked(Some(why));
+        self.retry = Some(Instant::now());
+    }
+
+    fn still_blocked(&self) -> Option<DropReason> {
+        let resting = self.retry.is_some_and(|t| t.elapsed() < self.shared.config.retry_after);
+        self.shared.blocked().filter(|_| resting)
+    }
+
+    fn enough_space(&self, bytes: usize) -> Result<(), JournalError> {
+        let dir: &Path = &self.shared.config.dir;
+        let stat = rustix::fs::statvfs(dir).map_err(std::io::Error::from).during("ask for the free space of", dir)?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let floor = self.shared.free_floor.load(Relaxed);
+        if free < floor.saturating_add(2 * bytes as u64) {
+            return Err(JournalError::DiskFull { dir: dir.to_owned(), free, floor });
+        }
+        Ok(())
+    }
+}
+
+/// The last whole record. What comes after it was being written when the process
+/// ended, and was never reported durable: it is taken out, and its number used again.
+fn end_of(volume: &Volume, durable: u64) -> Result<Option<u64>, JournalError> {
+    loop {
+        let Some(last) = volume.last_seq()? else { return Ok(None) };
+        if last <= durable || matches!(volume.read(last)?, Content::Record(_)) {
+            return Ok(Some(last));
+        }
+        volume.remove(last)?;
+    }
+}
+
+/// A volume that is damaged is moved aside at its second failure, and the next try finds another.
+fn again_worth(e: &JournalError) -> bool {
+    matches!(e, JournalError::Volume { .. })
+}
+
+fn key_name(record: &Record) -> KeyName {
+    match record {
+        Record::Exchange(ex) => KeyName { form: ex.meta.form, credential: Some(ex.meta.credential) },
+        _ => KeyName::default(),
+    }
+}
+
+fn reason(e: &JournalError) -> DropReason {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    match e {
+        JournalError::DiskFull { .. } => DropReason::DiskFull,
+        JournalError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded) => DropReason::DiskFull,
+        JournalError::Volume { problem, .. } if problem.contains("No space left") => DropReason::DiskFull,
+        JournalError::Key(_) => DropReason::Key,
+        JournalError::Record(_) => DropReason::Malformed,
+        JournalError::Closed => DropReason::Closed,
+        _ => DropReason::Disk,
+    }
+}
+
+/// The same error for another caller.
+fn again(e: &JournalError) -> JournalError {
+    match e {
+        JournalError::DiskFull { dir, free, floor } => {
+            JournalError::DiskFull { dir: dir.clone(), free: *free, floor: *floor }
+        }
+        JournalError::Io { what, path, source } => {
+            JournalError::Io { what, path: path.clone(), source: source.kind().into() }
+        }
+        JournalError::Volume { volume, problem } => {
+            JournalError::Volume { volume: volume.clone(), problem: problem.clone() }
+        }
+        other => JournalError::Record(other.to_string()),
+    }
+}

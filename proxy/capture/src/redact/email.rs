@@ -1,0 +1,43 @@
+use std::borrow::Cow;
+use std::ops::Range;
+
+use regex::Regex;
+
+use super::{Detector, Draw};
+
+/// E-mail addresses. The stand-in's domain ends in `.example`, which nobody can own
+/// (RFC 2606), so that it is never another person's address.
+pub struct Email(Option<Regex>);
+
+impl Email {
+    pub(super) fn new() -> Self {
+        Self(Regex::new(r"[\p{L}\p{N}][\p{L}\p{N}._%+'-]{0,63}@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?\.)+\p{L}{2,24}").ok())
+    }
+}
+
+impl Detector for Email {
+    fn kind(&self) -> &'static str {
+        "email"
+    }
+
+    fn find(&self, text: &str, out: &mut Vec<Range<usize>>) {
+        if !text.contains('@') {
+            return;
+        }
+        out.extend(self.0.iter().flat_map(|r| r.find_iter(text)).map(|m| m.range()));
+    }
+
+    fn canonical<'a>(&self, value: &'a str) -> Cow<'a, str> {
+        Cow::Owned(value.to_lowercase())
+    }
+
+    fn stand_in(&self, value: &str, draw: &mut Draw) -> String {
+        let (local, domain) = value.split_once('@').unwrap_or((value, ""));
+        let stem: usize = domain.rsplit_once('.').map_or(domain, |(stem, _)| stem).chars().count();
+        let mut out: String = local.chars().map(|c| draw.like(c)).collect();
+        out.push('@');
+        out.extend((0..stem.clamp(3, 20)).map(|_| draw.like('a')));
+        out.push_str(".example");
+        out
+    }
+}

@@ -1,0 +1,92 @@
+//! JSON text, string by string: each is unescaped, redacted, and written anew only
+//! if it changed, so that every other byte stays as the model or the tool wrote it.
+
+use std::borrow::Cow;
+
+use serde::de::IgnoredAny;
+
+use super::Redactor;
+
+/// JSON in a string of JSON in a string …: as deep as this, then as plain text.
+const DEEPEST: u32 = 4;
+/// The shortest number that a detector takes for something.
+const LONG_NUMBER: usize = 14;
+
+pub(super) fn redact<'a>(redactor: &Redactor, text: &'a str, depth: u32) -> Cow<'a, str> {
+    let looks_so = text.trim_start().starts_with(['{', '[', '"']);
+    if depth >= DEEPEST || !looks_so || serde_json::from_str::<IgnoredAny>(text).is_err() {
+        return redactor.plain(text);
+    }
+    let mut out = String::new();
+    let mut done = 0;
+    let mut at = 0;
+    let bytes = text.as_bytes();
+    while let Some(&b) = bytes.get(at) {
+        let end = match b {
+            b'"' => string_end(bytes, at),
+            b'0'..=b'9' => number_end(bytes, at),
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        let token = text.get(at..end).unwrap_or_default();
+        let new = if b == b'"' {
+            string(redactor, token, depth)
+        } else if token.len() >= LONG_NUMBER && bytes.get(at.wrapping_sub(1)) != Some(&b'-') {
+            number(redactor, token)
+        } else {
+            None
+        };
+        if let Some(new) = new {
+            out.push_str(text.get(done..at).unwrap_or_default());
+            out.push_str(&new);
+            done = end;
+        }
+        at = end;
+    }
+    if done == 0 {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(text.get(done..).unwrap_or_default());
+    Cow::Owned(out)
+}
+
+fn string(redactor: &Redactor, token: &str, depth: u32) -> Option<String> {
+    let plain: Cow<'_, str> = match token.get(1..token.len().checked_sub(1)?) {
+        Some(inner) if !inner.contains('\\') => Cow::Borrowed(inner),
+        _ => Cow::Owned(serde_json::from_str(token).ok()?),
+    };
+    match redact(redactor, &plain, depth + 1) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(new) => serde_json::to_string(&new).ok(),
+    }
+}
+
+/// A card's number may be written as a JSON number.
+fn number(redactor: &Redactor, token: &str) -> Option<String> {
+    let whole = token.bytes().all(|b| b.is_ascii_digit());
+    match redactor.plain(token) {
+        Cow::Owned(new) if whole && new.bytes().all(|b| b.is_ascii_digit()) => Some(new),
+        _ => None,
+    }
+}
+
+/// Past the closing quote; the text is known to be JSON.
+fn string_end(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(&b) = bytes.get(at) {
+        match b {
+            b'\\' => at += 2,
+            b'"' => return at + 1,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+fn number_end(bytes: &[u8], start: usize) -> usize {
+    let rest = bytes.get(start..).unwrap_or_default();
+    let len = rest.iter().take_while(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-')).count();
+    start + len.max(1)
+}

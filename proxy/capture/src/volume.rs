@@ -1,0 +1,273 @@
+//! A volume: a small sled database that holds sealed records, cut into frames.
+//!
+//! sled writes a leaf page of up to 16 values in one piece, and a page larger than
+//! a quarter segment (128 KiB) goes to a file of its own under `blobs/`, which sled
+//! never syncs. Frames of at most 6 KiB keep every page under that.
+//!
+//! sled panics on damage, while opening and while reading, so every call into it
+//! is caught here, and a volume that failed once is not asked again.
+
+mod shelf;
+
+use std::any::Any;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+pub(crate) use shelf::{Place, Shelf};
+
+use crate::error::IoContext;
+use crate::seal::{KeyRing, MAX_RECORD, Unopened, open};
+use crate::{JournalError, KeyVault};
+
+/// Largest value given to sled.
+pub(crate) const FRAME: usize = 6 << 10;
+/// The first frame begins with the record's length.
+const LEN: usize = 4;
+const CACHE_BYTES: u64 = 4 << 20;
+
+/// Locks, whoever panicked before: what the locks here guard is never left half changed.
+pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `<first sequence number>-<random>`: in order of names, and never used twice.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct VolumeName {
+    pub(crate) first: u64,
+    text: String,
+}
+
+impl VolumeName {
+    pub(crate) fn new(first: u64) -> Result<Self, JournalError> {
+        let tail = u32::from_be_bytes(crate::keys::random()?);
+        Ok(Self { first, text: format!("{first:020}-{tail:08x}") })
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (first, tail) = text.split_once('-')?;
+        let well_formed = first.len() == 20 && tail.len() == 8;
+        well_formed.then(|| first.parse().ok()).flatten().map(|first| Self { first, text: text.to_owned() })
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// What is at a place of a volume.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// The record, opened.
+    Record(Vec<u8>),
+    /// Nothing.
+    Missing,
+    /// Something that is not this record.
+    Bad(Unopened),
+}
+
+pub(crate) struct Volume {
+    name: VolumeName,
+    /// `None` once it has failed: sled answers nothing useful after its first error,
+    /// and holds its lock until it is dropped.
+    db: RwLock<Option<sled::Db>>,
+    file: File,
+    pub(crate) ring: KeyRing,
+    failed: AtomicU8,
+}
+
+const SOUND: u8 = 0;
+const DISK: u8 = 1;
+const DAMAGE: u8 = 2;
+
+impl Volume {
+    /// Opens the database in this folder, or makes it.
+    pub(crate) fn open(
+        folder: &Path,
+        keys: &Path,
+        name: &VolumeName,
+        vault: Arc<dyn KeyVault>,
+    ) -> Result<Self, JournalError> {
+        let dir: PathBuf = folder.join(name.as_str());
+        let ring = KeyRing::load(keys, name.as_str(), vault)?;
+        let config = sled::Config::new()
+            .path(&dir)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(None)
+            .use_compression(false);
+        let db = caught(name, || config.open())?;
+        let file = File::open(dir.join("db")).during("open", &dir.join("db"))?;
+        Ok(Self { name: name.clone(), db: RwLock::new(Some(db)), file, ring, failed: AtomicU8::new(SOUND) })
+    }
+
+    pub(crate) fn name(&self) -> &VolumeName {
+        &self.name
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Relaxed) != SOUND
+    }
+
+    /// It failed by itself, and not because the disk refused.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.failed.load(Relaxed) == DAMAGE
+    }
+
+    /// Bytes of its log.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |m| m.len())
+    }
+
+    /// Writes a sealed record; durable only after [`Volume::commit`].
+    pub(crate) fn put(&self, seq: u64, sealed: &[u8]) -> Result<(), JournalError> {
+        let len = u32::try_from(sealed.len()).map_err(|_| JournalError::Record("it is too long".to_owned()))?;
+        let first = sealed.len().min(FRAME - LEN);
+        let (head, rest) = sealed.split_at(first);
+        let mut start = Vec::with_capacity(LEN + head.len());
+        start.extend_from_slice(&len.to_be_bytes());
+        start.extend_from_slice(head);
+        self.guarded(|db| {
+            db.insert(key(seq, 0), start)?;
+            for (i, frame) in (1u32..).zip(rest.chunks(FRAME)) {
+                db.insert(key(seq, i), frame)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes everything that was put durable: the keys first, then sled's buffers
+    /// into the file, then the file.
+    pub(crate) fn commit(&self) -> Result<(), JournalError> {
+        self.ring.save()?;
+        self.guarded(|db| db.flush().map(|_| ()))?;
+        self.file.sync_data().during("sync the volume", Path::new(self.name.as_str()))
+    }
+
+    /// Reads and opens the record of this number.
+    pub(crate) fn read(&self, seq: u64) -> Result<Content, JournalError> {
+        let frames = self.guarded(|db| {
+            let mut sealed: Vec<u8> = Vec::new();
+            let mut want = None;
+            for (i, entry) in (0u32..).zip(db.scan_prefix(seq.to_be_bytes())) {
+                let (k, v) = entry?;
+                if k.as_ref() != key(seq, i) {
+                    return Ok(Some(Err(Unopened::Damaged)));
+                }
+                let part: &[u8] = if i == 0 {
+                    let Some((len, part)) = v.split_first_chunk::<LEN>() else {
+                        return Ok(Some(Err(Unopened::Damaged)));
+                    };
+                    want = Some(u32::from_be_bytes(*len) as usize);
+                    part
+                } else {
+                    &v
+                };
+                sealed.extend_from_slice(part);
+                if sealed.len() > 2 * MAX_RECORD {
+                    return Ok(Some(Err(Unopened::Damaged)));
+                }
+            }
+            Ok(match want {
+                None => None,
+                Some(n) if n == sealed.len() => Some(Ok(sealed)),
+                Some(_) => Some(Err(Unopened::Damaged)),
+            })
+        })?;
+        Ok(match frames {
+            None => Content::Missing,
+            Some(Err(why)) => Content::Bad(why),
+            Some(Ok(mut sealed)) => match open(&self.ring, seq, &mut sealed) {
+                Ok(plain) => Content::Record(plain),
+                Err(why) => Content::Bad(why),
+            },
+        })
+    }
+
+    /// The first number after this one that has frames.
+    pub(crate) fn next_after(&self, seq: u64) -> Result<Option<u64>, JournalError> {
+        let Some(from) = seq.checked_add(1) else { return Ok(None) };
+        self.guarded(|db| Ok(db.range(key(from, 0)..).next().transpose()?.and_then(|(k, _)| seq_of(&k))))
+    }
+
+    /// The last number that has frames.
+    pub(crate) fn last_seq(&self) -> Result<Option<u64>, JournalError> {
+        self.guarded(|db| Ok(db.last()?.and_then(|(k, _)| seq_of(&k))))
+    }
+
+    /// Takes out the frames of a record that was never durable.
+    pub(crate) fn remove(&self, seq: u64) -> Result<(), JournalError> {
+        self.guarded(|db| {
+            for entry in db.scan_prefix(seq.to_be_bytes()) {
+                db.remove(entry?.0)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn guarded<T>(&self, f: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, JournalError> {
+        let done = match self.db.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(db) => caught(&self.name, || f(db)),
+            None => {
+                let problem = "it failed before".to_owned();
+                return Err(JournalError::Volume { volume: self.name.text.clone(), problem });
+            }
+        };
+        if let Err(e) = &done {
+            let kind = if matches!(e, JournalError::Io { .. }) { DISK } else { DAMAGE };
+            self.failed.store(kind, Relaxed);
+            self.let_go();
+        }
+        done
+    }
+
+    /// sled flushes when it is dropped, and a damaged one may panic then.
+    fn let_go(&self) {
+        let db = self.db.write().unwrap_or_else(PoisonError::into_inner).take();
+        catch_unwind(AssertUnwindSafe(move || drop(db))).ok();
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+fn key(seq: u64, frame: u32) -> [u8; 12] {
+    let mut k = [0; 12];
+    let (a, b) = k.split_at_mut(8);
+    a.copy_from_slice(&seq.to_be_bytes());
+    b.copy_from_slice(&frame.to_be_bytes());
+    k
+}
+
+fn seq_of(key: &[u8]) -> Option<u64> {
+    key.first_chunk::<8>().map(|b| u64::from_be_bytes(*b))
+}
+
+fn caught<T>(name: &VolumeName, f: impl FnOnce() -> sled::Result<T>) -> Result<T, JournalError> {
+    let problem = match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(sled::Error::Io(source))) => {
+            return Err(JournalError::Io { what: "use volume", path: name.as_str().into(), source });
+        }
+        Ok(Err(e)) => e.to_string(),
+        Err(panic) => format!("sled panicked: {}", said(&*panic)),
+    };
+    Err(JournalError::Volume { volume: name.text.clone(), problem })
+}
+
+/// A panic's message, cut: sled may print what it has read.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message");
+    text.chars().take(120).collect()
+}
+
+#[cfg(test)]
+mod tests;

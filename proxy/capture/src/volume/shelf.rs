@@ -1,0 +1,270 @@
+use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use super::{Volume, VolumeName, lock};
+use crate::cursor::GapWhy;
+use crate::error::IoContext;
+use crate::stats::Counters;
+use crate::{JournalError, KeyVault};
+
+/// The row of volumes, oldest first: which there are, and the open ones.
+pub(crate) struct Shelf {
+    volumes: PathBuf,
+    keys: PathBuf,
+    aside: PathBuf,
+    vault: Arc<dyn KeyVault>,
+    counters: Arc<Counters>,
+    row: Mutex<Row>,
+}
+
+#[derive(Default)]
+struct Row {
+    slots: Vec<Slot>,
+    /// First sequence numbers of the volumes that were moved aside.
+    aside: Vec<u64>,
+    /// Below this, records were dropped to keep the journal's size.
+    floor: u64,
+}
+
+struct Slot {
+    name: VolumeName,
+    open: Weak<Volume>,
+    bytes: u64,
+    /// How often it failed by itself, opened anew in between.
+    failures: u32,
+}
+
+/// Where a sequence number is.
+pub(crate) enum Place {
+    /// In this volume, if anywhere; the next volume begins at `until`.
+    In { volume: Arc<Volume>, until: Option<u64>, otherwise: GapWhy },
+    /// Nowhere; the next volume begins at `until`.
+    Nowhere { until: Option<u64>, why: GapWhy },
+}
+
+impl Shelf {
+    pub(crate) fn open(
+        root: &Path,
+        floor: u64,
+        vault: Arc<dyn KeyVault>,
+        counters: Arc<Counters>,
+    ) -> Result<Self, JournalError> {
+        let [volumes, keys, aside] = ["volumes", "keys", "aside"].map(|n| root.join(n));
+        for dir in [&volumes, &keys, &aside] {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).during("make the folder", dir)?;
+        }
+        let slots = names_in(&volumes)?
+            .into_iter()
+            .map(|name| Slot { bytes: bytes_under(&volumes.join(name.as_str())), open: Weak::new(), failures: 0, name })
+            .collect();
+        let aside_firsts = names_in(&aside)?.into_iter().map(|n| n.first).collect();
+        let row = Mutex::new(Row { slots, aside: aside_firsts, floor });
+        Ok(Self { volumes, keys, aside, vault, counters, row })
+    }
+
+    /// The newest volume; `None` when there is none or it does not open, in which
+    /// case it has been moved aside.
+    pub(crate) fn newest(&self) -> Result<Option<Arc<Volume>>, JournalError> {
+        let mut row = lock(&self.row);
+        let Some(at) = row.slots.len().checked_sub(1) else { return Ok(None) };
+        self.open_slot(&mut row, at)
+    }
+
+    /// First numbers of the newest volume in the row and of the newest aside.
+    pub(crate) fn newest_firsts(&self) -> (Option<u64>, Option<u64>) {
+        let row = lock(&self.row);
+        (row.slots.last().map(|s| s.name.first), row.aside.iter().max().copied())
+    }
+
+    /// Begins a volume.
+    pub(crate) fn begin(&self, first: u64) -> Result<Arc<Volume>, JournalError> {
+        let mut row = lock(&self.row);
+        let name = VolumeName::new(first)?;
+        let dir = self.volumes.join(name.as_str());
+        fs::DirBuilder::new().mode(0o700).create(&dir).during("make the volume", &dir)?;
+        let made = Volume::open(&self.volumes, &self.keys, &name, Arc::clone(&self.vault)).and_then(|v| {
+            sync_folder(&dir)?;
+            sync_folder(&self.volumes)?;
+            Ok(Arc::new(v))
+        });
+        match made {
+            Ok(volume) => {
+                row.slots.push(Slot { name, open: Arc::downgrade(&volume), bytes: 0, failures: 0 });
+                Ok(volume)
+            }
+            Err(e) => {
+                // Nothing was in it.
+                fs::remove_dir_all(&dir).ok();
+                Err(e)
+            }
+        }
+    }
+
+    pub(crate) fn find(&self, seq: u64) -> Result<Place, JournalError> {
+        let mut row = lock(&self.row);
+        loop {
+            let next = row.slots.partition_point(|s| s.name.first <= seq);
+            let until = row.slots.get(next).map(|s| s.name.first);
+            let Some(at) = next.checked_sub(1) else {
+                let why = if seq < row.floor { GapWhy::Retired } else { row.why_gone(0, seq) };
+                return Ok(Place::Nowhere { until, why });
+            };
+            if let Some(volume) = self.open_slot(&mut row, at)? {
+                let otherwise = row.why_gone(volume.name().first, seq);
+                return Ok(Place::In { volume, until, otherwise });
+            }
+        }
+    }
+
+    /// Sees to a volume that failed while it was used: it is opened anew next time,
+    /// and moved aside when it fails by itself again.
+    pub(crate) fn failed(&self, volume: &Volume) -> Result<(), JournalError> {
+        let mut row = lock(&self.row);
+        let Some(at) = row.slots.iter().position(|s| &s.name == volume.name()) else { return Ok(()) };
+        let Some(slot) = row.slots.get_mut(at) else { return Ok(()) };
+        if !std::ptr::eq(slot.open.as_ptr(), volume) {
+            // Another reader saw to it already.
+            return Ok(());
+        }
+        slot.open = Weak::new();
+        slot.failures += u32::from(volume.is_damaged());
+        if slot.failures > 1 { self.move_aside(&mut row, at) } else { Ok(()) }
+    }
+
+    /// Drops the oldest until the rest fits, the newest never; what stands aside goes first.
+    pub(crate) fn retire(&self, keep_bytes: u64) -> Result<u64, JournalError> {
+        let mut row = lock(&self.row);
+        let newest = row.slots.len().saturating_sub(1);
+        for slot in row.slots.iter_mut().skip(newest.saturating_sub(1)) {
+            slot.bytes = bytes_under(&self.volumes.join(slot.name.as_str()));
+        }
+        let mut aside = names_in(&self.aside)?;
+        let mut total: u64 =
+            row.slots.iter().map(|s| s.bytes).sum::<u64>() + bytes_under(&self.aside);
+        while total > keep_bytes && !aside.is_empty() {
+            let name = aside.remove(0);
+            let dir = self.aside.join(name.as_str());
+            total = total.saturating_sub(bytes_under(&dir));
+            self.destroy(&dir, &name)?;
+        }
+        while total > keep_bytes && row.slots.len() > 1 {
+            let slot = row.slots.remove(0);
+            total = total.saturating_sub(slot.bytes);
+            row.floor = row.slots.first().map_or(row.floor, |s| s.name.first);
+            self.counters.retired.fetch_add(1, Relaxed);
+            self.destroy(&self.volumes.join(slot.name.as_str()), &slot.name)?;
+        }
+        Ok(row.floor)
+    }
+
+    /// First numbers of the volumes, newest first.
+    pub(crate) fn firsts(&self) -> Vec<u64> {
+        lock(&self.row).slots.iter().rev().map(|s| s.name.first).collect()
+    }
+
+    /// How many volumes, and their size.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        let row = lock(&self.row);
+        let bytes = row.slots.iter().map(|s| s.open.upgrade().map_or(s.bytes, |v| s.bytes.max(v.log_bytes()))).sum();
+        (row.slots.len() as u64, bytes)
+    }
+
+    fn open_slot(&self, row: &mut Row, at: usize) -> Result<Option<Arc<Volume>>, JournalError> {
+        let Some(slot) = row.slots.get_mut(at) else { return Ok(None) };
+        // One that failed too: whoever uses it finds out, and says so.
+        if let Some(open) = slot.open.upgrade() {
+            return Ok(Some(open));
+        }
+        // Where a database is missing, sled would make an empty one and say nothing.
+        let complete = self.volumes.join(slot.name.as_str()).join("db").is_file();
+        let opened = if complete { self.open_patiently(&slot.name) } else { Err(None) };
+        match opened {
+            Ok(volume) => {
+                slot.open = Arc::downgrade(&volume);
+                Ok(Some(volume))
+            }
+            Err(Some(e)) if !matches!(e, JournalError::Volume { .. }) => Err(e),
+            Err(problem) => {
+                let said = problem.map_or_else(|| "its database is missing".to_owned(), |e| e.to_string());
+                tracing::warn!(volume = slot.name.as_str(), problem = said, "volume moved aside");
+                self.move_aside(row, at)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// sled lets go of its lock a little after the last handle is dropped.
+    fn open_patiently(&self, name: &VolumeName) -> Result<Arc<Volume>, Option<JournalError>> {
+        const TRIES: u32 = 200;
+        let mut tries = 0;
+        loop {
+            match Volume::open(&self.volumes, &self.keys, name, Arc::clone(&self.vault)) {
+                Ok(v) => return Ok(Arc::new(v)),
+                Err(JournalError::Io { source, .. })
+                    if source.to_string().contains("could not acquire lock") && tries < TRIES =>
+                {
+                    tries += 1;
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err(e) => return Err(Some(e)),
+            }
+        }
+    }
+
+    fn move_aside(&self, row: &mut Row, at: usize) -> Result<(), JournalError> {
+        let Some(slot) = row.slots.get(at) else { return Ok(()) };
+        let from = self.volumes.join(slot.name.as_str());
+        if from.exists() {
+            fs::rename(&from, self.aside.join(slot.name.as_str())).during("move aside", &from)?;
+        }
+        let slot = row.slots.remove(at);
+        row.aside.push(slot.name.first);
+        self.counters.set_aside.fetch_add(1, Relaxed);
+        sync_folder(&self.volumes)?;
+        sync_folder(&self.aside)
+    }
+
+    fn destroy(&self, dir: &Path, name: &VolumeName) -> Result<(), JournalError> {
+        // The keys first: without them nothing of the volume can be read.
+        let keys = self.keys.join(name.as_str());
+        if keys.exists() {
+            fs::remove_file(&keys).during("remove", &keys)?;
+        }
+        fs::remove_dir_all(dir).during("remove", dir)
+    }
+}
+
+impl Row {
+    /// Why a number after the volume that begins at `after` is not in it.
+    fn why_gone(&self, after: u64, seq: u64) -> GapWhy {
+        if self.aside.iter().any(|first| (after..=seq).contains(first)) { GapWhy::SetAside } else { GapWhy::Missing }
+    }
+}
+
+fn names_in(dir: &Path) -> Result<Vec<VolumeName>, JournalError> {
+    let mut names: Vec<VolumeName> = fs::read_dir(dir)
+        .during("list", dir)?
+        .filter_map(|e| VolumeName::parse(e.ok()?.file_name().to_str()?))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+pub(crate) fn sync_folder(dir: &Path) -> Result<(), JournalError> {
+    File::open(dir).and_then(|f| f.sync_all()).during("sync", dir)
+}
+
+fn bytes_under(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    entries
+        .filter_map(|e| {
+            let e = e.ok()?;
+            let m = e.metadata().ok()?;
+            Some(if m.is_dir() { bytes_under(&e.path()) } else { m.len() })
+        })
+        .sum()
+}
