@@ -15,7 +15,8 @@
 //! | a choice | `@choice`, `@logprobs` | unknown fields beside `message`; log-probabilities of a refusal |
 //! | a reply | `@usage`, `@error` | counts and error fields that the noun has no room for |
 //!
-//! A field of the wire whose own name begins with `@` gets one more `@`.
+//! A field of the wire whose own name begins with `@` gets one more `@`; what a
+//! note holds has no notes inside, and is as it came.
 //! A field that is `null` is kept as `null` under its own name.
 
 mod chunks;

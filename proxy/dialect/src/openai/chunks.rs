@@ -93,7 +93,7 @@ impl Chunks {
         field(&mut choices, "logprobs", logprobs);
         field(&mut choices, "finish_reason", &finish);
         if let Some(Value::Object(outer)) = outer {
-            for (key, v) in kept(outer) {
+            for (key, v) in outer {
                 field(&mut choices, key, v);
             }
         }

@@ -315,7 +315,7 @@ impl Serialize for PartOut<'_> {
         w.put("type", kind)?;
         w.put(kind, said)?;
         if let Some(extra) = self.1 {
-            w.kept(extra)?;
+            w.noted(extra)?;
         }
         w.end()
     }

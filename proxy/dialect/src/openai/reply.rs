@@ -93,7 +93,9 @@ fn choice(v: Value) -> Result<Choice, Fault> {
             ("finish_reason", Value::String(s)) => choice.finish = Some(finish(&s)),
             ("logprobs", Value::Object(l)) => logprobs(&mut choice, l).map_err(|e| e.within("logprobs"))?,
             ("finish_reason" | "logprobs", Value::Null) => {}
-            (key, v) => keep(&mut outer, key, v),
+            (_, v) => {
+                outer.insert(key, v);
+            }
         }
     }
     if !outer.is_empty() {
@@ -295,7 +297,9 @@ pub(crate) fn take_error(reply: &mut Reply, v: Value) {
                     ("code", Value::String(s)) => error.code = Some(s),
                     ("code", Value::Number(n)) => error.code = Some(n.to_string()),
                     (_, Value::Null) | ("object", _) => {}
-                    (key, v) => keep(&mut rest, key, v),
+                    (_, v) => {
+                        rest.insert(key, v);
+                    }
                 }
             }
         }
@@ -320,7 +324,7 @@ impl Serialize for ErrorOut<'_> {
         w.put("param", rest.and_then(|r| r.get("param")).unwrap_or(&Value::Null))?;
         w.put("code", &self.0.code)?;
         if let Some(rest) = rest {
-            w.kept(rest)?;
+            w.noted(rest)?;
         }
         w.end()
     }
@@ -392,7 +396,7 @@ impl Serialize for ChoiceOut<'_> {
         w.put("logprobs", &logprobs_out(&c.logprobs, c.extra.get("@logprobs")))?;
         w.put("finish_reason", &c.finish.as_ref().map(finish_word))?;
         if let Some(Value::Object(outer)) = c.extra.get("@choice") {
-            w.kept(outer)?;
+            w.noted(outer)?;
         }
         w.end()
     }

@@ -283,6 +283,7 @@ impl<'de> Fields<'de> for Reading {
         if !self.has_messages {
             return Err(Fault::missing("messages"));
         }
+        self.request.ineligible.sort_unstable();
         if !self.given.is_empty() {
             let given = std::mem::take(&mut self.given);
             self.note("@given", given);

@@ -351,7 +351,9 @@ impl<'de> Fields<'de> for Piece<'de> {
             "delta" => self.delta = map.next_value::<Option<_>>()?.unwrap_or_default(),
             "logprobs" => self.logprobs = map.next_value()?,
             "finish_reason" => self.finish = map.next_value()?,
-            _ => keep(&mut self.outer, key, map.next_value()?),
+            _ => {
+                self.outer.insert(key.to_owned(), map.next_value()?);
+            }
         }
         Ok(())
     }
@@ -408,10 +410,14 @@ impl<'de> Fields<'de> for CallPiece<'de> {
             "id" => self.id = map.next_value()?,
             "function" | "custom" => self.body = map.next_value::<Option<Object<_>>>()?.unwrap_or_default().0,
             "type" => match map.next_value::<Option<Text<'_>>>()? {
-                Some(Text(kind)) if kind != "function" => keep(&mut self.extra, key, kind.into()),
+                Some(Text(kind)) if kind != "function" => {
+                    self.extra.insert(key.to_owned(), kind.into());
+                }
                 _ => {}
             },
-            _ => keep(&mut self.extra, key, map.next_value()?),
+            _ => {
+                self.extra.insert(key.to_owned(), map.next_value()?);
+            }
         }
         Ok(())
     }
@@ -431,7 +437,9 @@ impl<'de> Fields<'de> for Body<'de> {
         match key {
             "name" => self.name = map.next_value()?,
             "arguments" | "input" => self.input = map.next_value()?,
-            _ => keep(&mut self.extra, key, map.next_value()?),
+            _ => {
+                self.extra.insert(key.to_owned(), map.next_value()?);
+            }
         }
         Ok(())
     }

@@ -87,7 +87,7 @@ impl Serialize for Out<'_> {
         w.put("type", "function")?;
         w.put("function", &FunctionOut(self.0))?;
         if let Some(Value::Object(outer)) = self.0.extra.get("@tool") {
-            w.kept(outer)?;
+            w.noted(outer)?;
         }
         w.end()
     }
@@ -254,7 +254,7 @@ impl Serialize for CallBody<'_> {
         w.put("name", &self.0.call.name)?;
         w.put(self.2, &self.0.call.arguments)?;
         if let Some(Value::Object(inner)) = self.0.extra.and_then(|e| e.get(self.1)) {
-            w.kept(inner)?;
+            w.noted(inner)?;
         }
         w.end()
     }
@@ -271,7 +271,7 @@ impl Serialize for CallOut<'_> {
         w.put("type", self.kind())?;
         w.put(of, &CallBody(self, of, input))?;
         if let Some(extra) = self.extra {
-            w.kept(extra)?;
+            w.noted(extra)?;
         }
         w.end()
     }

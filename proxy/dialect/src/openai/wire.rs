@@ -198,11 +198,18 @@ impl<M: SerializeMap> Writer<M> {
                 Some(_) => continue,
                 None => key,
             };
-            if !self.written.contains(&key) {
-                self.map.serialize_entry(key, v)?;
-            }
+            self.unless_written(key, v)?;
         }
         Ok(())
+    }
+
+    /// Writes fields that one of our notes holds: those have no notes inside.
+    pub(crate) fn noted(&mut self, fields: &Map<String, Value>) -> Result<(), M::Error> {
+        fields.iter().try_for_each(|(key, v)| self.unless_written(key, v))
+    }
+
+    fn unless_written(&mut self, key: &str, v: &Value) -> Result<(), M::Error> {
+        if self.written.contains(&key) { Ok(()) } else { self.map.serialize_entry(key, v) }
     }
 
     pub(crate) fn end(self) -> Result<M::Ok, M::Error> {

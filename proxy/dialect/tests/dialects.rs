@@ -1,0 +1,64 @@
+//! What others see of the crate: dialects by path, ids, dressing a reply.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use understudy_call::{Choice, Dialect, Finish, Part, Reply, Request, ToolCall};
+use understudy_dialect::{DialectError, LocalReply, StreamParser, of_path, parse_reply, parse_request, render_request, reply_id, tool_call_id};
+
+#[test]
+fn a_path_names_its_dialect() {
+    for (method, path, dialect) in [
+        ("POST", "/v1/chat/completions", Dialect::OpenaiChat),
+        ("POST", "/openai/v1/chat/completions?x=/v1/messages", Dialect::OpenaiChat),
+        ("POST", "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21", Dialect::OpenaiChat),
+        ("GET", "/v1/chat/completions", Dialect::Other),
+        ("POST", "/v1/chat/completions/chatcmpl-1", Dialect::Other),
+        ("POST", "/v1/completions", Dialect::Other),
+        ("POST", "/v1/messages", Dialect::AnthropicMessages),
+        ("POST", "/anthropic/v1/messages?beta=true", Dialect::AnthropicMessages),
+        ("POST", "/v1/messages/count_tokens", Dialect::Other),
+        ("POST", "/v1/threads/t/messages", Dialect::Other),
+        ("POST", "/v1/responses", Dialect::Other),
+        ("POST", "", Dialect::Other),
+    ] {
+        assert_eq!(of_path(method, path), dialect, "{method} {path}");
+    }
+}
+
+#[test]
+fn a_dialect_that_passes_through_is_not_decoded() {
+    for d in [Dialect::AnthropicMessages, Dialect::Other] {
+        let undecoded = DialectError::Undecoded(d);
+        assert_eq!(parse_request(d, b"{}").unwrap_err(), undecoded);
+        assert_eq!(parse_reply(d, 200, "application/json", b"{}").unwrap_err(), undecoded);
+        assert_eq!(render_request(d, &Request::default()).unwrap_err(), undecoded);
+        assert_eq!(StreamParser::new(d).push(b"data: {}\n\n").unwrap_err(), undecoded);
+    }
+}
+
+#[test]
+fn ids_have_the_providers_shape_and_do_not_repeat() {
+    let id = reply_id(Dialect::OpenaiChat, 7);
+    let (prefix, rest) = id.split_at(9);
+    assert_eq!((prefix, rest.len()), ("chatcmpl-", 29));
+    assert!(rest.bytes().all(|b| b.is_ascii_alphanumeric()));
+    assert_eq!(reply_id(Dialect::AnthropicMessages, 7).len(), 28);
+    assert_eq!(tool_call_id(7, 0).len(), 29);
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in (0..1000u128).chain((0..1000).map(|s| s << 64)).skip(1) {
+        assert!(seen.insert(reply_id(Dialect::OpenaiChat, seed)) || seed == 0);
+        assert!(seen.insert(tool_call_id(seed, 0)) || seed == 0);
+        assert!(seen.insert(tool_call_id(seed, 1)) || seed == 0);
+    }
+    assert_eq!(reply_id(Dialect::OpenaiChat, 7), id);
+}
+
+#[test]
+fn a_local_reply_is_dressed_as_the_providers() {
+    let call = ToolCall { id: String::new(), name: "f".into(), arguments: "{}".into() };
+    let choice = Choice { index: 9, content: vec![Part::Text("x".into())], tool_calls: vec![call.clone(), call], finish: Some(Finish::Stop), ..Choice::default() };
+    let r = LocalReply::new(Dialect::OpenaiChat, 1, 1_700_000_000, "gpt-4o").dress(Reply { choices: vec![choice], ..Reply::default() });
+    assert_eq!((r.model.as_str(), r.created, r.choices[0].index), ("gpt-4o", 1_700_000_000, 0));
+    assert_eq!(r.id, reply_id(Dialect::OpenaiChat, 1));
+    assert_eq!(r.choices[0].tool_calls[1].id, tool_call_id(1, 1));
+    assert_eq!(r.choices[0].finish, Some(Finish::ToolCalls));
+}
