@@ -1,1 +1,40 @@
 //! The model behind an OpenAI-compatible endpoint, in a process of its own.
+//!
+//! One thread generates, another embeds; the HTTP side parses, queues, waits and
+//! renders. Both threads take live asks before shadow ones, and a shadow
+//! generation is paused between two steps for as long as a live one is waiting.
+//!
+//! | path | what |
+//! | --- | --- |
+//! | `POST /v1/chat/completions` | OpenAI Chat Completions, whole or streamed |
+//! | `POST /v1/embeddings` | OpenAI embeddings, `float` or `base64` |
+//! | `GET /v1/models` | what is loaded |
+//! | `GET /healthz` | models with their hashes, execution provider, queues, speeds |
+//!
+//! A request may carry `"understudy": {"deadline_ms", "bar", "priority",
+//! "tools_in_prompt", "reply"}`, and a reply carries `"understudy":
+//! {"confidence", "min_logprob", "free_tokens", "queue_ms", "prefill_ms",
+//! "decode_ms", "execution_provider", "cached_tokens"}`. A decline is a status of
+//! 409 (429 for `busy`) whose error has the type `declined` and the reason as its
+//! code.
+//!
+//! A reply is generated whole before its first byte is sent; a stream is then
+//! replayed in chunks. A caller that hangs up cancels the work.
+
+mod ask;
+mod chat;
+mod config;
+mod embedding;
+mod embeddings;
+mod error;
+mod generation;
+mod http;
+mod limits;
+mod listen;
+mod queue;
+mod speed;
+
+pub use config::{EngineConfig, Listen};
+pub use error::EngineError;
+pub use http::{Started, serve, start};
+pub use limits::{limit_memory, lower_priority};

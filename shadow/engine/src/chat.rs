@@ -1,0 +1,183 @@
+//! `POST /v1/chat/completions`: parse, queue, wait, render.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::value::RawValue;
+use serde_json::{Map, json};
+use tokio::sync::oneshot;
+use understudy_call::{Choice, Declined, Dialect, Finish, Part, Reply, TokenLogprob, ToolCall, Usage};
+use understudy_onnx::{Generation, Grammar};
+
+use crate::ask::Ask;
+use crate::generation::{Done, Job};
+use crate::http::{Engine, bad_request, declined, unknown};
+
+const DIALECT: Dialect = Dialect::OpenaiChat;
+
+/// Tells the model's thread that nobody waits any more.
+pub(crate) struct CancelOnDrop(pub(crate) Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+pub(crate) async fn completions(State(engine): State<Arc<Engine>>, body: Bytes) -> Response {
+    let Some(chat) = &engine.chat else {
+        return unknown("no chat model is loaded; start the engine with one");
+    };
+    let arrived = Instant::now();
+    let request = match understudy_dialect::parse_request(DIALECT, &body) {
+        Ok(r) => r,
+        Err(e) => return bad_request(&e.to_string()),
+    };
+    let ask = match Ask::of(&request, &chat.voice, engine.default_deadline, engine.draw() as u64) {
+        Ok(a) => a,
+        Err(problem) => return bad_request(&problem),
+    };
+    let calls_expected = matches!(ask.decoding.grammar, Some(Grammar::ToolCall { .. }));
+    let json_expected = ask.decoding.grammar.is_some();
+    let cut_is_answer = ask.cut_is_answer;
+    let guard = CancelOnDrop(Arc::new(AtomicBool::new(false)));
+    let (answer, answered) = oneshot::channel();
+    let job = Job {
+        prompt: ask.prompt,
+        decoding: ask.decoding,
+        form: ask.form,
+        queued: arrived,
+        deadline: arrived + ask.deadline,
+        cancelled: Arc::clone(&guard.0),
+        answer,
+    };
+    let done = match chat.try_ask(ask.priority, ask.deadline, job) {
+        Ok(()) => match tokio::time::timeout(ask.deadline.saturating_add(GRACE), answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Declined::Unavailable),
+            // A shadow that gave way goes past its deadline here, a hung step too.
+            Err(_) => Err(Declined::TooSlow),
+        },
+        Err(why) => Err(why),
+    };
+    drop(guard);
+    let done = match done {
+        Ok(d) if d.generation.finish == Finish::Length && json_expected && !cut_is_answer => Err(Declined::Invalid),
+        other => other,
+    };
+    let done = match done {
+        Ok(d) => d,
+        Err(why) => {
+            engine.count(why);
+            return declined(why);
+        }
+    };
+    let reply = dress(&engine, chat.provider, &request.model, done, calls_expected);
+    if request.stream {
+        let events = understudy_dialect::render_stream(DIALECT, &reply, request.include_usage);
+        let events = futures_util::stream::iter(events.into_iter().map(|e| Ok::<_, std::convert::Infallible>(Bytes::from(e))));
+        respond("text/event-stream; charset=utf-8", Body::from_stream(events))
+    } else {
+        respond("application/json", Body::from(understudy_dialect::render_reply(DIALECT, &reply)))
+    }
+}
+
+/// The HTTP side waits this much longer than the deadline, so that it is the
+/// model's thread that says why.
+const GRACE: Duration = Duration::from_millis(100);
+
+fn respond(content_type: &'static str, body: Body) -> Response {
+    let mut r = Response::new(body);
+    r.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    r
+}
+
+fn dress(engine: &Engine, provider: &str, model: &str, done: Done, calls_expected: bool) -> Reply {
+    let g = done.generation;
+    let ms = |d: Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
+    let extension = json!({
+        "confidence": g.free_sum,
+        "min_logprob": g.free_min,
+        "free_tokens": g.free_count,
+        "cached_tokens": g.cached_tokens,
+        "queue_ms": ms(done.queued),
+        "prefill_ms": ms(g.prefill),
+        "decode_ms": ms(g.decode),
+        "execution_provider": provider,
+    });
+    let usage = Usage {
+        input_tokens: g.prompt_tokens as u64,
+        output_tokens: g.reply_tokens as u64,
+        cached_input_tokens: g.cached_tokens as u64,
+        reasoning_tokens: 0,
+    };
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
+    let seed = engine.draw();
+    let reply = Reply {
+        choices: vec![choice(g, calls_expected)],
+        usage: Some(usage),
+        extra: Map::from_iter([("understudy".to_owned(), extension)]),
+        ..Reply::default()
+    };
+    understudy_dialect::LocalReply::new(DIALECT, seed, created, model).dress(reply)
+}
+
+fn choice(g: Generation, calls_expected: bool) -> Choice {
+    let logprobs = g
+        .tokens
+        .into_iter()
+        .map(|t| TokenLogprob {
+            extra: Map::from_iter([
+                ("bytes".to_owned(), json!(t.text.as_bytes())),
+                ("top_logprobs".to_owned(), json!([])),
+            ]),
+            token: t.text,
+            // What the grammar forced was certain.
+            logprob: if t.forced { 0.0 } else { t.logprob.unwrap_or(0.0) },
+        })
+        .collect();
+    let calls = if calls_expected { tool_calls(&g.text) } else { None };
+    let (content, tool_calls, finish) = match calls {
+        Some(calls) => (Vec::new(), calls, Finish::ToolCalls),
+        None => (vec![Part::Text(g.text)], Vec::new(), g.finish),
+    };
+    Choice { index: 0, content, tool_calls, finish: Some(finish), logprobs, extra: Map::new() }
+}
+
+/// A call as the grammar makes the model write it.
+#[derive(serde::Deserialize)]
+struct Written<'a> {
+    name: String,
+    #[serde(borrow)]
+    arguments: &'a RawValue,
+}
+
+/// The calls in a text, if it is nothing but calls; arguments to the byte.
+fn tool_calls(text: &str) -> Option<Vec<ToolCall>> {
+    let written: Vec<Written<'_>> = if text.starts_with('[') {
+        serde_json::from_str(text).ok()?
+    } else {
+        vec![serde_json::from_str(text).ok()?]
+    };
+    let call = |w: Written<'_>| ToolCall { id: String::new(), name: w.name, arguments: w.arguments.get().to_owned() };
+    Some(written.into_iter().map(call).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn calls_keep_their_arguments_to_the_byte() {
+        let calls = tool_calls(r#"[{"name": "a", "arguments": {"x": 1.0}}, {"name": "b", "arguments": {}}]"#).unwrap();
+        assert_eq!(calls.len(), 2);
+        assert_eq!((calls[0].name.as_str(), calls[0].arguments.as_str()), ("a", r#"{"x": 1.0}"#));
+        assert_eq!(tool_calls("Hello"), None);
+        assert_eq!(tool_calls(r#"{"name": "a", "argum"#), None);
+    }
+}

@@ -1,0 +1,263 @@
+//! The routes, what they share, and the life of the process.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::future::BoxFuture;
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use understudy_call::Declined;
+
+use crate::embedding::Embed;
+use crate::generation::Chat;
+use crate::listen::{self, Bound};
+use crate::{EngineConfig, EngineError, chat, embeddings};
+
+/// Longest body: far more text than the context of a small model.
+const MOST_BYTES: usize = 8 << 20;
+
+/// What the routes share.
+pub(crate) struct Engine {
+    pub(crate) chat: Option<Arc<Chat>>,
+    pub(crate) embed: Option<Arc<Embed>>,
+    pub(crate) default_deadline: Duration,
+    declined: Mutex<BTreeMap<&'static str, u64>>,
+    keys: [RandomState; 2],
+    drawn: AtomicU64,
+}
+
+impl Engine {
+    pub(crate) fn count(&self, why: Declined) {
+        let mut counts = self.declined.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(why.label()).or_default() += 1;
+    }
+
+    /// A number never drawn before, for ids and unseeded sampling: a keyed hash
+    /// of a counter, under keys that the system drew.
+    pub(crate) fn draw(&self) -> u128 {
+        let n = self.drawn.fetch_add(1, Ordering::Relaxed);
+        let [high, low] = &self.keys;
+        u128::from(high.hash_one(n)) << 64 | u128::from(low.hash_one(n))
+    }
+}
+
+/// Loads the models, listens, and serves until `shutdown`.
+///
+/// # Errors
+/// [`EngineError`]: before it listens when a model does not load, and later when
+/// a model's thread ends.
+pub async fn serve(cfg: EngineConfig, shutdown: impl Future<Output = ()> + Send) -> Result<(), EngineError> {
+    start(cfg).await?.run(shutdown).await
+}
+
+/// An engine whose models are loaded and whose socket is bound: callers may
+/// connect, and are answered once it runs.
+pub struct Started {
+    engine: Arc<Engine>,
+    bound: Bound,
+    gone: BoxFuture<'static, &'static str>,
+    drain: Duration,
+}
+
+/// Loads the models and binds the socket.
+///
+/// # Errors
+/// [`EngineError`] when a limit, a model or the socket is refused.
+pub async fn start(cfg: EngineConfig) -> Result<Started, EngineError> {
+    if let Some(bytes) = cfg.memory_limit {
+        crate::limits::limit_memory(bytes)?;
+    }
+    let (engine, gone) = load(&cfg).await?;
+    let bound = listen::bind(&cfg.listen).await?;
+    Ok(Started { engine, bound, gone, drain: cfg.drain })
+}
+
+impl Started {
+    /// The address, for a listener on one.
+    #[must_use]
+    pub fn addr(&self) -> Option<SocketAddr> {
+        match &self.bound {
+            Bound::Tcp(l) => l.local_addr().ok(),
+            Bound::Unix(..) => None,
+        }
+    }
+
+    /// Serves until `shutdown`, then until what is in progress is done or the
+    /// time to drain is over.
+    ///
+    /// # Errors
+    /// [`EngineError::ThreadGone`], [`EngineError::Serve`].
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), EngineError> {
+        let Self { engine, bound, gone, drain } = self;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let until = async move {
+            let _ = stopped.await;
+        };
+        let app = router(Arc::clone(&engine));
+        // The socket's file goes when the serving has ended.
+        let (mut serving, _file) = match bound {
+            Bound::Tcp(l) => (tokio::spawn(async move { axum::serve(l, app).with_graceful_shutdown(until).await }), None),
+            Bound::Unix(l, file) => {
+                (tokio::spawn(async move { axum::serve(l, app).with_graceful_shutdown(until).await }), Some(file))
+            }
+        };
+        let ended = tokio::select! {
+            () = shutdown => None,
+            which = gone => Some(Err(EngineError::ThreadGone(which))),
+            served = &mut serving => Some(joined(served)),
+        };
+        if let Some(ended) = ended {
+            serving.abort();
+            return ended;
+        }
+        let _ = stop.send(());
+        let drained = tokio::time::timeout(drain, &mut serving).await;
+        if let Some(c) = &engine.chat {
+            c.queue.abort();
+        }
+        if let Some(e) = &engine.embed {
+            e.queue.abort();
+        }
+        match drained {
+            Ok(served) => joined(served),
+            Err(_) => {
+                serving.abort();
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Started {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Started").field("addr", &self.addr()).finish_non_exhaustive()
+    }
+}
+
+fn joined(served: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(), EngineError> {
+    match served {
+        Ok(r) => r.map_err(EngineError::Serve),
+        Err(e) => Err(EngineError::Serve(std::io::Error::other(e))),
+    }
+}
+
+async fn load(cfg: &EngineConfig) -> Result<(Arc<Engine>, BoxFuture<'static, &'static str>), EngineError> {
+    if cfg.chat_model.is_none() && cfg.embed_model.is_none() {
+        return Err(EngineError::NoModel);
+    }
+    let owned = cfg.clone();
+    let loading = tokio::task::spawn_blocking(move || {
+        let chat = owned.chat_model.as_deref().map(|f| Chat::start(&owned, f)).transpose()?;
+        let embed = owned.embed_model.as_deref().map(|f| Embed::start(&owned, f)).transpose()?;
+        Ok::<_, EngineError>((chat, embed))
+    });
+    let (chat, embed) = loading.await.map_err(|e| EngineError::Serve(std::io::Error::other(e)))??;
+    let (chat, chat_gone) = chat.unzip();
+    let (embed, embed_gone) = embed.unzip();
+    let engine = Engine {
+        chat,
+        embed,
+        default_deadline: cfg.default_deadline,
+        declined: Mutex::default(),
+        keys: [RandomState::new(), RandomState::new()],
+        drawn: AtomicU64::new(0),
+    };
+    let gone = async move {
+        tokio::select! {
+            () = ended(chat_gone) => "chat model",
+            () = ended(embed_gone) => "embedder",
+        }
+    };
+    Ok((Arc::new(engine), Box::pin(gone)))
+}
+
+async fn ended(gone: Option<oneshot::Receiver<()>>) {
+    match gone {
+        Some(r) => {
+            let _ = r.await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn router(engine: Arc<Engine>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/embeddings", post(embeddings::embeddings))
+        .route("/v1/models", get(models))
+        .route("/healthz", get(health))
+        .fallback(|| async { unknown("no such path; see /v1/models") })
+        .layer(DefaultBodyLimit::max(MOST_BYTES))
+        .with_state(engine)
+}
+
+async fn models(State(engine): State<Arc<Engine>>) -> Json<Value> {
+    let chat = engine.chat.as_ref().map(|c| (&c.name, &c.hash));
+    let embed = engine.embed.as_ref().map(|e| (&e.name, &e.hash));
+    let data: Vec<Value> = [chat, embed]
+        .into_iter()
+        .flatten()
+        .map(|(name, hash)| json!({"id": name, "object": "model", "created": 0, "owned_by": "understudy", "hash": hash}))
+        .collect();
+    Json(json!({"object": "list", "data": data}))
+}
+
+async fn health(State(engine): State<Arc<Engine>>) -> Json<Value> {
+    let chat = engine.chat.as_ref().map(|c| {
+        let (load, (prefill, decode)) = (c.queue.load(), c.speed.tokens_per_second());
+        json!({
+            "id": c.name, "hash": c.hash, "execution_provider": c.provider, "context": c.voice.context(),
+            "queue": queue_value(load),
+            "tokens_per_second": {"prefill": prefill, "decode": decode},
+            "mean_ms": c.speed.mean().as_millis() as u64,
+            "step_ms": c.step_age().as_millis() as u64,
+        })
+    });
+    let embed = engine.embed.as_ref().map(|e| {
+        json!({"id": e.name, "hash": e.hash, "execution_provider": e.provider, "queue": queue_value(e.queue.load())})
+    });
+    let provider = engine.chat.as_ref().map(|c| c.provider).or(engine.embed.as_ref().map(|e| e.provider));
+    let counts = engine.declined.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Json(json!({
+        "status": "ok",
+        "models": {"chat": chat, "embed": embed},
+        "execution_provider": provider,
+        "declined": counts,
+    }))
+}
+
+fn queue_value(load: crate::queue::Load) -> Value {
+    json!({
+        "live": load.live, "shadow": load.shadow,
+        "running_live": load.running_live, "running_shadow": load.running_shadow,
+    })
+}
+
+/// A request that cannot be understood or honoured.
+pub(crate) fn bad_request(message: &str) -> Response {
+    error(StatusCode::BAD_REQUEST, message, "invalid_request_error", None)
+}
+
+/// A path or model that is not there.
+pub(crate) fn unknown(message: &str) -> Response {
+    error(StatusCode::NOT_FOUND, message, "invalid_request_error", Some("not_found"))
+}
+
+/// An ask that was understood and is not answered.
+pub(crate) fn declined(why: Declined) -> Response {
+    let status = if why == Declined::Busy { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::CONFLICT };
+    error(status, &format!("the engine declined: {why}"), "declined", Some(why.label()))
+}
+
+fn error(status: StatusCode, message: &str, kind: &str, code: Option<&str>) -> Response {
+    (status, Json(json!({"error": {"message": message, "type": kind, "param": null, "code": code}}))).into_response()
+}

@@ -1,0 +1,263 @@
+//! What a reply may look like, and the automaton that says which tokens come
+//! next (llguidance).
+//!
+//! A call of a tool is the text of [`crate::template::call_text`]; one call is an
+//! object, several are an array of at least two. Objects with listed properties
+//! are closed unless their schema says otherwise, properties come in the order
+//! of the schema, and separators are fixed, so most of a call is forced: forced
+//! tokens cost no step and no confidence.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
+use llguidance::{Matcher, ParserFactory};
+use serde_json::{Map, Value, json};
+use toktrie::{InferenceCapabilities, TokEnv};
+use understudy_call::{Tool, ToolChoice};
+
+/// What a reply may look like.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Grammar {
+    /// JSON that follows a schema.
+    JsonSchema(Value),
+    /// Some JSON object.
+    JsonObject,
+    /// A call of a tool as text.
+    ToolCall {
+        /// The tools on offer.
+        tools: Vec<Tool>,
+        /// `Auto` also allows text that does not begin like a call; `None` allows anything.
+        choice: ToolChoice,
+        /// Whether several calls may come in an array.
+        parallel: bool,
+    },
+}
+
+/// Why a grammar cannot be kept to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GrammarError {
+    /// A schema asks for something that decoding cannot guarantee.
+    #[error("schema cannot constrain decoding: {0}")]
+    Unsupported(String),
+    /// A tool is called for that is not on offer.
+    #[error("tool_choice names `{0}`, which is not among the tools")]
+    UnknownTool(String),
+    /// No tool is on offer, and one must be called.
+    #[error("a tool must be called and none is on offer")]
+    NoTools,
+}
+
+/// How many compiled grammars are kept: a task has one, and few tasks are asked
+/// at a time.
+const KEPT: usize = 32;
+
+/// Compiles grammars for one vocabulary, and keeps the last ones.
+pub(crate) struct Compiler {
+    factory: ParserFactory,
+    kept: VecDeque<(Arc<str>, Matcher)>,
+}
+
+impl Compiler {
+    pub(crate) fn new(vocabulary: &TokEnv) -> Result<Self, GrammarError> {
+        let caps = InferenceCapabilities { ff_tokens: true, ..InferenceCapabilities::default() };
+        let slices = llguidance::earley::SlicedBiasComputer::general_slices();
+        let mut factory =
+            ParserFactory::new(vocabulary, caps, &slices).map_err(|e| GrammarError::Unsupported(e.to_string()))?;
+        factory.quiet();
+        Ok(Self { factory, kept: VecDeque::new() })
+    }
+
+    /// A matcher at its start; `None` when anything is allowed.
+    pub(crate) fn matcher(&mut self, grammar: &Grammar) -> Result<Option<Matcher>, GrammarError> {
+        let Some(whole) = top_level(grammar)? else { return Ok(None) };
+        let key: Arc<str> =
+            serde_json::to_string(&whole).map_err(|e| GrammarError::Unsupported(e.to_string()))?.into();
+        if let Some(at) = self.kept.iter().position(|(k, _)| *k == key)
+            && let Some(hit) = self.kept.remove(at)
+        {
+            let matcher = hit.1.clone();
+            self.kept.push_front(hit);
+            return Ok(Some(matcher));
+        }
+        let matcher = Matcher::new(self.factory.create_parser(whole));
+        if let Some(problem) = matcher.get_error() {
+            return Err(GrammarError::Unsupported(problem));
+        }
+        self.kept.push_front((key, matcher.clone()));
+        self.kept.truncate(KEPT);
+        Ok(Some(matcher))
+    }
+}
+
+fn top_level(grammar: &Grammar) -> Result<Option<TopLevelGrammar>, GrammarError> {
+    let json = match grammar {
+        Grammar::JsonObject => json!({"type": "object"}),
+        Grammar::JsonSchema(schema) => {
+            let mut schema = if schema.is_object() { schema.clone() } else { json!({"type": "object"}) };
+            tidy(&mut schema);
+            schema
+        }
+        Grammar::ToolCall { choice: ToolChoice::None, .. } => return Ok(None),
+        Grammar::ToolCall { tools, choice, parallel } => {
+            let calls = calls_schema(tools, choice, *parallel)?;
+            if *choice == ToolChoice::Auto {
+                return Ok(Some(call_or_text(calls)));
+            }
+            calls
+        }
+    };
+    Ok(Some(TopLevelGrammar::from_json_schema(with_options(json))))
+}
+
+fn with_options(mut schema: Value) -> Value {
+    if let Value::Object(o) = &mut schema {
+        o.insert(
+            "x-guidance".to_owned(),
+            json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}),
+        );
+    }
+    schema
+}
+
+/// A call, or text that does not begin like one.
+fn call_or_text(calls: Value) -> TopLevelGrammar {
+    let lark = "start: @calls | TEXT\nTEXT: /[^{\\[\\s](.|\\n)*/\n";
+    TopLevelGrammar {
+        grammars: vec![
+            GrammarWithLexer { name: Some("start".to_owned()), ..GrammarWithLexer::from_lark(lark.to_owned()) },
+            GrammarWithLexer {
+                name: Some("calls".to_owned()),
+                ..GrammarWithLexer::from_json_schema(with_options(calls))
+            },
+        ],
+        max_tokens: None,
+    }
+}
+
+fn calls_schema(tools: &[Tool], choice: &ToolChoice, parallel: bool) -> Result<Value, GrammarError> {
+    let chosen: Vec<&Tool> = match choice {
+        ToolChoice::Named(name) => tools.iter().filter(|t| t.name == *name).collect(),
+        _ => tools.iter().collect(),
+    };
+    if chosen.is_empty() {
+        return Err(match choice {
+            ToolChoice::Named(name) => GrammarError::UnknownTool(name.clone()),
+            _ => GrammarError::NoTools,
+        });
+    }
+    let mut defs = Map::new();
+    let mut calls = Vec::with_capacity(chosen.len());
+    for (i, tool) in chosen.iter().enumerate() {
+        let mut arguments = match &tool.parameters {
+            Value::Object(o) if !o.is_empty() => tool.parameters.clone(),
+            _ => json!({"type": "object", "properties": {}, "additionalProperties": false}),
+        };
+        tidy(&mut arguments);
+        if has_refs(&arguments) {
+            let root = format!("#/$defs/tool{i}");
+            rebase(&mut arguments, &root);
+            defs.insert(format!("tool{i}"), arguments);
+            arguments = json!({"$ref": root});
+        }
+        calls.push(json!({
+            "type": "object",
+            "properties": {"name": {"const": tool.name}, "arguments": arguments},
+            "required": ["name", "arguments"],
+            "additionalProperties": false,
+        }));
+    }
+    let one = if calls.len() == 1 { calls.pop().unwrap_or_default() } else { json!({"anyOf": calls}) };
+    let mut schema = if parallel {
+        defs.insert("call".to_owned(), one);
+        json!({"anyOf": [
+            {"$ref": "#/$defs/call"},
+            {"type": "array", "items": {"$ref": "#/$defs/call"}, "minItems": 2},
+        ]})
+    } else {
+        one
+    };
+    if let (false, Value::Object(o)) = (defs.is_empty(), &mut schema) {
+        o.insert("$defs".to_owned(), Value::Object(defs));
+    }
+    Ok(schema)
+}
+
+fn has_refs(schema: &Value) -> bool {
+    match schema {
+        Value::Object(o) => o.iter().any(|(k, v)| (k == "$ref" && v.is_string()) || has_refs(v)),
+        Value::Array(a) => a.iter().any(has_refs),
+        _ => false,
+    }
+}
+
+/// Points local references at the schema's new place.
+fn rebase(schema: &mut Value, root: &str) {
+    match schema {
+        Value::Object(o) => {
+            for (k, v) in o.iter_mut() {
+                match v {
+                    Value::String(s) if k == "$ref" => {
+                        if let Some(rest) = s.strip_prefix('#') {
+                            *s = format!("{root}{rest}");
+                        }
+                    }
+                    v => rebase(v, root),
+                }
+            }
+        }
+        Value::Array(a) => a.iter_mut().for_each(|v| rebase(v, root)),
+        _ => {}
+    }
+}
+
+/// Words that say nothing of a value's form, or that JSON Schema lets a reader
+/// ignore.
+const ANNOTATIONS: [&str; 9] =
+    ["title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment"];
+
+/// `format`s that decoding can keep to; the others are annotations (JSON Schema
+/// 2020-12, 7.2.1).
+const FORMATS: [&str; 10] =
+    ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"];
+
+/// Drops annotations and closes objects whose properties are listed, where
+/// nothing beside them could add more.
+fn tidy(schema: &mut Value) {
+    let Value::Object(o) = schema else { return };
+    for word in ANNOTATIONS {
+        o.remove(word);
+    }
+    o.remove("strict");
+    if o.get("format").and_then(Value::as_str).is_some_and(|f| !FORMATS.contains(&f)) {
+        o.remove("format");
+    }
+    let composed = ["allOf", "anyOf", "oneOf", "$ref", "patternProperties", "unevaluatedProperties", "if", "not"]
+        .iter()
+        .any(|k| o.contains_key(*k));
+    let listed = o.get("properties").and_then(Value::as_object).is_some_and(|p| !p.is_empty());
+    if listed && !composed && !o.contains_key("additionalProperties") {
+        o.insert("additionalProperties".to_owned(), Value::Bool(false));
+    }
+    for (key, value) in o.iter_mut() {
+        match key.as_str() {
+            "properties" | "$defs" | "definitions" | "patternProperties" => {
+                if let Value::Object(named) = value {
+                    named.values_mut().for_each(tidy);
+                }
+            }
+            "anyOf" | "oneOf" | "prefixItems" => {
+                if let Value::Array(list) = value {
+                    list.iter_mut().for_each(tidy);
+                }
+            }
+            // Members of an allOf describe one object between them: not closed.
+            "items" | "additionalProperties" => tidy(value),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

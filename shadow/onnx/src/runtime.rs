@@ -1,0 +1,201 @@
+//! ONNX Runtime: the shared library, the environment, and which execution
+//! provider a session got.
+//!
+//! The library is loaded when it is first needed, from the path that the caller
+//! gives, else from `ORT_DYLIB_PATH`, else from the system's search path. It is
+//! the shared library of the PyPI wheel `onnxruntime`; `scripts/onnxruntime.sh`
+//! fetches it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use ort::environment::Environment;
+use ort::ep::{self, ExecutionProvider as _};
+use ort::session::Session;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+
+/// Why a model could not be opened on ONNX Runtime.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// The shared library is not there, or too old.
+    #[error(
+        "onnx runtime's shared library did not load from `{path}`: {problem}; \
+         run scripts/onnxruntime.sh, or set ORT_DYLIB_PATH to a libonnxruntime.so of 1.24 or later"
+    )]
+    Library {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What the loader says.
+        problem: String,
+    },
+    /// ONNX Runtime refused something.
+    #[error("onnx runtime: {0}")]
+    Onnx(String),
+    /// A file of the model's folder is missing or not what it should be.
+    #[error("model folder `{folder}`: {problem}")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong, and with which file.
+        problem: String,
+    },
+}
+
+impl<R> From<ort::Error<R>> for RuntimeError {
+    fn from(e: ort::Error<R>) -> Self {
+        Self::Onnx(e.to_string())
+    }
+}
+
+/// What a session computes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ExecutionProvider {
+    /// NVIDIA TensorRT.
+    TensorRt,
+    /// NVIDIA CUDA.
+    Cuda,
+    /// The processor.
+    Cpu,
+}
+
+impl ExecutionProvider {
+    /// The order in which they are tried.
+    pub const ORDER: [Self; 3] = [Self::TensorRt, Self::Cuda, Self::Cpu];
+
+    /// The name used in reports and in an understudy's version.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::TensorRt => "tensorrt",
+            Self::Cuda => "cuda",
+            Self::Cpu => "cpu",
+        }
+    }
+
+    /// Whether the loaded library was built with it; says nothing of the machine.
+    fn is_built_in(self) -> bool {
+        match self {
+            Self::TensorRt => ep::TensorRT::is_available().unwrap_or(false),
+            Self::Cuda => ep::CUDA::is_available().unwrap_or(false),
+            Self::Cpu => true,
+        }
+    }
+}
+
+/// How a model is loaded.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// Threads inside an operator; 0 is one a core.
+    pub threads: usize,
+    /// What to compute on, the best first; the first that works is taken.
+    pub providers: Vec<ExecutionProvider>,
+    /// Key-value caches kept, at least one: a cache remembers its last prompt,
+    /// so that prompts which share their head are not computed twice. One more
+    /// is needed for each run that is paused while another goes first.
+    pub caches: usize,
+    /// Most prompt tokens computed between two looks at [`crate::Control`].
+    pub prefill_chunk: usize,
+    /// The shared library; `None` is `ORT_DYLIB_PATH`, else the system's path.
+    pub library: Option<PathBuf>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            providers: ExecutionProvider::ORDER.to_vec(),
+            caches: 3,
+            prefill_chunk: 256,
+            library: None,
+        }
+    }
+}
+
+/// The environment lives as long as the process: ONNX Runtime allows one.
+static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
+
+/// Loads the shared library, once, and says which version it is.
+///
+/// # Errors
+/// [`RuntimeError::Library`] when it is not found or too old.
+pub fn start(library: Option<&Path>) -> Result<String, RuntimeError> {
+    environment(library)?;
+    Ok(ort::info().to_owned())
+}
+
+fn environment(library: Option<&Path>) -> Result<Environment, RuntimeError> {
+    let mut held = ENVIRONMENT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(env) = held.as_ref() {
+        return Ok(env.clone());
+    }
+    let path = library.map(Path::to_path_buf).or_else(from_variable).unwrap_or_else(|| PathBuf::from(SYSTEM_NAME));
+    let builder = ort::init_from(&path)
+        .map_err(|e| RuntimeError::Library { path: path.clone(), problem: e.to_string() })?;
+    let env = builder.with_name("understudy").with_telemetry(false).build()?;
+    *held = Some(env.clone());
+    Ok(env)
+}
+
+fn from_variable() -> Option<PathBuf> {
+    std::env::var_os("ORT_DYLIB_PATH").filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+const SYSTEM_NAME: &str = if cfg!(target_os = "macos") {
+    "libonnxruntime.dylib"
+} else if cfg!(windows) {
+    "onnxruntime.dll"
+} else {
+    "libonnxruntime.so"
+};
+
+/// Opens a graph on the first execution provider that works.
+pub(crate) fn open(model: &Path, opts: &LoadOptions) -> Result<(Session, ExecutionProvider), RuntimeError> {
+    let env = environment(opts.library.as_deref())?;
+    let mut last = RuntimeError::Onnx("no execution provider was named".to_owned());
+    for &provider in &opts.providers {
+        if !provider.is_built_in() {
+            tracing::debug!(provider = provider.label(), "not in this build of onnx runtime");
+            continue;
+        }
+        match open_on(&env, model, opts, provider) {
+            Ok(session) => return Ok((session, provider)),
+            Err(e) => {
+                tracing::warn!(provider = provider.label(), error = %e, "execution provider not used");
+                last = e;
+            }
+        }
+    }
+    Err(last)
+}
+
+fn open_on(
+    env: &Environment,
+    model: &Path,
+    opts: &LoadOptions,
+    provider: ExecutionProvider,
+) -> Result<Session, RuntimeError> {
+    let threads = if opts.threads == 0 {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    } else {
+        opts.threads
+    };
+    // Threads that spin while they wait slow every neighbour on a small machine.
+    let builder: SessionBuilder = Session::builder(env)?
+        .with_optimization_level(GraphOptimizationLevel::Level3)?
+        .with_intra_threads(threads)?
+        .with_inter_threads(1)?
+        .with_intra_op_spinning(false)?
+        .with_inter_op_spinning(false)?;
+    let mut builder = match provider {
+        ExecutionProvider::TensorRt => builder.with_execution_providers([
+            ep::TensorRT::default().build().error_on_failure(),
+            ep::CUDA::default().build().error_on_failure(),
+        ])?,
+        ExecutionProvider::Cuda => {
+            builder.with_execution_providers([ep::CUDA::default().build().error_on_failure()])?
+        }
+        ExecutionProvider::Cpu => builder,
+    };
+    Ok(builder.commit_from_file(model)?)
+}
