@@ -1,4 +1,5 @@
 //! How long a request takes to read on the call's path, and a stream beside it.
+//! `any_json` is the same body read into a plain JSON tree, to compare with.
 
 use std::hint::black_box;
 
@@ -47,6 +48,7 @@ fn benches(c: &mut Criterion) {
         let body = request(turns);
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(format!("parse/{turns}_turns"), |b| b.iter(|| parse_request(D, black_box(&body))));
+        group.bench_function(format!("any_json/{turns}_turns"), |b| b.iter(|| serde_json::from_slice::<Value>(black_box(&body))));
         if let Ok(parsed) = parse_request(D, &body) {
             group.bench_function(format!("render/{turns}_turns"), |b| b.iter(|| render_request(D, black_box(&parsed))));
         }

@@ -19,7 +19,9 @@
 //! note holds has no notes inside, and is as it came.
 //! A field that is `null` is kept as `null` under its own name.
 
+mod chunk;
 mod chunks;
+mod error;
 mod message;
 mod reply;
 mod request;
@@ -28,7 +30,8 @@ mod tool;
 mod wire;
 
 pub(crate) use chunks::render_stream;
-pub(crate) use reply::{parse_reply, render_error, render_reply};
+pub(crate) use error::render_error;
+pub(crate) use reply::{parse_reply, render_reply};
 pub(crate) use request::{parse_request, render_request};
 pub(crate) use stream::Assembler;
 

@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use understudy_call::{Choice, Part, Reply, TokenLogprob};
 
-use super::reply::{ErrorOut, finish_word, is_bare_error, logprobs_out, usage_out};
+use super::error::ErrorOut;
+use super::reply::{finish_word, is_bare_error, logprobs_out, usage_out};
 use super::tool::CallOut;
 
 /// Longest piece in bytes: about ten tokens, so that text without blanks is

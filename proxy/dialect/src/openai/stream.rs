@@ -1,16 +1,14 @@
 //! A streamed reply, put together from its chunks.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use understudy_call::{Choice, Part, Reply, ToolCall};
 
-use super::message::Content;
-use super::reply::{finish, head_field, logprobs, take_error, take_usage, tidy};
-use super::wire::{Fault, Fields, List, Object, keep, malformed, misfit};
+use super::chunk::{Body, CallPiece, Chunk, Piece, Said, Text};
+use super::error::take_error;
+use super::reply::{finish, head_field, logprobs, take_usage, tidy};
+use super::wire::{Fault, Object, malformed, misfit};
 use crate::{DialectError, sse};
 
 /// Takes the bytes of a stream and gives the reply.
@@ -103,6 +101,16 @@ impl State {
             && self.reply.model != model
         {
             self.reply.model = model.into_owned();
+        }
+        if let Some(v) = chunk.created {
+            head_field(&mut self.reply, "created", v);
+        }
+        for (key, said) in chunk.repeated {
+            if let Some(Text(said)) = said
+                && self.reply.extra.get(key).and_then(Value::as_str) != Some(&*said)
+            {
+                self.reply.extra.insert(key.to_owned(), said.into());
+            }
         }
         for (key, v) in chunk.rest {
             head_field(&mut self.reply, &key, v);
@@ -294,187 +302,5 @@ pub(crate) fn merge(to: &mut Map<String, Value>, key: &str, v: Value) {
             }
         }
         (Some(had), v) => *had = v,
-    }
-}
-
-/// A text borrowed from the event where it has no escapes.
-#[derive(Debug, Default, Deserialize)]
-#[serde(transparent)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-#[derive(Default)]
-struct Chunk<'a> {
-    id: Option<Text<'a>>,
-    model: Option<Text<'a>>,
-    choices: Vec<Object<Piece<'a>>>,
-    usage: Option<Map<String, Value>>,
-    error: Option<Value>,
-    rest: Map<String, Value>,
-}
-
-impl<'de> Fields<'de> for Chunk<'de> {
-    const EXPECTED: &'static str = "a chat completion chunk object";
-
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "id" => self.id = map.next_value()?,
-            "model" => self.model = map.next_value()?,
-            "choices" => self.choices = map.next_value::<Option<List<_>>>()?.map(|l| l.0).unwrap_or_default(),
-            "usage" => self.usage = map.next_value()?,
-            "error" => self.error = map.next_value()?,
-            "object" | "obfuscation" => {
-                map.next_value::<serde::de::IgnoredAny>()?;
-            }
-            _ => {
-                self.rest.insert(key.to_owned(), map.next_value()?);
-            }
-        }
-        Ok(())
-    }
-}
-
-#[derive(Default)]
-struct Piece<'a> {
-    index: u32,
-    delta: Object<Delta<'a>>,
-    logprobs: Option<Map<String, Value>>,
-    finish: Option<Text<'a>>,
-    outer: Map<String, Value>,
-}
-
-impl<'de> Fields<'de> for Piece<'de> {
-    const EXPECTED: &'static str = "a choice object";
-
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "index" => self.index = map.next_value::<Option<u32>>()?.unwrap_or_default(),
-            "delta" => self.delta = map.next_value::<Option<_>>()?.unwrap_or_default(),
-            "logprobs" => self.logprobs = map.next_value()?,
-            "finish_reason" => self.finish = map.next_value()?,
-            _ => {
-                self.outer.insert(key.to_owned(), map.next_value()?);
-            }
-        }
-        Ok(())
-    }
-}
-
-#[derive(Default)]
-struct Delta<'a> {
-    content: Said<'a>,
-    refusal: Option<Text<'a>>,
-    calls: Vec<Object<CallPiece<'a>>>,
-    function: Option<Object<Body<'a>>>,
-    audio: Option<Value>,
-    extra: Map<String, Value>,
-}
-
-impl<'de> Fields<'de> for Delta<'de> {
-    const EXPECTED: &'static str = "a delta object";
-
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "role" => {
-                map.next_value::<serde::de::IgnoredAny>()?;
-            }
-            "content" => self.content = map.next_value()?,
-            "refusal" => self.refusal = map.next_value()?,
-            "tool_calls" => self.calls = map.next_value::<Option<List<_>>>()?.map(|l| l.0).unwrap_or_default(),
-            "function_call" => self.function = map.next_value()?,
-            "audio" => self.audio = map.next_value()?,
-            "annotations" => {
-                if let Some(list) = map.next_value::<Option<Value>>()? {
-                    keep(&mut self.extra, key, list);
-                }
-            }
-            _ => keep(&mut self.extra, key, map.next_value()?),
-        }
-        Ok(())
-    }
-}
-
-#[derive(Default)]
-struct CallPiece<'a> {
-    place: Option<u64>,
-    id: Option<Text<'a>>,
-    body: Body<'a>,
-    extra: Map<String, Value>,
-}
-
-impl<'de> Fields<'de> for CallPiece<'de> {
-    const EXPECTED: &'static str = "a tool call object";
-
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "index" => self.place = map.next_value()?,
-            "id" => self.id = map.next_value()?,
-            "function" | "custom" => self.body = map.next_value::<Option<Object<_>>>()?.unwrap_or_default().0,
-            "type" => match map.next_value::<Option<Text<'_>>>()? {
-                Some(Text(kind)) if kind != "function" => {
-                    self.extra.insert(key.to_owned(), kind.into());
-                }
-                _ => {}
-            },
-            _ => {
-                self.extra.insert(key.to_owned(), map.next_value()?);
-            }
-        }
-        Ok(())
-    }
-}
-
-#[derive(Default)]
-struct Body<'a> {
-    name: Option<Text<'a>>,
-    input: Option<Text<'a>>,
-    extra: Map<String, Value>,
-}
-
-impl<'de> Fields<'de> for Body<'de> {
-    const EXPECTED: &'static str = "an object with a name or arguments";
-
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "name" => self.name = map.next_value()?,
-            "arguments" | "input" => self.input = map.next_value()?,
-            _ => {
-                self.extra.insert(key.to_owned(), map.next_value()?);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The content of a delta.
-#[derive(Default)]
-enum Said<'a> {
-    #[default]
-    Nothing,
-    Text(Cow<'a, str>),
-    List(Content),
-}
-
-impl<'de> Deserialize<'de> for Said<'de> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Said<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string, a list of parts or null")
-            }
-            fn visit_unit<E>(self) -> Result<Said<'de>, E> {
-                Ok(Said::Nothing)
-            }
-            fn visit_borrowed_str<E>(self, v: &'de str) -> Result<Said<'de>, E> {
-                Ok(Said::Text(Cow::Borrowed(v)))
-            }
-            fn visit_str<E>(self, v: &str) -> Result<Said<'de>, E> {
-                Ok(Said::Text(Cow::Owned(v.to_owned())))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Said<'de>, A::Error> {
-                Content::deserialize(serde::de::value::SeqAccessDeserializer::new(seq)).map(Said::List)
-            }
-        }
-        d.deserialize_any(Reader)
     }
 }
