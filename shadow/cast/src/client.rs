@@ -1,0 +1,307 @@
+//! The engine: a child process behind a Unix socket, or any server that speaks
+//! the OpenAI dialect with the engine's extension fields, behind a URL.
+//!
+//! | field of the request, under `understudy` | meaning |
+//! | --- | --- |
+//! | `deadline_ms` | past it the answer is worthless |
+//! | `bar` | decline as soon as the confidence cannot reach it; null: answer anyway |
+//! | `priority` | `live` before `shadow`, between tokens |
+//! | `tools_in_prompt` | false: tools only constrain the reply, the messages already name them |
+//! | `reply` | `tool_call`, `json` or `text` |
+//!
+//! A decline is a status of 409 or 429 with [`Declined::label`] as the error's code.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use understudy_call::{Declined, Dialect, EmbedError, Embedder, Priority, Reply, Request};
+
+use crate::error::CastError;
+use crate::wire;
+
+/// Time to get a connection. A socket on this machine takes microseconds, a
+/// server in the cluster milliseconds; whoever takes longer is not there.
+const CONNECT: Duration = Duration::from_millis(250);
+
+/// What the way there and back may take on top of the deadline: the engine
+/// keeps the deadline itself, and says so more precisely than a broken call.
+const SLACK: Duration = Duration::from_millis(150);
+
+/// Time for a batch of embeddings in the shadows.
+const EMBED_SHADOW: Duration = Duration::from_secs(60);
+
+/// Time for a single live embedding; it is milliseconds' work.
+const EMBED_LIVE: Duration = Duration::from_secs(2);
+
+/// Where the engine is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum EngineAddr {
+    /// A Unix socket on this machine.
+    Unix(PathBuf),
+    /// The URL in front of `/v1/…`, and a key where it wants one.
+    Http(String, Option<String>),
+}
+
+impl fmt::Debug for EngineAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => f.debug_tuple("Unix").field(path).finish(),
+            Self::Http(url, _) => f.debug_tuple("Http").field(url).finish_non_exhaustive(),
+        }
+    }
+}
+
+/// Which models the engine has: part of the version of whoever is built on them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EngineModels {
+    /// Name, hash and execution provider of the chat model; `None` where there is none.
+    pub chat: Option<String>,
+    /// Name and hash of the embedder.
+    pub embed: Option<String>,
+}
+
+/// The form that a reply is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplyShape {
+    /// A call of a tool on offer.
+    ToolCall,
+    /// JSON.
+    Json,
+    /// Any text.
+    Text,
+}
+
+/// One question to the engine.
+#[derive(Debug, Clone)]
+pub struct ChatAsk {
+    /// Messages, tools and format; sampling as the engine is to draw.
+    pub request: Request,
+    /// The form of the reply.
+    pub shape: ReplyShape,
+    /// Whole time until the answer.
+    pub deadline: Duration,
+    /// Least sum of log-probabilities; `None` wants the answer anyway.
+    pub bar: Option<f64>,
+    /// Whose turn it is.
+    pub priority: Priority,
+}
+
+/// The engine's answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatAnswer {
+    /// The reply.
+    pub reply: Reply,
+    /// Sum of the log-probabilities of the tokens that were chosen freely,
+    /// natural logarithm, at most 0; `None` from a server that gives none.
+    pub confidence: Option<f64>,
+    /// The least of them.
+    pub min_logprob: Option<f64>,
+    /// How many they were.
+    pub free_tokens: u64,
+}
+
+/// A model that chats; the engine, or a stand-in in tests.
+pub trait ChatModel: Send + Sync {
+    /// The chat model's name, hash and execution provider, once known.
+    fn model(&self) -> BoxFuture<'_, Option<String>>;
+
+    /// Asks. Dropping the future cancels the work.
+    fn chat(&self, ask: ChatAsk) -> BoxFuture<'_, Result<ChatAnswer, Declined>>;
+}
+
+/// A client of the engine, cheap to share.
+pub struct EngineClient {
+    http: reqwest::Client,
+    base: String,
+    key: Option<String>,
+    models: OnceLock<EngineModels>,
+}
+
+impl fmt::Debug for EngineClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineClient").field("base", &self.base).field("models", &self.models.get()).finish_non_exhaustive()
+    }
+}
+
+impl EngineClient {
+    /// A client; it connects when first asked.
+    ///
+    /// # Errors
+    /// [`CastError::Client`] when TLS cannot be set up.
+    pub fn new(addr: EngineAddr) -> Result<Self, CastError> {
+        let build = reqwest::Client::builder().connect_timeout(CONNECT).no_proxy();
+        let (build, base, key) = match addr {
+            #[cfg(unix)]
+            EngineAddr::Unix(path) => (build.unix_socket(path), "http://engine".to_owned(), None),
+            #[cfg(not(unix))]
+            EngineAddr::Unix(_) => (build, "http://127.0.0.1:0".to_owned(), None),
+            EngineAddr::Http(url, key) => (build, url.trim_end_matches('/').to_owned(), key),
+        };
+        let http = build.build().map_err(CastError::Client)?;
+        Ok(Self { http, base, key, models: OnceLock::new() })
+    }
+
+    /// What the engine says of itself, as it says it.
+    ///
+    /// # Errors
+    /// Why it did not.
+    pub async fn health(&self) -> Result<Value, Declined> {
+        let came = wire::get(&self.http, &self.url("/healthz"), self.key.as_deref(), EMBED_LIVE).await?;
+        if came.status != 200 {
+            return Err(wire::declined(&came));
+        }
+        serde_json::from_slice(&came.body).map_err(|_| Declined::Invalid)
+    }
+
+    /// Which models it has; asked once and kept, since an engine that comes
+    /// back with other models means other versions, and those are made at the
+    /// start of the process.
+    pub async fn models(&self) -> Option<&EngineModels> {
+        if self.models.get().is_none() {
+            let models = read_models(&self.health().await.ok()?);
+            if models == EngineModels::default() {
+                return None;
+            }
+            let _ = self.models.set(models);
+        }
+        self.models.get()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    async fn ask(&self, ask: ChatAsk) -> Result<ChatAnswer, Declined> {
+        let body = render(&ask).ok_or(Declined::Invalid)?;
+        let within = ask.deadline + SLACK;
+        let came = wire::post(&self.http, &self.url("/v1/chat/completions"), self.key.as_deref(), body, within).await?;
+        if came.status != 200 {
+            return Err(wire::declined(&came));
+        }
+        answer(&came)
+    }
+
+    async fn embeddings(&self, texts: &[String], priority: Priority) -> Result<Vec<Vec<f32>>, EmbedError> {
+        let away = |d: Declined| EmbedError::Unavailable(d.label().to_owned());
+        // The vectors are worth nothing without the name of who made them.
+        if self.models().await.is_none() {
+            return Err(EmbedError::Unavailable("the engine does not say which models it has".to_owned()));
+        }
+        let body = json!({ "model": "", "input": texts, "encoding_format": "float", "understudy": { "priority": priority } });
+        let within = if priority == Priority::Live { EMBED_LIVE } else { EMBED_SHADOW };
+        let body = serde_json::to_vec(&body).map_err(|_| away(Declined::Invalid))?;
+        let came = wire::post(&self.http, &self.url("/v1/embeddings"), self.key.as_deref(), body, within).await.map_err(away)?;
+        if came.status != 200 {
+            return Err(away(wire::declined(&came)));
+        }
+        let mut vectors: Embeddings = serde_json::from_slice(&came.body).map_err(|_| away(Declined::Invalid))?;
+        vectors.data.sort_by_key(|v| v.index);
+        if vectors.data.len() != texts.len() || vectors.data.iter().any(|v| v.embedding.is_empty()) {
+            return Err(EmbedError::Mismatch { wanted: texts.len(), got: vectors.data.len() });
+        }
+        Ok(vectors.data.into_iter().map(|v| unit(v.embedding)).collect())
+    }
+}
+
+#[derive(Deserialize)]
+struct Embeddings {
+    data: Vec<Embedding>,
+}
+
+#[derive(Deserialize)]
+struct Embedding {
+    index: usize,
+    embedding: Vec<f32>,
+}
+
+/// The vector at unit length; whoever answers may have left that out.
+fn unit(mut v: Vec<f32>) -> Vec<f32> {
+    let length = v.iter().map(|x| x * x).sum::<f32>().sqrt();
+    if length > 0.0 {
+        v.iter_mut().for_each(|x| *x /= length);
+    }
+    v
+}
+
+/// The request with the engine's fields, in the OpenAI dialect.
+fn render(ask: &ChatAsk) -> Option<Vec<u8>> {
+    let mut request = ask.request.clone();
+    request.extra.insert(
+        "understudy".to_owned(),
+        json!({
+            "deadline_ms": u64::try_from(ask.deadline.as_millis()).unwrap_or(u64::MAX),
+            "bar": ask.bar,
+            "priority": ask.priority,
+            "tools_in_prompt": false,
+            "reply": ask.shape,
+        }),
+    );
+    understudy_dialect::render_request(Dialect::OpenaiChat, &request).ok()
+}
+
+fn answer(came: &wire::Came) -> Result<ChatAnswer, Declined> {
+    let mut reply = understudy_dialect::parse_reply(Dialect::OpenaiChat, came.status, &came.content_type, &came.body)
+        .map_err(|_| Declined::Invalid)?;
+    if !reply.is_whole() {
+        return Err(Declined::Invalid);
+    }
+    let ours = reply.extra.remove("understudy").unwrap_or(Value::Null);
+    let number = |name: &str| ours.get(name).and_then(Value::as_f64).filter(|x| x.is_finite());
+    let given: Vec<f64> = reply.choices.iter().flat_map(|c| &c.logprobs).map(|t| t.logprob).collect();
+    // A server that is not our engine may give log-probabilities in OpenAI's way.
+    let confidence = number("confidence").or_else(|| (!given.is_empty()).then(|| given.iter().sum()));
+    Ok(ChatAnswer {
+        confidence,
+        min_logprob: number("min_logprob").or_else(|| given.iter().copied().reduce(f64::min)),
+        free_tokens: ours.get("free_tokens").and_then(Value::as_u64).unwrap_or(given.len() as u64),
+        reply,
+    })
+}
+
+/// Names and hashes out of `/healthz`. Each model is either a text or an object
+/// with `id` and `hash`; the execution provider belongs to both.
+fn read_models(health: &Value) -> EngineModels {
+    let provider = |of: &Value| {
+        of.get("execution_provider").or_else(|| health.get("execution_provider")).and_then(Value::as_str).unwrap_or("").to_owned()
+    };
+    let name = |keys: &[&str]| {
+        let models = health.get("models").unwrap_or(health);
+        let model = keys.iter().find_map(|k| models.get(*k)).filter(|m| !m.is_null())?;
+        let id = model.as_str().or_else(|| model.get("id").and_then(Value::as_str))?;
+        let hash = model.get("hash").and_then(Value::as_str).unwrap_or("");
+        let short: String = hash.chars().take(16).collect();
+        Some([id.to_owned(), short, provider(model)].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join("@"))
+    };
+    EngineModels { chat: name(&["chat", "chat_model"]), embed: name(&["embed", "embed_model", "embeddings"]) }
+}
+
+impl ChatModel for EngineClient {
+    fn model(&self) -> BoxFuture<'_, Option<String>> {
+        Box::pin(async move { self.models().await?.chat.clone() })
+    }
+
+    fn chat(&self, ask: ChatAsk) -> BoxFuture<'_, Result<ChatAnswer, Declined>> {
+        Box::pin(self.ask(ask))
+    }
+}
+
+impl Embedder for EngineClient {
+    /// Empty until the engine was first reached.
+    fn id(&self) -> &str {
+        self.models.get().and_then(|m| m.embed.as_deref()).unwrap_or_default()
+    }
+
+    fn embed<'a>(&'a self, texts: &'a [String], priority: Priority) -> BoxFuture<'a, Result<Vec<Vec<f32>>, EmbedError>> {
+        Box::pin(self.embeddings(texts, priority))
+    }
+}
+
+#[cfg(test)]
+mod tests;

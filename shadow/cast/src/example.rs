@@ -1,0 +1,206 @@
+//! An earlier exchange that an understudy may learn from.
+
+use serde_json::Value;
+use understudy_call::{
+    AnsweredBy, Choice, ConversationKey, Credential, Exchange, ExchangeId, Finish, Format, Part as Piece, Request, ToolCall,
+    Truncation,
+};
+use understudy_tasks::Part;
+
+/// An exchange of the provider's, as an understudy may learn it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// The exchange.
+    pub exchange: ExchangeId,
+    /// Its place in the journal.
+    pub seq: u64,
+    /// Its conversation; all zero where none is known.
+    pub conversation: ConversationKey,
+    /// Who called.
+    pub credential: Credential,
+    /// What varies.
+    pub part: Part,
+    /// [`Part::text`] of it.
+    pub part_text: String,
+    /// Its embedding, where it has been made.
+    pub embedding: Option<Vec<f32>>,
+    /// What the provider answered.
+    pub reply: Choice,
+    /// [`label`] of the reply.
+    pub label: String,
+}
+
+impl Example {
+    /// The example in an exchange at `seq`; `None` unless the provider answered
+    /// it whole with one choice. An audited call's reply is the provider's too,
+    /// but from the second turn on its history may hold the understudy's own
+    /// words, so only a first turn is taken from it.
+    #[must_use]
+    pub fn of(seq: u64, exchange: &Exchange) -> Option<Self> {
+        let (request, reply) = (exchange.request.as_ref()?, exchange.reply.as_ref()?);
+        let meta = &exchange.meta;
+        let part = understudy_tasks::part(request);
+        let by_provider = match &meta.answered_by {
+            AnsweredBy::Provider => exchange.understudy_reply.is_none() || !part.is_multi_turn(),
+            AnsweredBy::Understudy(_) => exchange.understudy_reply.is_some() && !part.is_multi_turn(),
+            AnsweredBy::Nobody => false,
+        };
+        let whole = (200..300).contains(&meta.status) && meta.truncation == Truncation::Whole && reply.is_whole();
+        let [choice] = reply.choices.as_slice() else { return None };
+        if !by_provider || !whole {
+            return None;
+        }
+        let choice = plain(choice);
+        Some(Self {
+            exchange: exchange.id,
+            seq,
+            conversation: meta.conversation.unwrap_or(ConversationKey([0; 16])),
+            credential: meta.credential,
+            part_text: part.text(),
+            part,
+            embedding: None,
+            label: label(&choice),
+            reply: choice,
+        })
+    }
+}
+
+/// A choice without what is of one call only: ids, log-probabilities, extras.
+#[must_use]
+pub fn plain(choice: &Choice) -> Choice {
+    Choice {
+        index: 0,
+        content: choice.content.clone(),
+        tool_calls: choice.tool_calls.iter().map(|c| ToolCall { id: String::new(), ..c.clone() }).collect(),
+        finish: choice.finish.clone().or(Some(Finish::Stop)),
+        ..Choice::default()
+    }
+}
+
+/// A reply's label: two replies that mean the same in every case have the same
+/// one. JSON is written with its keys in order and without spaces, text
+/// trimmed, and parallel tool calls in order of name and arguments.
+#[must_use]
+pub fn label(choice: &Choice) -> String {
+    let mut calls: Vec<String> =
+        choice.tool_calls.iter().map(|c| format!("{} {}", c.name, normal_json(&c.arguments))).collect();
+    calls.sort_unstable();
+    let mut said = String::new();
+    for piece in &choice.content {
+        match piece {
+            Piece::Text(t) => said.push_str(t),
+            Piece::Refusal(t) => {
+                said.push_str("refusal: ");
+                said.push_str(t);
+            }
+            // Media is never a label that a head could answer with.
+            other => said.push_str(&format!("{other:?}")),
+        }
+    }
+    if !said.trim().is_empty() {
+        calls.push(normal_json(said.trim()));
+    }
+    calls.join("\n")
+}
+
+/// The stratum of a label: itself where it is short, else its beginning and a
+/// hash, so that it fits a table and a metric.
+#[must_use]
+pub fn stratum(choice: &Choice, label: &str) -> String {
+    const MOST: usize = 64;
+    // A JSON object of one short text is named by that text.
+    if choice.tool_calls.is_empty()
+        && let Ok(Value::Object(fields)) = serde_json::from_str(label)
+        && let (1, Some(Value::String(only))) = (fields.len(), fields.values().next())
+        && only.chars().count() <= MOST
+    {
+        return only.clone();
+    }
+    if label.chars().count() <= MOST {
+        return label.to_owned();
+    }
+    let hash = blake3::hash(label.as_bytes()).to_hex();
+    let start: String = label.chars().take(MOST - 9).collect();
+    format!("{start}…{}", hash.get(..8).unwrap_or_default())
+}
+
+/// The stratum of an answer that is not one of a few: the tools that it calls;
+/// of JSON the values that its schema chooses from a list; else its form.
+#[must_use]
+pub fn stratum_in(request: &Request, choice: &Choice) -> String {
+    if !choice.tool_calls.is_empty() {
+        let mut names: Vec<&str> = choice.tool_calls.iter().map(|c| c.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        return names.join("+");
+    }
+    let Ok(Value::Object(fields)) = serde_json::from_str(&choice.text()) else { return "text".to_owned() };
+    let properties = match &request.format {
+        Format::JsonSchema { schema, .. } => schema.get("properties"),
+        _ => None,
+    };
+    let chosen: Vec<&str> = fields
+        .iter()
+        .filter(|(name, _)| properties.and_then(|p| p.get(*name)).is_some_and(|p| p.get("enum").is_some()))
+        .filter_map(|(_, value)| value.as_str())
+        .collect();
+    if chosen.is_empty() { "json".to_owned() } else { chosen.join(",") }
+}
+
+/// JSON with its keys in order and without spaces; what is not an object or a
+/// list stays as it is.
+fn normal_json(text: &str) -> String {
+    match serde_json::from_str::<Value>(text) {
+        Ok(mut v @ (Value::Object(_) | Value::Array(_))) => {
+            v.sort_all_objects();
+            v.to_string()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// The reply as a model writes it under the engine's grammar: a tool call as
+/// `{"name": …, "arguments": {…}}`, several as a list of those, else the text.
+/// `None` where it is neither (a refusal, media).
+#[must_use]
+pub fn spoken(choice: &Choice) -> Option<String> {
+    if choice.tool_calls.is_empty() {
+        let all_text = !choice.content.is_empty() && choice.content.iter().all(|p| matches!(p, Piece::Text(_)));
+        return all_text.then(|| choice.text());
+    }
+    let calls: Option<Vec<String>> = choice
+        .tool_calls
+        .iter()
+        .map(|c| {
+            let arguments: Value = if c.arguments.trim().is_empty() {
+                Value::Object(serde_json::Map::new())
+            } else {
+                serde_json::from_str(&c.arguments).ok()?
+            };
+            let name = Value::String(c.name.clone());
+            Some(format!("{{\"name\": {name}, \"arguments\": {}}}", spaced(&arguments)))
+        })
+        .collect();
+    let calls = calls?;
+    match calls.as_slice() {
+        [one] => Some(one.clone()),
+        more => Some(format!("[{}]", more.join(", "))),
+    }
+}
+
+/// JSON on one line with a space after commas and colons, which small models
+/// have seen most.
+fn spaced(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let fields: Vec<String> =
+                fields.iter().map(|(k, v)| format!("{}: {}", Value::String(k.clone()), spaced(v))).collect();
+            format!("{{{}}}", fields.join(", "))
+        }
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(spaced).collect();
+            format!("[{}]", items.join(", "))
+        }
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,220 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use super::*;
+use crate::example::{Example, label};
+use crate::testing::{CREDENTIAL, OTHER, Vectors, ask, block_on, choice, example, noise, question, tool_call};
+use proptest::prelude::*;
+use understudy_call::Priority;
+
+const DIM: usize = 16;
+
+/// Exchange `i` of label `l`: near the label's own axis.
+fn at(l: usize, i: u64, spread: f32) -> Vec<f32> {
+    let mut v: Vec<f32> = (0..DIM).map(|d| spread * noise(l as u64 * 1_000 + i, d as u64)).collect();
+    v[l] += 1.0;
+    unit(v)
+}
+
+fn unit(v: Vec<f32>) -> Vec<f32> {
+    let n = v.iter().map(|x| x * x).sum::<f32>().sqrt();
+    v.into_iter().map(|x| x / n).collect()
+}
+
+fn clusters(labels: usize, each: u64) -> Vec<Example> {
+    (0..labels)
+        .flat_map(|l| {
+            (0..each).map(move |i| {
+                let n = l as u64 * each + i;
+                let mut e = example(n, &format!("question {l} {i}"), choice(&format!("{{\"intent\": \"label_{l}\"}}")));
+                e.embedding = Some(at(l, i, 0.15));
+                e
+            })
+        })
+        .collect()
+}
+
+fn fitted(examples: &[Example]) -> HeadSnapshot {
+    fit(TaskId(1), Some(CREDENTIAL), "e", examples, u64::MAX, &HeadRules::default()).unwrap()
+}
+
+#[test]
+fn a_head_tells_clusters_apart_and_is_less_sure_of_what_lies_between_or_far() {
+    let head = fitted(&clusters(6, 20));
+    let mut surest_known = f64::INFINITY;
+    for l in 0..6 {
+        for i in 100..110 {
+            let g = head.guess(&at(l, i, 0.15), None).unwrap();
+            assert_eq!(head.labels[g.label].stratum, format!("label_{l}"));
+            surest_known = surest_known.min(g.confidence());
+        }
+    }
+    for i in 0..20 {
+        // A direction that no label has, and one between two labels.
+        let novel = head.guess(&at(6 + i % 8, 500 + i as u64, 0.15), None).unwrap();
+        assert!(novel.confidence() < surest_known, "{novel:?}");
+        let (a, b) = (at(i % 6, 1, 0.0), at((i + 1) % 6, 1, 0.0));
+        let torn = head.guess(&unit(a.iter().zip(&b).map(|(a, b)| a + b).collect()), None).unwrap();
+        assert!(torn.confidence() < surest_known, "{torn:?}");
+    }
+}
+
+#[test]
+fn the_same_exchanges_in_any_order_give_the_same_version() {
+    let examples = clusters(5, 12);
+    let mut shuffled = examples.clone();
+    shuffled.reverse();
+    shuffled.swap(3, 17);
+    // An exchange that is given twice counts once.
+    shuffled.push(examples[0].clone());
+    assert_eq!(fitted(&examples).id(), fitted(&shuffled).id());
+    assert!(fitted(&examples).id().0.starts_with("head-"));
+}
+
+#[test]
+fn anything_else_is_another_version() {
+    let examples = clusters(5, 12);
+    let base = fitted(&examples);
+    let mut other = examples.clone();
+    other[7].embedding = Some(at(1, 999, 0.2));
+    assert_ne!(fitted(&other).id(), base.id());
+    let of = |task, embedder| fit(TaskId(task), Some(CREDENTIAL), embedder, &examples, u64::MAX, &HeadRules::default());
+    assert_ne!(of(2, "e").unwrap().id(), base.id());
+    assert_ne!(of(1, "f").unwrap().id(), base.id());
+    let damaged = HeadSnapshot { usual: base.usual + 0.1, ..base.clone() };
+    assert_ne!(damaged.id(), base.id());
+}
+
+#[test]
+fn a_head_knows_nothing_later_and_nothing_of_another_credential() {
+    let mut examples = clusters(5, 12);
+    let base = fitted(&examples);
+    let last = examples.iter().map(|e| e.seq).max().unwrap();
+    let fit = |examples: &[Example]| fit(TaskId(1), Some(CREDENTIAL), "e", examples, last, &HeadRules::default()).unwrap();
+    let expected = HeadSnapshot { born_seq: last, ..base.clone() };
+    let mut later = example(last + 1, "later", choice("{\"intent\": \"label_0\"}"));
+    later.embedding = Some(at(3, 77, 0.1));
+    let mut stranger = example(3, "stranger", choice("{\"intent\": \"label_0\"}"));
+    stranger.credential = OTHER;
+    stranger.exchange.0[0] = 9;
+    stranger.embedding = Some(at(2, 78, 0.1));
+    examples.extend([later, stranger]);
+    assert_eq!(fit(&examples), expected);
+}
+
+#[test]
+fn there_is_no_head_where_replies_are_many() {
+    let examples: Vec<Example> = (0..100)
+        .map(|n| {
+            let mut e = example(n, "q", choice(&format!("answer {n}")));
+            e.embedding = Some(at(0, n, 0.5));
+            e
+        })
+        .collect();
+    let no = fit(TaskId(1), None, "e", &examples, u64::MAX, &HeadRules::default()).unwrap_err();
+    assert!(matches!(no, NotFitted::NotFew { labels: 0, examples: 100, .. }), "{no}");
+}
+
+#[test]
+fn a_rare_reply_is_remembered_against_answering_and_one_reply_is_enough_for_a_head() {
+    let mut examples = clusters(1, 40);
+    let alone = fitted(&examples);
+    let there = at(0, 300, 0.3);
+    let before = alone.guess(&there, None).unwrap().confidence();
+    let mut rare = example(900, "rare", choice("{\"intent\": \"rare\"}"));
+    rare.embedding = Some(there.clone());
+    examples.push(rare);
+    let warned = fitted(&examples);
+    assert_eq!(warned.labels.len(), 1);
+    assert!(warned.guess(&there, None).unwrap().confidence() < before);
+}
+
+#[test]
+fn the_memory_is_bounded_and_keeps_each_label() {
+    let rules = HeadRules { memory: 60, memory_per_label: 50, ..HeadRules::default() };
+    let mut examples = clusters(3, 60);
+    examples.truncate(125);
+    let head = fit(TaskId(1), None, "e", &examples, u64::MAX, &rules).unwrap();
+    assert!(head.memory.len() <= 90, "{}", head.memory.len());
+    for l in 0..3 {
+        assert!(head.memory_labels.iter().filter(|x| **x == l).count() >= 5);
+    }
+}
+
+#[test]
+fn a_head_answers_with_the_provider_s_words_and_never_a_call_that_it_learnt() {
+    let examples = clusters(4, 10);
+    let embedder = Vectors::default().with("where is my card", at(2, 50, 0.1)).with("weather", at(9, 1, 0.1));
+    let head = Head::new(fitted(&examples), Arc::new(embedder)).unwrap();
+    let request = question("where is my card");
+    let answer = block_on(head.respond(ask(&request, None))).unwrap();
+    assert_eq!(answer.reply.first().unwrap().text(), "{\"intent\": \"label_2\"}");
+    assert_eq!(answer.stratum, "label_2");
+    assert!(answer.reply.is_whole());
+
+    let learnt = block_on(head.respond(ask(&request, Some(examples[3].exchange))));
+    assert_eq!(learnt.unwrap_err(), Declined::Unavailable);
+    let stranger = Ask { credential: OTHER, ..ask(&request, None) };
+    assert_eq!(block_on(head.respond(stranger)).unwrap_err(), Declined::Unavailable);
+    let barred = Ask { bar: Some(answer.confidence), ..ask(&request, None) };
+    assert!(block_on(head.respond(barred)).is_ok());
+    let novel = question("weather");
+    let barred = Ask { bar: Some(answer.confidence), ..ask(&novel, None) };
+    assert_eq!(block_on(head.respond(barred)).unwrap_err(), Declined::Novel);
+    let unknown = question("the embedder does not know this");
+    assert_eq!(block_on(head.respond(ask(&unknown, None))).unwrap_err(), Declined::Unavailable);
+}
+
+#[test]
+fn an_embedder_of_another_version_is_not_asked_twice() {
+    let mut embedder = Vectors::default().with("q", at(0, 1, 0.1));
+    embedder.name = "another".into();
+    let head = Head::new(fitted(&clusters(3, 10)), Arc::new(embedder)).unwrap();
+    assert_eq!(block_on(head.respond(ask(&question("q"), None))).unwrap_err(), Declined::Unavailable);
+}
+
+#[test]
+fn tool_calls_are_labels_too_whatever_the_order_of_their_arguments() {
+    let (a, b) = (tool_call("go", r#"{"x": 1, "y": 2}"#), tool_call("go", r#"{"y":2,"x":1}"#));
+    assert_eq!(label(&a), label(&b));
+    assert_ne!(label(&a), label(&tool_call("go", r#"{"x": 2, "y": 2}"#)));
+    let mut examples = Vec::new();
+    for n in 0..20 {
+        let reply = if n < 10 { if n % 2 == 0 { a.clone() } else { b.clone() } } else { tool_call("stay", "{}") };
+        let mut e = example(n, "q", reply);
+        e.embedding = Some(at(usize::from(n < 10), n, 0.2));
+        examples.push(e);
+    }
+    let head = fitted(&examples);
+    let strata: Vec<&str> = head.labels.iter().map(|l| l.stratum.as_str()).collect();
+    assert_eq!(strata, [r#"go {"x":1,"y":2}"#, "stay {}"]);
+}
+
+#[test]
+fn a_note_gives_the_same_head_back() {
+    let head = fitted(&clusters(4, 10));
+    let back: HeadSnapshot = serde_json::from_value(serde_json::to_value(&head).unwrap()).unwrap();
+    assert_eq!(back.id(), head.id());
+    assert_eq!(back, head);
+}
+
+proptest! {
+    #[test]
+    fn the_nearest_are_the_greatest(xs in prop::collection::vec(-1.0f32..1.0, 0..40)) {
+        let mut nearest = Nearest::default();
+        xs.iter().for_each(|x| nearest.see(*x));
+        let mut sorted = xs.clone();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        sorted.truncate(NEAREST);
+        let mean = if sorted.is_empty() { 0.0 } else { sorted.iter().map(|x| f64::from(*x)).sum::<f64>() / sorted.len() as f64 };
+        prop_assert!((nearest.mean() - mean).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn shadow_work_is_asked_for_as_such() {
+    let embedder = Arc::new(Vectors::default().with("q", at(0, 1, 0.1)));
+    let head = Head::new(fitted(&clusters(3, 10)), Arc::<Vectors>::clone(&embedder)).unwrap();
+    let request = question("q");
+    block_on(head.respond(Ask { priority: Priority::Live, ..ask(&request, None) })).unwrap();
+    assert_eq!(embedder.asked(), vec![Priority::Live]);
+}

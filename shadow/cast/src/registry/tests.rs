@@ -1,0 +1,210 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use super::*;
+use crate::baseline::Baselines;
+use crate::remote::Budget;
+use crate::testing::{CREDENTIAL, OTHER, Script, Vectors, ask, block_on, choice, example, id, question, tool_call};
+use understudy_call::{
+    AnsweredBy, Credential, Dialect, Exchange, Lane, Message, Metadata, Reply, Role, Sizes, Timings, Truncation,
+};
+use understudy_tasks::Form;
+
+fn task() -> Task {
+    let form = Form::of(Dialect::OpenaiChat, &question(""));
+    Task {
+        id: TaskId(7),
+        form,
+        credential: Some(CREDENTIAL),
+        name: "help".into(),
+        model: "big".into(),
+        provider: "openai".into(),
+        calls: 0,
+        multi_turn_calls: 0,
+        acts: false,
+    }
+}
+
+/// Forty questions of two kinds, and an embedder that knows them.
+fn examples() -> (Vec<Example>, Vectors) {
+    let mut vectors = Vectors::default().with("new", vec![1.0, 0.1]);
+    let mut all = Vec::new();
+    for n in 0..40 {
+        let text = format!("question {n}");
+        vectors = vectors.with(&text, if n % 2 == 0 { vec![1.0, 0.01 * n as f32] } else { vec![0.01 * n as f32, 1.0] });
+        all.push(example(n, &text, choice(if n % 2 == 0 { "yes" } else { "no" })));
+    }
+    (all, vectors)
+}
+
+fn cast(vectors: Vectors) -> Cast {
+    let remote = RemoteConfig {
+        name: "smaller".into(),
+        url: "http://127.0.0.1:1/v1".into(),
+        key: None,
+        model: "mini".into(),
+        logprobs: false,
+        budget: Budget { tokens_per_day: Some(0), ..Budget::default() },
+    };
+    let config = CastConfig { remotes: vec![remote], ..CastConfig::default() };
+    Cast::new(config, Some(Arc::new(vectors)), Some(Script::new(Vec::new())), || 0)
+}
+
+#[test]
+fn a_fit_makes_each_kind_and_the_cheapest_comes_first() {
+    let (all, vectors) = examples();
+    let cast = cast(vectors);
+    let made = block_on(cast.rehearse_fit(&task(), &all, 39));
+    let of: Vec<(Kind, u8)> = cast.of_task(TaskId(7)).iter().map(|m| (m.kind, m.cost_rank)).collect();
+    assert_eq!(of, [(Kind::Head, 0), (Kind::Prompted, 1), (Kind::Remote, 3)]);
+    assert_eq!(made, cast.of_task(TaskId(7)).into_iter().map(|m| m.id).collect::<Vec<_>>());
+    let head = cast.find(&made[0]).unwrap();
+    let request = question("new");
+    assert_eq!(block_on(head.respond(ask(&request, None))).unwrap().stratum, "yes");
+    // Nothing is left of its budget, so nobody is asked.
+    let remote = cast.find(&made[2]).unwrap();
+    assert_eq!(block_on(remote.respond(ask(&request, None))).unwrap_err(), understudy_call::Declined::Budget);
+}
+
+#[test]
+fn the_same_evidence_is_the_same_version_and_more_is_another() {
+    let (all, vectors) = examples();
+    let (again, others) = examples();
+    let (one, two) = (cast(vectors), cast(others));
+    let first = block_on(one.rehearse_fit(&task(), &all, 39));
+    assert_eq!(first, block_on(two.rehearse_fit(&task(), &again, 39)));
+    assert_eq!(first, block_on(one.rehearse_fit(&task(), &all, 39)));
+    assert_eq!(one.all().len(), 3);
+    let earlier = block_on(one.rehearse_fit(&task(), &all, 19));
+    assert_ne!(first[0], earlier[0]);
+    let heads: Vec<u64> = one.of_task(TaskId(7)).iter().filter(|m| m.kind == Kind::Head).map(|m| m.born_seq).collect();
+    assert_eq!(heads, [39, 19]);
+}
+
+#[test]
+fn another_credential_s_exchanges_change_nothing() {
+    let (mut all, vectors) = examples();
+    let (_, others) = examples();
+    let alone = block_on(cast(vectors).rehearse_fit(&task(), &all, 100));
+    for n in 50..60 {
+        let mut stranger = example(n, "question 1", choice("yes"));
+        stranger.credential = OTHER;
+        all.push(stranger);
+    }
+    assert_eq!(alone, block_on(cast(others).rehearse_fit(&task(), &all, 100)));
+}
+
+#[test]
+fn a_restart_has_the_same_cast() {
+    let (all, vectors) = examples();
+    let (_, others) = examples();
+    let (before, after) = (cast(vectors), cast(others));
+    for made in block_on(before.rehearse_fit(&task(), &all, 39)) {
+        let note: Value = serde_json::from_str(&before.to_note(&made).unwrap().to_string()).unwrap();
+        assert_eq!(after.from_note(&note).unwrap(), made);
+    }
+    assert_eq!(before.of_task(TaskId(7)), after.of_task(TaskId(7)));
+}
+
+#[test]
+fn a_damaged_note_is_told_and_left_out() {
+    let (all, vectors) = examples();
+    let cast = cast(vectors);
+    let made = block_on(cast.rehearse_fit(&task(), &all, 39));
+    for id in &made {
+        let mut note = cast.to_note(id).unwrap();
+        note["snapshot"]["born_seq"] = json!(38);
+        note["snapshot"]["name"] = json!("gone");
+        cast.retire(id);
+        assert!(cast.from_note(&note).is_err());
+        assert!(cast.find(id).is_none());
+    }
+    assert!(cast.from_note(&json!({"id": "head-0"})).is_err());
+}
+
+#[test]
+fn without_an_engine_there_is_nobody_new_and_no_error() {
+    let (all, _) = examples();
+    let away = Cast::new(CastConfig::default(), Some(Arc::new(Vectors::default())), None, || 0);
+    assert!(block_on(away.rehearse_fit(&task(), &all, 39)).is_empty());
+    let none = Cast::new(CastConfig::default(), None, None, || 0);
+    assert!(block_on(none.rehearse_fit(&task(), &all, 39)).is_empty());
+}
+
+#[test]
+fn versions_are_due_when_the_exchanges_double() {
+    let due: Vec<u64> = (1..=2_000).filter(|n| is_due(200, n - 1, *n)).collect();
+    assert_eq!(due, [200, 400, 800, 1_600]);
+    assert!(is_due(200, 150, 450));
+    assert!(!is_due(200, 400, 799));
+}
+
+fn exchange(answered_by: AnsweredBy, understudy_reply: Option<Reply>, turns: usize) -> Exchange {
+    let mut request = question("a");
+    for _ in 1..turns {
+        request.messages.push(Message::text_of(Role::Assistant, "b"));
+        request.messages.push(Message::text_of(Role::User, "c"));
+    }
+    let reply = Reply { choices: vec![tool_call("go", "{}")], ..Reply::default() };
+    Exchange {
+        id: id(1),
+        meta: Metadata {
+            provider: "openai".into(),
+            dialect: Dialect::OpenaiChat,
+            credential: Credential([1; 16]),
+            form: None,
+            conversation: None,
+            lane: Lane::Provider,
+            answered_by,
+            status: 200,
+            timings: Timings::default(),
+            sizes: Sizes::default(),
+            truncation: Truncation::Whole,
+            headers: Vec::new(),
+            explicit_conversation: None,
+            asked: None,
+        },
+        request: Some(request),
+        reply: Some(reply),
+        understudy_reply,
+        audit_score: None,
+    }
+}
+
+#[test]
+fn an_understudy_s_answer_is_never_an_example() {
+    let by = || AnsweredBy::Understudy(UnderstudyId("head-1".into()));
+    let audited = || Some(Reply::default());
+    assert!(Example::of(1, &exchange(AnsweredBy::Provider, None, 3)).is_some());
+    assert!(Example::of(1, &exchange(by(), None, 1)).is_none());
+    // Audited: the reply is the provider's, but later turns hold the understudy's words.
+    assert!(Example::of(1, &exchange(by(), audited(), 1)).is_some());
+    assert!(Example::of(1, &exchange(by(), audited(), 2)).is_none());
+    assert!(Example::of(1, &exchange(AnsweredBy::Nobody, None, 1)).is_none());
+}
+
+#[test]
+fn a_failed_or_truncated_call_is_never_an_example() {
+    let good = || exchange(AnsweredBy::Provider, None, 1);
+    let mut failed = good();
+    failed.meta.status = 500;
+    let mut truncated = good();
+    truncated.meta.truncation = Truncation::ProviderGone;
+    let mut cut = good();
+    cut.reply.as_mut().unwrap().choices[0].finish = Some(understudy_call::Finish::Length);
+    for bad in [failed, truncated, cut] {
+        assert!(Example::of(1, &bad).is_none());
+    }
+}
+
+#[test]
+fn baselines_answer_from_what_they_were_given() {
+    let (all, _) = examples();
+    let mut baselines = Baselines::default();
+    assert!(baselines.exact_repeat("question 2").is_none());
+    for (mut e, v) in all.into_iter().zip([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1]]) {
+        e.embedding = Some(v.to_vec());
+        baselines.learn(&e);
+    }
+    assert_eq!(baselines.exact_repeat("question 1").unwrap().text(), "no");
+    assert_eq!(baselines.nearest(&[0.1, 0.9]).unwrap().0.text(), "no");
+}
