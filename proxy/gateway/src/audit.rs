@@ -1,0 +1,168 @@
+//! A call that an understudy has answered, put to the provider too: the same
+//! head and body, on a connection of its own, after the agent has its answer.
+//! What comes back is recorded beside the understudy's reply and goes nowhere else.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header;
+use pingora_core::connectors::ConnectorOptions;
+use pingora_core::connectors::http::Connector;
+use pingora_error::Result;
+use pingora_http::RequestHeader;
+use tokio::sync::Semaphore;
+use understudy_call::{AnsweredBy, Lane};
+
+use crate::call::{self, Call};
+use crate::proxy::Gateway;
+use crate::standing::Standings;
+use crate::tap::Tap;
+use crate::upstream::Upstream;
+use crate::{Counters, Recorded, Recorder};
+
+pub(crate) struct Audits {
+    connector: Arc<Connector>,
+    room: Arc<Semaphore>,
+    most: usize,
+}
+
+impl Audits {
+    pub(crate) fn new(most: usize) -> Self {
+        let options = ConnectorOptions::new(most);
+        Self { connector: Arc::new(Connector::new(Some(options))), room: Arc::new(Semaphore::new(most)), most }
+    }
+
+    pub(crate) fn room(&self) -> (Arc<Semaphore>, usize) {
+        (Arc::clone(&self.room), self.most)
+    }
+}
+
+/// One audit under way.
+struct Audit {
+    upstream: Arc<Upstream>,
+    connector: Arc<Connector>,
+    head: RequestHeader,
+    body: Bytes,
+    limit: Duration,
+    keep: usize,
+    recorder: Arc<dyn Recorder>,
+    counters: Arc<Counters>,
+    standings: Arc<Standings>,
+    recorded: Recorded,
+}
+
+/// Starts the audit of a call that was just answered. Where there is no room for
+/// it, the call counts as one that was only served.
+pub(crate) fn send(gateway: &Gateway, head: &RequestHeader, call: &mut Call, body: Bytes) {
+    let counters = &gateway.seams.counters;
+    let (Some(way), Some(recorder)) = (&call.way, &gateway.seams.recorder) else {
+        call.lane = Lane::Understudy;
+        return;
+    };
+    let Ok(place) = Arc::clone(&gateway.audits.room).try_acquire_owned() else {
+        counters.add_audit_dropped();
+        call.lane = Lane::Understudy;
+        return;
+    };
+    let upstream = Arc::clone(&way.upstream);
+    let Ok(head) = as_sent(head, &upstream, &way.target) else {
+        counters.add_audit_dropped();
+        call.lane = Lane::Understudy;
+        return;
+    };
+    let meta = call.metadata();
+    let audit = Audit {
+        upstream,
+        connector: Arc::clone(&gateway.audits.connector),
+        head,
+        body,
+        limit: gateway.limits.provider_read,
+        keep: gateway.limits.capture_body,
+        recorder: Arc::clone(recorder),
+        counters: Arc::clone(counters),
+        standings: Arc::clone(&gateway.standings),
+        recorded: call.copied(call::new_id(), meta),
+    };
+    call.audited = true;
+    gateway.aside.spawn(async move {
+        let _place = place;
+        audit.run().await;
+    });
+}
+
+impl Audit {
+    async fn run(mut self) {
+        let started = Instant::now();
+        let limit = self.limit;
+        match tokio::time::timeout(limit, self.ask(started)).await {
+            Ok(Ok(())) => self.counters.add_audit(),
+            failed => {
+                let error = match &failed {
+                    Ok(Err(e)) => e.etype().as_str(),
+                    _ => "too slow",
+                };
+                tracing::warn!(provider = self.upstream.name(), error, "an audit failed");
+                self.counters.add_audit_dropped();
+                // It was served, and that is all that is known.
+                self.recorded.meta.lane = Lane::Understudy;
+                self.recorded.reply.clear();
+            }
+        }
+        if !self.recorder.offer(self.recorded) {
+            self.counters.add_offer_refused();
+        }
+    }
+
+    /// Asks the provider; its status, times and bytes take the understudy's place in the record.
+    async fn ask(&mut self, started: Instant) -> Result<()> {
+        let peer = self.upstream.peer_h1().await?;
+        let (mut session, _) = self.connector.get_http_session(&*peer).await?;
+        session.set_read_timeout(Some(self.limit));
+        session.write_request_header(Box::new(self.head.clone())).await?;
+        session.write_request_body(self.body.clone(), true).await?;
+        session.finish_request_body().await?;
+        session.read_response_header().await?;
+        while session.response_header().is_some_and(|h| h.status.is_informational()) {
+            session.read_response_header().await?;
+        }
+        let mut tap = Tap::default();
+        let mut first_byte = None;
+        while let Some(chunk) = session.read_response_body().await? {
+            first_byte.get_or_insert_with(|| started.elapsed());
+            tap.note(&chunk, Some(self.keep));
+        }
+        if let Some(head) = session.response_header() {
+            let text = |name| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+            let meta = &mut self.recorded.meta;
+            meta.status = head.status.as_u16();
+            meta.headers = call::kept_headers(&head.headers);
+            meta.sizes.reply = tap.passed();
+            meta.timings.first_byte = first_byte;
+            meta.timings.total = Some(started.elapsed());
+            if tap.cut() {
+                meta.truncation = understudy_call::Truncation::TooLarge;
+            }
+            self.standings.note(meta.credential, meta.status, &head.headers, Instant::now());
+            self.recorded.reply_content_type = text(header::CONTENT_TYPE);
+            self.recorded.reply_encoding = text(header::CONTENT_ENCODING);
+            self.recorded.reply = tap.take();
+        }
+        debug_assert!(matches!(self.recorded.meta.answered_by, AnsweredBy::Understudy(_)));
+        let idle = peer.options.idle_timeout;
+        self.connector.release_http_session(session, &*peer, idle).await;
+        Ok(())
+    }
+}
+
+/// The agent's head as the provider would have got it.
+fn as_sent(head: &RequestHeader, upstream: &Upstream, target: &str) -> Result<RequestHeader> {
+    let mut head = head.clone();
+    for name in ["connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade", "expect", "transfer-encoding"] {
+        head.remove_header(name);
+    }
+    head.set_version(http::Version::HTTP_11);
+    head.set_raw_path(target.as_bytes())?;
+    head.insert_header(header::HOST, upstream.host_header())?;
+    Ok(head)
+}

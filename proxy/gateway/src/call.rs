@@ -1,0 +1,230 @@
+//! What is known of one call while it goes through the phases.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use http::HeaderMap;
+use understudy_call::{
+    AnsweredBy, Asked, ConversationKey, Credential, Dialect, ExchangeId, FormHash, Lane, Metadata, Reply, Sizes, Timings,
+    Truncation, UnderstudyId, Usage,
+};
+use understudy_policy::TaskId;
+use understudy_tasks::HashKey;
+
+use crate::tap::Tap;
+use crate::upstream::Upstream;
+use crate::{CallSeen, Recorded};
+
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) started: Instant,
+    pub(crate) started_unix_ms: i64,
+    /// Set once the call has a provider.
+    pub(crate) way: Option<Way>,
+    pub(crate) dialect: Dialect,
+    pub(crate) credential: Credential,
+    pub(crate) request: Tap,
+    pub(crate) reply: Tap,
+    /// Bytes of each body to keep; `None` keeps nothing.
+    pub(crate) keep: Option<usize>,
+    pub(crate) seen: ReplySeen,
+    pub(crate) lane: Lane,
+    pub(crate) form: Option<FormHash>,
+    pub(crate) conversation: Option<ConversationKey>,
+    pub(crate) explicit_conversation: Option<String>,
+    pub(crate) task: Option<TaskId>,
+    pub(crate) model: Option<String>,
+    pub(crate) fallback: Option<&'static str>,
+    /// The understudy that was asked last.
+    pub(crate) asked: Option<Asked>,
+    /// Each that was asked and did not answer, and why.
+    pub(crate) declined: Vec<(UnderstudyId, &'static str)>,
+    /// How long understudies were busy with it, declines included.
+    pub(crate) understudy: Option<Duration>,
+    pub(crate) served: Option<Served>,
+    /// The audit offers the exchange when the provider has answered it too.
+    pub(crate) audited: bool,
+    pub(crate) traceparent: Option<String>,
+    pub(crate) connects: usize,
+    pub(crate) broke: Option<Broke>,
+}
+
+/// Where a call goes.
+#[derive(Debug)]
+pub(crate) struct Way {
+    pub(crate) upstream: Arc<Upstream>,
+    /// Path and query as the provider sees them.
+    pub(crate) target: String,
+}
+
+/// What was seen of the reply's head.
+#[derive(Debug, Default)]
+pub(crate) struct ReplySeen {
+    pub(crate) status: u16,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) content_type: String,
+    pub(crate) encoding: String,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+/// An understudy answered.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) by: UnderstudyId,
+    pub(crate) reply: Reply,
+}
+
+/// How a call broke off.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Broke {
+    pub(crate) label: &'static str,
+    pub(crate) truncation: Truncation,
+}
+
+impl Call {
+    pub(crate) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            started_unix_ms: unix_ms(),
+            way: None,
+            dialect: Dialect::Other,
+            credential: Credential([0; 16]),
+            request: Tap::default(),
+            reply: Tap::default(),
+            keep: None,
+            seen: ReplySeen::default(),
+            lane: Lane::Provider,
+            form: None,
+            conversation: None,
+            explicit_conversation: None,
+            task: None,
+            model: None,
+            fallback: None,
+            asked: None,
+            declined: Vec::new(),
+            understudy: None,
+            served: None,
+            audited: false,
+            traceparent: None,
+            connects: 0,
+            broke: None,
+        }
+    }
+
+    /// What is known without the content, now that the call has ended.
+    pub(crate) fn metadata(&mut self) -> Metadata {
+        let answered_by = match (&self.served, self.broke) {
+            (Some(served), None) => AnsweredBy::Understudy(served.by.clone()),
+            (None, None) => AnsweredBy::Provider,
+            (_, Some(_)) => AnsweredBy::Nobody,
+        };
+        let truncation = match self.broke {
+            Some(broke) => broke.truncation,
+            None if self.request.cut() || self.reply.cut() => Truncation::TooLarge,
+            None => Truncation::Whole,
+        };
+        let mut headers = std::mem::take(&mut self.seen.headers);
+        if let Some(parent) = &self.traceparent {
+            headers.push(("traceparent".to_owned(), parent.clone()));
+        }
+        Metadata {
+            provider: self.way.as_ref().map(|w| w.upstream.name().to_owned()).unwrap_or_default(),
+            dialect: self.dialect,
+            credential: self.credential,
+            form: self.form,
+            conversation: self.conversation,
+            lane: self.lane,
+            answered_by,
+            status: self.seen.status,
+            timings: Timings {
+                started_unix_ms: self.started_unix_ms,
+                first_byte: self.seen.first_byte,
+                total: Some(self.started.elapsed()),
+                understudy: self.understudy,
+            },
+            sizes: Sizes { request: self.request.passed(), reply: self.reply.passed() },
+            truncation,
+            headers,
+            explicit_conversation: self.explicit_conversation.clone(),
+            asked: self.asked.clone(),
+        }
+    }
+
+    pub(crate) fn seen(&self, id: ExchangeId, meta: Metadata, target: String) -> CallSeen {
+        CallSeen {
+            id,
+            meta,
+            task: self.task,
+            fallback: self.fallback,
+            declined: self.declined.clone(),
+            model: self.model.clone(),
+            usage: self.usage(),
+            traceparent: self.traceparent.clone(),
+            target,
+            error: self.broke.map(|b| b.label),
+        }
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.served.as_ref().and_then(|s| s.reply.usage)
+    }
+
+    /// The record of a call that goes on to be audited: its request and the
+    /// understudy's reply; the provider's comes with the audit.
+    pub(crate) fn copied(&self, id: ExchangeId, meta: Metadata) -> Recorded {
+        Recorded {
+            id,
+            meta,
+            request: self.request.chunks().to_vec(),
+            reply: Vec::new(),
+            reply_content_type: String::new(),
+            reply_encoding: String::new(),
+            understudy_reply: self.served.as_ref().map(|s| s.reply.clone()),
+        }
+    }
+
+    pub(crate) fn recorded(&mut self, id: ExchangeId, meta: Metadata) -> Recorded {
+        Recorded {
+            id,
+            meta,
+            request: self.request.take(),
+            reply: self.reply.take(),
+            reply_content_type: std::mem::take(&mut self.seen.content_type),
+            reply_encoding: std::mem::take(&mut self.seen.encoding),
+            understudy_reply: self.served.take().map(|s| s.reply),
+        }
+    }
+}
+
+/// A new name, ordered by time (UUID version 7).
+pub(crate) fn new_id() -> ExchangeId {
+    ExchangeId(uuid::Uuid::now_v7().into_bytes())
+}
+
+pub(crate) fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Who calls: the first of the headers in which SDKs send a key, hashed. A call
+/// without one counts as one caller of its own.
+pub(crate) fn credential(key: &HashKey, provider: &str, headers: &HeaderMap) -> Credential {
+    const CARRIERS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
+    let secret = CARRIERS.iter().find_map(|name| headers.get(*name)).map_or(&b""[..], |v| v.as_bytes());
+    key.credential(provider, secret)
+}
+
+/// The reply headers that are kept: an allow-list, so that what is not known to
+/// be harmless is not stored.
+pub(crate) fn kept_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    let kept = |name: &str| {
+        matches!(name, "content-type" | "content-encoding" | "x-request-id" | "request-id" | "retry-after" | "openai-processing-ms")
+            || name.starts_with("x-ratelimit-")
+            || name.starts_with("anthropic-ratelimit-")
+    };
+    headers
+        .iter()
+        .filter(|(name, _)| kept(name.as_str()))
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+        .collect()
+}

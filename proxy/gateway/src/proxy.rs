@@ -1,0 +1,335 @@
+//! The phases of a call, in pingora's order.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header;
+use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::Digest;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::{Error, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use understudy_call::Dialect;
+
+use crate::audit::Audits;
+use crate::call::{self, Broke, Call, Way};
+use crate::config::Limits;
+use crate::fault::{self, Refusal};
+use crate::repeats::Repeats;
+use crate::route::{self, Routes};
+use crate::seams::Seams;
+use crate::standing::Standings;
+use crate::wire::Wire;
+use crate::GatewayConfig;
+
+/// Other addresses of a provider that are tried when one cannot be connected to.
+/// No byte of the request has been sent then.
+const CONNECTS: usize = 3;
+
+pub(crate) struct Gateway {
+    pub(crate) routes: Routes,
+    pub(crate) limits: Limits,
+    pub(crate) seams: Seams,
+    pub(crate) conversation_header: String,
+    pub(crate) standings: Arc<Standings>,
+    pub(crate) repeats: Repeats,
+    pub(crate) audits: Audits,
+    /// Where understudies are waited for and audits are sent.
+    pub(crate) aside: tokio::runtime::Handle,
+}
+
+impl Gateway {
+    pub(crate) fn new(cfg: &GatewayConfig, routes: Routes, seams: Seams, aside: tokio::runtime::Handle) -> Self {
+        Self {
+            routes,
+            limits: cfg.limits.clone(),
+            seams,
+            conversation_header: cfg.conversation_header.to_ascii_lowercase(),
+            standings: Arc::default(),
+            repeats: Repeats::default(),
+            audits: Audits::new(cfg.audits),
+            aside,
+        }
+    }
+
+    /// Finds the call's provider, or says why there is none.
+    fn set_out(&self, session: &Session, call: &mut Call) -> Result<(), Refusal> {
+        let head = session.req_header();
+        let target = target(head)?;
+        let host = head.headers.get(header::HOST).map(http::HeaderValue::as_bytes);
+        let Some(found) = self.routes.find(host, target) else {
+            return Err(Refusal::agent(
+                404,
+                "no_provider",
+                format!("no provider is configured for this path; the prefixes are {}", self.routes.known()),
+            ));
+        };
+        call.way = Some(Way {
+            upstream: Arc::clone(found.upstream),
+            target: route::rewrite(target, found.strip, found.upstream.base_path()),
+        });
+        call.dialect = understudy_dialect::of_path(head.method.as_str(), target);
+        call.credential = call::credential(&self.seams.hash_key, found.upstream.name(), &head.headers);
+        let text = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        call.explicit_conversation = text(&self.conversation_header);
+        call.traceparent = text("traceparent");
+        // Only a dialect that is decoded has its bodies kept; the rest is metadata.
+        call.keep = (self.seams.recorder.is_some() && call.dialect == Dialect::OpenaiChat)
+            .then_some(self.limits.capture_body);
+        Ok(())
+    }
+
+    async fn refuse(&self, session: &mut Session, call: &mut Call, refusal: &Refusal) -> Result<()> {
+        self.seams.counters.add_fault(refusal.fault);
+        call.seen.status = refusal.status;
+        call.broke = Some(Broke {
+            label: refusal.kind,
+            truncation: understudy_call::Truncation::ClientGone,
+        });
+        fault::write(session, call.dialect, refusal).await
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Call;
+
+    fn new_ctx(&self) -> Call {
+        Call::new()
+    }
+
+    /// None: nothing is compressed or changed on the way.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, _: &mut Call) -> Result<()> {
+        if let Some(wire) = wire(session) {
+            wire.head_done();
+        }
+        session.set_read_timeout(Some(self.limits.agent_read));
+        session.set_write_timeout(Some(self.limits.agent_write));
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(self.limits.agent_idle.as_secs().max(1)));
+        }
+        // An Upgrade that is not a WebSocket is ignored, as RFC 9110, 7.8 allows;
+        // some clients offer h2c on every request.
+        let head = session.req_header_mut();
+        let foreign = head
+            .headers
+            .get(header::UPGRADE)
+            .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        if foreign {
+            head.remove_header(&header::UPGRADE);
+        }
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, call: &mut Call) -> Result<bool> {
+        let checked = well_framed(session, &self.limits).and_then(|()| self.set_out(session, call));
+        if let Err(refusal) = checked {
+            self.refuse(session, call, &refusal).await?;
+            return Ok(true);
+        }
+        self.try_answer(session, call).await
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, call: &mut Call) -> Result<Box<HttpPeer>> {
+        let Some(way) = &call.way else {
+            return Err(Error::explain(pingora_error::ErrorType::InternalError, "a call without a provider").into_in());
+        };
+        way.upstream.peer(session.is_upgrade_req()).await
+    }
+
+    async fn upstream_request_filter(&self, _: &mut Session, head: &mut RequestHeader, call: &mut Call) -> Result<()> {
+        if let Some(way) = &call.way {
+            head.set_raw_path(way.target.as_bytes())?;
+            head.insert_header(header::HOST, way.upstream.host_header())?;
+        }
+        Ok(())
+    }
+
+    async fn request_body_filter(&self, _: &mut Session, body: &mut Option<Bytes>, _: bool, call: &mut Call) -> Result<()> {
+        if let Some(chunk) = body {
+            call.request.note(chunk, call.keep);
+            if call.request.passed() > self.limits.request_body {
+                return Err(fault::too_large(self.limits.request_body));
+            }
+        }
+        Ok(())
+    }
+
+    async fn response_filter(&self, session: &mut Session, head: &mut ResponseHeader, call: &mut Call) -> Result<()> {
+        if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        if let Some(wire) = wire(session) {
+            wire.date(head.headers.get(header::DATE).cloned());
+        }
+        call.seen.status = head.status.as_u16();
+        let text = |name| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        call.seen.content_type = text(header::CONTENT_TYPE);
+        call.seen.encoding = text(header::CONTENT_ENCODING);
+        call.seen.headers = call::kept_headers(&head.headers);
+        if call.dialect != Dialect::Other {
+            self.standings.note(call.credential, call.seen.status, &head.headers, Instant::now());
+        }
+        Ok(())
+    }
+
+    fn response_body_filter(&self, _: &mut Session, body: &mut Option<Bytes>, _: bool, call: &mut Call) -> Result<Option<Duration>> {
+        if let Some(chunk) = body.as_ref().filter(|c| !c.is_empty()) {
+            if call.seen.first_byte.is_none() {
+                call.seen.first_byte = Some(call.started.elapsed());
+            }
+            call.reply.note(chunk, call.keep);
+        }
+        Ok(None)
+    }
+
+    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, call: &mut Call, mut e: Box<Error>) -> Box<Error> {
+        call.connects += 1;
+        if let Some(way) = &call.way {
+            way.upstream.move_on();
+        }
+        e.set_retry(call.connects < CONNECTS && !matches!(e.etype(), pingora_error::ErrorType::InvalidCert));
+        e
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, call: &mut Call) -> FailToProxy {
+        let provider = call.way.as_ref().map_or("", |w| w.upstream.name());
+        let refusal = fault::refusal(e, provider, self.limits.request_body);
+        call.broke = Some(fault::broke(e, refusal.as_ref()));
+        tracing::warn!(
+            provider,
+            error = e.etype().as_str(),
+            source = e.esource().as_str(),
+            fault = refusal.as_ref().map_or("agent", |r| r.fault.label()),
+            "a call broke off"
+        );
+        // Once the reply's head is out there is nothing to say but to close.
+        let Some(refusal) = refusal.filter(|_| session.response_written().is_none_or(|h| h.status.is_informational())) else {
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        };
+        self.seams.counters.add_fault(refusal.fault);
+        call.seen.status = refusal.status;
+        if let Err(gone) = fault::write(session, call.dialect, &refusal).await {
+            tracing::debug!(error = gone.etype().as_str(), "the agent did not take the error");
+        }
+        FailToProxy { error_code: refusal.status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, e: Option<&Error>, call: &mut Call) {
+        if let Some(wire) = wire(session) {
+            wire.reply_done();
+        }
+        if let Some(e) = e.filter(|_| call.broke.is_none()) {
+            call.broke = Some(fault::broke(e, None));
+        }
+        self.seams.counters.add_call();
+        self.ended(session, call);
+    }
+
+    /// Without the query, which may carry a key.
+    fn request_summary(&self, session: &Session, _: &Call) -> String {
+        let head = session.req_header();
+        format!("{} {}", head.method, head.uri.path())
+    }
+
+    /// Said by `fail_to_proxy`, without the request's bytes.
+    fn suppress_error_log(&self, _: &Session, _: &Call, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Call, _: &Error, _: ProxyWarnLogContext) -> bool {
+        true
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        reused: bool,
+        _: &HttpPeer,
+        _: std::os::unix::io::RawFd,
+        _: Option<&Digest>,
+        call: &mut Call,
+    ) -> Result<()> {
+        tracing::trace!(reused, provider = call.way.as_ref().map_or("", |w| w.upstream.name()), "connected");
+        Ok(())
+    }
+}
+
+impl Gateway {
+    /// Records the call and tells telemetry. Nothing here can fail the call: it is over.
+    fn ended(&self, session: &Session, call: &mut Call) {
+        let id = call::new_id();
+        let meta = call.metadata();
+        let head = session.req_header();
+        (self.seams.on_call)(&call.seen(id, meta.clone(), format!("{} {}", head.method, head.uri.path())));
+        if call.audited {
+            return;
+        }
+        if let Some(recorder) = &self.seams.recorder {
+            if !recorder.offer(call.recorded(id, meta)) {
+                self.seams.counters.add_offer_refused();
+            }
+        }
+    }
+}
+
+/// The agent's connection, where it is one of ours.
+fn wire(session: &Session) -> Option<&Wire> {
+    session.as_downstream().stream()?.as_any().downcast_ref()
+}
+
+/// Path and query of the request, whatever form its target has.
+fn target(head: &RequestHeader) -> Result<&str, Refusal> {
+    let raw = std::str::from_utf8(head.raw_path())
+        .map_err(|_| Refusal::agent(400, "malformed_request", "the request's path is not UTF-8"))?;
+    if raw.starts_with('/') {
+        return Ok(raw);
+    }
+    Ok(head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str))
+}
+
+/// Refuses what two readers could take in two ways, before anything is sent on.
+fn well_framed(session: &Session, limits: &Limits) -> Result<(), Refusal> {
+    let head = session.req_header();
+    if let Some(h1) = session.as_downstream().as_http1() {
+        let raw = h1.get_headers_raw_bytes();
+        if raw.len() > limits.request_head {
+            return Err(Refusal::agent(
+                431,
+                "request_head_too_large",
+                format!("the request's head is over the limit of {} bytes (limits.request_head)", limits.request_head),
+            ));
+        }
+        // pingora drops Content-Length when both are there; we refuse, since
+        // one of the two is not what the sender meant (RFC 9112, 6.1).
+        if head.headers.contains_key(header::TRANSFER_ENCODING) && has_content_length(&raw) {
+            return Err(Refusal::agent(
+                400,
+                "malformed_request",
+                "a request cannot carry both content-length and transfer-encoding",
+            ));
+        }
+    }
+    let said = head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    if said.is_some_and(|n| n > limits.request_body) {
+        return Err(Refusal::agent(
+            413,
+            "request_too_large",
+            format!("the request's body is over the limit of {} bytes (limits.request_body)", limits.request_body),
+        ));
+    }
+    Ok(())
+}
+
+fn has_content_length(raw_head: &[u8]) -> bool {
+    const NAME: &[u8] = b"content-length";
+    raw_head
+        .split(|b| *b == b'\n')
+        .skip(1)
+        .any(|line| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)))
+}
