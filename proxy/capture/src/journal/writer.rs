@@ -278,7 +278,11 @@ impl Writer {
     /// is none that opens. `durable` is what was promised before.
     fn take_up(&mut self, durable: u64, tries: u32) -> Result<(), JournalError> {
         let mut last = durable;
-        let opened = match self.shared.shelf.newest()? {
+        let newest = self.shared.shelf.newest()?;
+        let (_, aside) = self.shared.shelf.newest_firsts();
+        // One older than a volume moved aside is not gone on with: its successor is
+        // gone, and a new one begins with a checkpoint.
+        let opened = match newest.filter(|v| aside.is_none_or(|a| a < v.name().first)) {
             Some(volume) => match end_of(&volume, durable) {
                 Ok(end) => {
                     last = last.max(end.unwrap_or(volume.name().first.saturating_sub(1)));

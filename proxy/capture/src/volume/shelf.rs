@@ -208,7 +208,7 @@ impl Shelf {
                     if source.to_string().contains("could not acquire lock") && tries < TRIES =>
                 {
                     tries += 1;
-                    std::thread::sleep(Duration::from_millis(10));
+                    std::thread::park_timeout(Duration::from_millis(10));
                 }
                 Err(e) => return Err(Some(e)),
             }

@@ -7,7 +7,8 @@ use crate::seal::{KeyName, Sealer};
 
 fn fresh(dir: &Path) -> Volume {
     let name = VolumeName::new(1).unwrap();
-    Volume::open(dir, dir, &name, Arc::new(FileKey::from_bytes(&[3; 32]).unwrap())).unwrap()
+    std::fs::create_dir(dir.join("keys")).unwrap();
+    Volume::open(dir, &dir.join("keys"), &name, Arc::new(FileKey::from_bytes(&[3; 32]).unwrap())).unwrap()
 }
 
 /// Bytes that do not compress.
