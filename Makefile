@@ -1,0 +1,49 @@
+# Understudy: `make help` lists what there is.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+ENV := . scripts/env.sh;
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: ## the main job on embedded defaults, from a fresh clone: record, rehearse, judge, go live, fall back
+	@scripts/demo.sh
+
+.PHONY: test
+test: ## every test: units, properties, simulations, and end to end with a real model and real SDKs
+	@scripts/test.sh
+
+.PHONY: check
+check: ## format, lints, docs, borders, licences, unused dependencies, generated files
+	@scripts/check.sh
+
+.PHONY: results
+results: ## recorded real traffic (UNDERSTUDY_TRAFFIC), into docs/results.md
+	@scripts/results.sh
+
+.PHONY: scorer
+scorer: ## false accepts and rejects of each scorer on minimal pairs
+	@$(ENV) cargo run --quiet --release -p understudy-rehearsal --example scorer
+
+.PHONY: simulate
+simulate: ## the policy machine under simulation: false promotions, power, time to demotion
+	@$(ENV) cargo run --quiet --release -p understudy-policy --example simulate
+
+.PHONY: bench
+bench: ## added latency and throughput side by side with a bare pingora
+	@scripts/bench.sh
+
+.PHONY: crash
+crash: ## kill -9 during writes, 1,000 rounds (make test runs 50)
+	@$(ENV) UNDERSTUDY_CRASH_ROUNDS=1000 cargo test --release -p understudy-capture --test crash
+
+.PHONY: build
+build: ## the binary
+	@$(ENV) cargo build --release --bin understudy
+
+.PHONY: fmt
+fmt: ## format
+	@cargo fmt --all

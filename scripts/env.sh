@@ -1,0 +1,13 @@
+# Sourced by the other scripts: where things are kept, outside the clone, so
+# that a fresh clone on the same machine starts warm.
+UNDERSTUDY_CACHE=${UNDERSTUDY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/understudy}
+export UNDERSTUDY_CACHE
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$UNDERSTUDY_CACHE/target}
+export UNDERSTUDY_MODELS=${UNDERSTUDY_MODELS:-$UNDERSTUDY_CACHE/models}
+export PIP_CACHE_DIR=${PIP_CACHE_DIR:-$UNDERSTUDY_CACHE/pip}
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+mkdir -p "$UNDERSTUDY_CACHE" "$CARGO_TARGET_DIR" "$UNDERSTUDY_MODELS"
+
+say() { printf '\n== %s\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+need() { command -v "$1" >/dev/null 2>&1 || die "$1 is not installed: $2"; }

@@ -1,0 +1,346 @@
+//! Recorded calls out of log files: a verdict before anything is installed.
+//!
+//! A [`LogFormat`] says whether it knows a file by its first line, and turns one
+//! JSON line into calls. Formats that are known:
+//!
+//! | name | a line | where it comes from |
+//! | --- | --- | --- |
+//! | `pair` | `{"request": …, "response": …}` | any proxy's or application's log |
+//! | `batch` | `{"custom_id", "body"}` and `{"custom_id", "response"}` | OpenAI's Batch API: its input and its output file together |
+//! | `messages` | `{"messages": […, assistant]}` | exports of stored completions, fine-tuning files |
+//! | `agent` | `{"messages", "reply"}` or a whole trajectory, beside `NAME.agent.json` | recorded agents |
+//!
+//! Lines that cannot be read are counted with their place and reason, and the
+//! rest is read on.
+
+mod agent;
+mod batch;
+mod messages;
+mod pair;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use understudy_call::{Dialect, Reply, Request};
+use understudy_dialect::{parse_reply, parse_request};
+
+/// One call out of a log.
+#[derive(Debug, Clone)]
+pub struct LoggedCall {
+    /// What was asked.
+    pub request: Request,
+    /// What was answered.
+    pub reply: Reply,
+    /// Unix milliseconds, where the log says so.
+    pub at_ms: Option<i64>,
+    /// How long the provider took, where the log says so.
+    pub took: Option<Duration>,
+    /// The conversation's id, where the log has one.
+    pub conversation: Option<String>,
+    /// HTTP status; 200 where the log does not say.
+    pub status: u16,
+    /// The call's id in the log, for whoever wants to find it again.
+    pub id: Option<String>,
+    /// Marks of the line (`split`, `novel`, `solved`, …): scalars beside the call.
+    pub marks: BTreeMap<String, String>,
+}
+
+/// Turns one line of a log into calls.
+pub trait LogFormat {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// Whether this first line is of the format.
+    fn knows(&self, first: &Value) -> bool;
+    /// Called once for each file, before its lines.
+    ///
+    /// # Errors
+    /// What stands beside the file is missing or unreadable.
+    fn open(&mut self, _path: &Path) -> Result<(), LogError> {
+        Ok(())
+    }
+    /// The calls of a line; none where the line completes nothing yet.
+    ///
+    /// # Errors
+    /// The line is not what the format promises.
+    fn calls(&mut self, line: Value) -> Result<Vec<LoggedCall>, LineError>;
+}
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct LineError(pub String);
+
+/// Why a log cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// The file cannot be opened or read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No format knows the file.
+    #[error(
+        "{path} is not a log that understudy can read: line {line} is neither a request with its response, an \
+         OpenAI batch line, a message list nor an agent's call; see 'understudy rehearse --help'"
+    )]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// The first line that is JSON, from 1.
+        line: usize,
+    },
+    /// There is no JSON line in the file.
+    #[error("{path} holds no line of JSON")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What must stand beside the file is missing.
+    #[error("{path} needs {beside} beside it, with the agent's system prompt and tools: {problem}")]
+    Beside {
+        /// The file.
+        path: PathBuf,
+        /// The missing one.
+        beside: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// A line that was not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokenLine {
+    /// The file.
+    pub path: PathBuf,
+    /// From 1.
+    pub line: usize,
+    /// Why.
+    pub why: String,
+}
+
+/// Everything that was read out of some files.
+#[derive(Debug, Clone, Default)]
+pub struct Log {
+    /// The calls, in time order; without timestamps in line order.
+    pub calls: Vec<LoggedCall>,
+    /// Lines that were not read.
+    pub broken: Vec<BrokenLine>,
+    /// Whether any call says when it was made.
+    pub has_times: bool,
+    /// Whether any call says how long it took.
+    pub has_durations: bool,
+}
+
+/// Reads the files, one after the other. `keep` chooses by a line's marks.
+///
+/// # Errors
+/// A file cannot be read at all; single broken lines are no error.
+pub fn read(
+    paths: &[PathBuf],
+    keep: &dyn Fn(&BTreeMap<String, String>) -> bool,
+) -> Result<Log, LogError> {
+    let mut log = Log::default();
+    // One batch format for all files: input and output are two of them.
+    let mut formats: [Box<dyn LogFormat>; 4] = [
+        Box::new(pair::Pair),
+        Box::new(batch::Batch::default()),
+        Box::new(agent::Agent::default()),
+        Box::new(messages::Messages),
+    ];
+    for path in paths {
+        read_file(path, &mut formats, keep, &mut log)?;
+    }
+    log.has_times = log.calls.iter().any(|c| c.at_ms.is_some());
+    log.has_durations = log.calls.iter().any(|c| c.took.is_some());
+    if log.has_times {
+        // Stable: calls without a time keep their place after the one before.
+        let mut last = i64::MIN;
+        let mut keyed: Vec<(i64, LoggedCall)> = log
+            .calls
+            .drain(..)
+            .map(|c| {
+                last = c.at_ms.unwrap_or(last);
+                (last, c)
+            })
+            .collect();
+        keyed.sort_by_key(|(at, _)| *at);
+        log.calls = keyed.into_iter().map(|(_, c)| c).collect();
+    }
+    Ok(log)
+}
+
+fn read_file(
+    path: &Path,
+    formats: &mut [Box<dyn LogFormat>],
+    keep: &dyn Fn(&BTreeMap<String, String>) -> bool,
+    log: &mut Log,
+) -> Result<(), LogError> {
+    let unreadable = |source| LogError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let mut format: Option<&mut Box<dyn LogFormat>> = None;
+    let mut formats = Some(formats);
+    for (number, line) in BufReader::new(file).split(b'\n').enumerate() {
+        let line = line.map_err(unreadable)?;
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let mut broken = |why: String| {
+            log.broken.push(BrokenLine {
+                path: path.to_owned(),
+                line: number + 1,
+                why,
+            })
+        };
+        let value: Value = match serde_json::from_slice(&line) {
+            Ok(value) => value,
+            Err(e) => {
+                broken(format!("not JSON: {e}"));
+                continue;
+            }
+        };
+        let known = match &mut format {
+            Some(known) => known,
+            None => {
+                let found = formats
+                    .take()
+                    .and_then(|all| all.iter_mut().find(|f| f.knows(&value)));
+                let Some(found) = found else {
+                    return Err(LogError::Unknown {
+                        path: path.to_owned(),
+                        line: number + 1,
+                    });
+                };
+                found.open(path)?;
+                format.insert(found)
+            }
+        };
+        match known.calls(value) {
+            Ok(calls) => log
+                .calls
+                .extend(calls.into_iter().filter(|c| keep(&c.marks))),
+            Err(LineError(why)) => broken(why),
+        }
+    }
+    if format.is_none() {
+        return Err(LogError::Empty {
+            path: path.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// A request out of JSON, by the very code that reads it off the wire.
+fn request(body: &Value) -> Result<Request, LineError> {
+    parse_request(Dialect::OpenaiChat, body.to_string().as_bytes())
+        .map_err(|e| LineError(format!("request: {e}")))
+}
+
+/// A reply out of JSON, likewise.
+fn reply(status: u16, body: &Value) -> Result<Reply, LineError> {
+    parse_reply(
+        Dialect::OpenaiChat,
+        status,
+        "application/json",
+        body.to_string().as_bytes(),
+    )
+    .map_err(|e| LineError(format!("response: {e}")))
+}
+
+/// A reply out of a bare assistant message, as if it had ended of its own accord.
+fn reply_of_message(message: &Value, model: &Value) -> Result<Reply, LineError> {
+    let calls = message
+        .get("tool_calls")
+        .and_then(Value::as_array)
+        .is_some_and(|c| !c.is_empty());
+    let mut message = message.clone();
+    // Logs of calls often drop the ids, which the wire format has.
+    if let Some(calls) = message.get_mut("tool_calls").and_then(Value::as_array_mut) {
+        for (i, call) in calls.iter_mut().enumerate() {
+            if let Some(call) = call.as_object_mut() {
+                call.entry("id")
+                    .or_insert_with(|| Value::String(format!("call_{i}")));
+                call.entry("type")
+                    .or_insert_with(|| Value::String("function".to_owned()));
+            }
+        }
+    }
+    let body = serde_json::json!({
+        "id": "chatcmpl-log", "object": "chat.completion", "created": 0, "model": model,
+        "choices": [{"index": 0, "message": message, "logprobs": null,
+            "finish_reason": if calls { "tool_calls" } else { "stop" }}],
+    });
+    reply(200, &body)
+}
+
+/// The scalars beside a call, by name.
+fn marks(line: &Value, not: &[&str]) -> BTreeMap<String, String> {
+    let Some(map) = line.as_object() else {
+        return BTreeMap::new();
+    };
+    map.iter()
+        .filter(|(k, _)| !not.contains(&k.as_str()))
+        .filter_map(|(k, v)| match v {
+            Value::String(s) => Some((k.clone(), s.clone())),
+            Value::Bool(_) | Value::Number(_) => Some((k.clone(), v.to_string())),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Unix milliseconds out of the first of these fields that has a time: a number
+/// of seconds or milliseconds, or RFC 3339.
+fn time_of(line: &Value, names: &[&str]) -> Option<i64> {
+    names.iter().find_map(|name| match line.get(*name)? {
+        Value::Number(n) => {
+            let n = n.as_f64()?;
+            // Seconds until the year 5138, milliseconds from 1973 on.
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "milliseconds of any date fit"
+            )]
+            Some(if n.abs() < 1e11 {
+                (n * 1000.0) as i64
+            } else {
+                n as i64
+            })
+        }
+        Value::String(s) => rfc3339_ms(s),
+        _ => None,
+    })
+}
+
+/// RFC 3339 to Unix milliseconds.
+fn rfc3339_ms(s: &str) -> Option<i64> {
+    let time = humantime::parse_rfc3339_weak(s.get(..19)?).ok()?;
+    let whole = i64::try_from(time.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis()).ok()?;
+    let rest = s.get(19..)?;
+    let (fraction, zone) = match rest.strip_prefix('.') {
+        Some(r) => r.split_at(r.find(|c: char| !c.is_ascii_digit()).unwrap_or(r.len())),
+        None => ("", rest),
+    };
+    let millis: i64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
+    let offset_minutes = match zone {
+        "" | "Z" | "z" => 0,
+        z => {
+            let sign = if z.starts_with('-') { -1 } else { 1 };
+            let (h, m) = z.get(1..)?.split_once(':')?;
+            sign * (h.parse::<i64>().ok()? * 60 + m.parse::<i64>().ok()?)
+        }
+    };
+    Some(whole + millis - offset_minutes * 60_000)
+}
+
+#[cfg(test)]
+mod tests;

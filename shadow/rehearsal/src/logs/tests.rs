@@ -1,0 +1,126 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{LogError, read, rfc3339_ms};
+
+fn write(dir: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
+    let path = dir.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn all(_: &BTreeMap<String, String>) -> bool {
+    true
+}
+
+const PAIR: &str = r#"{"request":{"model":"m","messages":[{"role":"user","content":"hi"}]},"response":{"id":"x","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"ho"},"finish_reason":"stop"}]},"timestamp":"TIME","duration_ms":250}"#;
+
+#[test]
+fn pairs_are_read_in_time_order_and_broken_lines_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!(
+        "{}\nnot json\n\n{}\n{{\"request\":{{\"model\":\"m\"}},\"response\":{{}}}}\n",
+        PAIR.replace("TIME", "2025-01-02T00:00:00Z"),
+        PAIR.replace("TIME", "2025-01-01T00:00:00.5+01:00"),
+    );
+    let log = read(&[write(&dir, "a.jsonl", &text)], &all).unwrap();
+    assert_eq!(log.calls.len(), 2);
+    assert!(log.calls[0].at_ms < log.calls[1].at_ms);
+    assert_eq!(log.calls[0].took.unwrap().as_millis(), 250);
+    assert_eq!(
+        log.broken.iter().map(|b| b.line).collect::<Vec<_>>(),
+        [2, 5]
+    );
+    assert!(log.has_times && log.has_durations);
+}
+
+#[test]
+fn a_batch_is_joined_over_two_files_in_either_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let input = write(
+        &dir,
+        "in.jsonl",
+        r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{"role":"user","content":"hi"}]}}"#,
+    );
+    let output = write(
+        &dir,
+        "out.jsonl",
+        r#"{"id":"r","custom_id":"a","response":{"status_code":200,"body":{"id":"x","object":"chat.completion","created":1700000000,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"ho"},"finish_reason":"stop"}]}},"error":null}"#,
+    );
+    for files in [[input.clone(), output.clone()], [output, input]] {
+        let log = read(&files, &all).unwrap();
+        assert_eq!(log.calls.len(), 1);
+        assert_eq!(log.calls[0].reply.first().unwrap().text(), "ho");
+    }
+}
+
+#[test]
+fn the_last_assistant_message_is_the_reply() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(
+        &dir,
+        "ft.jsonl",
+        "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":\"a\"}]}\n\
+         {\"messages\":[{\"role\":\"user\",\"content\":\"u\"}]}\n",
+    );
+    let log = read(&[file], &all).unwrap();
+    assert_eq!(log.calls[0].request.messages.len(), 2);
+    assert_eq!(log.broken.len(), 1);
+}
+
+#[test]
+fn a_trajectory_becomes_one_call_for_each_assistant_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir, "x.agent.json", r#"{"system":"be kind","model":"m"}"#);
+    let file = write(
+        &dir,
+        "x.trajectories.jsonl",
+        r#"{"agent":"x","split":"train","id":"t0","messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"},{"role":"assistant","content":null,"tool_calls":[{"type":"function","function":{"name":"f","arguments":"{}"}}]}]}"#,
+    );
+    let log = read(&[file.clone()], &|m| {
+        m.get("split").is_some_and(|s| s == "train")
+    })
+    .unwrap();
+    assert_eq!(log.calls.len(), 2);
+    assert_eq!(log.calls[1].request.messages.len(), 4);
+    assert_eq!(log.calls[1].conversation.as_deref(), Some("t0"));
+    assert_eq!(log.calls[1].reply.first().unwrap().tool_calls[0].name, "f");
+    assert!(
+        read(&[file], &|m| m.get("split").is_some_and(|s| s == "test"))
+            .unwrap()
+            .calls
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_file_that_is_no_log_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let odd = read(&[write(&dir, "odd.jsonl", "{\"a\":1}\n")], &all).unwrap_err();
+    assert!(matches!(odd, LogError::Unknown { line: 1, .. }), "{odd}");
+    let empty = read(&[write(&dir, "empty.jsonl", "")], &all).unwrap_err();
+    assert!(matches!(empty, LogError::Empty { .. }), "{empty}");
+    let alone = read(
+        &[write(
+            &dir,
+            "y.calls.jsonl",
+            "{\"agent\":\"y\",\"messages\":[],\"reply\":{}}",
+        )],
+        &all,
+    );
+    assert!(alone.unwrap_err().to_string().contains("y.agent.json"));
+}
+
+#[test]
+fn times_are_read_with_fraction_and_zone() {
+    assert_eq!(rfc3339_ms("1970-01-01T00:00:01Z"), Some(1000));
+    assert_eq!(rfc3339_ms("1970-01-01T01:00:00.25+01:00"), Some(250));
+    assert_eq!(rfc3339_ms("not a time at all, no"), None);
+}

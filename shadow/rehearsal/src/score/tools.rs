@@ -1,0 +1,228 @@
+//! Tool calls agree when they would do the same.
+
+use serde_json::{Map, Value};
+use understudy_call::{Tool, ToolCall};
+
+use super::json::same_number;
+use super::{Difference, Score, Tally};
+
+/// Compares two sets of calls, in any order.
+pub(super) fn compare(tools: &[Tool], wanted: &[ToolCall], given: &[ToolCall]) -> Score {
+    let mut names: Vec<&str> = wanted.iter().map(|c| c.name.as_str()).collect();
+    let mut other: Vec<&str> = given.iter().map(|c| c.name.as_str()).collect();
+    names.sort_unstable();
+    other.sort_unstable();
+    let name_agrees = Some(names == other);
+
+    let mut left: Vec<&ToolCall> = given.iter().collect();
+    let mut tally = Tally::new();
+    // The calls that agree are paired first, so that the order of the rest
+    // cannot cost an agreeing call its partner.
+    let mut unmatched = Vec::new();
+    for call in wanted {
+        let agreeing = left
+            .iter()
+            .position(|g| one(tools, call, g).first == Difference::None);
+        match agreeing {
+            Some(i) => tally.add(one(tools, call, left.swap_remove(i))),
+            None => unmatched.push(call),
+        }
+    }
+    for call in unmatched {
+        let same_name = left.iter().position(|g| g.name == call.name);
+        match same_name.or_else(|| (!left.is_empty()).then_some(0)) {
+            Some(i) => tally.add(one(tools, call, left.swap_remove(i))),
+            None => tally.differs(Difference::CallCount),
+        }
+    }
+    for _ in left {
+        tally.differs(Difference::CallCount);
+    }
+    tally.score(name_agrees)
+}
+
+fn one(tools: &[Tool], wanted: &ToolCall, given: &ToolCall) -> Tally {
+    let mut tally = Tally::new();
+    if wanted.name != given.name {
+        tally.differs(Difference::ToolName);
+        return tally;
+    }
+    tally.matched();
+    let schema = tools
+        .iter()
+        .find(|t| t.name == wanted.name)
+        .map(|t| &t.parameters);
+    match (arguments(&wanted.arguments), arguments(&given.arguments)) {
+        (Some(w), Some(g)) => tally.add(object(schema, &w, &g)),
+        // The provider wrote arguments that are not JSON: only the same text agrees.
+        (None, _) if wanted.arguments == given.arguments => tally.matched(),
+        _ => tally.differs(Difference::NotJson),
+    }
+    tally
+}
+
+/// The arguments as an object; none at all is an empty one.
+fn arguments(text: &str) -> Option<Map<String, Value>> {
+    if text.trim().is_empty() {
+        return Some(Map::new());
+    }
+    match serde_json::from_str(text) {
+        Ok(Value::Object(map)) => Some(map),
+        _ => None,
+    }
+}
+
+fn object(
+    schema: Option<&Value>,
+    wanted: &Map<String, Value>,
+    given: &Map<String, Value>,
+) -> Tally {
+    let mut tally = Tally::new();
+    let property = |key: &str| {
+        schema
+            .and_then(|s| s.get("properties"))
+            .and_then(|p| p.get(key))
+    };
+    for (key, value) in wanted {
+        let inner = property(key);
+        match given.get(key) {
+            Some(other) => tally.add(value_of(Some(key), inner, value, other)),
+            None if is_default(inner, value) => tally.matched(),
+            None => tally.differs(Difference::MissingArgument),
+        }
+    }
+    for (key, value) in given.iter().filter(|(k, _)| !wanted.contains_key(*k)) {
+        if is_default(property(key), value) {
+            tally.matched();
+        } else {
+            tally.differs(Difference::UnexpectedArgument);
+        }
+    }
+    tally
+}
+
+/// Leaving an optional argument out says its default.
+fn is_default(schema: Option<&Value>, value: &Value) -> bool {
+    schema
+        .and_then(|s| s.get("default"))
+        .is_some_and(|d| d == value)
+}
+
+fn value_of(key: Option<&str>, schema: Option<&Value>, wanted: &Value, given: &Value) -> Tally {
+    let mut tally = Tally::new();
+    match (wanted, given) {
+        (Value::Object(w), Value::Object(g)) => return object(schema, w, g),
+        (Value::Array(w), Value::Array(g)) => {
+            if w.len() != g.len() {
+                tally.differs(Difference::Value);
+                return tally;
+            }
+            let items = schema.and_then(|s| s.get("items"));
+            for (a, b) in w.iter().zip(g) {
+                tally.add(value_of(key, items, a, b));
+            }
+            if w.is_empty() {
+                tally.matched();
+            }
+        }
+        (Value::String(w), Value::String(g)) => {
+            let exact = is_exact(key, schema, w) || is_exact(key, schema, g);
+            if w == g || (!exact && loosely(w) == loosely(g)) {
+                tally.matched();
+            } else {
+                tally.differs(Difference::Value);
+            }
+        }
+        (Value::Number(w), Value::Number(g)) => {
+            if same_number(w, g) {
+                tally.matched()
+            } else {
+                tally.differs(Difference::Value)
+            }
+        }
+        (Value::Bool(_), Value::Bool(_)) | (Value::Null, Value::Null) => {
+            if wanted == given {
+                tally.matched()
+            } else {
+                tally.differs(Difference::Value)
+            }
+        }
+        _ => tally.differs(Difference::Type),
+    }
+    tally
+}
+
+/// BFCL's loose form of a string: without spaces and `,./-_*^`, in lower case,
+/// `'` as `"`.
+fn loosely(s: &str) -> String {
+    s.chars()
+        .filter(|c| !matches!(c, ' ' | ',' | '.' | '/' | '-' | '_' | '*' | '^'))
+        .flat_map(char::to_lowercase)
+        .map(|c| if c == '\'' { '"' } else { c })
+        .collect()
+}
+
+/// Words in a key that say its value is an id, a path or an amount.
+const EXACT_KEYS: &[&str] = &[
+    "id",
+    "ids",
+    "uuid",
+    "key",
+    "token",
+    "code",
+    "path",
+    "file",
+    "filename",
+    "dir",
+    "directory",
+    "url",
+    "uri",
+    "email",
+    "phone",
+    "amount",
+    "price",
+    "cost",
+    "total",
+    "number",
+    "date",
+    "time",
+    "iban",
+    "account",
+    "sku",
+    "hash",
+    "version",
+    "query",
+    "sql",
+    "regex",
+    "command",
+];
+
+/// Whether a string must be the same to the letter: its schema limits it, its
+/// key says that it is an id, a path or an amount, or it looks like one (a
+/// digit, a slash, an underscore, an at sign, a leading minus).
+pub(super) fn is_exact(key: Option<&str>, schema: Option<&Value>, value: &str) -> bool {
+    let limited = schema.is_some_and(|s| {
+        ["enum", "const", "format", "pattern"]
+            .iter()
+            .any(|k| s.get(*k).is_some())
+    });
+    let key_says = key.is_some_and(|k| {
+        let mut word = String::new();
+        let mut words = Vec::new();
+        for c in k.chars() {
+            if c.is_uppercase() || !c.is_alphanumeric() {
+                words.push(std::mem::take(&mut word));
+            }
+            if c.is_alphanumeric() {
+                word.extend(c.to_lowercase());
+            }
+        }
+        words.push(word);
+        words.iter().any(|w| EXACT_KEYS.contains(&w.as_str()))
+    });
+    let looks_exact = value.starts_with('-')
+        || value.chars().any(|c| {
+            c.is_ascii_digit() || matches!(c, '/' | '\\' | '_' | '@' | '$' | '€' | '£' | '%')
+        });
+    limited || key_says || looks_exact
+}

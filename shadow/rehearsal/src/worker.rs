@@ -1,0 +1,618 @@
+//! The worker: replays captured calls, scores agreement, writes trials, and
+//! folds them into decisions. One loop serves the live journal and
+//! `understudy rehearse FILES…`.
+//!
+//! For each captured call, in the journal's order:
+//!
+//! 1. **task**: the book names it, or meets it for the first time.
+//! 2. **lane**: of a live call, what the gateway did; of a recorded one, what the
+//!    gateway would have done ([`Mode::Recorded`] draws it with the same function).
+//! 3. **trials**: every understudy of the task that was born before the call
+//!    answers it, if the draw (made before any answer is seen) says so.
+//! 4. **score**: the answer is compared with the provider's reply.
+//! 5. **ledger**: events in order; an entry is proposed where development is done.
+//! 6. **learn**: the exchange becomes an example; at each doubling of the
+//!    examples new versions are made and frozen.
+//! 7. **durable before visible**: trials, entries and decisions are appended and
+//!    flushed; only then is the roster published.
+//!
+//! A restart reads the journal and folds the same events in the same order
+//! (`restore.rs`); the decisions that come out are compared with those that
+//! were written.
+
+mod pace;
+mod report;
+mod restore;
+mod state;
+mod trials;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use understudy_call::{AnsweredBy, Exchange, Lane, UnderstudyId};
+use understudy_capture::{Journal, JournalError, Record};
+use understudy_cast::registry::{NOTE_KIND, is_due};
+use understudy_cast::{Cast, Example};
+use understudy_policy::{
+    Action, Decision, Event, Ledger, Roster, Stage, TaskId, TaskPolicy, Trial,
+};
+use understudy_tasks::{HashKey, Task, TaskBook};
+
+pub use pace::{Pace, Pause};
+pub use report::{Curve, StratumTally, Tally, TaskReport};
+use state::TaskState;
+
+/// Which calls the worker reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The gateway's: their lanes are what the gateway did.
+    Live,
+    /// Recorded ones: their lanes are drawn as the gateway would have drawn
+    /// them, and the recorded reply is the examiner.
+    Recorded,
+}
+
+/// How the worker works.
+#[derive(Clone)]
+pub struct Settings {
+    /// Which calls it reads.
+    pub mode: Mode,
+    /// The keys of judgement, for all tasks.
+    pub policy: TaskPolicy,
+    /// And by a task's name.
+    pub overrides: BTreeMap<String, TaskPolicy>,
+    /// Time that an understudy has for a trial.
+    pub trial_deadline: Duration,
+    /// Milliseconds that an understudy has live, where the user set them;
+    /// otherwise the provider's measured median.
+    pub budget_ms: Option<f64>,
+    /// Examples kept of a task.
+    pub examples: usize,
+    /// Records that wait before they are made durable; a decision does not wait.
+    pub group: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Live,
+            policy: TaskPolicy::default(),
+            overrides: BTreeMap::new(),
+            trial_deadline: Duration::from_secs(30),
+            budget_ms: None,
+            examples: 8192,
+            group: 128,
+        }
+    }
+}
+
+/// Why the worker stops.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RehearsalError {
+    /// The journal cannot be read or written.
+    #[error("the journal failed: {0}")]
+    Journal(#[from] JournalError),
+    /// A blocking thread was cut off.
+    #[error("a worker thread was cut off")]
+    CutOff,
+    /// There is no such task.
+    #[error("no task {0}; 'understudy tasks' lists them")]
+    NoTask(String),
+    /// Another task has that name.
+    #[error("another task is named {0}")]
+    NameTaken(String),
+}
+
+/// Told of what happened, for metrics and traces. Content-free.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Happened {
+    /// A trial was written.
+    Trial(Box<Trial>),
+    /// A decision was written.
+    Decision(Box<Decision>),
+    /// New versions were made.
+    Made(Vec<UnderstudyId>),
+}
+
+/// What is published and told.
+#[derive(Clone)]
+pub struct Outlets {
+    /// The roster, whenever it changed; after it is durable.
+    pub roster: Arc<dyn Fn(Roster) + Send + Sync>,
+    /// What happened.
+    pub told: Arc<dyn Fn(Happened) + Send + Sync>,
+}
+
+impl Default for Outlets {
+    fn default() -> Self {
+        Self {
+            roster: Arc::new(|_| {}),
+            told: Arc::new(|_| {}),
+        }
+    }
+}
+
+/// The worker.
+pub struct Rehearsal {
+    settings: Settings,
+    journal: Journal,
+    cast: Arc<Cast>,
+    key: HashKey,
+    outlets: Outlets,
+    pace: Pace,
+    book: TaskBook,
+    tasks: BTreeMap<TaskId, TaskState>,
+    pending: Vec<Record>,
+    roster: Roster,
+    /// The last exchange that was folded.
+    folded: u64,
+    decisions: Vec<Decision>,
+}
+
+impl Rehearsal {
+    /// A worker over a journal; call [`Rehearsal::restore`] before anything else.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        journal: Journal,
+        cast: Arc<Cast>,
+        key: HashKey,
+        book: TaskBook,
+        pace: Pace,
+        outlets: Outlets,
+    ) -> Self {
+        Self {
+            settings,
+            journal,
+            cast,
+            key,
+            outlets,
+            pace,
+            book,
+            tasks: BTreeMap::new(),
+            pending: Vec::new(),
+            roster: Roster::default(),
+            folded: 0,
+            decisions: Vec::new(),
+        }
+    }
+
+    /// The tasks.
+    #[must_use]
+    pub fn book(&self) -> &TaskBook {
+        &self.book
+    }
+
+    /// The roster as it was last published.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// Every decision, in order.
+    #[must_use]
+    pub fn decisions(&self) -> &[Decision] {
+        &self.decisions
+    }
+
+    /// A task's ledger.
+    #[must_use]
+    pub fn ledger(&self, task: TaskId) -> Option<&Ledger> {
+        self.tasks.get(&task).map(|s| &s.ledger)
+    }
+
+    /// The last exchange that was folded, by its place in the journal.
+    #[must_use]
+    pub fn folded(&self) -> u64 {
+        self.folded
+    }
+
+    /// How the work is paced, for whoever knows how much there is to do.
+    pub fn pace(&mut self) -> &mut Pace {
+        &mut self.pace
+    }
+
+    /// Takes one record that was written after the last restart.
+    ///
+    /// # Errors
+    /// The journal failed.
+    pub async fn take(&mut self, seq: u64, record: Record) -> Result<(), RehearsalError> {
+        if let Record::Exchange(exchange) = record {
+            self.exchange(seq, &exchange).await?;
+        }
+        Ok(())
+    }
+
+    async fn exchange(&mut self, seq: u64, exchange: &Exchange) -> Result<(), RehearsalError> {
+        self.folded = self.folded.max(seq);
+        let Some(id) = self.book.assign(exchange) else {
+            return self.settle().await;
+        };
+        self.meet(id);
+        let (Some(task), Some(state)) = (self.book.task(id).cloned(), self.tasks.get_mut(&id))
+        else {
+            return Ok(());
+        };
+        let mut seen = state.seen(seq, exchange, task.acts);
+        let example = Example::of(seq, exchange);
+        let mut events = Vec::new();
+        if task.is_multi_turn() && !state.multi_turn {
+            state.multi_turn = true;
+            events.push(Event::MultiTurn(true));
+        }
+
+        // What was, or would have been, done with the call.
+        let serving = self.settings.mode == Mode::Recorded && seen.eligible && !seen.repeats;
+        let roster_task = serving
+            .then(|| state.roster_task(&task, &self.settings))
+            .flatten();
+        let mut judged = Vec::new();
+        let mut served = None;
+        match self.settings.mode {
+            Mode::Live => served = state.served_live(seq, exchange),
+            Mode::Recorded => {
+                if let Some(serving) = &roster_task {
+                    seen.lane = understudy_policy::lane::choose(
+                        serving,
+                        seen.conversation,
+                        self.key.call(&exchange.id.0),
+                    );
+                }
+            }
+        }
+        if let Some(trial) = state.audit_of(id, seq, exchange, &seen) {
+            events.push(Event::Trial(trial));
+        }
+
+        // Trials, each drawn before its answer is seen.
+        if let (Some(example), true) = (
+            &example,
+            seen.eligible && !seen.repeats && state.ledger.trials_wanted(),
+        ) {
+            let draw = self.key.call(&exchange.id.0);
+            let wanted = state.wanted(&self.cast, id, seq);
+            for member in wanted {
+                let serves = roster_task
+                    .as_ref()
+                    .is_some_and(|t| t.entries.iter().any(|e| e.understudy == member.id))
+                    && matches!(seen.lane, Lane::Understudy | Lane::Audit);
+                let share = self.pace.share(&member.id.0) * state.ledger.policy().trial_share;
+                if !serves && !understudy_policy::lane::trial_drawn(draw, share) {
+                    continue;
+                }
+                self.pace.wait().await;
+                let Some(answer) = trials::answer(
+                    &self.cast,
+                    &member.id,
+                    exchange,
+                    example,
+                    self.settings.trial_deadline,
+                )
+                .await
+                else {
+                    continue;
+                };
+                self.pace.spent(&member.id.0, answer.spent);
+                judged.push((serves, answer.trial(id, seq, exchange, &seen)));
+            }
+        }
+        for (serves, one) in judged {
+            (self.outlets.told)(Happened::Trial(Box::new(one.trial.clone())));
+            let entry = roster_task
+                .iter()
+                .filter(|_| serves)
+                .flat_map(|t| &t.entries)
+                .find(|e| e.understudy == one.trial.understudy);
+            if let Some(entry) = entry {
+                let verdict = one.verdict(entry);
+                seen.answered_by_understudy = verdict.is_none();
+                served = Some(one.served(entry, verdict));
+            }
+            let audited =
+                entry.is_some() && seen.lane == Lane::Audit && seen.answered_by_understudy;
+            events.push(Event::Trial(one.into_trial(audited)));
+        }
+        if let Some(state) = self.tasks.get_mut(&id) {
+            state.tally(exchange, &seen, served.as_ref(), &events);
+        }
+        if let Some(served) = served {
+            events.push(Event::Served(served));
+        }
+        events.push(Event::Exchange(seen));
+        understudy_policy::replay_order(&mut events);
+        self.fold(id, events);
+        self.propose(id);
+        if let Some(example) = example {
+            self.learn(&task, seq, example).await;
+        }
+        self.settle().await
+    }
+
+    /// A task's state, with the policy that its name has.
+    fn meet(&mut self, id: TaskId) {
+        if !self.tasks.contains_key(&id) {
+            let name = self
+                .book
+                .task(id)
+                .map(|t| t.name.as_str())
+                .unwrap_or_default();
+            let policy = self
+                .settings
+                .overrides
+                .get(name)
+                .unwrap_or(&self.settings.policy)
+                .clone();
+            self.tasks
+                .insert(id, TaskState::new(Ledger::new(id, policy)));
+        }
+    }
+
+    /// Applies events; what follows from them waits to be written.
+    fn fold(&mut self, id: TaskId, events: Vec<Event>) {
+        for event in events {
+            let Some(state) = self.tasks.get_mut(&id) else {
+                return;
+            };
+            let decisions = state.ledger.apply(&event);
+            match event {
+                Event::Trial(trial) => self.pending.push(Record::Trial(trial)),
+                Event::EntryOpened(opened) => self.pending.push(Record::EntryOpened(opened)),
+                // A live exchange is its own record.
+                Event::Exchange(_) | Event::Served(_) if self.settings.mode == Mode::Live => {}
+                event => {
+                    self.pending.push(Record::Note {
+                        kind: "event".to_owned(),
+                        json: json!({"task": id, "event": event}),
+                    });
+                }
+            }
+            for decision in decisions {
+                (self.outlets.told)(Happened::Decision(Box::new(decision.clone())));
+                self.decisions.push(decision.clone());
+                self.pending.push(Record::Decision(decision));
+            }
+        }
+    }
+
+    fn propose(&mut self, id: TaskId) {
+        for member in self.cast.of_task(id) {
+            let proposed = self
+                .tasks
+                .get(&id)
+                .and_then(|s| s.ledger.propose_entry(&member.id));
+            if let Some(mut opened) = proposed {
+                opened.cost_rank = member.cost_rank;
+                self.fold(id, vec![Event::EntryOpened(opened)]);
+            }
+        }
+    }
+
+    /// The exchange becomes an example; at each doubling new versions are made.
+    async fn learn(&mut self, task: &Task, seq: u64, example: Example) {
+        let Some(state) = self.tasks.get_mut(&task.id) else {
+            return;
+        };
+        let before = state.learnt;
+        state.learn(example, self.settings.examples);
+        if !is_due(
+            u64::from(state.ledger.policy().first_fit),
+            before,
+            state.learnt,
+        ) {
+            return;
+        }
+        let examples: Vec<Example> = state.examples.iter().cloned().collect();
+        let made = self.cast.rehearse_fit(task, &examples, seq).await;
+        for id in &made {
+            if let Some(note) = self.cast.to_note(id) {
+                self.pending.push(Record::Note {
+                    kind: NOTE_KIND.to_owned(),
+                    json: note,
+                });
+            }
+        }
+        if !made.is_empty() {
+            (self.outlets.told)(Happened::Made(made));
+        }
+    }
+
+    /// What a person did. Durable and published when this returns.
+    ///
+    /// # Errors
+    /// There is no such task, or the journal failed.
+    pub async fn operate(
+        &mut self,
+        name: &str,
+        action: Action,
+        by: &str,
+    ) -> Result<Vec<Decision>, RehearsalError> {
+        let id = self
+            .book
+            .find(name)
+            .map(|t| t.id)
+            .ok_or_else(|| RehearsalError::NoTask(name.to_owned()))?;
+        self.meet(id);
+        let from = self.decisions.len();
+        let event = Event::Operator {
+            action,
+            by: by.to_owned(),
+            seq: self.folded,
+        };
+        self.fold(id, vec![event]);
+        self.flush().await?;
+        Ok(self.decisions.get(from..).unwrap_or_default().to_vec())
+    }
+
+    /// Gives a task a name.
+    ///
+    /// # Errors
+    /// There is no such task, another has the name, or the journal failed.
+    pub async fn rename(&mut self, name: &str, to: &str) -> Result<(), RehearsalError> {
+        let id = self
+            .book
+            .find(name)
+            .map(|t| t.id)
+            .ok_or_else(|| RehearsalError::NoTask(name.to_owned()))?;
+        if !self.book.rename(id, to) {
+            return Err(RehearsalError::NameTaken(to.to_owned()));
+        }
+        self.pending.push(Record::Note {
+            kind: "name".to_owned(),
+            json: json!({"task": id, "name": to}),
+        });
+        self.flush().await
+    }
+
+    /// The recorded calls end here: open conversations close.
+    ///
+    /// # Errors
+    /// The journal failed.
+    pub async fn end_of_file(&mut self) -> Result<(), RehearsalError> {
+        let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
+        for id in ids {
+            self.fold(id, vec![Event::EndOfFile { seq: self.folded }]);
+            self.propose(id);
+        }
+        self.flush().await
+    }
+
+    /// Flushes when there is enough, or when a decision waits.
+    async fn settle(&mut self) -> Result<(), RehearsalError> {
+        let decided = self
+            .pending
+            .iter()
+            .any(|r| matches!(r, Record::Decision(_)));
+        if decided || self.pending.len() >= self.settings.group {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable what waits, then publishes the roster if it changed.
+    ///
+    /// # Errors
+    /// The journal failed: nothing new is published.
+    pub async fn flush(&mut self) -> Result<(), RehearsalError> {
+        if !self.pending.is_empty() {
+            let mut records = std::mem::take(&mut self.pending);
+            records.push(Record::Note {
+                kind: "folded".to_owned(),
+                json: json!({"seq": self.folded}),
+            });
+            let journal = self.journal.clone();
+            tokio::task::spawn_blocking(move || journal.append(records))
+                .await
+                .map_err(|_| RehearsalError::CutOff)??;
+        }
+        self.publish();
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        let tasks: Vec<_> = self
+            .tasks
+            .iter()
+            .filter_map(|(id, state)| state.roster_task(self.book.task(*id)?, &self.settings))
+            .collect();
+        if tasks != self.roster.tasks {
+            self.roster.tasks = tasks;
+            self.roster.version += 1;
+            (self.outlets.roster)(self.roster.clone());
+        }
+    }
+
+    /// Whether any task serves.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.tasks
+            .values()
+            .any(|s| matches!(s.ledger.stage(), Stage::Canary { .. } | Stage::Live))
+    }
+
+    /// What a frozen worker does with one call, without learning from it: for
+    /// measuring on calls that nothing may be learnt from.
+    pub async fn evaluate(&mut self, exchange: &Exchange) -> Option<Evaluated> {
+        let id = self.book.assign(exchange)?;
+        let task = self.book.task(id)?;
+        let state = self.tasks.get(&id)?;
+        let reference = Example::of(u64::MAX, exchange)?;
+        let eligible = exchange
+            .request
+            .as_ref()
+            .is_some_and(|r| r.ineligible.is_empty());
+        let roster_task = state.roster_task(task, &self.settings);
+        let lane = match (&roster_task, eligible, exchange.meta.conversation) {
+            (Some(t), true, Some(c)) => {
+                understudy_policy::lane::choose(t, c, self.key.call(&exchange.id.0))
+            }
+            _ => Lane::Provider,
+        };
+        let baselines = state.baselines_say(&self.cast, &reference).await;
+        let mut answers = Vec::new();
+        for member in state.wanted(&self.cast, id, u64::MAX) {
+            let answer = trials::answer(
+                &self.cast,
+                &member.id,
+                exchange,
+                &reference,
+                self.settings.trial_deadline,
+            )
+            .await;
+            let Some(answer) = answer else { continue };
+            let entry = roster_task
+                .iter()
+                .flat_map(|t| &t.entries)
+                .find(|e| e.understudy == member.id)
+                .cloned();
+            let one = answer.trial(id, 0, exchange, &state.seen_frozen(exchange));
+            let taken = entry.as_ref().map(|e| one.verdict(e).is_none());
+            answers.push(EvaluatedAnswer {
+                kind: member.kind.label(),
+                trial: one.trial,
+                taken,
+            });
+        }
+        Some(Evaluated {
+            task: id,
+            eligible,
+            lane,
+            answers,
+            baselines,
+        })
+    }
+}
+
+/// What a frozen worker would have done with one call.
+#[derive(Debug, Clone)]
+pub struct Evaluated {
+    /// The task.
+    pub task: TaskId,
+    /// Whether it may be answered locally at all.
+    pub eligible: bool,
+    /// What the gateway would have done.
+    pub lane: Lane,
+    /// Every understudy's answer.
+    pub answers: Vec<EvaluatedAnswer>,
+    /// Whether exact repeat and nearest neighbour had an answer, and whether it agrees.
+    pub baselines: [Option<bool>; 2],
+}
+
+/// One understudy's answer to one call.
+#[derive(Debug, Clone)]
+pub struct EvaluatedAnswer {
+    /// Its kind.
+    pub kind: &'static str,
+    /// How it went, whatever the bar.
+    pub trial: Trial,
+    /// Whether the serving entry takes the call; `None` where it does not serve.
+    pub taken: Option<bool>,
+}
+
+/// Whether the provider's reply may be a reference.
+pub(crate) fn by_provider(exchange: &Exchange) -> bool {
+    exchange.meta.answered_by == AnsweredBy::Provider
+}

@@ -1,0 +1,164 @@
+//! A restart replays: the same events in the same order give the same state.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use understudy_call::Exchange;
+use understudy_capture::{GapWhy, Record};
+use understudy_cast::Example;
+use understudy_cast::registry::NOTE_KIND;
+use understudy_policy::{Event, TaskId};
+
+use super::{Mode, Rehearsal, RehearsalError};
+
+/// An event that is no record of its own.
+#[derive(Deserialize)]
+struct Noted {
+    task: TaskId,
+    event: Event,
+}
+
+impl Rehearsal {
+    /// Reads the journal up to its last folded exchange and folds it again.
+    /// Returns the place from which to read on. Exchanges after it that were
+    /// captured but not folded are read by whoever reads on.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub async fn restore(&mut self) -> Result<u64, RehearsalError> {
+        let mut events: BTreeMap<TaskId, Vec<Event>> = BTreeMap::new();
+        let mut written = 0usize;
+        let folded = self.last_folded()?;
+        let mut cursor = self.journal.cursor(0);
+        while let Some((seq, record)) = cursor.next()? {
+            match record {
+                Record::Exchange(exchange) if seq <= folded => {
+                    self.remember(seq, &exchange, &mut events)
+                }
+                Record::Exchange(_) | Record::Checkpoint(_) => {}
+                Record::Trial(trial) => events
+                    .entry(trial.task)
+                    .or_default()
+                    .push(Event::Trial(trial)),
+                Record::EntryOpened(opened) => {
+                    events
+                        .entry(opened.task)
+                        .or_default()
+                        .push(Event::EntryOpened(opened));
+                }
+                Record::Decision(_) => written += 1,
+                Record::Note { kind, json } => self.note(&kind, &json, &mut events),
+            }
+        }
+        let lost = cursor.gaps().iter().any(|g| g.why != GapWhy::Retired);
+        for (id, mut of_task) in events {
+            self.meet(id);
+            understudy_policy::replay_order(&mut of_task);
+            for event in &of_task {
+                let Some(state) = self.tasks.get_mut(&id) else {
+                    continue;
+                };
+                state.multi_turn |= matches!(event, Event::MultiTurn(true));
+                self.decisions.extend(state.ledger.apply(event));
+            }
+        }
+        if self.decisions.len() != written {
+            tracing::warn!(
+                written,
+                again = self.decisions.len(),
+                "replay made another number of decisions"
+            );
+        }
+        self.decisions.sort_by_key(|d| d.seq);
+        self.folded = folded;
+        if lost {
+            tracing::error!(
+                gaps = cursor.gaps().len(),
+                "the journal has lost records: tasks start again at shadowing"
+            );
+            let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
+            for id in ids {
+                self.fold(id, vec![Event::JournalLost { seq: folded }]);
+            }
+        }
+        self.flush().await?;
+        Ok(folded + 1)
+    }
+
+    /// The last exchange that an earlier run folded.
+    fn last_folded(&self) -> Result<u64, RehearsalError> {
+        let mut folded = 0;
+        let mut cursor = self.journal.cursor(0);
+        while let Some((_, record)) = cursor.next()? {
+            if let Record::Note { kind, json } = record
+                && kind == "folded"
+                && let Some(seq) = json.get("seq").and_then(serde_json::Value::as_u64)
+            {
+                folded = folded.max(seq);
+            }
+        }
+        Ok(folded)
+    }
+
+    fn remember(
+        &mut self,
+        seq: u64,
+        exchange: &Exchange,
+        events: &mut BTreeMap<TaskId, Vec<Event>>,
+    ) {
+        let Some(id) = self.book.assign(exchange) else {
+            return;
+        };
+        self.meet(id);
+        let acts = self.book.task(id).is_some_and(|t| t.acts);
+        let live = self.settings.mode == Mode::Live;
+        let most = self.settings.examples;
+        let Some(state) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        let seen = state.seen(seq, exchange, acts);
+        if live {
+            let served = state.served_live(seq, exchange);
+            let agrees = exchange.audit_score.map(|s| s >= 1.0);
+            state.tally.count(exchange, &seen, served.as_ref(), agrees);
+            let of_task = events.entry(id).or_default();
+            of_task.push(Event::Exchange(seen));
+            of_task.extend(served.map(Event::Served));
+        }
+        if let Some(example) = Example::of(seq, exchange) {
+            state.learn(example, most);
+        }
+    }
+
+    fn note(
+        &mut self,
+        kind: &str,
+        json: &serde_json::Value,
+        events: &mut BTreeMap<TaskId, Vec<Event>>,
+    ) {
+        match kind {
+            "event" => match Noted::deserialize(json) {
+                Ok(noted) => events.entry(noted.task).or_default().push(noted.event),
+                Err(e) => {
+                    tracing::warn!(error = %e, "an event in the journal is not readable: left out")
+                }
+            },
+            "name" => {
+                let task = json
+                    .get("task")
+                    .and_then(|t| t.as_str())
+                    .and_then(|t| t.parse().ok());
+                if let (Some(task), Some(name)) = (task, json.get("name").and_then(|n| n.as_str()))
+                {
+                    self.book.rename(task, name);
+                }
+            }
+            NOTE_KIND => {
+                if let Err(e) = self.cast.from_note(json) {
+                    tracing::warn!(error = %e, "a version of the cast is gone");
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! What the worker keeps of a task beside its ledger.
+
+use std::collections::{HashMap, VecDeque};
+
+use understudy_call::{AnsweredBy, ConversationKey, Declined, Exchange, Finish, Lane, Role};
+use understudy_cast::baseline::Baselines;
+use understudy_cast::{Cast, CastMember, Example};
+use understudy_policy::{
+    Event, ExchangeSeen, Ledger, Outcome, RosterMeta, RosterTask, ServedSeen, TaskId, Trial,
+    TrialKind,
+};
+use understudy_tasks::Task;
+
+use super::report::Tally;
+use super::{Settings, by_provider};
+
+/// Milliseconds in which the same body counts once.
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Bodies remembered for that, per task.
+const REPEATS: usize = 65_536;
+
+/// Latencies whose median is the provider's.
+const LATENCIES: usize = 201;
+
+pub(super) struct TaskState {
+    pub(super) ledger: Ledger,
+    pub(super) examples: VecDeque<Example>,
+    /// Examples learnt in all, those let go included.
+    pub(super) learnt: u64,
+    pub(super) multi_turn: bool,
+    pub(super) tally: Tally,
+    pub(super) baselines: Baselines,
+    seen: HashMap<[u8; 16], i64>,
+    provider_ms: VecDeque<f64>,
+}
+
+impl TaskState {
+    pub(super) fn new(ledger: Ledger) -> Self {
+        Self {
+            ledger,
+            examples: VecDeque::new(),
+            learnt: 0,
+            multi_turn: false,
+            tally: Tally::default(),
+            baselines: Baselines::default(),
+            seen: HashMap::new(),
+            provider_ms: VecDeque::new(),
+        }
+    }
+
+    /// What the ledger needs to know of a captured call.
+    pub(super) fn seen(&mut self, seq: u64, exchange: &Exchange, acting: bool) -> ExchangeSeen {
+        let seen = ExchangeSeen {
+            seq,
+            acting,
+            repeats: self.repeats(exchange),
+            answered_by_understudy: matches!(exchange.meta.answered_by, AnsweredBy::Understudy(_)),
+            ..self.seen_frozen(exchange)
+        };
+        if let Some(ms) = seen.provider_ms {
+            if self.provider_ms.len() == LATENCIES {
+                self.provider_ms.pop_front();
+            }
+            self.provider_ms.push_back(ms);
+        }
+        seen
+    }
+
+    /// The same without remembering it.
+    pub(super) fn seen_frozen(&self, exchange: &Exchange) -> ExchangeSeen {
+        let meta = &exchange.meta;
+        let total_ms = meta.timings.total.map(|t| t.as_secs_f64() * 1000.0);
+        let understudy_ms = meta
+            .timings
+            .understudy
+            .map_or(0.0, |t| t.as_secs_f64() * 1000.0);
+        ExchangeSeen {
+            seq: 0,
+            // A call without a conversation is one of its own.
+            conversation: meta.conversation.unwrap_or(ConversationKey(exchange.id.0)),
+            lane: meta.lane,
+            at_ms: u64::try_from(meta.timings.started_unix_ms)
+                .ok()
+                .filter(|ms| *ms > 0),
+            provider_ms: total_ms
+                .filter(|_| by_provider(exchange))
+                .map(|t| (t - understudy_ms).max(0.0)),
+            total_ms,
+            answered_by_understudy: false,
+            repeats: false,
+            eligible: exchange
+                .request
+                .as_ref()
+                .is_some_and(|r| r.ineligible.is_empty()),
+            acting: false,
+            troubled: troubled(exchange),
+        }
+    }
+
+    fn repeats(&mut self, exchange: &Exchange) -> bool {
+        let Some(request) = &exchange.request else {
+            return false;
+        };
+        let mut h = blake3::Hasher::new();
+        for message in request.turns() {
+            let _ = serde_json::to_writer(&mut h, message);
+        }
+        let mut key = [0u8; 16];
+        h.finalize_xof().fill(&mut key);
+        let at = exchange.meta.timings.started_unix_ms;
+        if self.seen.len() >= REPEATS {
+            self.seen.retain(|_, then| at - *then < DAY_MS);
+            if self.seen.len() >= REPEATS {
+                self.seen.clear();
+            }
+        }
+        match self.seen.insert(key, at) {
+            // Without timestamps everything is one day.
+            Some(then) => at - then < DAY_MS,
+            None => false,
+        }
+    }
+
+    /// What became of a live call that an understudy was asked.
+    pub(super) fn served_live(&self, seq: u64, exchange: &Exchange) -> Option<ServedSeen> {
+        let asked = exchange.meta.asked.as_ref()?;
+        Some(ServedSeen {
+            seq,
+            conversation: exchange
+                .meta
+                .conversation
+                .unwrap_or(ConversationKey(exchange.id.0)),
+            k: asked.entry,
+            understudy: asked.understudy.clone(),
+            declined: asked.declined,
+            spent_ms: exchange
+                .meta
+                .timings
+                .understudy
+                .map_or(0.0, |t| t.as_secs_f64() * 1000.0),
+            invalid: asked.declined == Some(Declined::Invalid),
+            late: asked.declined == Some(Declined::TooSlow),
+        })
+    }
+
+    /// The trial of a live call that the provider answered too.
+    pub(super) fn audit_of(
+        &self,
+        task: TaskId,
+        seq: u64,
+        exchange: &Exchange,
+        seen: &ExchangeSeen,
+    ) -> Option<Trial> {
+        let score = exchange.audit_score?;
+        let asked = exchange.meta.asked.as_ref()?;
+        if exchange.meta.lane != Lane::Audit {
+            return None;
+        }
+        let stratum = exchange
+            .request
+            .as_ref()
+            .zip(exchange.understudy_reply.as_ref().and_then(|r| r.first()))
+            .map(|(request, choice)| understudy_cast::example::stratum_in(request, choice))
+            .unwrap_or_default();
+        Some(Trial {
+            task,
+            understudy: asked.understudy.clone(),
+            exchange: exchange.id,
+            seq,
+            conversation: seen.conversation,
+            kind: TrialKind::Audit,
+            // It was served, so it was above its bar.
+            outcome: Outcome::Answered {
+                score,
+                agrees: score >= 1.0,
+                confidence: f64::MAX,
+                stratum,
+            },
+            spent_ms: exchange
+                .meta
+                .timings
+                .understudy
+                .map_or(0.0, |t| t.as_secs_f64() * 1000.0),
+            provider_ms: seen.provider_ms,
+        })
+    }
+
+    /// Who is worth a trial: the newest version of each kind, whoever serves or
+    /// has an open entry, all born before the call; a version whose development
+    /// went on for twice what it needs without a bar rests until the next doubling.
+    pub(super) fn wanted(&self, cast: &Cast, task: TaskId, seq: u64) -> Vec<CastMember> {
+        let view = self.ledger.view();
+        let open = |m: &CastMember| {
+            view.entries
+                .iter()
+                .any(|e| e.closed.is_none() && e.understudy == m.id)
+        };
+        let mut kinds = Vec::new();
+        cast.of_task(task)
+            .into_iter()
+            .filter(|m| m.born_seq < seq)
+            .filter(|m| {
+                let newest = !kinds.contains(&m.kind);
+                kinds.push(m.kind);
+                if open(m) {
+                    return true;
+                }
+                let (done, needed) = self.ledger.development(&m.id);
+                newest && (seq == u64::MAX || done < needed.saturating_mul(2))
+            })
+            .collect()
+    }
+
+    /// The task as the gateway sees it, if it serves.
+    pub(super) fn roster_task(&self, task: &Task, settings: &Settings) -> Option<RosterTask> {
+        self.ledger.roster_task(&RosterMeta {
+            name: task.name.clone(),
+            form: task.form.hash,
+            credential: task.credential,
+            budget_ms: settings
+                .budget_ms
+                .or_else(|| self.median_ms())
+                .unwrap_or(f64::MAX),
+        })
+    }
+
+    /// The provider's median over the latest calls, to a tenth, so that the
+    /// roster does not change with every call.
+    pub(super) fn median_ms(&self) -> Option<f64> {
+        let mut all: Vec<f64> = self.provider_ms.iter().copied().collect();
+        all.sort_by(f64::total_cmp);
+        let median = *all.get(all.len() / 2)?;
+        let step = 10f64.powf(median.max(1.0).log10().floor()) / 10.0;
+        Some((median / step).round() * step)
+    }
+
+    pub(super) fn learn(&mut self, example: Example, most: usize) {
+        self.learnt += 1;
+        self.baselines.learn(&example);
+        if self.examples.len() >= most {
+            self.examples.pop_front();
+        }
+        self.examples.push_back(example);
+    }
+
+    /// Whether exact repeat and nearest neighbour have a reply, and whether it agrees.
+    pub(super) async fn baselines_say(
+        &self,
+        cast: &Cast,
+        reference: &Example,
+    ) -> [Option<bool>; 2] {
+        let same = |choice: &understudy_call::Choice| {
+            understudy_cast::example::label(choice) == reference.label
+        };
+        let exact = self.baselines.exact_repeat(&reference.part_text).map(same);
+        let nearest = match cast.embedder() {
+            Some(embedder) => embedder
+                .embed(
+                    &[Cast::embed_text(&reference.part_text)],
+                    understudy_call::Priority::Shadow,
+                )
+                .await
+                .ok()
+                .and_then(|v| Some(same(self.baselines.nearest(v.first()?)?.0))),
+            None => None,
+        };
+        [exact, nearest]
+    }
+
+    pub(super) fn tally(
+        &mut self,
+        exchange: &Exchange,
+        seen: &ExchangeSeen,
+        served: Option<&ServedSeen>,
+        events: &[Event],
+    ) {
+        let judged = served.and_then(|s| {
+            events.iter().find_map(|e| match e {
+                Event::Trial(t) if t.understudy == s.understudy => match &t.outcome {
+                    Outcome::Answered { agrees, .. } => Some(*agrees),
+                    Outcome::Declined(_) => None,
+                },
+                _ => None,
+            })
+        });
+        self.tally.count(exchange, seen, served, judged);
+    }
+}
+
+/// Trouble for the comparison with the control group: the turn answers a tool's
+/// error, or the reply was cut off.
+fn troubled(exchange: &Exchange) -> bool {
+    let tool_error = exchange.request.as_ref().is_some_and(|r| {
+        r.turns().next_back().is_some_and(|m| {
+            m.role == Role::Tool && {
+                let text = m.text();
+                let head: String = text
+                    .trim_start()
+                    .chars()
+                    .take(48)
+                    .collect::<String>()
+                    .to_lowercase();
+                head.starts_with("error")
+                    || head.starts_with("{\"error")
+                    || head.contains("exception")
+            }
+        })
+    });
+    let cut = exchange.reply.as_ref().is_some_and(|r| {
+        r.choices
+            .iter()
+            .any(|c| matches!(c.finish, Some(Finish::Length) | None))
+    });
+    tool_error || cut
+}

@@ -1,0 +1,144 @@
+//! One understudy, one captured call, one judgement.
+
+use std::time::{Duration, Instant};
+
+use understudy_call::{Answer, Ask, Declined, Exchange, Priority, UnderstudyId};
+use understudy_cast::{Cast, Example};
+use understudy_policy::{ExchangeSeen, Outcome, RosterEntry, ServedSeen, TaskId, Trial, TrialKind};
+
+use crate::score;
+
+/// How an understudy answered.
+pub(super) struct Answered {
+    understudy: UnderstudyId,
+    outcome: Outcome,
+    /// How long it took.
+    pub(super) spent: Duration,
+}
+
+/// A trial that was judged.
+pub(super) struct Judged {
+    pub(super) trial: Trial,
+}
+
+/// Asks an understudy a captured call and scores its answer; `None` when it
+/// could not be asked (away, busy, cancelled), which depends on the load and
+/// not on the answer.
+pub(super) async fn answer(
+    cast: &Cast,
+    id: &UnderstudyId,
+    exchange: &Exchange,
+    reference: &Example,
+    deadline: Duration,
+) -> Option<Answered> {
+    let request = exchange.request.as_ref()?;
+    let reply = exchange.reply.as_ref()?;
+    let responder = cast.find(id)?;
+    let ask = Ask {
+        request,
+        credential: exchange.meta.credential,
+        exchange: Some(reference.exchange),
+        deadline,
+        bar: None,
+        priority: Priority::Shadow,
+    };
+    let began = Instant::now();
+    let outcome = match responder.respond(ask).await {
+        Ok(Answer {
+            reply: given,
+            confidence,
+            stratum,
+            ..
+        }) => {
+            let score = score::compare(request, reply, &given);
+            Outcome::Answered {
+                score: score.value,
+                agrees: score.agrees,
+                confidence,
+                stratum,
+            }
+        }
+        Err(Declined::Unavailable | Declined::Busy | Declined::Cancelled | Declined::Budget) => {
+            return None;
+        }
+        Err(why) => Outcome::Declined(why),
+    };
+    Some(Answered {
+        understudy: id.clone(),
+        outcome,
+        spent: began.elapsed(),
+    })
+}
+
+impl Answered {
+    /// The trial of it, in the shadows.
+    pub(super) fn trial(
+        self,
+        task: TaskId,
+        seq: u64,
+        exchange: &Exchange,
+        seen: &ExchangeSeen,
+    ) -> Judged {
+        Judged {
+            trial: Trial {
+                task,
+                understudy: self.understudy,
+                exchange: exchange.id,
+                seq,
+                conversation: seen.conversation,
+                kind: TrialKind::Shadow,
+                outcome: self.outcome,
+                spent_ms: self.spent.as_secs_f64() * 1000.0,
+                provider_ms: seen.provider_ms,
+            },
+        }
+    }
+}
+
+impl Judged {
+    /// What became of the call, had the gateway asked.
+    pub(super) fn served(&self, entry: &RosterEntry, declined: Option<Declined>) -> ServedSeen {
+        ServedSeen {
+            seq: self.trial.seq,
+            conversation: self.trial.conversation,
+            k: entry.k,
+            understudy: entry.understudy.clone(),
+            declined,
+            spent_ms: self.trial.spent_ms,
+            invalid: declined == Some(Declined::Invalid),
+            late: declined == Some(Declined::TooSlow),
+        }
+    }
+
+    /// The trial, marked as an audit where it was served and examined.
+    pub(super) fn into_trial(self, audited: bool) -> Trial {
+        let kind = if audited {
+            TrialKind::Audit
+        } else {
+            TrialKind::Shadow
+        };
+        Trial { kind, ..self.trial }
+    }
+
+    /// Why the entry would not have taken the call; `None` when it would.
+    pub(super) fn verdict(&self, entry: &RosterEntry) -> Option<Declined> {
+        match &self.trial.outcome {
+            Outcome::Declined(why) => Some(*why),
+            Outcome::Answered {
+                confidence,
+                stratum,
+                ..
+            } => {
+                if *confidence < entry.bar {
+                    Some(Declined::BelowBar)
+                } else if entry.strata.contains(stratum) {
+                    None
+                } else if entry.weak.contains(stratum) {
+                    Some(Declined::Weak)
+                } else {
+                    Some(Declined::Rare)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The stand-in provider: a real HTTP server over its own deterministic rules.
+//!
+//! It answers four kinds of calls, told apart by their system prompt, and can
+//! be told to change its behaviour (`POST /control {"changed": true}`), as a
+//! provider does when it ships a new model. It is no model, and is labelled as
+//! a stand-in wherever it is shown.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Response, StatusCode};
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+
+use crate::openai;
+
+/// How the stand-in behaves.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// Time to the reply's first byte.
+    pub delay: Duration,
+    /// Time between a stream's chunks.
+    pub chunk_gap: Duration,
+}
+
+struct Standin {
+    config: Config,
+    changed: AtomicBool,
+    calls: AtomicU64,
+}
+
+/// The server's routes.
+#[must_use]
+pub fn router(config: Config) -> Router {
+    let state = Arc::new(Standin { config, changed: AtomicBool::new(false), calls: AtomicU64::new(0) });
+    Router::new()
+        .route("/v1/chat/completions", post(chat))
+        .route("/v1/models", get(|| async { r#"{"object":"list","data":[{"id":"stand-in","object":"model"}]}"# }))
+        .route("/control", post(control))
+        .route("/stats", get(stats))
+        .with_state(state)
+}
+
+async fn control(State(standin): State<Arc<Standin>>, body: Bytes) -> &'static str {
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    standin.changed.store(body["changed"] == json!(true), Ordering::Relaxed);
+    "ok"
+}
+
+async fn stats(State(standin): State<Arc<Standin>>) -> String {
+    json!({"calls": standin.calls.load(Ordering::Relaxed)}).to_string()
+}
+
+async fn chat(State(standin): State<Arc<Standin>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
+    standin.calls.fetch_add(1, Ordering::Relaxed);
+    let serial = openai::serial(&body);
+    if !headers.get("authorization").is_some_and(|v| v.as_bytes().starts_with(b"Bearer sk-")) {
+        return openai::error(StatusCode::UNAUTHORIZED, "invalid_request_error", "Incorrect API key provided.");
+    }
+    let request: Value = match serde_json::from_slice(&body) {
+        Ok(request) => request,
+        Err(e) => {
+            let text = format!("We could not parse the JSON body of your request: {e}");
+            return openai::error(StatusCode::BAD_REQUEST, "invalid_request_error", &text);
+        }
+    };
+    tokio::time::sleep(standin.config.delay).await;
+    let message = reply(&request, standin.changed.load(Ordering::Relaxed), serial);
+    openai::answer(&request, &message, serial, standin.config.chunk_gap)
+}
+
+/// The rules: what the stand-in says to a request.
+#[must_use]
+pub fn reply(request: &Value, changed: bool, serial: u64) -> Value {
+    let messages = request["messages"].as_array().cloned().unwrap_or_default();
+    let system = messages.iter().find(|m| m["role"] == "system").map(|m| content(m)).unwrap_or_default();
+    let user = messages.iter().rev().find(|m| m["role"] == "user").map(|m| content(m)).unwrap_or_default();
+    if system.contains("order desk") {
+        look_up(&user, serial)
+    } else if system.contains("triage") {
+        json!({"role": "assistant", "content": triage(&user, changed)})
+    } else if system.contains("refund") {
+        refund(&user, serial)
+    } else {
+        json!({"role": "assistant", "content": reason(&user)})
+    }
+}
+
+fn content(message: &Value) -> String {
+    match &message["content"] {
+        Value::String(s) => s.clone(),
+        Value::Array(parts) => parts.iter().filter_map(|p| p["text"].as_str()).collect(),
+        _ => String::new(),
+    }
+}
+
+fn call(name: &str, arguments: &Value, serial: u64) -> Value {
+    json!({"role": "assistant", "content": null, "tool_calls": [{"id": format!("call_standin{serial:08}"),
+        "type": "function", "function": {"name": name, "arguments": arguments.to_string()}}]})
+}
+
+/// A word that starts with a capital letter and a hyphen, as order ids do.
+fn order_id(text: &str) -> &str {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+        .find(|w| w.len() > 3 && w.starts_with("A-"))
+        .unwrap_or("A-0000")
+}
+
+fn look_up(user: &str, serial: u64) -> Value {
+    let id = order_id(user);
+    let text = user.to_lowercase();
+    let name = if text.contains("invoice") || text.contains("bill") {
+        "get_invoice"
+    } else if text.contains("return") || text.contains("send it back") {
+        "get_return_policy"
+    } else {
+        "get_order_status"
+    };
+    call(name, &json!({"order_id": id}), serial)
+}
+
+fn refund(user: &str, serial: u64) -> Value {
+    call("issue_refund", &json!({"order_id": order_id(user)}), serial)
+}
+
+fn triage(user: &str, changed: bool) -> String {
+    let text = user.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
+    let queue = if has(&["charged", "invoice", "payment", "refund", "card"]) {
+        if changed { "payments" } else { "billing" }
+    } else if has(&["parcel", "deliver", "courier", "shipping", "arrived"]) {
+        "delivery"
+    } else if has(&["password", "log in", "login", "account", "two-factor"]) {
+        "access"
+    } else {
+        "product"
+    };
+    json!({"queue": queue}).to_string()
+}
+
+/// Open reasoning: a different text for every question.
+fn reason(user: &str) -> String {
+    let numbers: Vec<i64> =
+        user.split(|c: char| !c.is_ascii_digit()).filter_map(|w| w.parse().ok()).take(3).collect();
+    let [a, b, c] = [0, 1, 2].map(|i| numbers.get(i).copied().unwrap_or(1));
+    format!(
+        "Start with what is known: {a} and {b}. Together they are {sum}. Sharing that among {c} gives {each} each \
+         with {rest} left over, so the plan needs {next} rounds before everyone is served.",
+        sum = a + b,
+        each = (a + b) / c.max(1),
+        rest = (a + b) % c.max(1),
+        next = (a + b) / c.max(1) + 1,
+    )
+}
