@@ -88,12 +88,6 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes no more; those that wait are still handed out.
-    pub(crate) fn close(&self) {
-        self.lock().closed = true;
-        self.filled.notify_all();
-    }
-
     /// Takes no more, and lets go of those that wait.
     pub(crate) fn abort(&self) {
         let mut inner = self.lock();
@@ -174,17 +168,12 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_queue_hands_out_the_rest_and_an_aborted_one_nothing() {
-        let q = Queue::new(4);
-        q.try_push(Priority::Live, 1).unwrap();
-        q.close();
-        assert_eq!(q.try_push(Priority::Live, 2), Err(Declined::Unavailable));
-        assert_eq!(q.pop(), Some((Priority::Live, 1)));
-        assert_eq!(q.pop(), None);
+    fn an_aborted_queue_takes_and_gives_nothing() {
         let q = Queue::new(4);
         q.try_push(Priority::Live, 1).unwrap();
         q.abort();
         assert_eq!(q.pop(), None);
+        assert_eq!(q.try_push(Priority::Live, 2), Err(Declined::Unavailable));
     }
 
     #[test]
@@ -192,10 +181,9 @@ mod tests {
         let q = Arc::new(Queue::new(4));
         let waiting = std::thread::spawn({
             let q = Arc::clone(&q);
-            move || (q.pop(), q.pop())
+            move || q.pop()
         });
         q.try_push(Priority::Shadow, 7).unwrap();
-        q.close();
-        assert_eq!(waiting.join().unwrap(), (Some((Priority::Shadow, 7)), None));
+        assert_eq!(waiting.join().unwrap(), Some((Priority::Shadow, 7)));
     }
 }

@@ -14,174 +14,31 @@
 //! before the grammar's mask, of the tokens that were chosen freely: where more
 //! than one was allowed.
 
+mod decoding;
 mod graph;
+mod run;
 mod settings;
 mod stop;
 mod vocabulary;
+mod voice;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use llguidance::Matcher;
-use understudy_call::{Declined, Finish, Message, Tool};
+use understudy_call::{Finish, Message, Tool};
 
+pub use self::decoding::{Control, Decoding, GenerateError, Generation, Prompt, Step, TokenOut};
 use self::graph::{Cache, Graph};
+pub use self::run::Run;
 use self::settings::Settings;
 use self::stop::Written;
 use self::vocabulary::Vocabulary;
+pub use self::voice::Voice;
 use crate::contract::ModelFolder;
-use crate::grammar::{Compiler, Grammar, GrammarError};
+use crate::grammar::Compiler;
 use crate::runtime::{self, ExecutionProvider, LoadOptions, RuntimeError};
 use crate::sampler::Sampler;
 use crate::template::{ChatTemplate, TemplateError};
-
-/// What is asked: the whole text that the model reads, template included.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prompt(pub String);
-
-/// How tokens are drawn, and when to stop.
-#[derive(Debug, Clone)]
-pub struct Decoding {
-    /// Most tokens of the reply.
-    pub max_tokens: usize,
-    /// 0 is greedy.
-    pub temperature: f32,
-    /// Nucleus mass, 0 to 1.
-    pub top_p: f32,
-    /// Of the draw.
-    pub seed: u64,
-    /// Texts at which to stop; they are not part of the reply.
-    pub stop: Vec<String>,
-    /// What the reply may look like; `None` is any text.
-    pub grammar: Option<Grammar>,
-    /// Decline as soon as the confidence is below.
-    pub bar: Option<f64>,
-    /// Whether [`Generation::tokens`] is wanted.
-    pub want_logprobs: bool,
-}
-
-impl Default for Decoding {
-    fn default() -> Self {
-        Self {
-            max_tokens: 256,
-            temperature: 0.0,
-            top_p: 1.0,
-            seed: 0,
-            stop: Vec::new(),
-            grammar: None,
-            bar: None,
-            want_logprobs: false,
-        }
-    }
-}
-
-/// A token of the reply.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TokenOut {
-    /// Its id.
-    pub id: u32,
-    /// Its text; empty for special tokens, U+FFFD for a piece of a character.
-    pub text: String,
-    /// Natural logarithm of its probability under the model's own softmax;
-    /// `None` for a forced token that was fed without a step of its own.
-    pub logprob: Option<f64>,
-    /// Whether the grammar left no other.
-    pub forced: bool,
-}
-
-/// What came out.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Generation {
-    /// The reply's text, without special tokens and stop sequences.
-    pub text: String,
-    /// Its tokens, where wanted.
-    pub tokens: Vec<TokenOut>,
-    /// Why it ended: [`Finish::Stop`] or [`Finish::Length`].
-    pub finish: Finish,
-    /// Tokens of the prompt.
-    pub prompt_tokens: usize,
-    /// Those of them that were not computed anew.
-    pub cached_tokens: usize,
-    /// Tokens of the reply, forced ones and the end included.
-    pub reply_tokens: usize,
-    /// Sum of the log-probabilities of freely chosen tokens: the confidence.
-    pub free_sum: f64,
-    /// The least of them; 0 when there is none.
-    pub free_min: f64,
-    /// How many there are.
-    pub free_count: usize,
-    /// Time spent computing the prompt.
-    pub prefill: Duration,
-    /// Time spent computing the reply.
-    pub decode: Duration,
-}
-
-/// Asked between any two steps of a run.
-pub trait Control {
-    /// Whether to go on.
-    fn between_tokens(&self) -> Step;
-}
-
-/// Whether to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Go on.
-    Go,
-    /// Stop, for this reason.
-    Stop(Declined),
-}
-
-/// Never stops.
-impl Control for () {
-    fn between_tokens(&self) -> Step {
-        Step::Go
-    }
-}
-
-/// Why there is no generation.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum GenerateError {
-    /// It was stopped, or fell below the bar.
-    #[error("declined: {0}")]
-    Declined(Declined),
-    /// The prompt does not fit.
-    #[error("prompt of {tokens} tokens leaves no room in a context of {context}")]
-    TooLong {
-        /// Of the prompt.
-        tokens: usize,
-        /// Of the model.
-        context: usize,
-    },
-    /// The grammar cannot be kept to.
-    #[error(transparent)]
-    Grammar(#[from] GrammarError),
-    /// The conversation cannot be written.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-    /// The tokenizer refused the text.
-    #[error("tokenizer: {0}")]
-    Tokenizer(String),
-    /// The grammar's automaton or the model failed on the way.
-    #[error("generation broke off: {0}")]
-    Broken(String),
-    /// ONNX Runtime failed.
-    #[error(transparent)]
-    Runtime(#[from] RuntimeError),
-}
-
-impl GenerateError {
-    /// The reason in the words of a call that falls back.
-    #[must_use]
-    pub fn declined(&self) -> Declined {
-        match self {
-            Self::Declined(d) => *d,
-            Self::TooLong { .. } => Declined::TooLong,
-            Self::Grammar(_) | Self::Template(_) | Self::Tokenizer(_) | Self::Broken(_) => Declined::Invalid,
-            Self::Runtime(_) => Declined::Unavailable,
-        }
-    }
-}
 
 /// A chat model, loaded.
 pub struct Generator {
@@ -201,107 +58,6 @@ pub struct Generator {
 impl std::fmt::Debug for Generator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Generator").field("provider", &self.provider).field("context", &self.context).finish_non_exhaustive()
-    }
-}
-
-/// What writes and counts text for a model, cheap to clone and to share between
-/// threads: the generator itself is one thread's.
-#[derive(Clone)]
-pub struct Voice {
-    vocabulary: Arc<Vocabulary>,
-    template: Option<Arc<ChatTemplate>>,
-    context: usize,
-}
-
-impl std::fmt::Debug for Voice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Voice").field("context", &self.context).finish_non_exhaustive()
-    }
-}
-
-impl Voice {
-    /// As [`Generator::render_chat`].
-    ///
-    /// # Errors
-    /// When the folder has no chat template, or the template refuses.
-    pub fn render_chat(&self, messages: &[Message], tools: &[Tool]) -> Result<String, TemplateError> {
-        match &self.template {
-            Some(t) => t.render(messages, tools),
-            None => Err(TemplateError::Syntax("the model's folder has none".to_owned())),
-        }
-    }
-
-    /// Tokens of a text; 0 when the tokenizer refuses it.
-    #[must_use]
-    pub fn count_tokens(&self, text: &str) -> usize {
-        self.vocabulary.encode(text).map_or(0, |ids| ids.len())
-    }
-
-    /// Most tokens of prompt and reply together.
-    #[must_use]
-    pub fn context(&self) -> usize {
-        self.context
-    }
-}
-
-/// One generation on its way. Dropping it loses its cache and nothing else.
-pub struct Run {
-    cache: Cache,
-    /// Prompt and reply so far.
-    tokens: Vec<u32>,
-    prompt_tokens: usize,
-    cached_tokens: usize,
-    max_tokens: usize,
-    matcher: Option<Matcher>,
-    sampler: Sampler,
-    bar: Option<f64>,
-    written: Written,
-    out: Option<Vec<TokenOut>>,
-    free_sum: f64,
-    free_min: f64,
-    free_count: usize,
-    finish: Option<Finish>,
-    prefill: Duration,
-    decode: Duration,
-}
-
-impl Run {
-    /// Why it ended; `None` while it goes on.
-    #[must_use]
-    pub fn finish(&self) -> Option<&Finish> {
-        self.finish.as_ref()
-    }
-
-    /// Tokens of the prompt that are still to be computed.
-    #[must_use]
-    pub fn prompt_left(&self) -> usize {
-        self.prompt_tokens.saturating_sub(self.cache.tokens.len())
-    }
-
-    /// Tokens of the reply so far.
-    #[must_use]
-    pub fn reply_tokens(&self) -> usize {
-        self.tokens.len().saturating_sub(self.prompt_tokens)
-    }
-
-    /// Takes a token into the reply. `true` when the run ends with it.
-    fn write(&mut self, vocabulary: &Vocabulary, id: u32, logprob: Option<f64>, forced: bool) -> bool {
-        self.tokens.push(id);
-        let bytes = vocabulary.token_bytes(id);
-        if let Some(out) = &mut self.out {
-            out.push(TokenOut { id, text: String::from_utf8_lossy(bytes).into_owned(), logprob, forced });
-        }
-        if let (Some(p), false) = (logprob, forced) {
-            self.free_sum += p;
-            self.free_min = self.free_min.min(p);
-            self.free_count += 1;
-        }
-        if self.written.push(bytes) || vocabulary.is_end(id) {
-            self.finish = Some(Finish::Stop);
-        } else if self.reply_tokens() >= self.max_tokens {
-            self.finish = Some(Finish::Length);
-        }
-        self.finish.is_some()
     }
 }
 
@@ -410,8 +166,7 @@ impl Generator {
         };
         let max_tokens = opts.max_tokens.max(1).min(self.context - tokens.len());
         let mut cache = self.take_cache(&tokens);
-        // The last token is always fed: its logits choose the first of the reply.
-        let known = common(&cache.tokens, &tokens).min(tokens.len() - 1);
+        let known = common(&cache.tokens, &tokens).min(tokens.len().saturating_sub(FED_ANEW));
         self.graph.truncate(&mut cache, known)?;
         self.graph.reserve(&mut cache, tokens.len() + max_tokens.min(RESERVED))?;
         let cached_tokens = cache.tokens.len();
@@ -448,8 +203,9 @@ impl Generator {
         let began = Instant::now();
         let prefilling = run.prompt_left() > 0;
         let fed = run.cache.tokens.len();
-        let upto = run.tokens.len().min(fed.saturating_add(self.prefill_chunk));
-        let last = upto == run.tokens.len();
+        let left = run.tokens.len() - fed.min(run.tokens.len());
+        let last = left <= self.prefill_chunk.saturating_add(FED_ANEW);
+        let upto = if last { run.tokens.len() } else { fed + self.prefill_chunk };
         let next = run.tokens.get(fed..upto).unwrap_or_default();
         let fed = self.graph.feed(&mut run.cache, next, last.then_some(&mut self.logits));
         let result = match fed {
@@ -499,9 +255,9 @@ impl Generator {
             .draw(&self.logits, mask.as_ref())
             .ok_or_else(|| GenerateError::Broken("no token is allowed, or the logits are not numbers".to_owned()))?;
         if run.write(&self.vocabulary, drawn.id, Some(drawn.logprob), forced) {
-            return self.check_bar(run);
+            return run.check_bar();
         }
-        self.check_bar(run)?;
+        run.check_bar()?;
         if let Some(m) = &mut run.matcher {
             m.consume_token(drawn.id).map_err(|e| broken(&e))?;
         }
@@ -528,13 +284,6 @@ impl Generator {
         Ok(())
     }
 
-    fn check_bar(&self, run: &Run) -> Result<(), GenerateError> {
-        match run.bar {
-            Some(bar) if run.free_sum < bar => Err(GenerateError::Declined(Declined::BelowBar)),
-            _ => Ok(()),
-        }
-    }
-
     /// The idle cache that knows most of the prompt, else a new one while there
     /// is room, else the one that was used longest ago.
     fn take_cache(&mut self, tokens: &[u32]) -> Cache {
@@ -551,6 +300,12 @@ impl Generator {
         self.idle.truncate(self.caches);
     }
 }
+
+/// Tokens at a prompt's end that are always computed, and together: kernels for
+/// one row round otherwise than those for many, and a reply should not depend on
+/// what a cache happened to know. The last one must be fed in any case, since its
+/// logits choose the first of the reply.
+const FED_ANEW: usize = 8;
 
 /// A cache is taken over only for a shared head of this many tokens: a
 /// template's first words are shared by all prompts.
