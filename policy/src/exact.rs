@@ -1,9 +1,10 @@
 //! Numbers that survive a checkpoint bit for bit.
 //!
-//! JSON readers may be off by the last bit of a double, and a replay must equal
-//! a restart. So the ledger's sums are written as their bits, and what comes
-//! from outside is rounded to single precision at the door ([`door`]): a last
-//! bit lost on the way is rounded away again.
+//! JSON readers may be off by the last bit of a double of 17 digits, and a replay
+//! must equal a restart. So the ledger's sums are written as their bits, and
+//! what comes from outside is rounded to millionths at the door ([`door`]):
+//! fifteen digits or fewer are read back exactly, and a bit lost before the
+//! door is rounded away.
 
 use serde::{Deserialize, Deserializer, Serializer};
 
@@ -27,10 +28,21 @@ pub(crate) mod array {
     }
 }
 
-/// Rounds a figure from outside to single precision; what is not finite becomes 0.
+/// Millionths, and no more than 10⁹ of anything.
+const GRAIN: f64 = 1e6;
+
+/// Rounds a figure from outside to millionths; what is not a number becomes 0.
 pub(crate) fn door(value: f64) -> f64 {
-    let rounded = f64::from(value as f32);
-    if rounded.is_finite() { rounded } else { 0.0 }
+    if value.is_nan() {
+        0.0
+    } else {
+        (value.clamp(-1e9, 1e9) * GRAIN).round() / GRAIN
+    }
+}
+
+/// The least figure from outside that the door rounds up to this one.
+pub(crate) fn before_door(value: f64) -> f64 {
+    value - 0.5 / GRAIN
 }
 
 /// A mean of the last `window` values or so, each older one weighing less.
@@ -44,7 +56,11 @@ pub(crate) struct Recent {
 
 impl Recent {
     pub(crate) fn new(window: u32) -> Self {
-        Self { mean: 0.0, count: 0, window: window.max(1) }
+        Self {
+            mean: 0.0,
+            count: 0,
+            window: window.max(1),
+        }
     }
 
     pub(crate) fn push(&mut self, x: f64) {

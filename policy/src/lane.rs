@@ -25,7 +25,11 @@ pub fn choose(task: &RosterTask, conversation: ConversationKey, call_draw: u64) 
     if !canary_drawn(conversation, task.share) {
         return Lane::Provider;
     }
-    if share_of(mixed(call_draw ^ AUDIT)) < task.audit { Lane::Audit } else { Lane::Understudy }
+    if share_of(mixed(call_draw ^ AUDIT)) < task.audit {
+        Lane::Audit
+    } else {
+        Lane::Understudy
+    }
 }
 
 /// Whether a conversation stays with the provider for good (first four bytes of its key).
@@ -64,7 +68,13 @@ fn mixed(mut z: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "tests"
+    )]
     use rand::{Rng, SeedableRng};
     use understudy_call::{FormHash, UnderstudyId};
 
@@ -73,9 +83,22 @@ mod tests {
 
     fn task(stage: Stage, share: f64, audit: f64) -> RosterTask {
         RosterTask {
-            task: TaskId(1), name: "t".into(), form: FormHash([0; 16]), credential: None, stage, share, audit,
-            control: 0.05, budget_ms: 500.0,
-            entries: vec![RosterEntry { k: 1, understudy: UnderstudyId("u".into()), bar: 0.0, strata: vec![], weak: vec![] }],
+            task: TaskId(1),
+            name: "t".into(),
+            form: FormHash([0; 16]),
+            credential: None,
+            stage,
+            share,
+            audit,
+            control: 0.05,
+            budget_ms: 500.0,
+            entries: vec![RosterEntry {
+                k: 1,
+                understudy: UnderstudyId("u".into()),
+                bar: 0.0,
+                strata: vec![],
+                weak: vec![],
+            }],
         }
     }
 
@@ -107,10 +130,16 @@ mod tests {
     #[test]
     fn nothing_is_served_before_canary() {
         for stage in [Stage::Observing, Stage::Shadowing] {
-            assert_eq!(choose(&task(stage, 1.0, 1.0), ConversationKey([255; 16]), 3), Lane::Provider);
+            assert_eq!(
+                choose(&task(stage, 1.0, 1.0), ConversationKey([255; 16]), 3),
+                Lane::Provider
+            );
         }
         let mut live = task(Stage::Live, 1.0, 0.0);
-        assert_eq!(choose(&live, ConversationKey([255; 16]), 3), Lane::Understudy);
+        assert_eq!(
+            choose(&live, ConversationKey([255; 16]), 3),
+            Lane::Understudy
+        );
         live.entries.clear();
         assert_eq!(choose(&live, ConversationKey([255; 16]), 3), Lane::Provider);
     }

@@ -115,8 +115,17 @@ impl TaskPolicy {
             }
         };
         let inside = |v: f64| v > 0.0 && v < 1.0;
-        for (key, v) in [("tau", self.tau), ("alpha", self.alpha), ("bar_delta", self.bar_delta)] {
-            refuse(key, !inside(v), v.to_string(), "it lies between 0 and 1, both excluded");
+        for (key, v) in [
+            ("tau", self.tau),
+            ("alpha", self.alpha),
+            ("bar_delta", self.bar_delta),
+        ] {
+            refuse(
+                key,
+                !inside(v),
+                v.to_string(),
+                "it lies between 0 and 1, both excluded",
+            );
         }
         for (key, v) in [
             ("audit_first_share", self.audit_first_share),
@@ -128,7 +137,12 @@ impl TaskPolicy {
             ("late_budget", self.late_budget),
             ("control_margin", self.control_margin),
         ] {
-            refuse(key, !(0.0..=1.0).contains(&v), v.to_string(), "it is a share from 0 to 1");
+            refuse(
+                key,
+                !(0.0..=1.0).contains(&v),
+                v.to_string(),
+                "it is a share from 0 to 1",
+            );
         }
         refuse(
             "audit_share",
@@ -166,14 +180,25 @@ impl TaskPolicy {
         ] {
             refuse(key, v == 0, v.to_string(), "at least 1");
         }
-        refuse("conversation_gap", self.conversation_gap == 0, "0".to_owned(), "at least 1");
+        refuse(
+            "conversation_gap",
+            self.conversation_gap == 0,
+            "0".to_owned(),
+            "at least 1",
+        );
         problems
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "tests"
+    )]
     use super::*;
 
     #[test]
@@ -197,7 +222,11 @@ mod tests {
     #[test]
     fn unknown_keys_are_refused_and_missing_ones_have_defaults() {
         assert!(serde_json::from_str::<TaskPolicy>(r#"{"taw": 0.9}"#).is_err());
-        let policy: TaskPolicy = serde_json::from_str(r#"{"tau": 0.9, "max_stage": {"canary": {"step": 0}}}"#).unwrap();
-        assert_eq!((policy.tau, policy.alpha, policy.max_stage), (0.9, 0.01, Stage::Canary { step: 0 }));
+        let policy: TaskPolicy =
+            serde_json::from_str(r#"{"tau": 0.9, "max_stage": {"canary": {"step": 0}}}"#).unwrap();
+        assert_eq!(
+            (policy.tau, policy.alpha, policy.max_stage),
+            (0.9, 0.01, Stage::Canary { step: 0 })
+        );
     }
 }

@@ -1,4 +1,11 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -22,7 +29,10 @@ fn oracle_table_of_the_rules_is_reproduced() {
     ] {
         for (alpha, need) in [0.05, 0.01, 0.001].into_iter().zip(needs) {
             let computed = oracle_conversations(p, tau, alpha).unwrap();
-            assert!((computed - f64::from(need)).abs() < 1.5, "{tau} {p} {alpha}: {computed} not {need}");
+            assert!(
+                (computed - f64::from(need)).abs() < 1.5,
+                "{tau} {p} {alpha}: {computed} not {need}"
+            );
         }
     }
     assert_eq!(oracle_conversations(0.95, 0.95, 0.01), None);
@@ -32,7 +42,13 @@ fn oracle_table_of_the_rules_is_reproduced() {
 fn power_is_near_the_oracle() {
     let seed = 21;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    for (tau, p) in [(0.95, 0.99), (0.95, 0.98), (0.95, 0.97), (0.90, 0.95), (0.98, 0.99)] {
+    for (tau, p) in [
+        (0.95, 0.99),
+        (0.95, 0.98),
+        (0.95, 0.97),
+        (0.90, 0.95),
+        (0.98, 0.99),
+    ] {
         let mut needed: Vec<u64> = (0..401)
             .map(|_| {
                 let mut process = BettingProcess::new(tau);
@@ -45,7 +61,10 @@ fn power_is_near_the_oracle() {
         needed.sort_unstable();
         let oracle = oracle_conversations(p, tau, 0.01).unwrap();
         let ratio = needed[200] as f64 / oracle;
-        println!("seed {seed}: tau {tau} true {p}: median {} conversations, oracle {oracle:.0}, ratio {ratio:.2}", needed[200]);
+        println!(
+            "seed {seed}: tau {tau} true {p}: median {} conversations, oracle {oracle:.0}, ratio {ratio:.2}",
+            needed[200]
+        );
         assert!(ratio < 1.6, "tau {tau}, true {p}: {ratio}");
     }
 }

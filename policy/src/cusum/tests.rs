@@ -1,4 +1,11 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -37,15 +44,26 @@ fn detectors_compared() {
     let mut false_alarms = 0;
     for _ in 0..401 {
         let mut k = ECusum::new(0.95);
-        cusum.push(drop_seen(&mut rng, 1000.0, |x| { k.feed(x); k.value() }).0);
+        cusum.push(
+            drop_seen(&mut rng, 1000.0, |x| {
+                k.feed(x);
+                k.value()
+            })
+            .0,
+        );
         let mut m = EDetector::new(0.95);
-        let (delay, early) = drop_seen(&mut rng, 1000.0, |x| { m.feed(x); m.value() });
+        let (delay, early) = drop_seen(&mut rng, 1000.0, |x| {
+            m.feed(x);
+            m.value()
+        });
         shiryaev.push(delay);
         false_alarms += early;
     }
     let (cusum, shiryaev) = (median(cusum), median(shiryaev));
-    println!("seed {seed}: .98 to .88 after 2000 good audits, limit 1000: e-CUSUM median {cusum}, \
-              Shiryaev-Roberts median {shiryaev}, {false_alarms} false alarms in 401 x 2000 good audits");
+    println!(
+        "seed {seed}: .98 to .88 after 2000 good audits, limit 1000: e-CUSUM median {cusum}, \
+              Shiryaev-Roberts median {shiryaev}, {false_alarms} false alarms in 401 x 2000 good audits"
+    );
     assert!(shiryaev <= 87, "{shiryaev}");
     assert!(cusum > shiryaev);
     assert!(false_alarms <= 6, "{false_alarms}");
@@ -89,6 +107,8 @@ fn arms_alike_are_quiet_and_a_worse_arm_is_seen() {
             seen = Some(i);
         }
     }
-    println!("seed {seed}: an arm with .40 trouble against .10 is seen after {seen:?} control conversations");
+    println!(
+        "seed {seed}: an arm with .40 trouble against .10 is seen after {seen:?} control conversations"
+    );
     assert!(seen.is_some_and(|i| i < 200), "{seen:?}");
 }

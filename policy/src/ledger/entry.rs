@@ -76,9 +76,19 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn open(opened: &EntryOpened, understudy: u16, policy: &TaskPolicy, dev: &[DevCall]) -> Self {
+    pub(crate) fn open(
+        opened: &EntryOpened,
+        understudy: u16,
+        policy: &TaskPolicy,
+        dev: &[DevCall],
+    ) -> Self {
         let mut entry = Self {
-            opened: opened.clone(),
+            opened: EntryOpened {
+                bar: door(opened.bar),
+                expected_coverage: door(opened.expected_coverage),
+                expected_agreement: door(opened.expected_agreement),
+                ..opened.clone()
+            },
             understudy,
             bar: door(opened.bar),
             alpha: betting::alpha_of_entry(policy.alpha, opened.k),
@@ -95,10 +105,14 @@ impl Entry {
         };
         // What development says of the strata is no part of the evidence: it
         // only chooses beforehand which calls the evidence will be about.
-        let above = dev.iter().filter(|c| c.confidence.is_some_and(|x| x >= entry.bar));
+        let above = dev
+            .iter()
+            .filter(|c| c.confidence.is_some_and(|x| x >= entry.bar));
         let mut tallies: BTreeMap<(u16, u32), (u32, u32)> = BTreeMap::new();
         for call in above {
-            let tally = tallies.entry((call.stratum, call.conversation)).or_default();
+            let tally = tallies
+                .entry((call.stratum, call.conversation))
+                .or_default();
             tally.0 += u32::from(call.agrees);
             tally.1 += 1;
         }
@@ -114,7 +128,11 @@ impl Entry {
 
     /// Whether a call of this confidence and stratum is taken.
     pub(crate) fn takes(&self, confidence: f64, stratum: u16) -> bool {
-        confidence >= self.bar && self.strata.get(&stratum).is_some_and(|s| s.standing == Standing::Allowed)
+        confidence >= self.bar
+            && self
+                .strata
+                .get(&stratum)
+                .is_some_and(|s| s.standing == Standing::Allowed)
     }
 
     /// Adds one conversation's calls of a stratum, of which `agrees` of `n` agreed.
@@ -129,7 +147,9 @@ impl Entry {
     }
 
     pub(crate) fn judge_stratum(&mut self, stratum: u16, policy: &TaskPolicy) {
-        let Some(tally) = self.strata.get_mut(&stratum) else { return };
+        let Some(tally) = self.strata.get_mut(&stratum) else {
+            return;
+        };
         let n = f64::from(tally.conversations);
         tally.standing = if tally.conversations < policy.stratum_min {
             Standing::Rare
@@ -152,7 +172,9 @@ impl Entry {
     /// Share of the last calls that it takes; what development promised before
     /// there are any.
     pub(crate) fn coverage(&self) -> f64 {
-        self.coverage.mean().unwrap_or(self.opened.expected_coverage)
+        self.coverage
+            .mean()
+            .unwrap_or(self.opened.expected_coverage)
     }
 
     pub(crate) fn feed(&mut self, mean: f64, seq: u64) {

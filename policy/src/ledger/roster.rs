@@ -4,6 +4,7 @@ use understudy_call::{Credential, FormHash};
 
 use super::Ledger;
 use super::entry::Standing;
+use crate::exact::before_door;
 use crate::{RosterEntry, RosterTask, Stage};
 
 /// What a roster says of a task that the ledger does not know.
@@ -50,7 +51,8 @@ impl Ledger {
             entries: vec![RosterEntry {
                 k: entry.opened.k,
                 understudy: entry.opened.understudy.clone(),
-                bar: entry.bar,
+                // The gateway compares what has not been through the door.
+                bar: before_door(entry.bar),
                 strata: with(Standing::Allowed),
                 weak: with(Standing::Weak),
             }],

@@ -7,6 +7,7 @@ use understudy_call::UnderstudyId;
 use super::entry::{Closed, Entry};
 use super::service::Service;
 use super::{Ledger, service};
+use crate::exact::door;
 use crate::{Action, Approval, Decision, Stage, Why};
 
 impl Ledger {
@@ -19,7 +20,10 @@ impl Ledger {
             }
             return;
         }
-        let alarm = self.service.as_ref().and_then(|s| s.alarm(&self.policy, self.provider_ms.mean()));
+        let alarm = self
+            .service
+            .as_ref()
+            .and_then(|s| s.alarm(&self.policy, self.provider_ms.mean()));
         if self.alarm.is_none() {
             self.alarm = alarm;
         }
@@ -40,7 +44,9 @@ impl Ledger {
 
     /// A step of the canary that has been earned leads to the next.
     fn climb(&mut self, out: &mut Vec<Decision>) {
-        let Stage::Canary { step } = self.stage else { return };
+        let Stage::Canary { step } = self.stage else {
+            return;
+        };
         let Some(service) = &self.service else { return };
         let audited = service.step_audits.count() >= u64::from(self.policy.step_conversations);
         let next = self.after(step);
@@ -71,7 +77,10 @@ impl Ledger {
             .filter(|e| e.coverage() >= needed.max(self.policy.min_coverage))
             .max_by(|a, b| {
                 let cheaper = b.opened.cost_rank.cmp(&a.opened.cost_rank);
-                a.coverage().total_cmp(&b.coverage()).then(cheaper).then(b.opened.k.cmp(&a.opened.k))
+                a.coverage()
+                    .total_cmp(&b.coverage())
+                    .then(cheaper)
+                    .then(b.opened.k.cmp(&a.opened.k))
             })
             .map(|e| e.opened.k)
         else {
@@ -81,11 +90,22 @@ impl Ledger {
         if self.acting_unapproved() {
             if !self.waiting {
                 self.waiting = true;
-                self.decide(self.stage, self.stage, Why::AwaitingApproval, Some(k), None, out);
+                self.decide(
+                    self.stage,
+                    self.stage,
+                    Why::AwaitingApproval,
+                    Some(k),
+                    None,
+                    out,
+                );
             }
             return;
         }
-        let why = if self.waiting { Why::Approved } else { Why::Evidence };
+        let why = if self.waiting {
+            Why::Approved
+        } else {
+            Why::Evidence
+        };
         self.begin(k, first, why, None, out);
     }
 
@@ -113,7 +133,10 @@ impl Ledger {
         self.move_to(Stage::Shadowing, why, by, out);
         self.close_all(Closed::Demoted);
         // Sixteenfold at most: a task that fails again and again is tried again seldom, not never.
-        self.cooldown = self.policy.cooldown_trials.saturating_mul(1 << self.demotions.min(4));
+        self.cooldown = self
+            .policy
+            .cooldown_trials
+            .saturating_mul(1 << self.demotions.min(4));
         self.demotions += 1;
     }
 
@@ -133,7 +156,14 @@ impl Ledger {
             Action::Approve => {
                 self.approved = true;
                 // What waits goes on in `consider`, under this reason.
-                self.decide(self.stage, self.stage, Why::Approved, self.service.as_ref().map(|s| s.k), by, out);
+                self.decide(
+                    self.stage,
+                    self.stage,
+                    Why::Approved,
+                    self.service.as_ref().map(|s| s.k),
+                    by,
+                    out,
+                );
             }
             Action::Promote => self.promote(by, out),
             Action::Demote => {
@@ -144,7 +174,14 @@ impl Ledger {
             }
             Action::Pin(pinned) => {
                 self.pinned = *pinned;
-                self.decide(self.stage, self.stage, Why::Operator, self.service.as_ref().map(|s| s.k), by, out);
+                self.decide(
+                    self.stage,
+                    self.stage,
+                    Why::Operator,
+                    self.service.as_ref().map(|s| s.k),
+                    by,
+                    out,
+                );
             }
         }
     }
@@ -185,7 +222,9 @@ impl Ledger {
     }
 
     pub(super) fn version_gone(&mut self, understudy: &UnderstudyId, out: &mut Vec<Decision>) {
-        let Some(number) = self.number_of(understudy) else { return };
+        let Some(number) = self.number_of(understudy) else {
+            return;
+        };
         self.development.remove(&number);
         let served = self.serving().is_some_and(|e| e.understudy == number);
         if served {
@@ -193,7 +232,11 @@ impl Ledger {
             self.service = None;
             self.alarm = None;
         }
-        for entry in self.entries.iter_mut().filter(|e| e.closed.is_none() && e.understudy == number) {
+        for entry in self
+            .entries
+            .iter_mut()
+            .filter(|e| e.closed.is_none() && e.understudy == number)
+        {
             entry.closed = Some(Closed::VersionGone);
         }
     }
@@ -225,7 +268,11 @@ impl Ledger {
     }
 
     fn after(&self, step: u8) -> Stage {
-        if usize::from(step) + 1 < self.policy.steps.len() { Stage::Canary { step: step + 1 } } else { Stage::Live }
+        if usize::from(step) + 1 < self.policy.steps.len() {
+            Stage::Canary { step: step + 1 }
+        } else {
+            Stage::Live
+        }
     }
 
     fn entry_mut(&mut self, k: u32) -> Option<&mut Entry> {
@@ -238,12 +285,20 @@ impl Ledger {
         self.stage = to;
     }
 
-    fn decide(&self, from: Stage, to: Stage, why: Why, k: Option<u32>, by: Option<&str>, out: &mut Vec<Decision>) {
+    fn decide(
+        &self,
+        from: Stage,
+        to: Stage,
+        why: Why,
+        k: Option<u32>,
+        by: Option<&str>,
+        out: &mut Vec<Decision>,
+    ) {
         let entry = k.and_then(|k| self.entries.iter().find(|e| e.opened.k == k));
         let mut numbers = BTreeMap::new();
         let mut note = |name: &str, value: Option<f64>| {
-            if let Some(value) = value.filter(|v| v.is_finite()) {
-                numbers.insert(name.to_owned(), value);
+            if let Some(value) = value {
+                numbers.insert(name.to_owned(), door(value));
             }
         };
         note("calls", Some(self.calls as f64));
@@ -262,7 +317,10 @@ impl Ledger {
         if let Some(service) = &self.service {
             note("detector", Some(service.detector.value()));
             note("detector_limit", Some(self.policy.cusum_limit));
-            note("step_conversations", Some(service.step_audits.count() as f64));
+            note(
+                "step_conversations",
+                Some(service.step_audits.count() as f64),
+            );
             for (name, share) in service.shares() {
                 note(name, share);
             }

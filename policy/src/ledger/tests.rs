@@ -12,9 +12,7 @@ use understudy_call::{ConversationKey, Declined, ExchangeId, Lane};
 use super::*;
 use crate::{Action, Approval, ServedSeen, TrialKind};
 
-mod replay;
 mod rules;
-mod simulation;
 
 pub(super) fn key(n: u64) -> ConversationKey {
     let mut bytes = [0; 16];
@@ -42,7 +40,13 @@ pub(super) fn seen(seq: u64, conversation: u64, lane: Lane) -> ExchangeSeen {
     }
 }
 
-pub(super) fn trial(seq: u64, conversation: u64, who: &UnderstudyId, kind: TrialKind, agrees: bool) -> Trial {
+pub(super) fn trial(
+    seq: u64,
+    conversation: u64,
+    who: &UnderstudyId,
+    kind: TrialKind,
+    agrees: bool,
+) -> Trial {
     Trial {
         task: TaskId(1),
         understudy: who.clone(),
@@ -70,7 +74,11 @@ pub(super) struct Play {
 
 impl Play {
     pub(super) fn new(policy: TaskPolicy) -> Self {
-        Self { ledger: Ledger::new(TaskId(1), policy), seq: 0, decisions: Vec::new() }
+        Self {
+            ledger: Ledger::new(TaskId(1), policy),
+            seq: 0,
+            decisions: Vec::new(),
+        }
     }
 
     pub(super) fn apply(&mut self, event: &Event) -> Vec<Decision> {
@@ -87,11 +95,23 @@ impl Play {
         let mut out = self.apply(&Event::Exchange(e));
         match lane {
             Lane::Audit => {
-                out.extend(self.apply(&Event::Trial(trial(self.seq, self.seq, who, TrialKind::Audit, agrees))));
+                out.extend(self.apply(&Event::Trial(trial(
+                    self.seq,
+                    self.seq,
+                    who,
+                    TrialKind::Audit,
+                    agrees,
+                ))));
             }
             Lane::Understudy => {}
             Lane::Provider | Lane::Control => {
-                out.extend(self.apply(&Event::Trial(trial(self.seq, self.seq, who, TrialKind::Shadow, agrees))));
+                out.extend(self.apply(&Event::Trial(trial(
+                    self.seq,
+                    self.seq,
+                    who,
+                    TrialKind::Shadow,
+                    agrees,
+                ))));
             }
         }
         out
@@ -109,13 +129,16 @@ impl Play {
     }
 
     pub(super) fn open(&mut self, who: &UnderstudyId) -> EntryOpened {
-        let opened = self.ledger.propose_entry(who).expect("an entry is proposed");
+        let opened = self
+            .ledger
+            .propose_entry(who)
+            .expect("an entry is proposed");
         self.apply(&Event::EntryOpened(opened.clone()));
         opened
     }
 
     /// Development, evidence, canary.
-    pub(super) fn to_canary(&mut self, who: &UnderstudyId) {
+    pub(super) fn reach_canary(&mut self, who: &UnderstudyId) {
         self.calls(450, Lane::Provider, who);
         self.end();
         self.open(who);
@@ -124,8 +147,8 @@ impl Play {
         assert_eq!(self.ledger.stage(), Stage::Canary { step: 0 });
     }
 
-    pub(super) fn to_live(&mut self, who: &UnderstudyId) {
-        self.to_canary(who);
+    pub(super) fn reach_live(&mut self, who: &UnderstudyId) {
+        self.reach_canary(who);
         for _ in 0..2 {
             self.calls(30, Lane::Audit, who);
             self.end();
@@ -135,7 +158,11 @@ impl Play {
 
     pub(super) fn operator(&mut self, action: Action) -> Vec<Decision> {
         let seq = self.seq;
-        self.apply(&Event::Operator { action, by: "ada".to_owned(), seq })
+        self.apply(&Event::Operator {
+            action,
+            by: "ada".to_owned(),
+            seq,
+        })
     }
 }
 
@@ -153,5 +180,9 @@ pub(super) fn served(seq: u64, k: u32, declined: Option<Declined>, late: bool) -
 }
 
 pub(super) fn policy() -> TaskPolicy {
-    TaskPolicy { approval: Approval::Acting, cooldown_trials: 20, ..TaskPolicy::default() }
+    TaskPolicy {
+        approval: Approval::Acting,
+        cooldown_trials: 20,
+        ..TaskPolicy::default()
+    }
 }

@@ -4,14 +4,25 @@ use super::*;
 fn a_good_understudy_goes_live_step_by_step() {
     let who = name("head-1");
     let mut play = Play::new(policy());
-    play.to_live(&who);
-    let path: Vec<_> = play.decisions.iter().map(|d| (d.from, d.to, d.why)).collect();
-    assert_eq!(path, [
-        (Stage::Observing, Stage::Shadowing, Why::EnoughCalls),
-        (Stage::Shadowing, Stage::Canary { step: 0 }, Why::Evidence),
-        (Stage::Canary { step: 0 }, Stage::Canary { step: 1 }, Why::StepEarned),
-        (Stage::Canary { step: 1 }, Stage::Live, Why::StepEarned),
-    ]);
+    play.reach_live(&who);
+    let path: Vec<_> = play
+        .decisions
+        .iter()
+        .map(|d| (d.from, d.to, d.why))
+        .collect();
+    assert_eq!(
+        path,
+        [
+            (Stage::Observing, Stage::Shadowing, Why::EnoughCalls),
+            (Stage::Shadowing, Stage::Canary { step: 0 }, Why::Evidence),
+            (
+                Stage::Canary { step: 0 },
+                Stage::Canary { step: 1 },
+                Why::StepEarned
+            ),
+            (Stage::Canary { step: 1 }, Stage::Live, Why::StepEarned),
+        ]
+    );
     let evidence = &play.decisions[1];
     assert!(evidence.numbers["log_wealth"] >= evidence.numbers["log_threshold"]);
     assert_eq!(evidence.understudy, Some(who));
@@ -26,7 +37,13 @@ fn evidence_starts_after_the_entry_opened() {
     let opened = play.open(&who);
     assert_eq!((opened.k, opened.after_seq), (1, 450));
     // A late trial on an earlier call never counts.
-    play.apply(&Event::Trial(trial(450, 99_999, &who, TrialKind::Shadow, true)));
+    play.apply(&Event::Trial(trial(
+        450,
+        99_999,
+        &who,
+        TrialKind::Shadow,
+        true,
+    )));
     play.end();
     assert_eq!(play.ledger.view().entries[0].conversations, 0);
     play.call(Lane::Provider, &who, true);
@@ -77,7 +94,10 @@ fn development_without_room_gives_no_entry() {
 fn acting_tools_wait_for_a_person() {
     let who = name("head-1");
     let mut play = Play::new(policy());
-    play.apply(&Event::Exchange(ExchangeSeen { acting: true, ..seen(1, 1, Lane::Provider) }));
+    play.apply(&Event::Exchange(ExchangeSeen {
+        acting: true,
+        ..seen(1, 1, Lane::Provider)
+    }));
     play.seq = 1;
     play.calls(450, Lane::Provider, &who);
     play.end();
@@ -86,7 +106,11 @@ fn acting_tools_wait_for_a_person() {
     play.end();
     assert_eq!(play.ledger.stage(), Stage::Shadowing);
     assert!(play.ledger.view().awaiting_approval);
-    let waits = play.decisions.iter().filter(|d| d.why == Why::AwaitingApproval).count();
+    let waits = play
+        .decisions
+        .iter()
+        .filter(|d| d.why == Why::AwaitingApproval)
+        .count();
     assert_eq!(waits, 1, "said once");
     let decisions = play.operator(Action::Approve);
     assert_eq!(play.ledger.stage(), Stage::Canary { step: 0 });
@@ -98,11 +122,17 @@ fn acting_tools_wait_for_a_person() {
 fn a_live_task_that_begins_to_act_is_withdrawn_until_approved() {
     let who = name("head-1");
     let mut play = Play::new(policy());
-    play.to_live(&who);
+    play.reach_live(&who);
     play.seq += 1;
     let seq = play.seq;
-    let out = play.apply(&Event::Exchange(ExchangeSeen { acting: true, ..seen(seq, seq, Lane::Understudy) }));
-    assert_eq!(out.iter().map(|d| d.why).collect::<Vec<_>>(), [Why::AwaitingApproval]);
+    let out = play.apply(&Event::Exchange(ExchangeSeen {
+        acting: true,
+        ..seen(seq, seq, Lane::Understudy)
+    }));
+    assert_eq!(
+        out.iter().map(|d| d.why).collect::<Vec<_>>(),
+        [Why::AwaitingApproval]
+    );
     assert_eq!(play.ledger.stage(), Stage::Shadowing);
     play.operator(Action::Approve);
     assert_eq!(play.ledger.stage(), Stage::Canary { step: 0 });
@@ -112,7 +142,7 @@ fn a_live_task_that_begins_to_act_is_withdrawn_until_approved() {
 fn audits_that_disagree_demote_and_everything_begins_anew_but_k() {
     let who = name("head-1");
     let mut play = Play::new(policy());
-    play.to_live(&who);
+    play.reach_live(&who);
     let mut audits = 0;
     while play.ledger.stage() == Stage::Live {
         play.call(Lane::Audit, &who, audits % 3 != 0);
@@ -136,8 +166,11 @@ fn audits_that_disagree_demote_and_everything_begins_anew_but_k() {
 #[test]
 fn cooldown_counts_trials() {
     let who = name("head-1");
-    let mut play = Play::new(TaskPolicy { cooldown_trials: 1000, ..policy() });
-    play.to_canary(&who);
+    let mut play = Play::new(TaskPolicy {
+        cooldown_trials: 1000,
+        ..policy()
+    });
+    play.reach_canary(&who);
     play.operator(Action::Demote);
     play.calls(900, Lane::Provider, &who);
     play.end();
@@ -153,12 +186,14 @@ fn a_class_that_is_always_wrong_is_declined() {
     let mut play = Play::new(policy());
     let wrong = |seq: u64| {
         let mut t = trial(seq, seq, &who, TrialKind::Shadow, false);
-        let Outcome::Answered { stratum, .. } = &mut t.outcome else { panic!() };
+        let Outcome::Answered { stratum, .. } = &mut t.outcome else {
+            panic!()
+        };
         *stratum = "transfer".to_owned();
         Event::Trial(t)
     };
     for i in 0..1500u64 {
-        if i % 33 == 0 {
+        if i.is_multiple_of(33) {
             play.seq += 1;
             let seq = play.seq;
             play.apply(&Event::Exchange(seen(seq, seq, Lane::Provider)));
@@ -192,12 +227,17 @@ fn a_rare_stratum_is_not_taken() {
         let seq = play.seq;
         play.apply(&Event::Exchange(seen(seq, seq, Lane::Provider)));
         let mut t = trial(seq, seq, &who, TrialKind::Shadow, true);
-        let Outcome::Answered { stratum, .. } = &mut t.outcome else { panic!() };
+        let Outcome::Answered { stratum, .. } = &mut t.outcome else {
+            panic!()
+        };
         *stratum = "new".to_owned();
         play.apply(&Event::Trial(t));
         play.end();
         // The first twenty are judged, and only the later ones taken.
-        assert_eq!(play.ledger.view().entries[0].conversations, (i + 1).saturating_sub(20));
+        assert_eq!(
+            play.ledger.view().entries[0].conversations,
+            (i + 1).saturating_sub(20)
+        );
     }
 }
 
@@ -206,10 +246,14 @@ fn invalid_and_late_answers_spend_their_budgets() {
     let who = name("head-1");
     for (late, why) in [(false, Why::InvalidBudget), (true, Why::LateBudget)] {
         let mut play = Play::new(policy());
-        play.to_live(&who);
+        play.reach_live(&who);
         for i in 0..200 {
             let bad = i % 4 == 0;
-            let declined = bad.then_some(if late { Declined::TooSlow } else { Declined::Invalid });
+            let declined = bad.then_some(if late {
+                Declined::TooSlow
+            } else {
+                Declined::Invalid
+            });
             let seq = play.seq;
             play.apply(&served(seq, 1, declined, late && bad));
         }
@@ -218,10 +262,15 @@ fn invalid_and_late_answers_spend_their_budgets() {
     }
     // Within budget nothing happens.
     let mut play = Play::new(policy());
-    play.to_live(&who);
+    play.reach_live(&who);
     for i in 0..5000 {
         let seq = play.seq;
-        play.apply(&served(seq, 1, (i % 40 == 0).then_some(Declined::Invalid), false));
+        play.apply(&served(
+            seq,
+            1,
+            (i % 40 == 0).then_some(Declined::Invalid),
+            false,
+        ));
     }
     assert_eq!(play.ledger.stage(), Stage::Live);
 }
@@ -230,12 +279,15 @@ fn invalid_and_late_answers_spend_their_budgets() {
 fn calls_slower_than_the_providers_demote() {
     let who = name("head-1");
     let mut play = Play::new(policy());
-    play.to_live(&who);
+    play.reach_live(&who);
     for _ in 0..100 {
         play.seq += 1;
         let seq = play.seq;
         // Declined after 100 ms, then the provider's own 800.
-        play.apply(&Event::Exchange(ExchangeSeen { total_ms: Some(900.0), ..seen(seq, seq, Lane::Understudy) }));
+        play.apply(&Event::Exchange(ExchangeSeen {
+            total_ms: Some(900.0),
+            ..seen(seq, seq, Lane::Understudy)
+        }));
     }
     assert_eq!(play.decisions.last().unwrap().why, Why::Latency);
 }
@@ -244,10 +296,15 @@ fn calls_slower_than_the_providers_demote() {
 fn coverage_that_fell_away_demotes() {
     let who = name("head-1");
     let mut play = Play::new(policy());
-    play.to_live(&who);
+    play.reach_live(&who);
     for i in 0..1000 {
         let seq = play.seq;
-        play.apply(&served(seq, 1, (i % 10 != 0).then_some(Declined::BelowBar), false));
+        play.apply(&served(
+            seq,
+            1,
+            (i % 10 != 0).then_some(Declined::BelowBar),
+            false,
+        ));
     }
     assert_eq!(play.decisions.last().unwrap().why, Why::Coverage);
 }
@@ -256,13 +313,21 @@ fn coverage_that_fell_away_demotes() {
 fn a_served_arm_in_trouble_is_demoted_though_its_calls_agree() {
     let who = name("head-1");
     let mut play = Play::new(policy());
-    play.to_live(&who);
+    play.reach_live(&who);
     for i in 0..8000u64 {
         play.seq += 1;
         let seq = play.seq;
-        let control = i % 20 == 0;
-        let lane = if control { Lane::Control } else { Lane::Understudy };
-        let e = ExchangeSeen { troubled: !control && i % 2 == 0, total_ms: None, ..seen(seq, seq, lane) };
+        let control = i.is_multiple_of(20);
+        let lane = if control {
+            Lane::Control
+        } else {
+            Lane::Understudy
+        };
+        let e = ExchangeSeen {
+            troubled: !control && i.is_multiple_of(2),
+            total_ms: None,
+            ..seen(seq, seq, lane)
+        };
         play.apply(&Event::Exchange(e));
         if play.ledger.stage() != Stage::Live {
             break;
@@ -275,7 +340,7 @@ fn a_served_arm_in_trouble_is_demoted_though_its_calls_agree() {
 fn pinned_tasks_stay_and_remember_why_they_should_not() {
     let who = name("head-1");
     let mut play = Play::new(policy());
-    play.to_live(&who);
+    play.reach_live(&who);
     play.operator(Action::Pin(true));
     for _ in 0..50 {
         play.call(Lane::Audit, &who, false);
@@ -295,7 +360,11 @@ fn a_person_promotes_against_the_evidence_and_it_is_said() {
     assert_eq!(play.operator(Action::Promote), [], "nobody to serve");
     play.end();
     play.open(&who);
-    for stage in [Stage::Canary { step: 0 }, Stage::Canary { step: 1 }, Stage::Live] {
+    for stage in [
+        Stage::Canary { step: 0 },
+        Stage::Canary { step: 1 },
+        Stage::Live,
+    ] {
         let decisions = play.operator(Action::Promote);
         assert_eq!((decisions[0].to, decisions[0].why), (stage, Why::Operator));
     }
@@ -305,9 +374,12 @@ fn a_person_promotes_against_the_evidence_and_it_is_said() {
 #[test]
 fn the_furthest_stage_is_kept() {
     let who = name("head-1");
-    let mut play = Play::new(TaskPolicy { multi_turn_max_stage: Stage::Canary { step: 0 }, ..policy() });
+    let mut play = Play::new(TaskPolicy {
+        multi_turn_max_stage: Stage::Canary { step: 0 },
+        ..policy()
+    });
     play.apply(&Event::MultiTurn(true));
-    play.to_canary(&who);
+    play.reach_canary(&who);
     play.calls(300, Lane::Audit, &who);
     play.end();
     assert_eq!(play.ledger.stage(), Stage::Canary { step: 0 });
@@ -326,12 +398,18 @@ fn a_better_covering_entry_takes_over_through_all_steps() {
             let seq = play.seq;
             play.apply(&Event::Exchange(seen(seq, seq, lane)));
             let mut t = trial(seq, seq, &first, TrialKind::Shadow, true);
-            if seq % 3 == 0 {
+            if seq.is_multiple_of(3) {
                 t.outcome = Outcome::Declined(Declined::Novel);
             }
             play.apply(&Event::Trial(t));
             if play.ledger.stage() >= (Stage::Canary { step: 0 }) {
-                play.apply(&Event::Trial(trial(seq, seq, &second, TrialKind::Shadow, true)));
+                play.apply(&Event::Trial(trial(
+                    seq,
+                    seq,
+                    &second,
+                    TrialKind::Shadow,
+                    true,
+                )));
             }
         }
         play.end();
@@ -344,7 +422,10 @@ fn a_better_covering_entry_takes_over_through_all_steps() {
     play.open(&second);
     both(&mut play, Lane::Control, 400);
     let view = play.ledger.view();
-    assert_eq!((view.serving, view.stage), (Some(2), Stage::Canary { step: 0 }));
+    assert_eq!(
+        (view.serving, view.stage),
+        (Some(2), Stage::Canary { step: 0 })
+    );
     assert_eq!(view.entries[0].closed, Some(Closed::Replaced));
     assert_eq!(play.decisions.last().unwrap().why, Why::Evidence);
 }
@@ -353,12 +434,18 @@ fn a_better_covering_entry_takes_over_through_all_steps() {
 fn calls_that_the_understudy_declined_are_no_evidence_for_another() {
     let (first, second) = (name("head-1"), name("head-2"));
     let mut play = Play::new(policy());
-    play.to_live(&first);
+    play.reach_live(&first);
     for _ in 0..500 {
         play.seq += 1;
         let seq = play.seq;
         play.apply(&Event::Exchange(seen(seq, seq, Lane::Understudy)));
-        play.apply(&Event::Trial(trial(seq, seq, &second, TrialKind::Shadow, true)));
+        play.apply(&Event::Trial(trial(
+            seq,
+            seq,
+            &second,
+            TrialKind::Shadow,
+            true,
+        )));
     }
     play.end();
     assert_eq!(play.ledger.development(&second).0, 0);
@@ -367,9 +454,15 @@ fn calls_that_the_understudy_declined_are_no_evidence_for_another() {
 #[test]
 fn a_lost_version_and_a_lost_journal_override_a_pin() {
     let who = name("head-1");
-    for lost in [Event::VersionGone { understudy: who.clone(), seq: 0 }, Event::JournalLost { seq: 0 }] {
+    for lost in [
+        Event::VersionGone {
+            understudy: who.clone(),
+            seq: 0,
+        },
+        Event::JournalLost { seq: 0 },
+    ] {
         let mut play = Play::new(policy());
-        play.to_live(&who);
+        play.reach_live(&who);
         play.operator(Action::Pin(true));
         let decisions = play.apply(&lost);
         assert_eq!(decisions.len(), 1);
@@ -382,7 +475,7 @@ fn a_lost_version_and_a_lost_journal_override_a_pin() {
 fn live_audits_begin_dense_and_never_end() {
     let who = name("head-1");
     let mut play = Play::new(policy());
-    play.to_live(&who);
+    play.reach_live(&who);
     assert_eq!(play.ledger.roster_task(&meta()).unwrap().audit, 0.20);
     play.calls(500, Lane::Understudy, &who);
     assert_eq!(play.ledger.roster_task(&meta()).unwrap().audit, 0.05);
@@ -396,8 +489,17 @@ fn exact_repeats_count_once() {
     play.end();
     play.open(&who);
     for seq in 451..471 {
-        play.apply(&Event::Exchange(ExchangeSeen { repeats: seq > 451, ..seen(seq, seq, Lane::Provider) }));
-        play.apply(&Event::Trial(trial(seq, seq, &who, TrialKind::Shadow, true)));
+        play.apply(&Event::Exchange(ExchangeSeen {
+            repeats: seq > 451,
+            ..seen(seq, seq, Lane::Provider)
+        }));
+        play.apply(&Event::Trial(trial(
+            seq,
+            seq,
+            &who,
+            TrialKind::Shadow,
+            true,
+        )));
     }
     play.end();
     assert_eq!(play.ledger.view().entries[0].conversations, 1);
