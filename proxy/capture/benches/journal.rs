@@ -55,6 +55,7 @@ fn call() -> Captured {
         request: vec![Bytes::from(request.to_string())],
         reply: vec![Bytes::from(reply.to_string())],
         reply_content_type: "application/json".into(),
+        reply_encoding: String::new(),
         understudy_reply: None,
     }
 }

@@ -33,6 +33,7 @@
 
 mod config;
 mod cursor;
+mod encoding;
 mod error;
 mod journal;
 mod keys;
@@ -44,6 +45,7 @@ mod volume;
 
 pub use config::JournalConfig;
 pub use cursor::{Cursor, Gap, GapWhy};
+pub use encoding::plain;
 pub use error::{JournalError, KeyError};
 pub use journal::Journal;
 pub use keys::{FileKey, KeyVault};

@@ -23,6 +23,8 @@ pub struct Captured {
     pub reply: Vec<Bytes>,
     /// The reply's content type: whole JSON or an event stream.
     pub reply_content_type: String,
+    /// The encoding of the reply's bytes (`gzip`, `br`, …); empty for none.
+    pub reply_encoding: String,
     /// For an audited call, what the understudy answered. For one that only the
     /// understudy answered, the same, and `reply` is empty.
     pub understudy_reply: Option<Reply>,

@@ -12,7 +12,7 @@ use pingora_core::connectors::http::Connector;
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 use tokio::sync::Semaphore;
-use understudy_call::{AnsweredBy, Lane};
+use understudy_call::Lane;
 
 use crate::call::{self, Call};
 use crate::proxy::Gateway;
@@ -148,7 +148,6 @@ impl Audit {
             self.recorded.reply_encoding = text(header::CONTENT_ENCODING);
             self.recorded.reply = tap.take();
         }
-        debug_assert!(matches!(self.recorded.meta.answered_by, AnsweredBy::Understudy(_)));
         let idle = peer.options.idle_timeout;
         self.connector.release_http_session(session, &*peer, idle).await;
         Ok(())

@@ -18,6 +18,8 @@ use crate::{CallSeen, Recorded};
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) started: Instant,
+    /// Counts the call as under way until it is dropped.
+    pub(crate) flight: Option<crate::counters::InFlight>,
     pub(crate) started_unix_ms: i64,
     /// Set once the call has a provider.
     pub(crate) way: Option<Way>,
@@ -85,6 +87,7 @@ impl Call {
     pub(crate) fn new() -> Self {
         Self {
             started: Instant::now(),
+            flight: None,
             started_unix_ms: unix_ms(),
             way: None,
             dialect: Dialect::Other,

@@ -1,5 +1,6 @@
 //! Why an understudy did not answer, whose fault an error was, and how often.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use understudy_call::{Declined, Ineligible};
@@ -79,6 +80,16 @@ impl Fault {
     }
 }
 
+/// A call that has begun.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<Counters>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What the gateway counts. Read it as often as you like; nothing is locked.
 #[derive(Debug)]
 pub struct Counters {
@@ -89,6 +100,7 @@ pub struct Counters {
     audits: AtomicU64,
     audits_dropped: AtomicU64,
     offers_refused: AtomicU64,
+    in_flight: AtomicU64,
     connections: AtomicU64,
     connections_refused: AtomicU64,
 }
@@ -103,6 +115,7 @@ impl Default for Counters {
             audits: AtomicU64::new(0),
             audits_dropped: AtomicU64::new(0),
             offers_refused: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             connections_refused: AtomicU64::new(0),
         }
@@ -139,6 +152,18 @@ impl Counters {
         offers_refused, add_offer_refused;
         /// Connections refused because there were as many as may be.
         connections_refused, add_connection_refused;
+    }
+
+    /// Calls that have begun and not ended.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts a call in until the guard is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
     }
 
     /// Connections from agents that are open now.

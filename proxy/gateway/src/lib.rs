@@ -27,6 +27,7 @@
 
 mod answer;
 mod audit;
+pub mod bench;
 mod call;
 mod config;
 mod counters;
@@ -57,7 +58,7 @@ pub use seams::{CallSeen, OnCall, Recorded, Recorder, Responders, Seams};
 pub struct Gateway {
     bound: listen::Bound,
     app: proxy::Gateway,
-    aside: tokio::runtime::Runtime,
+    aside: listen::Own,
     conf: Arc<ServerConf>,
     options: listen::Options,
 }
@@ -108,7 +109,7 @@ pub fn build(cfg: GatewayConfig, seams: Seams) -> Result<Gateway, GatewayError> 
         ..ServerConf::default()
     });
     let app = proxy::Gateway::new(&cfg, routes, seams, aside.handle().clone());
-    Ok(Gateway { bound, app, aside, conf, options })
+    Ok(Gateway { bound, app, aside: listen::Own(Some(aside)), conf, options })
 }
 
 impl Gateway {

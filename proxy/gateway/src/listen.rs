@@ -24,7 +24,7 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nr
 
 /// Sockets that are bound and threads that are ready, before any call is taken.
 pub(crate) struct Bound {
-    runtimes: Vec<Runtime>,
+    runtimes: Vec<Own>,
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
 }
@@ -34,10 +34,10 @@ impl Bound {
         let mut runtimes = Vec::new();
         for _ in 0..threads.max(1) {
             let runtime = Builder::new_current_thread().enable_all().build().map_err(GatewayError::Threads)?;
-            runtimes.push(runtime);
+            runtimes.push(Own(Some(runtime)));
         }
         let mut listeners = Vec::new();
-        if let Some(first) = runtimes.first() {
+        if let Some(first) = runtimes.first().and_then(Own::handle) {
             let _inside = first.enter();
             for address in addresses {
                 listeners.push(bind(*address)?);
@@ -63,7 +63,7 @@ impl Bound {
         let app = Arc::new(http_proxy(conf, app));
         let (stop, stopping) = watch::channel(false);
         let (halt, halted) = watch::channel(false);
-        let handles: Vec<Handle> = self.runtimes.iter().map(|r| r.handle().clone()).collect();
+        let handles: Vec<Handle> = self.runtimes.iter().filter_map(Own::handle).collect();
         if let Some(first) = handles.first() {
             for listener in self.listeners {
                 let accept = Accept {
@@ -76,7 +76,8 @@ impl Bound {
             }
         }
         let mut threads = Vec::new();
-        for (i, runtime) in self.runtimes.into_iter().enumerate() {
+        for (i, mut own) in self.runtimes.into_iter().enumerate() {
+            let Some(runtime) = own.0.take() else { continue };
             let mut halted = halted.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("gateway-{i}"))
@@ -118,9 +119,27 @@ pub struct Running {
     aside: Option<Aside>,
 }
 
+/// A runtime that may be dropped anywhere, on another runtime's thread too.
+pub(crate) struct Own(pub(crate) Option<Runtime>);
+
+impl Own {
+    pub(crate) fn handle(&self) -> Option<Handle> {
+        self.0.as_ref().map(|r| r.handle().clone())
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// The threads beside the calls, and the audits under way on them.
 struct Aside {
-    runtime: Runtime,
+    #[expect(dead_code, reason = "kept for its drop, which ends what is still asked")]
+    runtime: Own,
     room: Arc<Semaphore>,
     most: usize,
 }
@@ -141,7 +160,7 @@ pub enum Drained {
 }
 
 impl Running {
-    pub(crate) fn with_aside(mut self, runtime: Runtime, (room, most): (Arc<Semaphore>, usize)) -> Self {
+    pub(crate) fn with_aside(mut self, runtime: Own, (room, most): (Arc<Semaphore>, usize)) -> Self {
         self.aside = Some(Aside { runtime, room, most });
         self
     }
@@ -177,9 +196,7 @@ impl Running {
                 tracing::error!("a gateway thread panicked");
             }
         }
-        if let Some(aside) = self.aside.take() {
-            aside.runtime.shutdown_timeout(Duration::from_millis(100));
-        }
+        drop(self.aside.take());
     }
 }
 

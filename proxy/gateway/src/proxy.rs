@@ -104,7 +104,8 @@ impl ProxyHttp for Gateway {
     /// None: nothing is compressed or changed on the way.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
-    async fn early_request_filter(&self, session: &mut Session, _: &mut Call) -> Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, call: &mut Call) -> Result<()> {
+        call.flight = Some(self.seams.counters.enter());
         if let Some(wire) = wire(session) {
             wire.head_done();
         }

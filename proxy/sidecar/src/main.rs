@@ -1,2 +1,39 @@
-//! The binary `understudy`.
-fn main() {}
+//! The binary `understudy`: configuration, wiring and command line.
+//!
+//! [`cli`] says what can be asked, [`serve`] is the life of the process,
+//! [`config`] every key, [`run`] an agent under the proxy, [`admin`] what the
+//! command line asks a running proxy, [`telemetry`] and [`metrics`] what the
+//! outside sees.
+
+mod admin;
+mod bench;
+mod cli;
+mod config;
+mod engine_child;
+mod failure;
+mod journal_cmd;
+mod metrics;
+mod model;
+mod rehearse;
+mod run;
+mod serve;
+mod state;
+mod tables;
+mod telemetry;
+
+use std::process::ExitCode;
+
+/// Calls allocate many small buffers from many threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[expect(clippy::print_stderr, reason = "the one place where a command's failure is told")]
+fn main() -> ExitCode {
+    match cli::main() {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(failure) => {
+            eprintln!("understudy: {failure}");
+            ExitCode::from(failure.exit().code())
+        }
+    }
+}

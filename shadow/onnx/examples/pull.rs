@@ -1,4 +1,5 @@
 //! Pulls a model by name: `cargo run --release -p understudy-onnx --example pull -- NAME DIR [4|8] [LEVEL] [HEAD]`.
+#![expect(clippy::print_stderr, reason = "a command line")]
 
 use std::path::Path;
 
@@ -6,7 +7,9 @@ use understudy_onnx::export::{Bits, Weights, pull_with, recipe};
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [name, dir, rest @ ..] = args.as_slice() else { anyhow::bail!("give NAME and DIR") };
+    let [name, dir, rest @ ..] = args.as_slice() else {
+        anyhow::bail!("give NAME and DIR")
+    };
     let recipe = recipe(name).ok_or_else(|| anyhow::anyhow!("no recipe named {name}"))?;
     let bits = |b: Option<&String>| match b.map(String::as_str) {
         Some("4") => Bits::Four,

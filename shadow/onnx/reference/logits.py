@@ -33,6 +33,7 @@ class Model:
         self.base = self.own("rope.freq_base", 10000.0)
         self.window = self.own("attention.sliding_window", 0)
         self.gemma = self.arch == "gemma3"
+        self.kept = {}  # one layer's weights at a time
 
     def key(self, name, default=None):
         field = self.reader.fields.get(name)
@@ -46,9 +47,12 @@ class Model:
         return self.key(f"{self.arch}.{name}", default)
 
     def weights(self, name):
-        t = self.tensors[name]
-        shape = [int(n) for n in reversed(t.shape)]
-        return dequantize(t.data, t.tensor_type).astype(np.float32).reshape(shape)
+        if name not in self.kept:
+            t = self.tensors[name]
+            shape = [int(n) for n in reversed(t.shape)]
+            floats = dequantize(t.data, t.tensor_type).astype(np.float32)
+            self.kept[name] = floats.reshape(shape)
+        return self.kept[name]
 
     def norm(self, x, name):
         scale = 1.0 / np.sqrt((x * x).mean(axis=-1, keepdims=True) + self.eps)
@@ -113,6 +117,7 @@ class Model:
             streams = [s * np.float32(np.sqrt(self.hidden)) for s in streams]
         for layer in range(self.layers):
             name = lambda part: f"blk.{layer}.{part}.weight"
+            self.kept.clear()
             for i, x in enumerate(streams):
                 branch = self.attention(layer, self.norm(x, name("attn_norm")))
                 if self.gemma:

@@ -8,8 +8,8 @@
 //! the package index, in a folder beside the final one that is renamed when
 //! done.
 //!
-//! Logits of what is written are compared with a second implementation on the
-//! same file in `reference/logits.py` (`tests/logits.rs`).
+//! Logits and token ids of what is written are compared with other
+//! implementations on the same file in `reference/` (`tests/reference.rs`).
 
 mod blocks;
 mod decoder;
@@ -46,9 +46,13 @@ pub struct Weights {
 }
 
 impl Default for Weights {
-    /// Eight bits: see the README for the measurement.
+    /// Eight bits: four lose too much (`reference/README.md` has the figures).
     fn default() -> Self {
-        Self { linear: Bits::Eight, head: Bits::Eight, accuracy_level: 4 }
+        Self {
+            linear: Bits::Eight,
+            head: Bits::Eight,
+            accuracy_level: 4,
+        }
     }
 }
 
@@ -139,7 +143,9 @@ pub enum ExportError {
         path: PathBuf,
     },
     /// A quantisation that is not known here.
-    #[error("tensor {tensor} has ggml type {kind}, which is not known here; known are F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K")]
+    #[error(
+        "tensor {tensor} has ggml type {kind}, which is not known here; known are F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K"
+    )]
     UnknownBlocks {
         /// The tensor.
         tensor: String,
@@ -150,10 +156,14 @@ pub enum ExportError {
     #[error("architecture {0:?} is not known here; known are llama and gemma3")]
     UnknownArchitecture(String),
     /// A tokenizer that is not known here.
-    #[error("tokenizer {0:?} is not known here; known are gpt2 with the smollm pre-tokeniser, and llama (SentencePiece)")]
+    #[error(
+        "tokenizer {0:?} is not known here; known are gpt2 with the smollm pre-tokeniser, and llama (SentencePiece)"
+    )]
     UnknownTokenizer(String),
     /// A tensor whose shape does not fit.
-    #[error("tensor {tensor} has a shape that cannot be exported (input width must be a multiple of 32)")]
+    #[error(
+        "tensor {tensor} has a shape that cannot be exported (input width must be a multiple of 32)"
+    )]
     OddShape {
         /// The tensor.
         tensor: String,
@@ -165,7 +175,10 @@ pub enum ExportError {
 
 impl ExportError {
     fn read(path: &Path, source: std::io::Error) -> Self {
-        Self::Read { path: path.into(), source }
+        Self::Read {
+            path: path.into(),
+            source,
+        }
     }
 
     fn write(path: &Path, source: std::io::Error) -> Self {
@@ -173,7 +186,10 @@ impl ExportError {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 Self::DiskFull(path.into())
             }
-            _ => Self::Write { path: path.into(), source },
+            _ => Self::Write {
+                path: path.into(),
+                source,
+            },
         }
     }
 }

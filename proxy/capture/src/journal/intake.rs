@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use understudy_call::{AnsweredBy, Dialect, Exchange, Lane, Truncation};
 
+use crate::encoding::plain;
 use crate::redact::Redactor;
 use crate::stats::Counters;
 use crate::{Captured, Hooks};
@@ -23,7 +24,7 @@ impl Intake {
     /// Reads what the gateway saw. Bodies that are too large, were cut, or are of a
     /// dialect that is not decoded leave metadata only.
     pub(super) fn read(&self, call: Captured, counters: &Counters) -> Exchange {
-        let Captured { id, mut meta, request, reply, reply_content_type, understudy_reply } = call;
+        let Captured { id, mut meta, request, reply, reply_content_type, reply_encoding, understudy_reply } = call;
         let size = |chunks: &[Bytes]| chunks.iter().map(Bytes::len).sum::<usize>();
         if size(&request) > self.body_limit || size(&reply) > self.body_limit {
             meta.truncation = Truncation::TooLarge;
@@ -35,7 +36,8 @@ impl Intake {
             ex.request = understudy_dialect::parse_request(d, &joined(request)).ok();
             let reply = joined(reply);
             if ex.request.is_some() && !reply.is_empty() {
-                ex.reply = understudy_dialect::parse_reply(d, ex.meta.status, &reply_content_type, &reply).ok();
+                ex.reply = plain(&reply_encoding, &reply, self.body_limit)
+                    .and_then(|bytes| understudy_dialect::parse_reply(d, ex.meta.status, &reply_content_type, &bytes).ok());
             }
             let reply_lost = ex.reply.is_none() && !reply.is_empty();
             if ex.request.is_none() || reply_lost {

@@ -61,6 +61,7 @@ fn call(n: u128, user: &str, said: &str) -> Captured {
         request: vec![a, b],
         reply: vec![Bytes::from(reply.to_string())],
         reply_content_type: "application/json".into(),
+        reply_encoding: String::new(),
         understudy_reply: None,
     }
 }

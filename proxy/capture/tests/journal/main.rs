@@ -53,6 +53,7 @@ fn call(n: u64, text: &str) -> Captured {
         request: vec![Bytes::from(request.to_string())],
         reply: vec![Bytes::from(reply.to_string())],
         reply_content_type: "application/json".into(),
+        reply_encoding: String::new(),
         understudy_reply: None,
     }
 }

@@ -5,3 +5,4 @@ mod limits;
 mod pass_through;
 mod serving;
 mod support;
+mod tls;

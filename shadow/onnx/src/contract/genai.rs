@@ -69,7 +69,10 @@ impl Genai {
                 .ok_or_else(|| bad(format!("{pointer} is not a size")))
         };
         let name = |pointer: &str, usual: &str| {
-            at(pointer).and_then(Value::as_str).unwrap_or(usual).to_owned()
+            at(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or(usual)
+                .to_owned()
         };
         let token = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
         let eos = at("/model/eos_token_id");
@@ -83,7 +86,9 @@ impl Genai {
         }
         let filename = name("/model/decoder/filename", "model.onnx");
         if Path::new(&filename).file_name() != Some(filename.as_ref()) {
-            return Err(bad("/model/decoder/filename is not a plain file name".into()));
+            return Err(bad(
+                "/model/decoder/filename is not a plain file name".into()
+            ));
         }
         let inputs = "/model/decoder/inputs";
         let outputs = "/model/decoder/outputs";
@@ -102,11 +107,20 @@ impl Genai {
             position_ids: at(&format!("{inputs}/position_ids"))
                 .and_then(Value::as_str)
                 .map(Into::into),
-            past_keys: name(&format!("{inputs}/past_key_names"), "past_key_values.%d.key"),
-            past_values: name(&format!("{inputs}/past_value_names"), "past_key_values.%d.value"),
+            past_keys: name(
+                &format!("{inputs}/past_key_names"),
+                "past_key_values.%d.key",
+            ),
+            past_values: name(
+                &format!("{inputs}/past_value_names"),
+                "past_key_values.%d.value",
+            ),
             logits: name(&format!("{outputs}/logits"), "logits"),
             present_keys: name(&format!("{outputs}/present_key_names"), "present.%d.key"),
-            present_values: name(&format!("{outputs}/present_value_names"), "present.%d.value"),
+            present_values: name(
+                &format!("{outputs}/present_value_names"),
+                "present.%d.value",
+            ),
         })
     }
 }

@@ -126,6 +126,8 @@ pub struct WeightForm {
     pub block: u32,
     /// `MatMulNBits`' accuracy level: 4 computes in 8-bit integers.
     pub accuracy_level: u8,
+    /// Which revision of the exporter wrote the graph.
+    pub revision: u32,
 }
 
 /// How an embedder's output becomes a vector.

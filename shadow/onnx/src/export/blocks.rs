@@ -57,7 +57,9 @@ impl Blocks {
     /// Bytes that so many weights take; none if they do not fill their blocks.
     pub(crate) fn byte_len(self, weights: usize) -> Option<usize> {
         let (per_block, bytes) = self.size();
-        weights.is_multiple_of(per_block).then_some(weights / per_block * bytes)
+        weights
+            .is_multiple_of(per_block)
+            .then_some(weights / per_block * bytes)
     }
 
     /// Every weight as a float.
@@ -68,6 +70,43 @@ impl Blocks {
             self.block(&mut Cursor(block), &mut out);
         }
         out
+    }
+
+    /// The ladders that the weights stand on: one for each run of 32, where
+    /// the format has one.
+    pub(crate) fn ladders(self, raw: &[u8]) -> Option<Vec<Ladder>> {
+        let levels = match self {
+            Self::Q4_0 | Self::Q4_1 | Self::Q4K => 16,
+            Self::Q5_0 | Self::Q5_1 | Self::Q5K => 32,
+            _ => return None,
+        };
+        let (_, bytes) = self.size();
+        let mut out = Vec::new();
+        for block in raw.chunks_exact(bytes) {
+            let mut b = Cursor(block);
+            let step = b.half();
+            let mut push = |step, bottom| {
+                out.push(Ladder {
+                    step,
+                    bottom,
+                    levels,
+                })
+            };
+            match self {
+                Self::Q4_0 => push(step, -8.0 * step),
+                Self::Q5_0 => push(step, -16.0 * step),
+                Self::Q4_1 | Self::Q5_1 => push(step, b.half()),
+                _ => {
+                    let minimum = b.half();
+                    let packed = b.take();
+                    for run in 0..8 {
+                        let (scale, low) = k_scale(&packed, run);
+                        push(step * scale, -(minimum * low));
+                    }
+                }
+            }
+        }
+        Some(out)
     }
 
     fn block(self, b: &mut Cursor<'_>, out: &mut Vec<f32>) {
@@ -89,7 +128,11 @@ impl Blocks {
             }
             Self::Q5_0 | Self::Q5_1 => {
                 let d = b.half();
-                let m = if self == Self::Q5_1 { b.half() } else { -16.0 * d };
+                let m = if self == Self::Q5_1 {
+                    b.half()
+                } else {
+                    -16.0 * d
+                };
                 let high = u32::from_le_bytes(b.take());
                 let q: [u8; 16] = b.take();
                 let five = |low: u8, bit: usize| low | (((high >> bit) & 1) << 4) as u8;
@@ -111,6 +154,28 @@ impl Blocks {
     }
 }
 
+/// `bottom + step · q` for q below `levels`: what a run of 32 weights can be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Ladder {
+    pub(crate) step: f32,
+    pub(crate) bottom: f32,
+    pub(crate) levels: u8,
+}
+
+/// A k-quant's 6-bit scale and minimum of one run of eight.
+fn k_scale(packed: &[u8; 12], run: usize) -> (f32, f32) {
+    let at = |i: usize| packed.get(i).copied().unwrap_or_default();
+    let (scale, minimum) = if run < 4 {
+        (at(run) & 63, at(run + 4) & 63)
+    } else {
+        (
+            (at(run + 4) & 15) | ((at(run - 4) >> 6) << 4),
+            (at(run + 4) >> 4) | ((at(run) >> 6) << 4),
+        )
+    };
+    (f32::from(scale), f32::from(minimum))
+}
+
 /// Q4_K and Q5_K: eight runs of 32 weights, each with a 6-bit scale and a
 /// 6-bit minimum; Q5_K keeps the fifth bits apart.
 fn k_block(b: &mut Cursor<'_>, out: &mut Vec<f32>, fifth: bool) {
@@ -118,17 +183,9 @@ fn k_block(b: &mut Cursor<'_>, out: &mut Vec<f32>, fifth: bool) {
     let packed: [u8; 12] = b.take();
     let high: [u8; 32] = if fifth { b.take() } else { [0; 32] };
     let low: [u8; 128] = b.take();
-    let at = |i: usize| packed.get(i).copied().unwrap_or_default();
     for run in 0..8_usize {
-        let (scale, minimum) = if run < 4 {
-            (at(run) & 63, at(run + 4) & 63)
-        } else {
-            (
-                (at(run + 4) & 15) | ((at(run - 4) >> 6) << 4),
-                (at(run + 4) >> 4) | ((at(run) >> 6) << 4),
-            )
-        };
-        let (scale, minimum) = (d * f32::from(scale), dmin * f32::from(minimum));
+        let (scale, minimum) = k_scale(&packed, run);
+        let (scale, minimum) = (d * scale, dmin * minimum);
         let nibbles = low.iter().skip(run / 2 * 32).take(32);
         out.extend(nibbles.zip(high).map(|(q, h)| {
             let nibble = if run % 2 == 0 { q & 15 } else { q >> 4 };

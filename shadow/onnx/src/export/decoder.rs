@@ -5,12 +5,18 @@
 //! cache, norm, gated feed-forward) → last position → norm → tied head.
 //! Names of inputs and outputs are those of ONNX Runtime GenAI's builder.
 
+mod linear;
+
 use std::collections::BTreeMap;
+
+use linear::Stored;
+#[cfg(test)]
+pub(super) use linear::unpermute;
 
 use super::ExportError;
 use super::gguf::Gguf;
-use super::graph::{Axis, Extent, Graph};
-use super::pack::{self, BLOCK, Bits, Packed};
+use super::graph::{Axis, Graph};
+use super::pack::BLOCK;
 use super::proto::{Attribute, Element};
 use super::shape::{Activation, Attention, Decoder, Qk};
 use super::{Progress, Stage, Weights};
@@ -24,18 +30,32 @@ pub(crate) fn write(
     folder: &std::path::Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), ExportError> {
-    let mut w = Writer { gguf, d, weights, graph, seen: BTreeMap::new() };
+    let mut w = Writer {
+        gguf,
+        d,
+        weights,
+        graph,
+        seen: BTreeMap::new(),
+    };
     w.io();
     w.lengths();
     w.rotary()?;
     let mut stream = w.embedding()?;
     let mut pending: Option<String> = None;
     for layer in 0..d.layers {
-        progress(Progress { stage: Stage::Export, done: layer as u64, total: d.layers as u64 });
+        progress(Progress {
+            stage: Stage::Export,
+            done: layer as u64,
+            total: d.layers as u64,
+        });
         (stream, pending) = w.layer(layer, stream, pending)?;
     }
     w.head(stream, pending)?;
-    progress(Progress { stage: Stage::Export, done: d.layers as u64, total: d.layers as u64 });
+    progress(Progress {
+        stage: Stage::Export,
+        done: d.layers as u64,
+        total: d.layers as u64,
+    });
     w.graph.finish(folder)
 }
 
@@ -48,20 +68,13 @@ struct Writer<'a> {
     seen: BTreeMap<String, Stored>,
 }
 
-#[derive(Clone)]
-struct Stored {
-    rows: usize,
-    columns: usize,
-    bits: Bits,
-    data: Extent,
-    scales: Extent,
-    zeros: Option<(Extent, usize)>,
-}
-
 impl Writer<'_> {
     fn io(&mut self) {
         let tokens = [Axis::Named("batch_size"), Axis::Named("sequence_length")];
-        let total = [Axis::Named("batch_size"), Axis::Named("total_sequence_length")];
+        let total = [
+            Axis::Named("batch_size"),
+            Axis::Named("total_sequence_length"),
+        ];
         self.graph.input("input_ids", Element::Int64, &tokens);
         self.graph.input("attention_mask", Element::Int64, &total);
         let cache = |length| {
@@ -72,8 +85,15 @@ impl Writer<'_> {
                 Axis::Fixed(self.d.head_size),
             ]
         };
-        let (past, present) = (cache("past_sequence_length"), cache("total_sequence_length"));
-        let logits = [Axis::Named("batch_size"), Axis::Fixed(1), Axis::Fixed(self.d.vocabulary)];
+        let (past, present) = (
+            cache("past_sequence_length"),
+            cache("total_sequence_length"),
+        );
+        let logits = [
+            Axis::Named("batch_size"),
+            Axis::Fixed(1),
+            Axis::Fixed(self.d.vocabulary),
+        ];
         self.graph.output("logits", Element::Float, &logits);
         for layer in 0..self.d.layers {
             for half in ["key", "value"] {
@@ -94,13 +114,28 @@ impl Writer<'_> {
         g.ints("index_1", &[], &[1]);
         let cast = || vec![Attribute::int("to", Element::Int32 as i64)];
         let flat = vec![Attribute::int("keepdims", 0)];
-        g.node("ReduceSum", &["attention_mask", "axis_1"], &["mask_sum"], flat);
+        g.node(
+            "ReduceSum",
+            &["attention_mask", "axis_1"],
+            &["mask_sum"],
+            flat,
+        );
         g.node("Sub", &["mask_sum", "one"], &["last_index"], vec![]);
         g.node("Cast", &["last_index"], &["seqlens_k"], cast());
         g.node("Shape", &["attention_mask"], &["mask_shape"], vec![]);
         let axis = vec![Attribute::int("axis", 0)];
-        g.node("Gather", &["mask_shape", "index_1"], &["total_length"], axis);
-        g.node("Cast", &["total_length"], &["total_sequence_length"], cast());
+        g.node(
+            "Gather",
+            &["mask_shape", "index_1"],
+            &["total_length"],
+            axis,
+        );
+        g.node(
+            "Cast",
+            &["total_length"],
+            &["total_sequence_length"],
+            cast(),
+        );
     }
 
     /// Cosines and sines for every position and each rope base.
@@ -130,8 +165,18 @@ impl Writer<'_> {
         let blocks = columns / BLOCK;
         let width = columns * stored.bits.count() / 8;
         let g = &mut self.graph;
-        g.initializer("embedding.data", Element::Uint8, &[rows, width], stored.data);
-        g.initializer("embedding.scales", Element::Float, &[rows, blocks], stored.scales);
+        g.initializer(
+            "embedding.data",
+            Element::Uint8,
+            &[rows, width],
+            stored.data,
+        );
+        g.initializer(
+            "embedding.scales",
+            Element::Float,
+            &[rows, blocks],
+            stored.scales,
+        );
         let mut inputs = vec!["embedding.data", "input_ids", "embedding.scales"];
         if let Some((extent, bytes)) = stored.zeros {
             g.initializer("embedding.zeros", Element::Uint8, &[rows, bytes], extent);
@@ -148,7 +193,12 @@ impl Writer<'_> {
             return Ok("embedding".into());
         }
         g.scalar("embedding.factor", self.d.embedding_scale);
-        g.node("Mul", &["embedding", "embedding.factor"], &["embedding.scaled"], vec![]);
+        g.node(
+            "Mul",
+            &["embedding", "embedding.factor"],
+            &["embedding.scaled"],
+            vec![],
+        );
         Ok("embedding.scaled".into())
     }
 
@@ -174,7 +224,11 @@ impl Writer<'_> {
         self.linear(&out, &branch, &block("attn_output"), self.weights.linear)?;
         let mut branch = out;
         if self.d.post_norms {
-            branch = self.norm(&at("post_attention_norm"), &block("post_attention_norm"), &branch)?;
+            branch = self.norm(
+                &at("post_attention_norm"),
+                &block("post_attention_norm"),
+                &branch,
+            )?;
         }
         let (stream, normed) =
             self.add_norm(&at("ffn_norm"), &block("ffn_norm"), stream, Some(branch))?;
@@ -214,7 +268,11 @@ impl Writer<'_> {
             Attribute::int("do_rotary", 1),
             Attribute::int("rotary_interleaved", 0),
         ];
-        if let Attention { window: Some(window), .. } = attention {
+        if let Attention {
+            window: Some(window),
+            ..
+        } = attention
+        {
             attributes.push(Attribute::int("local_window_size", window as i64));
         }
         let out = at("attention");
@@ -231,7 +289,11 @@ impl Writer<'_> {
                 cos,
                 sin,
             ],
-            &[&out, &format!("present.{layer}.key"), &format!("present.{layer}.value")],
+            &[
+                &out,
+                &format!("present.{layer}.key"),
+                &format!("present.{layer}.value"),
+            ],
             attributes,
         );
         Ok(out)
@@ -261,12 +323,21 @@ impl Writer<'_> {
     fn head(&mut self, stream: String, pending: Option<String>) -> Result<(), ExportError> {
         let (_, normed) = self.add_norm("final_norm", "output_norm.weight", stream, pending)?;
         let tied = !self.gguf.has("output.weight");
-        let tensor = if tied { "token_embd.weight" } else { "output.weight" };
+        let tensor = if tied {
+            "token_embd.weight"
+        } else {
+            "output.weight"
+        };
         self.linear("logits", &normed, tensor, self.weights.head)
     }
 
     fn last_position(&mut self, from: &str, to: &str) -> String {
-        self.graph.node("Gather", &[from, "last"], &[to], vec![Attribute::int("axis", 1)]);
+        self.graph.node(
+            "Gather",
+            &[from, "last"],
+            &[to],
+            vec![Attribute::int("axis", 1)],
+        );
         to.into()
     }
 
@@ -286,7 +357,8 @@ impl Writer<'_> {
             let normed = self.norm(out, tensor, &stream)?;
             return Ok((stream, normed));
         };
-        self.graph.floats(tensor, &[self.d.hidden], &self.gguf.floats(tensor)?)?;
+        self.graph
+            .floats(tensor, &[self.d.hidden], &self.gguf.floats(tensor)?)?;
         let sum = format!("{out}.sum");
         let attributes = vec![self.epsilon()];
         self.graph.contrib(
@@ -302,7 +374,12 @@ impl Writer<'_> {
         let gamma = self.gguf.floats(tensor)?;
         self.graph.floats(tensor, &[gamma.len()], &gamma)?;
         let attributes = vec![self.epsilon(), Attribute::int("axis", -1)];
-        self.graph.node("SimplifiedLayerNormalization", &[from, tensor], &[out], attributes);
+        self.graph.node(
+            "SimplifiedLayerNormalization",
+            &[from, tensor],
+            &[out],
+            attributes,
+        );
         Ok(out.into())
     }
 
@@ -312,120 +389,14 @@ impl Writer<'_> {
         let split = format!("{from}.heads");
         let shape = format!("{from}.heads.shape");
         self.graph.ints(&shape, &[4], &[0, 0, heads as i64, size]);
-        self.graph.node("Reshape", &[from, &shape], &[&split], vec![]);
+        self.graph
+            .node("Reshape", &[from, &shape], &[&split], vec![]);
         let normed = self.norm(&format!("{from}.normed"), tensor, &split)?;
         let joined = format!("{from}.joined");
         let shape = format!("{from}.joined.shape");
         self.graph.ints(&shape, &[3], &[0, 0, heads as i64 * size]);
-        self.graph.node("Reshape", &[&normed, &shape], &[&joined], vec![]);
+        self.graph
+            .node("Reshape", &[&normed, &shape], &[&joined], vec![]);
         Ok(joined)
     }
-
-    fn packed_qkv(&mut self, layer: usize, out: &str, from: &str) -> Result<(), ExportError> {
-        let mut all = Packed::default();
-        let bits = self.weights.linear;
-        let parts = [("attn_q", self.d.heads), ("attn_k", self.d.kv_heads), ("attn_v", 0)];
-        for (part, heads) in parts {
-            let tensor = format!("blk.{layer}.{part}.weight");
-            let columns = self.columns(&tensor)?;
-            let mut floats = self.gguf.floats(&tensor)?;
-            if heads > 0 && self.d.interleaved_rope {
-                floats = unpermute(&floats, columns, heads);
-            }
-            all.append(pack::quantise(&floats, columns, bits));
-        }
-        let stored = self.store(&all, bits)?;
-        self.matmul(out, from, out, &stored);
-        Ok(())
-    }
-
-    fn linear(
-        &mut self,
-        out: &str,
-        from: &str,
-        tensor: &str,
-        bits: Bits,
-    ) -> Result<(), ExportError> {
-        let stored = self.stored(tensor, bits)?;
-        self.matmul(out, from, tensor, &stored);
-        Ok(())
-    }
-
-    fn columns(&self, tensor: &str) -> Result<usize, ExportError> {
-        match self.gguf.row(tensor)?.shape.last() {
-            Some(columns) if columns.is_multiple_of(BLOCK) && *columns > 0 => Ok(*columns),
-            _ => Err(ExportError::OddShape { tensor: tensor.into() }),
-        }
-    }
-
-    fn stored(&mut self, tensor: &str, bits: Bits) -> Result<Stored, ExportError> {
-        if let Some(stored) = self.seen.get(tensor) {
-            return Ok(stored.clone());
-        }
-        let columns = self.columns(tensor)?;
-        let raw = self.gguf.raw(tensor)?;
-        let blocks = self.gguf.row(tensor)?.blocks;
-        let kept = if bits == Bits::Eight { pack::keep(blocks, &raw, columns) } else { None };
-        let packed =
-            kept.unwrap_or_else(|| pack::quantise(&blocks.to_floats(&raw), columns, bits));
-        let stored = self.store(&packed, bits)?;
-        self.seen.insert(tensor.into(), stored.clone());
-        Ok(stored)
-    }
-
-    fn store(&mut self, packed: &Packed, bits: Bits) -> Result<Stored, ExportError> {
-        let zeros = if packed.zero_points.is_empty() {
-            None
-        } else {
-            let width = packed.zero_points.len() / packed.rows.max(1);
-            Some((self.graph.store(&packed.zero_points)?, width))
-        };
-        Ok(Stored {
-            rows: packed.rows,
-            columns: packed.columns,
-            bits,
-            data: self.graph.store(&packed.data)?,
-            scales: self.graph.store(&super::graph::float_bytes(&packed.scales))?,
-            zeros,
-        })
-    }
-
-    fn matmul(&mut self, out: &str, from: &str, name: &str, stored: &Stored) {
-        let blocks = stored.columns / BLOCK;
-        let bits = stored.bits.count();
-        let (data, scales) = (format!("{name}.data"), format!("{name}.scales"));
-        let zeros = format!("{name}.zeros");
-        let g = &mut self.graph;
-        g.initializer(&data, Element::Uint8, &[stored.rows, blocks, BLOCK * bits / 8], stored.data);
-        g.initializer(&scales, Element::Float, &[stored.rows, blocks], stored.scales);
-        let mut inputs = vec![from, &data, &scales];
-        if let Some((extent, width)) = stored.zeros {
-            g.initializer(&zeros, Element::Uint8, &[stored.rows, width], extent);
-            inputs.push(&zeros);
-        }
-        let attributes = vec![
-            Attribute::int("K", stored.columns as i64),
-            Attribute::int("N", stored.rows as i64),
-            Attribute::int("bits", bits as i64),
-            Attribute::int("block_size", BLOCK as i64),
-            Attribute::int("accuracy_level", self.weights.accuracy_level.into()),
-        ];
-        g.contrib("MatMulNBits", &inputs, &[out], attributes);
-    }
-}
-
-/// llama.cpp turns the rows of a llama's query and key so that rotary pairs
-/// lie side by side; this turns them back (first halves, then second halves),
-/// as the checkpoint, its adapters and `rotary_interleaved = 0` have them.
-pub(crate) fn unpermute(weights: &[f32], columns: usize, heads: usize) -> Vec<f32> {
-    let rows = weights.len() / columns.max(1);
-    let size = rows / heads.max(1);
-    let mut out = Vec::with_capacity(weights.len());
-    for row in 0..rows {
-        let (head, within) = (row / size, row % size);
-        let (half, pair) = (within / (size / 2), within % (size / 2));
-        let from = head * size + 2 * pair + half;
-        out.extend_from_slice(weights.get(from * columns..(from + 1) * columns).unwrap_or(&[]));
-    }
-    out
 }

@@ -13,6 +13,9 @@ use crate::contract::{
     sha256_file,
 };
 
+/// Rises with every change of what is written, so that a pull renews folders.
+pub(super) const REVISION: u32 = 2;
+
 const TEMPLATE: &str = "chat_template.jinja";
 
 /// What the exporter cannot know from the file: name, terms, source.
@@ -46,9 +49,19 @@ pub fn gguf_to_folder(
     if let Some(template) = template {
         write_text(&out.join(TEMPLATE), template)?;
     }
-    write_json(&out.join("tokenizer_config.json"), &tokenizer_config(&gguf, d.context)?)?;
+    write_json(
+        &out.join("tokenizer_config.json"),
+        &tokenizer_config(&gguf, d.context)?,
+    )?;
     write_json(&out.join("genai_config.json"), &genai_config(&gguf, &d)?)?;
-    decoder::write(&gguf, &d, weights, Graph::create(out, &origin.name)?, out, progress)?;
+    decoder::write(
+        &gguf,
+        &d,
+        weights,
+        Graph::create(out, &origin.name)?,
+        out,
+        progress,
+    )?;
 
     let manifest = Manifest {
         name: origin.name.clone(),
@@ -57,7 +70,11 @@ pub fn gguf_to_folder(
         licence: origin.licence.clone(),
         source: origin.source.clone(),
         prompt: Some(Prompt {
-            form: if template.is_some() { PromptForm::Chat } else { PromptForm::Completion },
+            form: if template.is_some() {
+                PromptForm::Chat
+            } else {
+                PromptForm::Completion
+            },
             template: template.map(|_| TEMPLATE.into()),
         }),
         weights: Some(WeightForm {
@@ -65,6 +82,7 @@ pub fn gguf_to_folder(
             head_bits: weights.head.count() as u8,
             block: pack::BLOCK as u32,
             accuracy_level: weights.accuracy_level,
+            revision: REVISION,
         }),
         embedding: None,
         files: Default::default(),
@@ -117,7 +135,11 @@ fn seal(
     names.sort();
     let total = names.len() as u64;
     for (done, name) in names.into_iter().enumerate() {
-        progress(Progress { stage: Stage::Hash, done: done as u64, total });
+        progress(Progress {
+            stage: Stage::Hash,
+            done: done as u64,
+            total,
+        });
         let sha256 = sha256_file(&out.join(&name))?;
         manifest.files.insert(name, sha256);
     }
@@ -125,7 +147,11 @@ fn seal(
     let text = toml::to_string(&manifest)
         .map_err(|e| ExportError::write(&path, std::io::Error::other(e)))?;
     write_text(&path, &text)?;
-    progress(Progress { stage: Stage::Hash, done: total, total });
+    progress(Progress {
+        stage: Stage::Hash,
+        done: total,
+        total,
+    });
     Ok(())
 }
 

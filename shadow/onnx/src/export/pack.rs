@@ -2,7 +2,7 @@
 //! each with a float scale and an integer zero point,
 //! `weight = scale · (q − zero point)`.
 
-use super::blocks::Blocks;
+use super::blocks::{Blocks, Ladder};
 
 /// Weights a block.
 pub(crate) const BLOCK: usize = 32;
@@ -12,7 +12,7 @@ pub(crate) const BLOCK: usize = 32;
 pub enum Bits {
     /// Half the memory of eight; a Q4_1 block's float minimum is rounded.
     Four,
-    /// Within half a 17th of a 4-bit step of the source.
+    /// Every 4- and 5-bit step of the source met exactly, its minimum nearly.
     Eight,
 }
 
@@ -57,7 +57,10 @@ pub(crate) fn keep(blocks: Blocks, raw: &[u8], columns: usize) -> Option<Packed>
         return None;
     }
     let (_, bytes) = blocks.size();
-    let mut packed = Packed { columns, ..Packed::default() };
+    let mut packed = Packed {
+        columns,
+        ..Packed::default()
+    };
     for block in raw.chunks_exact(bytes) {
         let (scale, q) = block.split_at(2);
         let scale: [u8; 2] = scale.try_into().ok()?;
@@ -68,24 +71,32 @@ pub(crate) fn keep(blocks: Blocks, raw: &[u8], columns: usize) -> Option<Packed>
     Some(packed)
 }
 
-/// Quantises rows of floats, each block over its own range. `columns` must be
-/// a multiple of 32.
-pub(crate) fn quantise(weights: &[f32], columns: usize, bits: Bits) -> Packed {
+/// Quantises rows of floats, each block over its own range, or, with eight
+/// bits and known ladders, so that every step of the ladder is met exactly.
+/// `columns` must be a multiple of 32.
+pub(crate) fn quantise(weights: &[f32], ladders: &[Ladder], columns: usize, bits: Bits) -> Packed {
     let top = match bits {
         Bits::Four => 15.0_f32,
         Bits::Eight => 255.0,
     };
-    let mut packed = Packed { columns, ..Packed::default() };
+    let mut packed = Packed {
+        columns,
+        ..Packed::default()
+    };
     if columns == 0 {
         return packed;
     }
+    let mut ladders = ladders.iter();
     for row in weights.chunks_exact(columns) {
         packed.rows += 1;
         let mut zeros = Vec::new();
         for block in row.chunks(BLOCK) {
+            let ladder = ladders.next();
             let (scale, zero) = match bits {
                 Bits::Four => best_range(block, top),
-                Bits::Eight => range(block, top, 1.0),
+                Bits::Eight => ladder
+                    .and_then(on_ladder)
+                    .unwrap_or_else(|| range(block, top, 1.0)),
             };
             packed.scales.push(scale);
             zeros.push(zero as u8);
@@ -97,12 +108,37 @@ pub(crate) fn quantise(weights: &[f32], columns: usize, bits: Bits) -> Packed {
     packed
 }
 
+/// A scale that divides the ladder's step by a whole number, chosen so that
+/// its bottom falls next to a whole number of scales: what is left of the
+/// rounding is the zero point's, and small.
+fn on_ladder(ladder: &Ladder) -> Option<(f32, f32)> {
+    let rungs = u16::from(ladder.levels) - 1;
+    // Negative steps and ladders that stand above zero are rare: left to `range`.
+    if ladder.step <= 0.0 || ladder.bottom > 0.0 {
+        return None;
+    }
+    let most = 255 / rungs.max(1);
+    (1..=most)
+        .map(|parts| {
+            let scale = ladder.step / f32::from(parts);
+            let zero = (-ladder.bottom / scale).round();
+            (scale, zero, (ladder.bottom + zero * scale).abs())
+        })
+        .filter(|(_, zero, _)| *zero <= 255.0)
+        .min_by(|a, b| a.2.total_cmp(&b.2))
+        .map(|(scale, zero, _)| (scale, zero))
+}
+
 /// Scale and zero point that cover the block, drawn in by `shrink`.
 fn range(block: &[f32], top: f32, shrink: f32) -> (f32, f32) {
     let low = block.iter().fold(0.0_f32, |a, w| a.min(*w)) * shrink;
     let high = block.iter().fold(0.0_f32, |a, w| a.max(*w)) * shrink;
     let scale = (high - low) / top;
-    if scale > 0.0 { (scale, (-low / scale).round().clamp(0.0, top)) } else { (1.0, 0.0) }
+    if scale > 0.0 {
+        (scale, (-low / scale).round().clamp(0.0, top))
+    } else {
+        (1.0, 0.0)
+    }
 }
 
 /// With four bits the range that cuts off the ends a little may err less:

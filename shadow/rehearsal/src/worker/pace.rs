@@ -13,6 +13,9 @@ pub type Pause = Arc<dyn Fn() -> bool + Send + Sync>;
 /// How long a pause lasts before the load is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// Seconds from which a trial is dear.
+const DEAR: f64 = 0.05;
+
 /// Weight of the newest measurement in a version's mean cost.
 const NEWEST: f64 = 0.1;
 
@@ -29,6 +32,8 @@ pub struct Pace {
     costs: HashMap<String, f64>,
     /// Time owed to the rest of the machine.
     owed: Duration,
+    /// Share of calls on which dear versions are tried, because the worker is behind.
+    thinned: f64,
 }
 
 impl std::fmt::Debug for Pace {
@@ -56,6 +61,7 @@ impl Pace {
             until: None,
             costs: HashMap::new(),
             owed: Duration::ZERO,
+            thinned: 1.0,
         }
     }
 
@@ -65,6 +71,11 @@ impl Pace {
     pub fn within(mut self, total: Duration, calls: u64) -> Self {
         self.until = Some((Instant::now() + total, calls));
         self
+    }
+
+    /// Tries dear versions on this share of the calls only, because the worker is behind.
+    pub fn thin(&mut self, share: f64) {
+        self.thinned = share.clamp(0.0, 1.0);
     }
 
     /// One call fewer to do.
@@ -83,11 +94,11 @@ impl Pace {
     /// The share of calls on which a version may be tried.
     #[must_use]
     pub fn share(&self, version: &str) -> f64 {
-        let Some((end, calls)) = self.until else {
-            return 1.0;
-        };
         let Some(cost) = self.costs.get(version) else {
             return 1.0;
+        };
+        let Some((end, calls)) = self.until else {
+            return if *cost > DEAR { self.thinned } else { 1.0 };
         };
         let left = end.saturating_duration_since(Instant::now()).as_secs_f64();
         // A little is kept back for embedding and fitting.

@@ -11,6 +11,27 @@ use understudy_policy::{Event, TaskId};
 
 use super::{Mode, Rehearsal, RehearsalError};
 
+/// A journal that `rehearse` wrote and a gateway goes on with has exchanges whose
+/// lanes were drawn by the rehearsal: what was noted then counts, not what the
+/// bare record of the call says.
+fn keep_noted(events: &mut Vec<Event>) {
+    let mut last: BTreeMap<u64, usize> = BTreeMap::new();
+    for (i, event) in events.iter().enumerate() {
+        if let Event::Exchange(seen) = event {
+            last.insert(seen.seq, i);
+        }
+    }
+    let mut i = 0;
+    events.retain(|event| {
+        let keep = match event {
+            Event::Exchange(seen) => last.get(&seen.seq) == Some(&i),
+            _ => true,
+        };
+        i += 1;
+        keep
+    });
+}
+
 /// An event that is no record of its own.
 #[derive(Deserialize)]
 struct Noted {
@@ -53,6 +74,7 @@ impl Rehearsal {
         let lost = cursor.gaps().iter().any(|g| g.why != GapWhy::Retired);
         for (id, mut of_task) in events {
             self.meet(id);
+            keep_noted(&mut of_task);
             understudy_policy::replay_order(&mut of_task);
             for event in &of_task {
                 let Some(state) = self.tasks.get_mut(&id) else {

@@ -1,0 +1,208 @@
+//! What the admin API answers, as the command line and the console read it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// How the process is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// Its version.
+    pub(crate) version: String,
+    /// Its process.
+    pub(crate) pid: u32,
+    /// Seconds since it began.
+    pub(crate) up_seconds: u64,
+    /// Where agents connect.
+    pub(crate) listen: Vec<String>,
+    /// Whether the kill switch is on.
+    pub(crate) stopped: bool,
+    /// `recording`, or why not.
+    pub(crate) capture: String,
+    /// `ready`, or why not.
+    pub(crate) engine: String,
+    /// `rehearsing`, or why not.
+    pub(crate) worker: String,
+}
+
+/// A share with its interval, all from 0 to 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Interval {
+    /// The point estimate.
+    pub(crate) mean: f64,
+    /// The lower end at 95 %.
+    pub(crate) low: f64,
+    /// The upper end.
+    pub(crate) high: f64,
+}
+
+/// A task in one line.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TaskRow {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// The requested model.
+    pub(crate) model: String,
+    pub(crate) stage: String,
+    /// Of how many canary steps which one, from 1.
+    pub(crate) step: Option<(u8, u8)>,
+    pub(crate) pinned: bool,
+    pub(crate) calls: u64,
+    pub(crate) conversations: u64,
+    /// Calls whose body was seen before within a day.
+    pub(crate) repeats: u64,
+    /// Share of calls that the best understudy takes.
+    pub(crate) coverage: Option<f64>,
+    /// Agreement among those, by conversation.
+    pub(crate) agreement: Option<Interval>,
+    /// The understudy it is about.
+    pub(crate) understudy: Option<String>,
+    /// Conversations that are still needed at this agreement, where it suffices.
+    pub(crate) needed: Option<u64>,
+    /// What it waits for, in words.
+    pub(crate) waits_for: Option<String>,
+    /// Calls answered by an understudy.
+    pub(crate) served: u64,
+    pub(crate) provider_ms: Option<f64>,
+    pub(crate) understudy_ms: Option<f64>,
+    /// Net of audits, engine and trials; `None` without a price.
+    pub(crate) saved_usd: Option<f64>,
+}
+
+/// An entry and its evidence.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct EntryRow {
+    /// The k-th of its task.
+    pub(crate) k: u32,
+    pub(crate) understudy: String,
+    pub(crate) bar: f64,
+    pub(crate) coverage: Option<f64>,
+    pub(crate) agreement: Option<Interval>,
+    /// Judged conversations.
+    pub(crate) conversations: u64,
+    /// The betting process's wealth, and what opens the canary.
+    pub(crate) wealth: f64,
+    pub(crate) threshold: f64,
+    pub(crate) state: String,
+}
+
+/// A stratum: the tool or label that an understudy chose.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StratumRow {
+    pub(crate) stratum: String,
+    pub(crate) conversations: u64,
+    pub(crate) agreement: Option<Interval>,
+    /// `allowed`, `rare`, `weak`.
+    pub(crate) state: String,
+}
+
+/// A task in full.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TaskPage {
+    pub(crate) row: TaskRow,
+    /// The beginning of its masked system prompt.
+    pub(crate) form: String,
+    /// Its tools, and whether they act.
+    pub(crate) tools: Vec<(String, String)>,
+    /// The rules: target, error, …
+    pub(crate) rules: BTreeMap<String, String>,
+    pub(crate) entries: Vec<EntryRow>,
+    pub(crate) strata: Vec<StratumRow>,
+    /// Why calls went to the provider, by reason.
+    pub(crate) declined: BTreeMap<String, u64>,
+    /// Exact repeat and nearest neighbour: coverage and agreement; never served.
+    pub(crate) baselines: Vec<(String, Option<f64>, Option<f64>)>,
+    /// The demotion process and its limit.
+    pub(crate) cusum: Option<(f64, f64)>,
+    pub(crate) decisions: Vec<DecisionRow>,
+}
+
+/// A decision.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct DecisionRow {
+    /// Up to where in the journal the evidence was read.
+    pub(crate) seq: u64,
+    pub(crate) task: String,
+    pub(crate) name: String,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) why: String,
+    pub(crate) understudy: Option<String>,
+    pub(crate) by: Option<String>,
+    pub(crate) numbers: BTreeMap<String, f64>,
+}
+
+/// What was saved.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SavingsPage {
+    pub(crate) tasks: Vec<SavingsRow>,
+    /// When the prices were looked up.
+    pub(crate) prices_dated: Vec<String>,
+}
+
+/// What one task saved.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SavingsRow {
+    pub(crate) task: String,
+    pub(crate) name: String,
+    pub(crate) model: String,
+    pub(crate) calls: u64,
+    pub(crate) served: u64,
+    pub(crate) audited: u64,
+    /// Tokens that the provider did not have to read and write.
+    pub(crate) input_tokens: u64,
+    pub(crate) output_tokens: u64,
+    /// Served calls at the task's mean captured price.
+    pub(crate) gross_usd: Option<f64>,
+    /// What audits cost.
+    pub(crate) audits_usd: Option<f64>,
+    /// The difference.
+    pub(crate) net_usd: Option<f64>,
+    /// The same by comparison with the control conversations: mean and interval, in dollars.
+    pub(crate) by_control_usd: Option<(f64, f64, f64)>,
+}
+
+/// The journal.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct JournalPage {
+    /// Whether anything is recorded; if not, why.
+    pub(crate) state: String,
+    pub(crate) folder: String,
+    pub(crate) volumes: u64,
+    pub(crate) bytes: u64,
+    /// The last sequence number that is durable.
+    pub(crate) durable: u64,
+    pub(crate) records: u64,
+    /// Volumes that did not open and were moved aside.
+    pub(crate) set_aside: u64,
+    pub(crate) queued_bytes: u64,
+    /// Exchanges that were not recorded, by reason.
+    pub(crate) drops: BTreeMap<String, u64>,
+    /// Share of calls that redaction changed.
+    pub(crate) redacted_share: Option<f64>,
+}
+
+/// What came of an order.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Acted {
+    pub(crate) task: String,
+    pub(crate) name: String,
+    pub(crate) stage: String,
+    /// In words.
+    pub(crate) said: String,
+}
+
+impl Acted {
+    /// For people.
+    pub(crate) fn line(&self) -> String {
+        format!("{} ({}): {}; it is {}\n", self.name, self.task, self.said, self.stage)
+    }
+}
+
+/// The kill switch's position.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stopped {
+    pub(crate) stopped: bool,
+    /// The roster that says so.
+    pub(crate) roster_version: u64,
+}

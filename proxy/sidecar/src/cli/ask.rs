@@ -1,0 +1,71 @@
+//! Commands that ask a running proxy.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Out, runtime};
+use crate::admin::client::Client;
+use crate::admin::pages::{Acted, DecisionRow, SavingsPage, Stopped, TaskPage, TaskRow};
+use crate::config::Config;
+use crate::failure::{Exit, Failure};
+use crate::tables;
+
+fn get<T: DeserializeOwned + Serialize>(config: &Config, path: &str) -> Result<T, Failure> {
+    runtime()?.block_on(async { Client::find(&config.state)?.get(path).await })
+}
+
+fn post<T: DeserializeOwned + Serialize>(config: &Config, path: &str, body: &serde_json::Value) -> Result<T, Failure> {
+    runtime()?.block_on(async { Client::find(&config.state)?.post(path, body).await })
+}
+
+pub(super) fn tasks(config: &Config, out: &Out) -> Result<Exit, Failure> {
+    out.show(&get::<Vec<TaskRow>>(config, "/v1/tasks")?, |t| tables::tasks(t))
+}
+
+pub(super) fn task(config: &Config, task: &str, out: &Out) -> Result<Exit, Failure> {
+    out.show(&get::<TaskPage>(config, &format!("/v1/tasks/{}", segment(task)))?, tables::task)
+}
+
+pub(super) fn rename(config: &Config, task: &str, name: &str, out: &Out) -> Result<Exit, Failure> {
+    let body = serde_json::json!({ "name": name, "by": by() });
+    out.show(&post::<Acted>(config, &format!("/v1/tasks/{}/name", segment(task)), &body)?, |a| a.line())
+}
+
+pub(super) fn act(config: &Config, task: &str, action: &str, out: &Out) -> Result<Exit, Failure> {
+    let body = serde_json::json!({ "by": by() });
+    out.show(&post::<Acted>(config, &format!("/v1/tasks/{}/{action}", segment(task)), &body)?, |a| a.line())
+}
+
+pub(super) fn decisions(config: &Config, last: usize, out: &Out) -> Result<Exit, Failure> {
+    out.show(&get::<Vec<DecisionRow>>(config, &format!("/v1/decisions?last={last}"))?, |d| tables::decisions(d))
+}
+
+pub(super) fn savings(config: &Config, out: &Out) -> Result<Exit, Failure> {
+    out.show(&get::<SavingsPage>(config, "/v1/savings")?, tables::savings)
+}
+
+pub(super) fn stop_serving(config: &Config, resume: bool, out: &Out) -> Result<Exit, Failure> {
+    let body = serde_json::json!({ "resume": resume, "by": by() });
+    out.show(&post::<Stopped>(config, "/v1/stop-serving", &body)?, |s| {
+        if s.stopped {
+            "every call goes to the provider; `understudy stop-serving --resume` lets tasks answer again\n".to_owned()
+        } else {
+            "tasks that have earned it answer again\n".to_owned()
+        }
+    })
+}
+
+/// Who gave the order, for the record.
+fn by() -> String {
+    std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "unknown".to_owned())
+}
+
+/// One path segment, percent-encoded.
+fn segment(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(b).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}

@@ -1,0 +1,194 @@
+//! Configuration is two types: what was [`Written`] (a file and the
+//! environment) and what it means ([`Config`]). Each key is declared once, in
+//! [`sections`], with its kind, default and text; that declaration reads it,
+//! checks it, gives it its variable and writes its line in
+//! `docs/configuration.md`. All mistakes come back together.
+
+mod document;
+mod kinds;
+mod policy;
+mod prices;
+mod sections;
+#[cfg(test)]
+mod tests;
+mod written;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub(crate) use document::document;
+pub(crate) use kinds::show_bytes;
+pub(crate) use prices::{Price, Prices};
+use understudy_capture::JournalConfig;
+use understudy_gateway::GatewayConfig;
+use understudy_policy::TaskPolicy;
+pub(crate) use written::{Mistake, nearest};
+use written::Written;
+
+/// What the configuration means.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// The file that was read, if any.
+    pub(crate) file: Option<PathBuf>,
+    /// Where the process keeps what it must not lose.
+    pub(crate) state: PathBuf,
+    /// Where it keeps what it can fetch again.
+    pub(crate) cache: PathBuf,
+    /// How calls come in, and where they go.
+    pub(crate) gateway: GatewayConfig,
+    /// How long calls in flight may take when the process is told to end.
+    pub(crate) drain: Duration,
+    /// The providers on whose replies a model may be trained.
+    pub(crate) train: BTreeSet<String>,
+    /// What is recorded.
+    pub(crate) capture: Capture,
+    /// The key-encryption key's file.
+    pub(crate) key_file: PathBuf,
+    /// The small model's process.
+    pub(crate) engine: Engine,
+    /// The small models' folders.
+    pub(crate) model: Model,
+    /// The background rehearsal.
+    pub(crate) worker: Worker,
+    /// The rules of promotion.
+    pub(crate) policy: TaskPolicy,
+    /// Where tasks differ from them, by name or id.
+    pub(crate) tasks: BTreeMap<String, TaskPolicy>,
+    /// Understudies behind an OpenAI-compatible address.
+    pub(crate) remotes: Vec<Remote>,
+    /// Logs, traces and metrics outwards.
+    pub(crate) telemetry: Telemetry,
+    /// The admin API.
+    pub(crate) admin: Admin,
+    /// Prometheus, health and readiness.
+    pub(crate) metrics: Metrics,
+    /// What models cost.
+    pub(crate) prices: Prices,
+}
+
+/// `[capture]`
+#[derive(Debug, Clone)]
+pub(crate) struct Capture {
+    pub(crate) enabled: bool,
+    pub(crate) journal: JournalConfig,
+}
+
+/// `[engine]`
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Engine {
+    pub(crate) enabled: bool,
+    pub(crate) address: Option<String>,
+    pub(crate) key_env: Option<String>,
+    pub(crate) threads: u64,
+    pub(crate) queue: u64,
+    pub(crate) memory_limit: u64,
+    pub(crate) nice: u64,
+    pub(crate) hung_after: Duration,
+    pub(crate) library: Option<PathBuf>,
+}
+
+/// `[model]`
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Model {
+    pub(crate) chat: PathBuf,
+    pub(crate) embed: PathBuf,
+    pub(crate) allow_non_commercial: bool,
+}
+
+/// `[worker]`
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Worker {
+    pub(crate) enabled: bool,
+    pub(crate) concurrency: u64,
+    pub(crate) busy_share: f64,
+    pub(crate) pause_above: u64,
+    pub(crate) trial_deadline: Duration,
+    pub(crate) examples: u64,
+    pub(crate) budget_ms: Option<f64>,
+    pub(crate) frozen: bool,
+}
+
+/// `[remote.NAME]`
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Remote {
+    pub(crate) name: String,
+    pub(crate) base_url: String,
+    pub(crate) model: String,
+    pub(crate) key_env: Option<String>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) budget_usd: f64,
+    pub(crate) budget_calls: u64,
+    pub(crate) tasks: Vec<String>,
+}
+
+/// `[telemetry]`
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Telemetry {
+    pub(crate) log: String,
+    pub(crate) json: bool,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) http: bool,
+    pub(crate) sample: f64,
+    pub(crate) old_names: bool,
+    pub(crate) every: Duration,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Admin {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) hosts: Vec<String>,
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Metrics {
+    pub(crate) enabled: bool,
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+/// The file that is read when none is named: `understudy.toml` in the user's
+/// own configuration folder, and never one in the working folder, which may
+/// belong to whoever wrote the agent.
+pub(crate) fn default_file() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+    let base = base.or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".config")))?;
+    let file = base.join("understudy").join("understudy.toml");
+    file.is_file().then_some(file)
+}
+
+/// Reads the named file, else the default one, else nothing, and the process's environment.
+///
+/// # Errors
+/// Every mistake, together.
+pub(crate) fn load(file: Option<&Path>) -> Result<Config, Vec<Mistake>> {
+    let file = file.map(Path::to_path_buf).or_else(default_file);
+    let text = match &file {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+            vec![Mistake {
+                key: path.display().to_string(),
+                value: String::new(),
+                rule: format!("cannot be read: {error}"),
+            }]
+        })?,
+        None => String::new(),
+    };
+    parse(&text, file, std::env::vars())
+}
+
+/// What a file's text and these variables mean.
+///
+/// # Errors
+/// Every mistake, together.
+pub(crate) fn parse(
+    text: &str,
+    file: Option<PathBuf>,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<Config, Vec<Mistake>> {
+    let written = Written::new(text, file.as_deref(), env);
+    let config = sections::read(&written, file);
+    let mistakes = written.finish();
+    if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
+}

@@ -1,0 +1,180 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use super::*;
+
+fn read(text: &str, env: &[(&str, &str)]) -> Result<Config, Vec<Mistake>> {
+    parse(text, None, env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+}
+
+fn mistakes(text: &str, env: &[(&str, &str)]) -> Vec<String> {
+    read(text, env).expect_err("it is wrong").iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn without_any_configuration_it_works_for_openai() {
+    let config = read("", &[]).unwrap();
+    let openai = config.gateway.providers.iter().find(|p| p.name == "openai").unwrap();
+    assert_eq!(openai.base_url, "https://api.openai.com/v1");
+    assert!(openai.prefixes.contains(&"/v1".to_owned()));
+    assert!(config.gateway.listen.iter().all(|a| a.ip().is_loopback()));
+    assert!(config.train.is_empty());
+    assert_eq!(config.policy, TaskPolicy::default());
+    assert_eq!(config.gateway.problems(), []);
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_with_key_value_and_rule() {
+    let text = r#"
+        [gateway]
+        listen = ["0.0.0.0:4141"]
+        connect = 10
+        request_body = "lots"
+        [providers.mistral]
+        prefixes = ["mistral"]
+        [policy]
+        tau = 1.5
+        alpha = "small"
+        [engine]
+        thread = 3
+        [enigne]
+        nice = 3
+    "#;
+    let said = mistakes(text, &[("UNDERSTUDY_WORKER_CONCURRENCY", "many")]);
+    let all = said.join("\n");
+    for part in [
+        "gateway.listen = 0.0.0.0:4141: is not loopback",
+        "gateway.connect = 10: must be a duration with its unit",
+        "gateway.request_body = \"lots\": must be a size",
+        "providers.mistral.base_url: is required",
+        "providers.mistral.prefixes = [\"mistral\"]: must be a list of path prefixes",
+        "policy.tau: 1.5 is not allowed",
+        "policy.alpha = \"small\": must be a share",
+        "engine.thread = 3: no such key; did you mean threads?",
+        "enigne.nice: no such section; did you mean engine?",
+        "UNDERSTUDY_WORKER_CONCURRENCY = \"many\": must be a whole number from 1 to 64",
+    ] {
+        assert!(all.contains(part), "{part:?} is missing from:\n{all}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_toml_names_its_line() {
+    let said = mistakes("[gateway]\nlisten = [", &[]);
+    assert!(said[0].starts_with("the configuration, line 2: "), "{said:?}");
+}
+
+#[test]
+fn variables_win_over_the_file() {
+    let config = read(
+        "[gateway]\nconnect = \"3s\"\naudits = 3\n",
+        &[
+            ("UNDERSTUDY_GATEWAY_CONNECT", "250ms"),
+            ("UNDERSTUDY_GATEWAY_LISTEN", "127.0.0.1:1,127.0.0.1:2"),
+            ("UNDERSTUDY_PROVIDERS_OPENAI_BASE_URL", "http://127.0.0.1:9/v1/"),
+            ("UNDERSTUDY_PROVIDERS_MINE_BASE_URL", "https://mine.test"),
+            ("UNDERSTUDY_POLICY_TAU", "0.9"),
+            ("UNDERSTUDY_POLICY_APPROVAL", "never"),
+            ("UNDERSTUDY_POLICY_STEPS", "[0.2, 0.6]"),
+            ("UNDERSTUDY_TASKS_LOOKUP_ALPHA", "0.05"),
+            ("UNDERSTUDY_CAPTURE_REDACT", "false"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.gateway.limits.connect, Duration::from_millis(250));
+    assert_eq!(config.gateway.audits, 3);
+    assert_eq!(config.gateway.listen.len(), 2);
+    let url = |name: &str| config.gateway.providers.iter().find(|p| p.name == name).unwrap().base_url.clone();
+    assert_eq!(url("openai"), "http://127.0.0.1:9/v1");
+    assert_eq!(url("mine"), "https://mine.test");
+    assert_eq!((config.policy.tau, config.policy.steps.clone()), (0.9, vec![0.2, 0.6]));
+    let lookup = &config.tasks["lookup"];
+    assert_eq!((lookup.tau, lookup.alpha), (0.9, 0.05));
+    assert!(!config.capture.journal.redact);
+}
+
+#[test]
+fn a_task_inherits_what_it_does_not_say() {
+    let config = read("[policy]\ntau = 0.97\n[tasks.\"look up\"]\nmax_stage = \"shadowing\"\n", &[]).unwrap();
+    let task = &config.tasks["look up"];
+    assert_eq!(task.tau, 0.97);
+    assert_eq!(task.max_stage, understudy_policy::Stage::Shadowing);
+}
+
+#[test]
+fn an_unknown_variable_of_a_section_is_refused_and_kubernetes_own_are_not() {
+    let said = mistakes("", &[("UNDERSTUDY_GATEWAY_LISTN", "127.0.0.1:1")]);
+    assert_eq!(said, ["UNDERSTUDY_GATEWAY_LISTN: no key has this variable; did you mean UNDERSTUDY_GATEWAY_LISTEN?"]);
+    read(
+        "",
+        &[
+            ("UNDERSTUDY_GATEWAY_SERVICE_HOST", "10.0.0.1"),
+            ("UNDERSTUDY_GATEWAY_PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ("UNDERSTUDY_GATEWAY_PORT", "tcp://10.0.0.1:8080"),
+            ("UNDERSTUDY_TRAFFIC", "/somewhere"),
+        ],
+    )
+    .unwrap();
+}
+
+#[test]
+fn two_providers_may_not_share_a_prefix_and_https_needs_a_name() {
+    let text = "[providers.a]\nbase_url = \"https://127.0.0.1\"\nprefixes = [\"/v1\"]\n";
+    let all = mistakes(text, &[]).join("\n");
+    assert!(all.contains("prefix") && all.contains("/v1"), "{all}");
+    assert!(all.contains("providers.a.base_url = https://127.0.0.1"), "{all}");
+}
+
+#[test]
+fn prices_are_found_by_the_longest_listed_name() {
+    let text = "[providers.openai.prices.\"gpt-4.1-tuned\"]\ninput = 3\noutput = 12\ndated = \"2026-11\"\n";
+    let config = read(text, &[]).unwrap();
+    let price = |model: &str| config.prices.find("openai", model).cloned();
+    assert_eq!(price("gpt-4o-mini-2024-07-18"), price("gpt-4o-mini"));
+    assert_ne!(price("gpt-4o-mini"), price("gpt-4o"));
+    assert_eq!(price("gpt-4o-audio-preview"), None);
+    let own = price("gpt-4.1-tuned").unwrap();
+    assert_eq!((own.input, own.cached, own.dated.as_str()), (3.0, 3.0, "2026-11"));
+    assert!((own.of(1_000_000, 0, 500_000) - 9.0).abs() < 1e-9);
+}
+
+#[test]
+fn every_key_of_the_policy_is_explained_and_none_that_is_not_there() {
+    let fields = policy::keys(&TaskPolicy::default());
+    let texts: Vec<&str> = policy::TEXTS.iter().map(|(k, ..)| *k).collect();
+    assert_eq!(fields, texts);
+}
+
+#[test]
+fn every_key_is_in_the_document() {
+    let text = document();
+    for part in ["## [gateway]", "## [providers.NAME]", "## [tasks.NAME]", "## [remote.NAME]", "`request_body`", "UNDERSTUDY_GATEWAY_LISTEN"] {
+        assert!(text.contains(part), "{part} is missing");
+    }
+    assert!(!text.contains("the default itself is wrong"));
+}
+
+#[test]
+fn the_document_is_the_one_in_the_folder() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(kept == document(), "docs/configuration.md is not in step: run `understudy check --document > docs/configuration.md`");
+}
+
+#[test]
+fn durations_and_sizes_carry_their_unit() {
+    use toml::Value;
+    let d = kinds::duration(Duration::ZERO..=Duration::from_secs(86_400));
+    let parse = |s: &str| (d.parse)(&Value::String(s.into()));
+    assert_eq!(parse("250ms"), Some(Duration::from_millis(250)));
+    assert_eq!(parse("1.5 h"), Some(Duration::from_secs(5400)));
+    assert_eq!(parse("2d"), None);
+    assert_eq!(parse("5"), None);
+    assert_eq!(parse("5 parsecs"), None);
+    let b = kinds::bytes(0..=u64::MAX);
+    let parse = |s: &str| (b.parse)(&Value::String(s.into()));
+    assert_eq!(parse("64 MiB"), Some(64 << 20));
+    assert_eq!(parse("1kB"), Some(1000));
+    assert_eq!(parse("12"), Some(12));
+    assert_eq!(parse("12 apples"), None);
+    assert_eq!(show_bytes(1536), "1.5 KiB");
+}

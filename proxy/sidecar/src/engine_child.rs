@@ -1,0 +1,327 @@
+//! The engine: as a command, and as a child that is looked after.
+//!
+//! The child is this same binary. It answers on a Unix socket in the state
+//! folder, gives way to the agent (nice), is killed when it hangs or takes
+//! more memory than it may, started again with a growing pause, and dies with
+//! us. Meanwhile every call goes to the provider.
+
+mod health;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::failure::{Exit, Failure};
+use crate::{cli, state};
+
+/// How the engine is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// It loads its models.
+    Starting,
+    /// It answers; what it said of itself.
+    Ready(serde_json::Value),
+    /// It is not there, for this reason, and will be tried again.
+    Down(String),
+}
+
+impl Health {
+    /// For people.
+    pub(crate) fn line(&self) -> String {
+        match self {
+            Self::Starting => "starting".into(),
+            Self::Ready(said) => {
+                let provider = said.get("execution_provider").and_then(|p| p.as_str()).unwrap_or("?");
+                format!("ready on {provider}")
+            }
+            Self::Down(why) => format!("down: {why}"),
+        }
+    }
+}
+
+/// What to run and what it may take.
+#[derive(Debug, Clone)]
+pub(crate) struct Care {
+    /// The program and its arguments.
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<std::ffi::OsString>,
+    /// Where it answers.
+    pub(crate) socket: PathBuf,
+    pub(crate) nice: u64,
+    pub(crate) memory_limit: u64,
+    /// How long it may not answer.
+    pub(crate) hung_after: Duration,
+    /// Between two looks at it.
+    pub(crate) every: Duration,
+    /// The first pause before it is started again; doubles up to sixty-four times.
+    pub(crate) pause: Duration,
+}
+
+impl Care {
+    /// The configured engine as our child.
+    ///
+    /// # Errors
+    /// When we cannot find ourselves.
+    pub(crate) fn of(config: &Config) -> Result<Self, Failure> {
+        let program = std::env::current_exe().map_err(|e| Failure::Failed(format!("cannot find this program: {e}")))?;
+        let socket = state::engine_socket(&config.state);
+        let mut args = vec!["engine".into(), "--socket".into(), socket.clone().into_os_string()];
+        if let Some(file) = &config.file {
+            args.splice(0..0, ["--config".into(), file.clone().into_os_string()]);
+        }
+        Ok(Self {
+            program,
+            args,
+            socket,
+            nice: config.engine.nice,
+            memory_limit: config.engine.memory_limit,
+            hung_after: config.engine.hung_after,
+            every: Duration::from_secs(1),
+            pause: Duration::from_millis(250),
+        })
+    }
+}
+
+impl Care {
+    /// The same engine on another socket.
+    pub(crate) fn at(mut self, socket: PathBuf) -> Self {
+        for arg in &mut self.args {
+            if *arg == *self.socket.as_os_str() {
+                *arg = socket.clone().into_os_string();
+            }
+        }
+        self.socket = socket;
+        self
+    }
+}
+
+/// An engine that is looked after, until dropped.
+#[derive(Debug)]
+pub(crate) struct Supervised {
+    health: watch::Receiver<Health>,
+    counts: Arc<Mutex<Counts>>,
+    end: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What happened to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Times it was started.
+    pub(crate) starts: u64,
+    /// Times it hung and was killed.
+    pub(crate) hung: u64,
+    /// Times it took too much memory and was killed.
+    pub(crate) memory: u64,
+}
+
+impl Supervised {
+    /// Starts it, on a thread of its own that lives as long as we do: the
+    /// child dies with the thread that made it (`PR_SET_PDEATHSIG`).
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub(crate) fn start(care: Care) -> Result<Self, Failure> {
+        let (say, health) = watch::channel(Health::Starting);
+        let (end, ending) = watch::channel(false);
+        let counts = Arc::new(Mutex::new(Counts::default()));
+        let theirs = Arc::clone(&counts);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| Failure::Failed(format!("cannot start threads: {e}")))?;
+        let thread = std::thread::Builder::new()
+            .name("engine-care".into())
+            .spawn(move || runtime.block_on(look_after(&care, &say, &theirs, ending)))
+            .map_err(|e| Failure::Failed(format!("cannot start a thread: {e}")))?;
+        Ok(Self { health, counts, end, thread: Some(thread) })
+    }
+
+    /// How it is, now and from now on.
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+
+    /// What happened to it.
+    pub(crate) fn counts(&self) -> Arc<Mutex<Counts>> {
+        Arc::clone(&self.counts)
+    }
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        self.end.send_replace(true);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn count(counts: &Mutex<Counts>, change: impl FnOnce(&mut Counts)) {
+    change(&mut counts.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+async fn look_after(care: &Care, say: &watch::Sender<Health>, counts: &Mutex<Counts>, mut ending: watch::Receiver<bool>) {
+    let mut failures = 0u32;
+    while !*ending.borrow() {
+        say.send_replace(Health::Starting);
+        count(counts, |c| c.starts += 1);
+        let born = Instant::now();
+        let why = match spawn(care) {
+            Ok(mut child) => {
+                let why = tokio::select! {
+                    why = watch_over(care, &mut child, say, counts) => why,
+                    _ = ending.wait_for(|e| *e) => "we end".to_owned(),
+                };
+                let _ = child.start_kill();
+                let _ = child.wait().await;
+                why
+            }
+            Err(error) => format!("cannot be started: {error}"),
+        };
+        if *ending.borrow() {
+            break;
+        }
+        failures = if born.elapsed() > Duration::from_secs(60) { 0 } else { failures.saturating_add(1) };
+        let pause = care.pause * 2u32.pow(failures.min(6));
+        tracing::warn!(why, again_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX), "the engine is down; calls go to the provider");
+        say.send_replace(Health::Down(why));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = ending.wait_for(|e| *e) => {}
+        }
+    }
+    let _ = std::fs::remove_file(&care.socket);
+}
+
+/// Looks at the child until it is gone or has to go; why.
+async fn watch_over(care: &Care, child: &mut Child, say: &watch::Sender<Health>, counts: &Mutex<Counts>) -> String {
+    let asking = match health::Asking::new(&care.socket) {
+        Ok(asking) => asking,
+        Err(error) => return error,
+    };
+    let mut seen = Instant::now();
+    let mut ready = false;
+    loop {
+        tokio::select! {
+            ended = child.wait() => return ended.map_or_else(|e| format!("was lost: {e}"), |s| format!("ended: {s}")),
+            () = tokio::time::sleep(care.every) => {}
+        }
+        if let Some(bytes) = child.id().and_then(health::anonymous_memory).filter(|b| *b > care.memory_limit) {
+            count(counts, |c| c.memory += 1);
+            return format!("took {} of memory, of {} that it may (engine.memory_limit)", crate::config::show_bytes(bytes), crate::config::show_bytes(care.memory_limit));
+        }
+        match asking.ask(care.hung_after).await {
+            Some(said) => {
+                seen = Instant::now();
+                if !ready {
+                    ready = true;
+                    tracing::info!("the engine is ready");
+                }
+                say.send_if_modified(|now| {
+                    let next = Health::Ready(said);
+                    let changed = *now != next;
+                    *now = next;
+                    changed
+                });
+            }
+            // Loading a model takes longer than any answer.
+            None if seen.elapsed() > care.hung_after * if ready { 1 } else { 4 } => {
+                count(counts, |c| c.hung += 1);
+                return format!("did not answer for {} s (engine.hung_after)", care.hung_after.as_secs());
+            }
+            None => {}
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "prctl(2) and setpriority(2) must run between fork and exec")]
+fn spawn(care: &Care) -> std::io::Result<Child> {
+    let _ = std::fs::remove_file(&care.socket);
+    let mut command = Command::new(&care.program);
+    command.args(&care.args).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    // Its own group, so that a Ctrl-C that is meant for us does not end it first.
+    command.process_group(0);
+    let nice = i32::try_from(care.nice).unwrap_or(19);
+    // SAFETY: both calls are async-signal-safe and take plain integers.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            libc::setpriority(libc::PRIO_PROCESS, 0, nice);
+            Ok(())
+        });
+    }
+    let child = command.spawn()?;
+    if let Some(pid) = child.id() {
+        // The kernel, short of memory, takes the engine before the agent.
+        let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "500");
+    }
+    Ok(child)
+}
+
+/// `understudy engine`.
+///
+/// # Errors
+/// When the models are missing or refused, or the place to listen is taken.
+pub(crate) fn main(config: &Config, args: cli::Engine) -> Result<Exit, Failure> {
+    let listen = match (args.listen, args.socket) {
+        (Some(address), _) => understudy_engine::Listen::Tcp(address),
+        (None, Some(socket)) => understudy_engine::Listen::Unix(socket),
+        (None, None) => understudy_engine::Listen::Unix(state::engine_socket(&config.state)),
+    };
+    let cfg = engine_config(config, listen)?;
+    let runtime = cli::runtime()?;
+    runtime.block_on(async move {
+        let end = crate::serve::told_to_end()?;
+        understudy_engine::serve(cfg, end).await.map_err(|e| Failure::Unavailable(with_sources(&e)))?;
+        Ok(Exit::Done)
+    })
+}
+
+fn engine_config(config: &Config, listen: understudy_engine::Listen) -> Result<understudy_engine::EngineConfig, Failure> {
+    let there = |path: &PathBuf| path.join("understudy.toml").is_file().then(|| path.clone());
+    let (engine, model) = (&config.engine, &config.model);
+    let (chat, embed) = (there(&model.chat), there(&model.embed));
+    if chat.is_none() && embed.is_none() {
+        return Err(Failure::Unavailable(format!(
+            "there is no model in {} nor in {}; fetch them with `understudy model pull`",
+            model.chat.display(),
+            model.embed.display()
+        )));
+    }
+    Ok(understudy_engine::EngineConfig {
+        chat_model: chat,
+        embed_model: embed,
+        threads: usize::try_from(engine.threads).unwrap_or(0),
+        queue: usize::try_from(engine.queue).unwrap_or(1),
+        memory_limit: Some(engine.memory_limit),
+        library: engine.library.clone(),
+        allow_non_commercial: model.allow_non_commercial,
+        ..understudy_engine::EngineConfig::new(listen)
+    })
+}
+
+/// An error with all that lies below it.
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(source) = below {
+        let said = source.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        below = source.source();
+    }
+    text
+}

@@ -1,0 +1,94 @@
+//! `understudy journal`: asked of the running proxy, which owns the journal.
+
+use std::io::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::admin::client::Client;
+use crate::admin::pages::JournalPage;
+use crate::cli::{Journal, Out, runtime};
+use crate::config::Config;
+use crate::failure::{Exit, Failure};
+use crate::tables;
+
+/// Exchanges asked for at once.
+const PAGE: usize = 200;
+
+/// Does it.
+///
+/// # Errors
+/// When no proxy runs, or it refuses.
+pub(crate) fn main(config: &Config, what: Journal, out: &Out) -> Result<Exit, Failure> {
+    runtime()?.block_on(async {
+        let client = Client::find(&config.state)?;
+        match what {
+            Journal::Stats => out.show(&client.get::<JournalPage>("/v1/journal/stats").await?, tables::journal),
+            Journal::Tail { last } => {
+                let rows: Vec<Value> = client.get(&format!("/v1/journal/tail?last={last}")).await?;
+                out.show(&rows, |rows| tail(rows))
+            }
+            Journal::Export { output, from } => export(&client, output.as_deref(), from).await,
+        }
+    })
+}
+
+async fn export(client: &Client, output: Option<&std::path::Path>, mut from: u64) -> Result<Exit, Failure> {
+    let blame = |source| Failure::File { path: output.map_or_else(|| "standard output".into(), std::path::Path::to_path_buf), source };
+    let mut sink: Box<dyn std::io::Write> = match output {
+        Some(path) => {
+            use std::os::unix::fs::OpenOptionsExt as _;
+            let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(blame)?;
+            Box::new(std::io::BufWriter::new(file))
+        }
+        None => Box::new(std::io::stdout().lock()),
+    };
+    let by = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
+    loop {
+        let body = json!({ "from": from, "limit": PAGE, "by": by });
+        let rows: Vec<Value> = client.post("/v1/journal/export", &body).await?;
+        for row in &rows {
+            if let Err(error) = writeln!(sink, "{row}") {
+                return if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(Exit::Done) } else { Err(blame(error)) };
+            }
+        }
+        match rows.last().and_then(|r| r.get("seq")).and_then(Value::as_u64) {
+            Some(last) if rows.len() == PAGE => from = last + 1,
+            _ => break,
+        }
+    }
+    sink.flush().map_err(blame)?;
+    Ok(Exit::Done)
+}
+
+fn tail(rows: &[Value]) -> String {
+    if rows.is_empty() {
+        return "nothing is recorded yet\n".to_owned();
+    }
+    let mut t = tables::table(&["at", "record", "about", "lane", "answered by", "status", "took"]);
+    for row in rows {
+        let text = |pointer: &str| match row.pointer(pointer) {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(s)) => s.clone(),
+            Some(Value::Object(o)) => o.values().next().and_then(Value::as_str).unwrap_or_default().to_owned(),
+            Some(other) => other.to_string(),
+        };
+        let about = ["/about", "/meta/provider", "/trial/understudy", "/decision/why", "/entry/understudy"]
+            .iter()
+            .map(|p| text(p))
+            .find(|s| !s.is_empty())
+            .unwrap_or_default();
+        let ms = row.pointer("/meta/timings/total").and_then(|d| {
+            Some(d.get("secs")?.as_f64()? * 1e3 + d.get("nanos")?.as_f64()? / 1e6)
+        });
+        t.add_row(vec![
+            tables::right(text("/seq")),
+            comfy_table::Cell::new(text("/kind")),
+            comfy_table::Cell::new(about),
+            comfy_table::Cell::new(text("/meta/lane")),
+            comfy_table::Cell::new(text("/meta/answered_by")),
+            tables::right(text("/meta/status")),
+            tables::right(tables::millis(ms)),
+        ]);
+    }
+    format!("{t}\n")
+}

@@ -1,0 +1,294 @@
+//! `understudy rehearse FILES…`: a verdict before installation.
+//!
+//! Recorded calls go into a sealed journal of their own and through the very
+//! loop that live calls go through; the recorded reply is the examiner. Calls
+//! with a mark that `--hold-out` names are kept away from all that: when the
+//! rest has been rehearsed everything is frozen, and they measure it.
+
+mod held_out;
+mod verdict;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use understudy_call::{
+    AnsweredBy, Dialect, Exchange, ExchangeId, Lane, Metadata, Role, Sizes, Timings, Truncation,
+};
+use understudy_capture::{FileKey, Journal, JournalConfig, KeyVault, Record};
+use understudy_policy::{Approval, Stage};
+use understudy_rehearsal::logs::{self, Log, LoggedCall};
+use understudy_rehearsal::{Mode, Outlets, Pace, Rehearsal};
+use understudy_tasks::{HashKey, TaskBook, fingerprint};
+
+use crate::cli::{self, Out, Rehearse};
+use crate::config::Config;
+use crate::engine_child::{Care, Health, Supervised, with_sources};
+use crate::failure::{Exit, Failure};
+use crate::serve::{recording, worker};
+use crate::telemetry;
+
+/// Exchanges that are appended together.
+const GROUP: usize = 512;
+
+/// How long the models may take to load.
+const LOADS_WITHIN: Duration = Duration::from_secs(120);
+
+/// Rehearses recorded calls.
+///
+/// # Errors
+/// When the files cannot be read or the models are missing.
+pub(crate) fn main(mut config: Config, args: Rehearse, out: &Out) -> Result<Exit, Failure> {
+    telemetry::logs(&config.telemetry)?;
+    if !(args.minutes > 0.0 && args.minutes.is_finite()) {
+        return Err(Failure::Usage(format!("--minutes {} is not allowed: it is a number above 0", args.minutes)));
+    }
+    // Recorded histories are the provider's own, so a task of several turns can
+    // open its canary here and no more.
+    for policy in std::iter::once(&mut config.policy).chain(config.tasks.values_mut()) {
+        policy.multi_turn_max_stage = Stage::Canary { step: 0 };
+        if args.approve {
+            policy.approval = Approval::Never;
+        }
+    }
+    let hold_out = args.hold_out.clone();
+    let read = |wanted: bool| {
+        let (only, hold_out) = (args.only.clone(), hold_out.clone());
+        logs::read(&args.files, &move |marks| {
+            let has = |(k, v): &(String, String)| marks.get(k) == Some(v);
+            let held = hold_out.iter().any(has);
+            only.iter().all(has) && held != wanted
+        })
+        .map_err(|e| Failure::Usage(e.to_string()))
+    };
+    let log = read(true)?;
+    let held = if args.hold_out.is_empty() { Log::default() } else { read(false)? };
+    if log.calls.is_empty() {
+        return Err(Failure::Usage("no recorded call is left to rehearse: look at --only and --hold-out".to_owned()));
+    }
+    for broken in log.broken.iter().take(10) {
+        tracing::warn!(file = %broken.path.display(), line = broken.line, why = broken.why, "a line was not read");
+    }
+    cli::runtime()?.block_on(rehearse(config, args, log, held, out))
+}
+
+async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out) -> Result<Exit, Failure> {
+    let dir = folder(&config, &args);
+    if args.fresh && dir.exists() {
+        std::fs::remove_dir_all(&dir).map_err(|e| Failure::Failed(format!("cannot clear {}: {e}", dir.display())))?;
+    }
+    std::fs::create_dir_all(&dir).map_err(|e| Failure::Failed(format!("cannot make {}: {e}", dir.display())))?;
+    crate::state::make(&config.state)?;
+    let key = FileKey::open_or_create(&config.key_file).map_err(|e| Failure::Failed(with_sources(&e)))?;
+    let hash_key = HashKey::new(key.hash_key());
+    let journal_config = JournalConfig { dir: dir.join("journal"), nice: 0, ..config.capture.journal.clone() };
+    let journal = Journal::open(journal_config, Arc::new(key), recording::hooks(&hash_key))
+        .map_err(|e| Failure::Failed(with_sources(&e)))?;
+
+    let (engine, socket) = engine(&config, &dir).await?;
+    let caller = Caller::of(&args, &hash_key)?;
+    let imported = import(&journal, &log, &caller)?;
+    let cast = worker::cast(&config, Some(socket))?;
+    let pace = Pace::free().within(Duration::from_secs_f64(args.minutes * 60.0), log.calls.len() as u64);
+    let mut rehearsal = Rehearsal::new(
+        worker::settings(&config, Mode::Recorded),
+        journal.clone(),
+        cast,
+        hash_key.clone(),
+        TaskBook::default(),
+        pace,
+        Outlets::default(),
+    );
+    let from = rehearsal.restore().await.map_err(|e| Failure::Failed(e.to_string()))?;
+    let began = Instant::now();
+    let left = run(&mut rehearsal, &journal, from, imported).await?;
+    let measured = if held.calls.is_empty() {
+        None
+    } else {
+        Some(held_out::measure(&mut rehearsal, &held, &caller, &hash_key).await?)
+    };
+    drop(engine);
+    journal.close();
+    let verdict = verdict::Verdict::of(&rehearsal, &config, &log, left, began.elapsed(), args.approve, measured);
+    if let Some(path) = &args.report {
+        let text = serde_json::to_string_pretty(&verdict).map_err(|e| Failure::Failed(e.to_string()))?;
+        std::fs::write(path, text).map_err(|e| Failure::Failed(format!("cannot write {}: {e}", path.display())))?;
+    }
+    out.show(&verdict, verdict::Verdict::table)
+}
+
+/// Goes through the journal until its end, the end of the time, or Ctrl-C;
+/// returns how many calls are left.
+async fn run(rehearsal: &mut Rehearsal, journal: &Journal, from: u64, calls: u64) -> Result<u64, Failure> {
+    let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
+    let bar = ProgressBar::new(calls);
+    if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} calls, {elapsed} so far, {eta} left {msg}") {
+        bar.set_style(style);
+    }
+    let mut interrupted = std::pin::pin!(crate::serve::told_to_end()?);
+    let mut cursor = journal.cursor(0);
+    let mut done = 0;
+    let mut whole = true;
+    while let Some((seq, record)) = cursor.next().map_err(|e| failed(&e))? {
+        if !matches!(record, Record::Exchange(_)) {
+            continue;
+        }
+        if seq < from {
+            done += 1;
+            bar.set_position(done);
+            continue;
+        }
+        if rehearsal.pace().is_over() {
+            whole = false;
+            break;
+        }
+        tokio::select! {
+            biased;
+            () = &mut interrupted => { whole = false; break }
+            step = rehearsal.take(seq, record) => step.map_err(|e| failed(&e))?,
+        }
+        rehearsal.pace().one_done();
+        done += 1;
+        bar.set_position(done);
+    }
+    if whole {
+        rehearsal.end_of_file().await.map_err(|e| failed(&e))?;
+    } else {
+        rehearsal.flush().await.map_err(|e| failed(&e))?;
+    }
+    bar.finish_and_clear();
+    Ok(calls.saturating_sub(done))
+}
+
+/// Where this rehearsal's journal is: named after the files, so that the same
+/// command goes on where it was interrupted.
+fn folder(config: &Config, args: &Rehearse) -> PathBuf {
+    args.journal.clone().unwrap_or_else(|| {
+        let mut h = blake3::Hasher::new();
+        for file in &args.files {
+            let whole = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
+            h.update(whole.as_os_str().as_encoded_bytes());
+            h.update(&[0]);
+        }
+        for (k, v) in args.only.iter().chain(&args.hold_out) {
+            h.update(k.as_bytes());
+            h.update(v.as_bytes());
+        }
+        let name: String = h.finalize().to_hex().chars().take(12).collect();
+        config.state.join("rehearsals").join(name)
+    })
+}
+
+/// An engine of this rehearsal's own, or the configured one elsewhere.
+async fn engine(config: &Config, dir: &Path) -> Result<(Option<Supervised>, PathBuf), Failure> {
+    let socket = dir.join("engine.sock");
+    if config.engine.address.is_some() {
+        return Ok((None, socket));
+    }
+    if !config.model.embed.is_dir() {
+        return Err(Failure::Unavailable(format!(
+            "there is no embedder at {}: run 'understudy model pull'",
+            config.model.embed.display()
+        )));
+    }
+    let care = Care { nice: 0, ..Care::of(config)?.at(socket.clone()) };
+    let engine = Supervised::start(care)?;
+    let mut health = engine.health();
+    let ready = tokio::time::timeout(LOADS_WITHIN, health.wait_for(|h| matches!(h, Health::Ready(_)))).await;
+    match ready {
+        Ok(Ok(_)) => {}
+        _ => {
+            let line = engine.health().borrow().line();
+            return Err(Failure::Unavailable(format!("the models do not load ({line}): 'understudy model check' says why")));
+        }
+    }
+    Ok((Some(engine), socket))
+}
+
+/// Whose calls they are: one credential for all.
+pub(crate) struct Caller {
+    provider: String,
+    credential: understudy_call::Credential,
+}
+
+impl Caller {
+    fn of(args: &Rehearse, key: &HashKey) -> Result<Self, Failure> {
+        let secret = match &args.credential_env {
+            None => "log".to_owned(),
+            Some(name) => {
+                let value = std::env::var(name).map_err(|_| {
+                    Failure::Usage(format!("--credential-env {name}: there is no such variable in the environment"))
+                })?;
+                format!("Bearer {value}")
+            }
+        };
+        Ok(Self { provider: args.provider.clone(), credential: key.credential(&args.provider, secret.as_bytes()) })
+    }
+
+    /// The exchange that a recorded call would have been.
+    pub(crate) fn exchange(&self, number: u64, call: &LoggedCall, key: &HashKey) -> Exchange {
+        let form = fingerprint(Dialect::OpenaiChat, &call.request);
+        let first = call.request.messages.iter().find(|m| m.role == Role::User).map(|m| m.text()).unwrap_or_default();
+        let mut id = [0u8; 16];
+        let (order, name) = id.split_at_mut(8);
+        order.copy_from_slice(&number.to_be_bytes());
+        name.copy_from_slice(&key.call(call.id.as_deref().unwrap_or_default().as_bytes()).to_be_bytes());
+        Exchange {
+            id: ExchangeId(id),
+            meta: Metadata {
+                provider: self.provider.clone(),
+                dialect: Dialect::OpenaiChat,
+                credential: self.credential,
+                form: Some(form),
+                conversation: Some(key.conversation(self.credential, form, call.conversation.as_deref(), &first)),
+                lane: Lane::Provider,
+                answered_by: AnsweredBy::Provider,
+                status: call.status,
+                timings: Timings {
+                    started_unix_ms: call.at_ms.unwrap_or(0),
+                    first_byte: None,
+                    total: call.took,
+                    understudy: None,
+                },
+                sizes: Sizes::default(),
+                truncation: Truncation::Whole,
+                headers: Vec::new(),
+                explicit_conversation: call.conversation.clone(),
+                asked: None,
+            },
+            request: Some(call.request.clone()),
+            reply: Some(call.reply.clone()),
+            understudy_reply: None,
+            audit_score: None,
+        }
+    }
+}
+
+/// Appends what the journal does not have yet; returns how many it has then.
+fn import(journal: &Journal, log: &Log, caller: &Caller) -> Result<u64, Failure> {
+    let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
+    let mut there = 0usize;
+    let mut cursor = journal.cursor(0);
+    while let Some((_, record)) = cursor.next().map_err(|e| failed(&e))? {
+        there += usize::from(matches!(record, Record::Exchange(_)));
+    }
+    let key = caller;
+    let rest = log.calls.get(there.min(log.calls.len())..).unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    for (group, calls) in rest.chunks(GROUP).enumerate() {
+        let exchanges = calls
+            .iter()
+            .enumerate()
+            .map(|(i, call)| key.exchange((there + group * GROUP + i) as u64 + (now << 32), call, &journal_key()))
+            .collect();
+        journal.append_exchanges(exchanges).map_err(|e| failed(&e))?;
+    }
+    Ok(log.calls.len().max(there) as u64)
+}
+
+/// The fingerprint hook names form and conversation again at import, so this
+/// key only has to make ids.
+fn journal_key() -> HashKey {
+    HashKey::new([0; 32])
+}

@@ -1,0 +1,177 @@
+//! Calls that nothing was learnt from measure what was learnt.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use understudy_call::Lane;
+use understudy_policy::{Outcome, interval};
+use understudy_rehearsal::Rehearsal;
+use understudy_rehearsal::logs::Log;
+use understudy_tasks::HashKey;
+
+use super::Caller;
+use crate::failure::Failure;
+
+/// Coverages at which an understudy's curve is shown.
+const CURVE: [f64; 8] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.3, 0.2];
+
+/// What held-out calls say of one task.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Measured {
+    /// The task's name.
+    pub(crate) name: String,
+    /// Calls.
+    pub(crate) calls: u64,
+    /// Of those, calls that may be answered locally at all.
+    pub(crate) eligible: u64,
+    /// Of those, calls of the control group.
+    pub(crate) control: u64,
+    /// What would have been served at the frozen bar.
+    pub(crate) served: Part,
+    /// The same by the marks of the calls (`novel=true`, …).
+    pub(crate) by_mark: BTreeMap<String, Part>,
+    /// And by stratum: the tool or label that the understudy chose.
+    pub(crate) by_stratum: BTreeMap<String, Part>,
+    /// Every understudy, whatever its bar: coverage against agreement.
+    pub(crate) understudies: BTreeMap<String, Curve>,
+    /// Exact repeat and nearest neighbour's reply; never served.
+    pub(crate) baselines: BTreeMap<String, Part>,
+}
+
+/// A part of the calls: how many there were, were taken, and agree.
+#[derive(Debug, Default, Clone, Serialize)]
+pub(crate) struct Part {
+    pub(crate) of: u64,
+    pub(crate) taken: u64,
+    pub(crate) agreed: u64,
+    /// Taken of all.
+    pub(crate) coverage: Option<f64>,
+    /// Agreeing of those taken, with its two-sided 95 % Clopper-Pearson interval.
+    pub(crate) agreement: Option<(f64, f64, f64)>,
+    /// Mean milliseconds that the understudy took, declines included.
+    pub(crate) mean_ms: Option<f64>,
+    #[serde(skip)]
+    spent_ms: f64,
+}
+
+impl Part {
+    fn count(&mut self, taken: bool, agrees: bool, spent_ms: f64) {
+        self.of += 1;
+        self.taken += u64::from(taken);
+        self.agreed += u64::from(taken && agrees);
+        self.spent_ms += spent_ms;
+    }
+
+    fn finish(&mut self) {
+        let share = |k: u64, n: u64| (n > 0).then(|| k as f64 / n as f64);
+        self.coverage = share(self.taken, self.of);
+        self.agreement = share(self.agreed, self.taken).map(|mean| {
+            let (low, high) = interval::clopper_pearson(self.agreed as f64, self.taken as f64, 0.95);
+            (mean, low, high)
+        });
+        self.mean_ms = (self.of > 0).then(|| self.spent_ms / self.of as f64);
+    }
+}
+
+/// An understudy's curve.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Curve {
+    /// Its kind.
+    pub(crate) kind: String,
+    /// Calls it was asked, and declined outright.
+    pub(crate) asked: u64,
+    /// Mean milliseconds.
+    pub(crate) mean_ms: f64,
+    /// (coverage, agreement) at falling coverage.
+    pub(crate) curve: Vec<(f64, f64)>,
+    #[serde(skip)]
+    answers: Vec<(f64, bool)>,
+    #[serde(skip)]
+    spent_ms: f64,
+}
+
+/// Measures a frozen rehearsal on held-out calls.
+///
+/// # Errors
+/// When the progress bar cannot be drawn; never for a call.
+pub(crate) async fn measure(
+    rehearsal: &mut Rehearsal,
+    held: &Log,
+    caller: &Caller,
+    key: &HashKey,
+) -> Result<Vec<Measured>, Failure> {
+    let mut all: BTreeMap<understudy_policy::TaskId, Measured> = BTreeMap::new();
+    let bar = indicatif::ProgressBar::new(held.calls.len() as u64);
+    for (n, call) in held.calls.iter().enumerate() {
+        bar.inc(1);
+        let exchange = caller.exchange(n as u64, call, key);
+        let Some(evaluated) = rehearsal.evaluate(&exchange).await else { continue };
+        let m = all.entry(evaluated.task).or_default();
+        m.calls += 1;
+        if !evaluated.eligible {
+            continue;
+        }
+        m.eligible += 1;
+        for (name, said) in ["exact repeat", "nearest neighbour"].into_iter().zip(evaluated.baselines) {
+            m.baselines.entry(name.to_owned()).or_default().count(said.is_some(), said == Some(true), 0.0);
+        }
+        for answer in &evaluated.answers {
+            let curve = m.understudies.entry(answer.trial.understudy.0.clone()).or_default();
+            answer.kind.clone_into(&mut curve.kind);
+            curve.asked += 1;
+            curve.spent_ms += answer.trial.spent_ms;
+            if let Outcome::Answered { confidence, agrees, .. } = &answer.trial.outcome {
+                curve.answers.push((*confidence, *agrees));
+            }
+        }
+        if evaluated.lane == Lane::Control {
+            m.control += 1;
+            continue;
+        }
+        let serving = evaluated.answers.iter().find(|a| a.taken.is_some());
+        let taken = serving.and_then(|a| a.taken).unwrap_or(false)
+            && matches!(evaluated.lane, Lane::Understudy | Lane::Audit);
+        let spent = serving.map_or(0.0, |a| a.trial.spent_ms);
+        let (agrees, stratum) = match serving.map(|a| &a.trial.outcome) {
+            Some(Outcome::Answered { agrees, stratum, .. }) => (*agrees, stratum.clone()),
+            _ => (false, "declined".to_owned()),
+        };
+        m.served.count(taken, agrees, spent);
+        m.by_stratum.entry(stratum).or_default().count(taken, agrees, spent);
+        for (k, v) in call.marks.iter().filter(|(k, _)| !matches!(k.as_str(), "agent" | "split" | "id")) {
+            m.by_mark.entry(format!("{k}={v}")).or_default().count(taken, agrees, spent);
+        }
+        if !call.marks.contains_key("novel") {
+            m.by_mark.entry("not novel".to_owned()).or_default().count(taken, agrees, spent);
+        }
+    }
+    bar.finish_and_clear();
+    let names: BTreeMap<_, _> = rehearsal.book().tasks().into_iter().map(|t| (t.id, t.name.clone())).collect();
+    Ok(all
+        .into_iter()
+        .map(|(id, mut m)| {
+            m.name = names.get(&id).cloned().unwrap_or_default();
+            let parts = m.by_mark.values_mut().chain(m.by_stratum.values_mut()).chain(m.baselines.values_mut());
+            parts.for_each(Part::finish);
+            m.served.finish();
+            m.understudies.values_mut().for_each(Curve::finish);
+            m
+        })
+        .collect())
+}
+
+impl Curve {
+    fn finish(&mut self) {
+        self.mean_ms = self.spent_ms / self.asked.max(1) as f64;
+        self.answers.sort_by(|a, b| b.0.total_cmp(&a.0));
+        self.curve = CURVE
+            .iter()
+            .filter_map(|coverage| {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of answers")]
+                let n = (coverage * self.asked as f64).round() as usize;
+                let top = self.answers.get(..n).filter(|t| !t.is_empty())?;
+                Some((*coverage, top.iter().filter(|a| a.1).count() as f64 / n as f64))
+            })
+            .collect();
+    }
+}

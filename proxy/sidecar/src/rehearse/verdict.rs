@@ -1,0 +1,113 @@
+//! The verdict of a rehearsal, for people and for programs.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::Serialize;
+use understudy_rehearsal::logs::Log;
+use understudy_rehearsal::{Rehearsal, TaskReport};
+
+use super::held_out::Measured;
+use crate::admin::pages::{DecisionRow, SavingsPage, TaskRow};
+use crate::config::Config;
+use crate::serve::rows;
+use crate::tables;
+
+/// The verdict.
+#[derive(Debug, Serialize)]
+pub(crate) struct Verdict {
+    /// Every task in a line.
+    pub(crate) tasks: Vec<TaskRow>,
+    /// Every decision.
+    pub(crate) decisions: Vec<DecisionRow>,
+    /// What it would have saved.
+    pub(crate) savings: SavingsPage,
+    /// Counts and evidence in full.
+    pub(crate) reports: Vec<TaskReport>,
+    /// Calls that were read, and lines that were not.
+    pub(crate) read: usize,
+    /// Lines that were not read.
+    pub(crate) broken: usize,
+    /// Calls left for the next run.
+    pub(crate) left: u64,
+    /// Seconds that this run took.
+    pub(crate) seconds: f64,
+    /// Whether the logs say how long the provider took.
+    pub(crate) has_durations: bool,
+    /// Whether approval of acting tools was taken as given.
+    pub(crate) approved: bool,
+    /// Held-out calls.
+    pub(crate) held_out: Option<Vec<Measured>>,
+}
+
+impl Verdict {
+    pub(crate) fn of(
+        rehearsal: &Rehearsal,
+        config: &Config,
+        log: &Log,
+        left: u64,
+        took: Duration,
+        approved: bool,
+        held_out: Option<Vec<Measured>>,
+    ) -> Self {
+        let reports = rehearsal.reports();
+        let provider = config.gateway.providers.first().map_or("openai", |p| p.name.as_str());
+        let steps = config.policy.steps.len();
+        Self {
+            tasks: reports.iter().map(|r| rows::row(r, steps, &config.prices, provider)).collect(),
+            decisions: rows::decisions(rehearsal.decisions(), &reports),
+            savings: rows::savings(&reports, &config.prices, provider),
+            reports,
+            read: log.calls.len(),
+            broken: log.broken.len(),
+            left,
+            seconds: took.as_secs_f64(),
+            has_durations: log.has_durations,
+            approved,
+            held_out,
+        }
+    }
+
+    /// For people.
+    pub(crate) fn table(&self) -> String {
+        let mut out = tables::tasks(&self.tasks);
+        let mut line = |text: &str| {
+            let _ = writeln!(out, "{text}");
+        };
+        if !self.decisions.is_empty() {
+            line(&tables::decisions(&self.decisions));
+        }
+        line("Agreement is fidelity to the provider, call by call, and not the success of the errand.");
+        if !self.has_durations {
+            line("The logs do not say how long the provider took: times are the understudy's own, and no latency rule was applied.");
+        }
+        if self.approved {
+            line("Approval of tools that act was taken as given (--approve).");
+        }
+        if self.broken > 0 {
+            line(&format!("{} lines could not be read; the log says which.", self.broken));
+        }
+        for m in self.held_out.iter().flatten() {
+            line(&format!(
+                "\nheld out, {}: {} calls, {} eligible, {} control, {} served",
+                m.name, m.calls, m.eligible, m.control, m.served.taken
+            ));
+            if let (Some(coverage), Some((mean, low, high))) = (m.served.coverage, m.served.agreement) {
+                line(&format!(
+                    "  coverage {:.1} %, agreement {:.1} % ({:.1} to {:.1})",
+                    coverage * 100.0,
+                    mean * 100.0,
+                    low * 100.0,
+                    high * 100.0
+                ));
+            }
+        }
+        if self.left > 0 {
+            line(&format!(
+                "The time is over with {} of {} calls left; the same command goes on from here.",
+                self.left, self.read
+            ));
+        }
+        out
+    }
+}

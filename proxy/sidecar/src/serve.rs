@@ -1,0 +1,267 @@
+//! The life of the process: configuration before ports, the journal before
+//! calls, health before work, and calls in flight to their end.
+
+mod backstage;
+pub(crate) mod recording;
+pub(crate) mod rows;
+pub(crate) mod worker;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use understudy_gateway::{Counters, Drained, GatewayError, Seams};
+use understudy_policy::Roster;
+
+use crate::admin::{self, Guard};
+use crate::config::Config;
+use crate::engine_child::{Care, Supervised, with_sources};
+use crate::failure::{Exit, Failure};
+use crate::metrics::{self, Metrics};
+use crate::state::{self, Announced, Running};
+use crate::telemetry::{self, Exporting};
+use crate::cli;
+use backstage::Wings;
+pub(crate) use recording::Recording;
+use worker::Worker;
+
+/// `understudy serve`.
+///
+/// # Errors
+/// Whatever keeps calls from flowing. What only keeps them from being recorded
+/// or rehearsed is logged, and calls flow.
+pub(crate) fn main(config: Config) -> Result<Exit, Failure> {
+    telemetry::logs(&config.telemetry)?;
+    cli::runtime()?.block_on(async {
+        let end = told_to_end()?;
+        let serving = start(config).await?;
+        end.await;
+        serving.end().await;
+        Ok(Exit::Done)
+    })
+}
+
+/// Ends when the process is told to, by SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// When signals cannot be watched.
+pub(crate) fn told_to_end() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    let blame = |e: std::io::Error| Failure::Failed(format!("cannot watch signals: {e}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(blame)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(blame)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// A proxy that takes calls.
+pub(crate) struct Serving {
+    running: Running,
+    drain: Duration,
+    gateway: understudy_gateway::Running,
+    metrics: Arc<Metrics>,
+    recording: Recording,
+    worker: Option<Worker>,
+    engine: Option<Supervised>,
+    exporting: Option<Exporting>,
+    pages: JoinSet<()>,
+    end: watch::Sender<bool>,
+    announced: Announced,
+}
+
+/// Starts everything, in this order.
+///
+/// # Errors
+/// Whatever keeps calls from flowing.
+pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
+    state::make(&config.state)?;
+    if let Some(other) = state::find_running(&config.state) {
+        return Err(Failure::Running { pid: other.pid, state: config.state });
+    }
+    let metrics = Metrics::new();
+    let exporting = Exporting::start(&config.telemetry)?;
+    let outward = exporting.as_ref().map(Exporting::outward);
+    let recording = Recording::open(&config, outward.clone());
+    let stopped = Arc::new(AtomicBool::new(state::is_stopped(&config.state)));
+    let roster = Arc::new(ArcSwap::from_pointee(Roster { stopped: state::is_stopped(&config.state), ..Roster::default() }));
+    let counters = Arc::new(Counters::default());
+
+    let cast = worker::cast(&config, None)?;
+    let seams = Seams {
+        recorder: recording.recorder(),
+        roster: Arc::clone(&roster),
+        responders: {
+            let cast = Arc::clone(&cast);
+            Arc::new(move |id| cast.find(id))
+        },
+        hash_key: recording.hash_key(),
+        counters: Arc::clone(&counters),
+        on_call: {
+            let metrics = Arc::clone(&metrics);
+            let outward = outward.clone();
+            Arc::new(move |call| {
+                metrics.call(call);
+                if let Some(outward) = &outward {
+                    outward.tell(telemetry::spans::Told::Call(Box::new(call.clone())));
+                }
+            })
+        },
+    };
+    let gateway = understudy_gateway::build(config.gateway.clone(), seams).map_err(refused)?;
+
+    let (end, ending) = watch::channel(false);
+    let mut pages = JoinSet::new();
+    let (admin_listener, admin_address) = bind(config.admin.listen, "the admin API", "admin.listen").await?;
+    let metrics_address = if config.metrics.enabled {
+        let (listener, address) = bind(config.metrics.listen, "metrics", "metrics.listen").await?;
+        let router = metrics::router(Arc::clone(&metrics));
+        let mut ending = ending.clone();
+        pages.spawn(async move {
+            let told = async move { drop(ending.wait_for(|e| *e).await) };
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(told).await {
+                tracing::error!(%error, "the metrics listener ended");
+            }
+        });
+        Some(address)
+    } else {
+        None
+    };
+
+    let engine = engine(&config);
+    let worker = match recording.journal() {
+        Ok(journal) if config.worker.enabled => {
+            let (counters, above) = (Arc::clone(&counters), config.worker.pause_above);
+            Some(Worker::start(
+                &config,
+                worker::Given {
+                    journal: journal.clone(),
+                    cast,
+                    key: recording.hash_key(),
+                    roster: Arc::clone(&roster),
+                    stopped: Arc::clone(&stopped),
+                    pause: Arc::new(move || counters.in_flight() > above),
+                    outward,
+                },
+            )?)
+        }
+        _ => None,
+    };
+    let gateway = gateway.start().map_err(refused)?;
+    let running = Running {
+        pid: std::process::id(),
+        gateway: gateway.addresses().first().copied().ok_or_else(|| Failure::Failed("nothing listens".into()))?,
+        admin: admin_address,
+        metrics: metrics_address,
+        prefixes: config
+            .gateway
+            .providers
+            .iter()
+            .filter_map(|p| Some((p.name.clone(), p.prefixes.first()?.clone())))
+            .collect(),
+    };
+
+    let token = admin::new_token();
+    state::write_private(&state::token_file(&config.state), token.as_bytes())?;
+    let wings = Arc::new(Wings::new(&config, gateway.addresses(), &recording, engine.as_ref(), worker.as_ref(), roster, stopped));
+    wings.count(&metrics, &counters);
+    let router = admin::router(wings, Guard::new(&token, &config.admin.hosts));
+    pages.spawn(async move {
+        let mut ending = ending;
+        let told = async move { drop(ending.wait_for(|e| *e).await) };
+        if let Err(error) = admin::serve(admin_listener, router, told).await {
+            tracing::error!(%error, "the admin API ended");
+        }
+    });
+
+    let announced = Announced::new(&config.state, &running)?;
+    metrics.set_ready(true);
+    tracing::info!(
+        gateway = %running.gateway,
+        admin = %running.admin,
+        metrics = running.metrics.map(tracing::field::display),
+        recording = recording.line(),
+        "understudy takes calls"
+    );
+    Ok(Serving { running, drain: config.drain, gateway, metrics, recording, worker, engine, exporting, pages, end, announced })
+}
+
+impl Serving {
+    /// Where it is.
+    pub(crate) fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// Takes no new calls, lets those in flight end, and keeps what was promised.
+    pub(crate) async fn end(self) {
+        self.metrics.set_ready(false);
+        tracing::info!(within_s = self.drain.as_secs(), "calls in flight are brought to their end");
+        drop(self.announced);
+        let (gateway, drain) = (self.gateway, self.drain);
+        match tokio::task::spawn_blocking(move || gateway.shutdown(drain)).await {
+            Ok(Drained::Whole) => {}
+            Ok(Drained::Cut(n)) => tracing::warn!(connections = n, "the drain's time is over; connections were cut"),
+            Err(_) => tracing::error!("the gateway could not be drained"),
+        }
+        self.end.send_replace(true);
+        let mut pages = self.pages;
+        let _ = tokio::time::timeout(Duration::from_secs(1), async { while pages.join_next().await.is_some() {} }).await;
+        let (worker, engine, recording, exporting) = (self.worker, self.engine, self.recording, self.exporting);
+        let _ = tokio::task::spawn_blocking(move || {
+            drop(worker);
+            drop(engine);
+            recording.close();
+            drop(exporting);
+        })
+        .await;
+        tracing::info!("the end");
+    }
+}
+
+/// The engine as our child, where it is to be one and there is a model for it.
+fn engine(config: &Config) -> Option<Supervised> {
+    if !config.engine.enabled || config.engine.address.is_some() {
+        return None;
+    }
+    if !config.model.chat.is_dir() && !config.model.embed.is_dir() {
+        tracing::warn!(
+            chat = %config.model.chat.display(),
+            embed = %config.model.embed.display(),
+            "there is no small model yet, so nobody rehearses; fetch one with `understudy model pull`"
+        );
+        return None;
+    }
+    match Care::of(config).and_then(Supervised::start) {
+        Ok(engine) => Some(engine),
+        Err(error) => {
+            tracing::error!(%error, "the engine cannot be started; calls go to the provider");
+            None
+        }
+    }
+}
+
+async fn bind(address: Option<SocketAddr>, what: &'static str, key: &'static str) -> Result<(TcpListener, SocketAddr), Failure> {
+    let address = address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+    let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        std::io::ErrorKind::AddrInUse => Failure::PortTaken { what, address, key },
+        _ => Failure::Listen { what, address, source },
+    })?;
+    let got = listener.local_addr().map_err(|source| Failure::Listen { what, address, source })?;
+    Ok((listener, got))
+}
+
+fn refused(error: GatewayError) -> Failure {
+    match error {
+        GatewayError::PortTaken { address } => Failure::PortTaken { what: "the gateway", address, key: "gateway.listen" },
+        GatewayError::Listen { address, source } => Failure::Listen { what: "the gateway", address, source },
+        other => Failure::Failed(with_sources(&other)),
+    }
+}

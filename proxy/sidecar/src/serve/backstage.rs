@@ -1,0 +1,305 @@
+//! What the admin API shows of a running proxy.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use understudy_capture::{Journal, Record};
+use understudy_gateway::Counters;
+use understudy_policy::Roster;
+use understudy_rehearsal::TaskReport;
+
+use super::recording::Recording;
+use super::rows;
+use super::worker::{Orders, Snapshot, Worker};
+use crate::admin::pages::{Acted, DecisionRow, JournalPage, SavingsPage, Status, Stopped, TaskPage, TaskRow};
+use crate::admin::{Backstage, Order, Refused};
+use crate::config::{Config, Prices};
+use crate::engine_child::{Health, Supervised};
+use crate::metrics::{Kind, Metrics, Read};
+use crate::state;
+
+/// The running proxy, seen from behind.
+pub(crate) struct Wings {
+    born: Instant,
+    listen: Vec<SocketAddr>,
+    state: PathBuf,
+    folder: PathBuf,
+    journal: Result<Journal, String>,
+    engine: Option<(watch::Receiver<Health>, Arc<std::sync::Mutex<crate::engine_child::Counts>>)>,
+    engine_off: String,
+    worker: Option<(Arc<ArcSwap<Snapshot>>, Orders)>,
+    prices: Prices,
+    provider: String,
+    steps: usize,
+    roster: Arc<ArcSwap<Roster>>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Wings {
+    pub(crate) fn new(
+        config: &Config,
+        listen: &[SocketAddr],
+        recording: &Recording,
+        engine: Option<&Supervised>,
+        worker: Option<&Worker>,
+        roster: Arc<ArcSwap<Roster>>,
+        stopped: Arc<AtomicBool>,
+    ) -> Self {
+        let engine_off = match (&config.engine.address, config.engine.enabled) {
+            (_, false) => "off: engine.enabled is false".to_owned(),
+            (Some(url), true) => format!("elsewhere: {url}"),
+            (None, true) => "off: there is no model; `understudy model pull` fetches one".to_owned(),
+        };
+        Self {
+            born: Instant::now(),
+            listen: listen.to_vec(),
+            state: config.state.clone(),
+            folder: config.capture.journal.dir.clone(),
+            journal: recording.journal().cloned().map_err(str::to_owned),
+            engine: engine.map(|e| (e.health(), e.counts())),
+            engine_off,
+            worker: worker.map(|w| (w.shown(), w.orders())),
+            prices: config.prices.clone(),
+            provider: config.gateway.providers.first().map(|p| p.name.clone()).unwrap_or_default(),
+            steps: config.policy.steps.len(),
+            roster,
+            stopped,
+        }
+    }
+
+    /// Adds what is counted elsewhere to the metrics.
+    pub(crate) fn count(&self, metrics: &Metrics, counters: &Arc<Counters>) {
+        let one = |n: u64| vec![(String::new(), n as f64)];
+        let add = |name, help, kind, label, values: Box<dyn Fn() -> Vec<(String, f64)> + Send + Sync>| {
+            metrics.read(Read { name, help, kind, label, values });
+        };
+        let c = Arc::clone(counters);
+        add("fallbacks", "Calls of serving tasks that went to the provider", Kind::Counter, Some("reason"), Box::new(move || {
+            c.fallbacks().map(|(why, n)| (why.to_owned(), n as f64)).collect()
+        }));
+        let c = Arc::clone(counters);
+        add("errors", "Errors that the gateway answered with, by whose fault", Kind::Counter, Some("fault"), Box::new(move || {
+            c.faults().iter().map(|(who, n)| ((*who).to_owned(), *n as f64)).collect()
+        }));
+        let c = Arc::clone(counters);
+        add("served", "Calls that an understudy answered", Kind::Counter, None, Box::new(move || one(c.served())));
+        let c = Arc::clone(counters);
+        add("audits", "Served calls that the provider was asked too", Kind::Counter, None, Box::new(move || one(c.audits())));
+        let c = Arc::clone(counters);
+        add("audits_dropped", "Audits dropped because too many were under way", Kind::Counter, None, Box::new(move || one(c.audits_dropped())));
+        let c = Arc::clone(counters);
+        add("connections", "Connections from agents", Kind::Gauge, None, Box::new(move || one(c.connections())));
+        let c = Arc::clone(counters);
+        add("connections_refused", "Connections refused for being too many", Kind::Counter, None, Box::new(move || one(c.connections_refused())));
+        let stopped = Arc::clone(&self.stopped);
+        add("stopped", "1 while the kill switch is on", Kind::Gauge, None, Box::new(move || one(u64::from(stopped.load(Ordering::Acquire)))));
+        let recording = self.journal.is_ok();
+        add("recording", "1 while calls are recorded", Kind::Gauge, None, Box::new(move || one(u64::from(recording))));
+        if let Ok(journal) = &self.journal {
+            let j = journal.clone();
+            add("drops", "Exchanges that were not recorded", Kind::Counter, Some("reason"), Box::new(move || {
+                j.drops().into_iter().map(|(why, n)| (why.label().to_owned(), n as f64)).collect()
+            }));
+            let j = journal.clone();
+            add("journal_bytes", "Size of the journal", Kind::Gauge, None, Box::new(move || one(j.stats().bytes)));
+            let j = journal.clone();
+            add("journal_queued_bytes", "What waits to be written", Kind::Gauge, None, Box::new(move || one(j.stats().queued_bytes)));
+            let j = journal.clone();
+            add("journal_durable_seq", "The last durable record", Kind::Gauge, None, Box::new(move || one(j.durable_seq())));
+            let j = journal.clone();
+            add("journal_set_aside", "Volumes that did not open", Kind::Counter, None, Box::new(move || one(j.stats().set_aside)));
+        }
+        if let Some((health, counts)) = self.engine.clone() {
+            add("engine_up", "1 while the engine answers", Kind::Gauge, None, Box::new(move || {
+                one(u64::from(matches!(*health.borrow(), Health::Ready(_))))
+            }));
+            add("engine_kills", "Times the engine was killed", Kind::Counter, Some("reason"), Box::new(move || {
+                let c = *counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                vec![("hung".into(), c.hung as f64), ("memory".into(), c.memory as f64)]
+            }));
+        }
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.worker.as_ref().map(|(shown, _)| shown.load_full()).unwrap_or_default()
+    }
+
+    fn row(&self, report: &TaskReport) -> TaskRow {
+        rows::row(report, self.steps, &self.prices, &self.provider)
+    }
+
+    fn roster_stopped(&self, stop: bool) -> u64 {
+        self.stopped.store(stop, Ordering::Release);
+        let mut version = 0;
+        self.roster.rcu(|now| {
+            let mut next = Roster::clone(now);
+            next.stopped = stop;
+            next.version += 1;
+            version = next.version;
+            next
+        });
+        version
+    }
+}
+
+impl Backstage for Wings {
+    fn status(&self) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            up_seconds: self.born.elapsed().as_secs(),
+            listen: self.listen.iter().map(ToString::to_string).collect(),
+            stopped: self.stopped.load(Ordering::Acquire),
+            capture: self.journal.as_ref().map_or_else(|why| format!("off: {why}"), |_| "recording".to_owned()),
+            engine: self.engine.as_ref().map_or_else(|| self.engine_off.clone(), |(h, _)| h.borrow().line()),
+            worker: match &self.worker {
+                Some((shown, _)) => shown.load().line.clone(),
+                None => "off".to_owned(),
+            },
+        }
+    }
+
+    fn tasks(&self) -> Vec<TaskRow> {
+        self.snapshot().reports.iter().map(|r| self.row(r)).collect()
+    }
+
+    fn task(&self, which: &str) -> Result<TaskPage, Refused> {
+        let shown = self.snapshot();
+        let report = find(&shown.reports, which)?;
+        let form = shown.forms.iter().find(|(id, _)| *id == report.task).map(|(_, f)| f);
+        let decisions = shown.decisions.iter().filter(|d| d.task == report.task);
+        let decisions = decisions.map(|d| rows::decision(d, &report.name)).collect();
+        Ok(rows::page(report, self.row(report), form, decisions))
+    }
+
+    fn act(&self, which: &str, order: Order, by: &str) -> Result<Acted, Refused> {
+        let (shown, orders) = self.worker.as_ref().ok_or_else(|| Refused::Off("nobody rehearses: worker.enabled is false, or nothing is recorded".to_owned()))?;
+        let id = find(&shown.load().reports, which)?.task.to_string();
+        let said = match &order {
+            Order::Approve => "approved".to_owned(),
+            Order::Promote => "moved up against the evidence".to_owned(),
+            Order::Demote => "moved back to shadowing".to_owned(),
+            Order::Pin(true) => "kept at its stage".to_owned(),
+            Order::Pin(false) => "freed".to_owned(),
+            Order::Name(name) => format!("named {name}"),
+        };
+        let name = orders.give(&id, order, by).map_err(Refused::NotNow)?;
+        let stage = find(&shown.load().reports, &id).map(|r| r.evidence.stage.label().to_owned()).unwrap_or_default();
+        Ok(Acted { task: id, name, stage, said })
+    }
+
+    fn decisions(&self, last: usize) -> Vec<DecisionRow> {
+        let shown = self.snapshot();
+        let from = shown.decisions.len().saturating_sub(last);
+        rows::decisions(shown.decisions.get(from..).unwrap_or_default(), &shown.reports)
+    }
+
+    fn savings(&self) -> SavingsPage {
+        rows::savings(&self.snapshot().reports, &self.prices, &self.provider)
+    }
+
+    fn journal(&self) -> JournalPage {
+        journal_page(&self.journal, &self.folder)
+    }
+
+    fn tail(&self, last: usize) -> Vec<Value> {
+        let Ok(journal) = &self.journal else { return Vec::new() };
+        let from = journal.durable_seq().saturating_sub(last as u64).saturating_add(1);
+        let mut cursor = journal.cursor(from.max(journal.oldest_seq().unwrap_or(0)));
+        let mut rows = Vec::new();
+        while let Ok(Some((seq, record))) = cursor.next() {
+            rows.push(without_content(seq, &record));
+        }
+        rows.split_off(rows.len().saturating_sub(last))
+    }
+
+    fn export(&self, from: u64, limit: usize, by: &str) -> Result<Vec<Value>, Refused> {
+        let journal = self.journal.as_ref().map_err(|why| Refused::Off(why.clone()))?;
+        let asked = json!({ "by": by, "from": from, "limit": limit });
+        journal
+            .append(vec![Record::Note { kind: "read".to_owned(), json: asked }])
+            .map_err(|e| Refused::Off(format!("the audit log cannot be written, so nothing is shown: {e}")))?;
+        let mut cursor = journal.cursor(from.max(journal.oldest_seq().unwrap_or(0)));
+        let mut rows = Vec::new();
+        while rows.len() < limit {
+            match cursor.next() {
+                Ok(Some((seq, Record::Exchange(exchange)))) => rows.push(json!({ "seq": seq, "exchange": exchange })),
+                Ok(Some(_)) => {}
+                _ => break,
+            }
+        }
+        Ok(rows)
+    }
+
+    fn stop_serving(&self, stop: bool, by: &str) -> Stopped {
+        let roster_version = self.roster_stopped(stop);
+        if let Err(error) = state::set_stopped(&self.state, stop) {
+            tracing::error!(%error, "the kill switch holds until the process ends; its position could not be kept");
+        }
+        if let Ok(journal) = &self.journal {
+            let note = Record::Note { kind: "stop_serving".to_owned(), json: json!({ "stopped": stop, "by": by }) };
+            if let Err(error) = journal.append(vec![note]) {
+                tracing::warn!(%error, "the kill switch could not be recorded");
+            }
+        }
+        tracing::warn!(stopped = stop, by, "the kill switch was moved");
+        Stopped { stopped: stop, roster_version }
+    }
+}
+
+/// A task by its name, its id, or an unambiguous beginning of its id.
+fn find<'a>(reports: &'a [TaskReport], which: &str) -> Result<&'a TaskReport, Refused> {
+    if let Some(named) = reports.iter().find(|r| r.name == which) {
+        return Ok(named);
+    }
+    let hits: Vec<&TaskReport> = reports.iter().filter(|r| r.task.to_string().starts_with(which)).collect();
+    match hits.as_slice() {
+        [] => Err(Refused::NoSuchTask(which.to_owned())),
+        [one] => Ok(one),
+        many => {
+            let names: Vec<&str> = many.iter().map(|r| r.name.as_str()).collect();
+            Err(Refused::Ambiguous(which.to_owned(), names.join(", ")))
+        }
+    }
+}
+
+/// The journal's page.
+pub(crate) fn journal_page(journal: &Result<Journal, String>, folder: &std::path::Path) -> JournalPage {
+    let folder = folder.display().to_string();
+    match journal {
+        Err(why) => JournalPage { state: format!("not recording: {why}"), folder, ..JournalPage::default() },
+        Ok(journal) => {
+            let s = journal.stats();
+            JournalPage {
+                state: "recording".to_owned(),
+                folder,
+                volumes: s.volumes,
+                bytes: s.bytes,
+                durable: s.durable_seq,
+                records: s.records,
+                set_aside: s.set_aside,
+                queued_bytes: s.queued_bytes,
+                drops: journal.drops().into_iter().map(|(why, n)| (why.label().to_owned(), n)).collect(),
+                redacted_share: s.redacted_share(),
+            }
+        }
+    }
+}
+
+/// A record in a line, without what was said in it.
+pub(crate) fn without_content(seq: u64, record: &Record) -> Value {
+    match record {
+        Record::Exchange(e) => json!({ "seq": seq, "kind": record.label(), "id": e.id, "meta": e.meta }),
+        Record::Note { kind, .. } => json!({ "seq": seq, "kind": record.label(), "about": kind }),
+        Record::Checkpoint(_) => json!({ "seq": seq, "kind": record.label() }),
+        Record::Trial(t) => json!({ "seq": seq, "kind": record.label(), "trial": t }),
+        Record::Decision(d) => json!({ "seq": seq, "kind": record.label(), "decision": d }),
+        Record::EntryOpened(e) => json!({ "seq": seq, "kind": record.label(), "entry": e }),
+    }
+}

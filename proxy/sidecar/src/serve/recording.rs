@@ -1,0 +1,126 @@
+//! From the gateway's seam to the journal. Without a key, or with a journal
+//! that does not open, nothing is recorded, and calls flow.
+
+use std::sync::Arc;
+
+use understudy_call::{Dialect, Request};
+use understudy_capture::{Captured, FileKey, Hooks, Journal, KeyVault, Offered};
+use understudy_gateway::{Recorded, Recorder};
+use understudy_tasks::{HashKey, fingerprint};
+
+use crate::config::Config;
+use crate::engine_child::with_sources;
+use crate::telemetry::Outward;
+use crate::telemetry::spans::Told;
+
+/// The journal, or why there is none.
+pub(crate) struct Recording {
+    journal: Result<Journal, String>,
+    hash_key: HashKey,
+    outward: Option<Outward>,
+}
+
+impl Recording {
+    /// Opens what can be opened.
+    pub(crate) fn open(config: &Config, outward: Option<Outward>) -> Self {
+        let key = FileKey::open_or_create(&config.key_file);
+        let hash_key = match &key {
+            Ok(key) => HashKey::new(key.hash_key()),
+            // Credentials still have to be told apart within this process.
+            Err(_) => HashKey::new(*blake3::hash(crate::admin::new_token().as_bytes()).as_bytes()),
+        };
+        let journal = if config.capture.enabled {
+            key.map_err(|e| with_sources(&e)).and_then(|key| {
+                Journal::open(config.capture.journal.clone(), Arc::new(key), hooks(&hash_key))
+                    .map_err(|e| with_sources(&e))
+            })
+        } else {
+            Err("capture.enabled is false".to_owned())
+        };
+        if let Err(why) = &journal {
+            tracing::warn!(why, "nothing is recorded, and nobody rehearses; calls flow");
+        }
+        Self { journal, hash_key, outward }
+    }
+
+    /// The journal, if there is one.
+    pub(crate) fn journal(&self) -> Result<&Journal, &str> {
+        self.journal.as_ref().map_err(String::as_str)
+    }
+
+    /// The key of all hashes.
+    pub(crate) fn hash_key(&self) -> HashKey {
+        self.hash_key.clone()
+    }
+
+    /// For people.
+    pub(crate) fn line(&self) -> String {
+        match &self.journal {
+            Ok(_) => "recording".to_owned(),
+            Err(why) => format!("not recording: {why}"),
+        }
+    }
+
+    /// The gateway's seam.
+    pub(crate) fn recorder(&self) -> Option<Arc<dyn Recorder>> {
+        let journal = self.journal.as_ref().ok().cloned();
+        if journal.is_none() && self.outward.is_none() {
+            return None;
+        }
+        Some(Arc::new(Bridge { journal, outward: self.outward.clone() }))
+    }
+
+    /// Writes what waits, and lets go.
+    pub(crate) fn close(self) {
+        if let Ok(journal) = &self.journal {
+            journal.close();
+        }
+    }
+}
+
+struct Bridge {
+    journal: Option<Journal>,
+    outward: Option<Outward>,
+}
+
+impl Recorder for Bridge {
+    fn offer(&self, call: Recorded) -> bool {
+        if let Some(outward) = self.outward.as_ref().filter(|_| call.meta.dialect == Dialect::OpenaiChat) {
+            outward.tell(Told::Bodies(Box::new(call.clone())));
+        }
+        let Some(journal) = &self.journal else { return true };
+        let taken = journal.offer(Captured {
+            id: call.id,
+            meta: call.meta,
+            request: call.request,
+            reply: call.reply,
+            reply_content_type: call.reply_content_type,
+            reply_encoding: call.reply_encoding,
+            understudy_reply: call.understudy_reply,
+        });
+        matches!(taken, Offered::Taken)
+    }
+}
+
+/// What the journal's writer asks about a raw call.
+pub(crate) fn hooks(hash_key: &HashKey) -> Hooks {
+    let key = hash_key.clone();
+    Hooks {
+        fingerprint: Arc::new(move |dialect, request: &Request, credential, explicit| {
+            let form = fingerprint(dialect, request);
+            let first = first_user(request);
+            (form, key.conversation(credential, form, explicit, &first))
+        }),
+        audit: Arc::new(audit),
+    }
+}
+
+fn first_user(request: &Request) -> String {
+    request.messages.iter().find(|m| m.role == understudy_call::Role::User).map(understudy_call::Message::text).unwrap_or_default()
+}
+
+/// An audit counts as a trial does: 1 where the replies agree. A near miss is a miss.
+fn audit(request: &Request, provider: &understudy_call::Reply, understudy: &understudy_call::Reply) -> f64 {
+    let score = understudy_rehearsal::score::compare(request, provider, understudy);
+    if score.agrees { 1.0 } else { score.value.min(0.999) }
+}

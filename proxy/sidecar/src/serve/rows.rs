@@ -1,0 +1,231 @@
+//! A task's report as people read it: the same rows for a running proxy and
+//! for a rehearsal.
+
+use std::collections::BTreeMap;
+
+use understudy_policy::{Decision, EntryView, Stage, TaskId};
+use understudy_rehearsal::TaskReport;
+use understudy_tasks::{Effect, Form, reads_or_acts};
+
+use crate::admin::pages::{DecisionRow, EntryRow, Interval, SavingsPage, SavingsRow, StratumRow, TaskPage, TaskRow};
+use crate::config::{Price, Prices};
+
+/// Characters of a form that a page shows.
+const FORM_SHOWN: usize = 400;
+
+/// The entry that a task's line is about: the one that serves, else the open
+/// one that takes most.
+fn shown_entry(report: &TaskReport) -> Option<&EntryView> {
+    let entries = &report.evidence.entries;
+    let serving = report.evidence.serving.and_then(|k| entries.iter().find(|e| e.k == k));
+    serving.or_else(|| {
+        let open = || entries.iter().filter(|e| e.closed.is_none());
+        open().max_by(|a, b| a.coverage.total_cmp(&b.coverage))
+    })
+}
+
+fn interval(mean: Option<f64>, ends: (f64, f64)) -> Option<Interval> {
+    mean.map(|mean| Interval { mean, low: ends.0, high: ends.1 })
+}
+
+/// A task in one line.
+pub(crate) fn row(report: &TaskReport, steps: usize, prices: &Prices, provider: &str) -> TaskRow {
+    let view = &report.evidence;
+    let entry = shown_entry(report);
+    let tally = &report.tally;
+    let mean = |(sum, n): (f64, u64)| (n > 0).then(|| sum / n as f64);
+    let saved = saving(report, prices.find(provider, &report.model));
+    TaskRow {
+        id: report.task.to_string(),
+        name: report.name.clone(),
+        model: report.model.clone(),
+        stage: view.stage.label().to_owned(),
+        step: match view.stage {
+            Stage::Canary { step } => Some((step + 1, u8::try_from(steps).unwrap_or(u8::MAX))),
+            _ => None,
+        },
+        pinned: view.pinned,
+        calls: tally.calls,
+        conversations: entry.map_or(0, |e| e.conversations),
+        repeats: tally.repeats,
+        coverage: entry.map(|e| e.coverage),
+        agreement: entry.and_then(|e| interval(e.agreement, e.interval)),
+        understudy: entry.map(|e| e.understudy.0.clone()),
+        needed: entry.and_then(|e| e.calls_needed),
+        waits_for: waits_for(report),
+        served: tally.served,
+        provider_ms: report.provider_p50_ms.or_else(|| mean(tally.provider_ms)),
+        understudy_ms: mean(tally.understudy_ms),
+        saved_usd: saved.net_usd,
+    }
+}
+
+/// What a task waits for, in words.
+fn waits_for(report: &TaskReport) -> Option<String> {
+    let view = &report.evidence;
+    if view.awaiting_approval {
+        return Some("approval: its replies may call tools that act".to_owned());
+    }
+    if view.cooldown_trials > 0 {
+        return Some(format!("{} trials after its demotion", view.cooldown_trials));
+    }
+    match view.stage {
+        Stage::Observing => Some("more calls".to_owned()),
+        Stage::Shadowing if report.cast.is_empty() => Some("more calls, then an understudy".to_owned()),
+        Stage::Shadowing if !view.entries.iter().any(|e| e.closed.is_none()) => {
+            let nearest = view.development.iter().map(|(_, done, needed)| (*done, *needed)).max();
+            match nearest {
+                Some((done, needed)) if done < needed => Some(format!("a bar: {done} of {needed} conversations judged")),
+                Some(_) => Some("a bar that keeps τ: nobody has one yet".to_owned()),
+                None => Some("trials".to_owned()),
+            }
+        }
+        Stage::Shadowing => Some("evidence".to_owned()),
+        Stage::Canary { .. } => view.step.map(|(done, needed)| format!("audits: {done} of {needed} conversations")),
+        Stage::Live => None,
+    }
+}
+
+/// An entry's line.
+fn entry_row(e: &EntryView, serving: Option<u32>) -> EntryRow {
+    let state = match (&e.closed, serving == Some(e.k), e.earned) {
+        (Some(why), ..) => format!("closed: {}", words(why)),
+        (None, true, _) => "serves".to_owned(),
+        (None, false, Some(_)) => "earned".to_owned(),
+        (None, false, None) => "open".to_owned(),
+    };
+    EntryRow {
+        k: e.k,
+        understudy: e.understudy.0.clone(),
+        bar: e.bar,
+        coverage: Some(e.coverage),
+        agreement: interval(e.agreement, e.interval),
+        conversations: e.conversations,
+        wealth: e.log_wealth.exp(),
+        threshold: e.log_threshold.exp(),
+        state,
+    }
+}
+
+/// A unit variant in the words that its serialised form has.
+fn words<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|v| v.as_str().map(|s| s.replace('_', " ")))
+        .unwrap_or_default()
+}
+
+/// A task in full.
+pub(crate) fn page(report: &TaskReport, row: TaskRow, form: Option<&Form>, decisions: Vec<DecisionRow>) -> TaskPage {
+    let view = &report.evidence;
+    let shown = shown_entry(report);
+    TaskPage {
+        row,
+        form: form.map(|f| f.system.chars().take(FORM_SHOWN).collect()).unwrap_or_default(),
+        tools: form
+            .iter()
+            .flat_map(|f| &f.tools)
+            .map(|t| {
+                let effect = if reads_or_acts(t) == Effect::Reads { "reads" } else { "acts" };
+                (t.name.clone(), effect.to_owned())
+            })
+            .collect(),
+        rules: BTreeMap::from([
+            ("target agreement (τ)".to_owned(), view.tau.to_string()),
+            ("permitted error (α)".to_owned(), view.alpha.to_string()),
+            ("approval".to_owned(), approval(report).to_owned()),
+            ("audit share now".to_owned(), view.audit_share.to_string()),
+        ]),
+        entries: view.entries.iter().map(|e| entry_row(e, view.serving)).collect(),
+        strata: shown
+            .iter()
+            .flat_map(|e| &e.strata)
+            .map(|s| StratumRow {
+                stratum: s.name.clone(),
+                conversations: u64::from(s.conversations),
+                agreement: interval(Some(s.agreement), (f64::NAN, f64::NAN)),
+                state: words(&s.standing),
+            })
+            .collect(),
+        declined: report.tally.declined.clone(),
+        baselines: Vec::new(),
+        cusum: view.cusum.map(|value| (value, view.cusum_limit)),
+        decisions,
+    }
+}
+
+fn approval(report: &TaskReport) -> &'static str {
+    let view = &report.evidence;
+    match (view.acting, view.approved) {
+        (true, true) => "acts, approved",
+        (true, false) => "acts, waits for a person before canary",
+        (false, _) => "not needed: it only reads or speaks",
+    }
+}
+
+/// A decision's line.
+pub(crate) fn decision(d: &Decision, name: &str) -> DecisionRow {
+    let stage = |s: Stage| match s {
+        Stage::Canary { step } => format!("canary {}", step + 1),
+        other => other.label().to_owned(),
+    };
+    DecisionRow {
+        seq: d.seq,
+        task: d.task.to_string(),
+        name: name.to_owned(),
+        from: stage(d.from),
+        to: stage(d.to),
+        why: d.why.label().to_owned(),
+        understudy: d.understudy.as_ref().map(|u| u.0.clone()),
+        by: d.by.clone(),
+        numbers: d.numbers.clone(),
+    }
+}
+
+/// Decisions with their tasks' names.
+pub(crate) fn decisions(all: &[Decision], reports: &[TaskReport]) -> Vec<DecisionRow> {
+    let name = |id: TaskId| reports.iter().find(|r| r.task == id).map_or("", |r| r.name.as_str());
+    all.iter().map(|d| decision(d, name(d.task))).collect()
+}
+
+/// What one task saved: served calls at the task's mean captured price with its
+/// cached share, less audits.
+fn saving(report: &TaskReport, price: Option<&Price>) -> SavingsRow {
+    let t = &report.tally;
+    let judged_by_provider = t.calls.saturating_sub(t.served - t.judged.min(t.served));
+    let mean_usd = price.filter(|_| judged_by_provider > 0).map(|p| {
+        p.of(t.tokens[0], t.tokens[1], t.tokens[2]) / judged_by_provider as f64
+    });
+    let gross_usd = mean_usd.map(|m| m * t.served as f64);
+    let audits_usd = mean_usd.map(|m| m * t.judged as f64);
+    let mean_tokens = |i: usize| {
+        let sum = t.tokens.get(i).copied().unwrap_or(0);
+        if judged_by_provider == 0 { 0 } else { sum / judged_by_provider * t.served.saturating_sub(t.judged) }
+    };
+    SavingsRow {
+        task: report.task.to_string(),
+        name: report.name.clone(),
+        model: report.model.clone(),
+        calls: t.calls,
+        served: t.served,
+        audited: t.judged,
+        input_tokens: mean_tokens(0),
+        output_tokens: mean_tokens(2),
+        gross_usd,
+        audits_usd,
+        net_usd: gross_usd.zip(audits_usd).map(|(g, a)| g - a),
+        by_control_usd: None,
+    }
+}
+
+/// What was saved.
+pub(crate) fn savings(reports: &[TaskReport], prices: &Prices, provider: &str) -> SavingsPage {
+    let mut dated: Vec<String> =
+        reports.iter().filter_map(|r| prices.find(provider, &r.model)).map(|p| p.dated.clone()).collect();
+    dated.sort();
+    dated.dedup();
+    SavingsPage {
+        tasks: reports.iter().map(|r| saving(r, prices.find(provider, &r.model))).collect(),
+        prices_dated: dated,
+    }
+}

@@ -1,0 +1,317 @@
+//! The worker's thread: the journal in, the roster out, a person's orders in
+//! between. It is of low priority, and everything it says to others it says
+//! through a snapshot, so that nobody waits for a trial.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+use understudy_capture::{Journal, Record};
+use understudy_cast::remote::{Budget, RemoteConfig};
+use understudy_cast::prompted::PromptRules;
+use understudy_cast::{Cast, CastConfig, EngineAddr, EngineClient};
+use understudy_policy::{Action, Decision, Roster, RosterTask};
+use understudy_rehearsal::worker::{Happened, Pause};
+use understudy_rehearsal::{Mode, Outlets, Pace, Rehearsal, RehearsalError, Settings, TaskReport};
+use understudy_tasks::{HashKey, TaskBook};
+
+use crate::admin::Order;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::state;
+use crate::telemetry::Outward;
+use crate::telemetry::spans::{Told, TrialSeen};
+
+/// How long the worker waits for a new record before it looks again.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// How often the snapshot is renewed while there is work.
+const SHOW_EVERY: Duration = Duration::from_millis(500);
+
+/// Records that may wait before dear trials are thinned.
+const BEHIND: u64 = 256;
+
+/// What others see of the worker.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Snapshot {
+    /// Every task.
+    pub(crate) reports: Vec<TaskReport>,
+    /// Masked form and tools of every task, by id.
+    pub(crate) forms: Vec<(understudy_policy::TaskId, understudy_tasks::Form)>,
+    /// Every decision.
+    pub(crate) decisions: Vec<Decision>,
+    /// `rehearsing`, or why not.
+    pub(crate) line: String,
+    /// The last exchange that was folded.
+    pub(crate) folded: u64,
+}
+
+type Answered = oneshot::Sender<Result<String, RehearsalError>>;
+
+/// The worker, until dropped.
+pub(crate) struct Worker {
+    shown: Arc<ArcSwap<Snapshot>>,
+    orders: mpsc::Sender<(String, Order, String, Answered)>,
+    end: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the worker is given.
+pub(crate) struct Given {
+    pub(crate) journal: Journal,
+    pub(crate) cast: Arc<Cast>,
+    pub(crate) key: HashKey,
+    pub(crate) roster: Arc<ArcSwap<Roster>>,
+    pub(crate) stopped: Arc<AtomicBool>,
+    pub(crate) pause: Pause,
+    pub(crate) outward: Option<Outward>,
+}
+
+/// The cast, asking the configured engine.
+///
+/// # Errors
+/// When no client can be made.
+pub(crate) fn cast(config: &Config, socket: Option<std::path::PathBuf>) -> Result<Arc<Cast>, Failure> {
+    let address = match &config.engine.address {
+        Some(url) => EngineAddr::Http(url.clone(), config.engine.key_env.as_ref().and_then(|v| std::env::var(v).ok())),
+        None => EngineAddr::Unix(socket.unwrap_or_else(|| state::engine_socket(&config.state))),
+    };
+    let client = Arc::new(EngineClient::new(address).map_err(|e| Failure::Failed(e.to_string()))?);
+    let remotes = config
+        .remotes
+        .iter()
+        .map(|r| {
+            let price = config.prices.find(&r.name, &r.model);
+            RemoteConfig {
+                name: r.name.clone(),
+                url: r.base_url.clone(),
+                key: r.key_env.as_ref().and_then(|v| std::env::var(v).ok()),
+                model: r.model.clone(),
+                logprobs: false,
+                budget: Budget {
+                    tokens_per_day: None,
+                    money_per_day: (r.budget_usd > 0.0).then_some(r.budget_usd),
+                    input_price: price.map_or(0.0, |p| p.input),
+                    output_price: price.map_or(0.0, |p| p.output),
+                },
+            }
+        })
+        .collect();
+    let today = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() / 86_400);
+    let prompt = PromptRules {
+        k: usize::try_from(config.worker.examples).unwrap_or(usize::MAX),
+        ..PromptRules::default()
+    };
+    let made = CastConfig { remotes, prompt, ..CastConfig::default() };
+    let embedder: Arc<dyn understudy_call::Embedder> = Arc::<EngineClient>::clone(&client);
+    Ok(Arc::new(Cast::new(made, Some(embedder), Some(client), today)))
+}
+
+/// The worker's settings.
+pub(crate) fn settings(config: &Config, mode: Mode) -> Settings {
+    Settings {
+        mode,
+        policy: config.policy.clone(),
+        overrides: config.tasks.clone(),
+        trial_deadline: config.worker.trial_deadline,
+        budget_ms: config.worker.budget_ms,
+        ..Settings::default()
+    }
+}
+
+impl Worker {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub(crate) fn start(config: &Config, given: Given) -> Result<Self, Failure> {
+        let shown = Arc::new(ArcSwap::from_pointee(Snapshot { line: "reading the journal".to_owned(), ..Snapshot::default() }));
+        let (orders, received) = mpsc::channel(16);
+        let end = Arc::new(AtomicBool::new(false));
+        let settings = settings(config, Mode::Live);
+        let (duty, frozen) = (config.worker.busy_share, config.worker.frozen);
+        let thread = {
+            let (shown, end) = (Arc::clone(&shown), Arc::clone(&end));
+            std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
+                // The agent's calls come first: this thread only takes what is left.
+                let _ = rustix::process::nice(10);
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let roster = (Arc::clone(&given.roster), Arc::clone(&given.stopped));
+                let why = match runtime {
+                    Ok(runtime) => runtime.block_on(work(settings, given, duty, frozen, received, &shown, &end)),
+                    Err(e) => Err(format!("no runtime: {e}")),
+                };
+                if let Err(why) = why {
+                    // Evidence has stopped, so nothing may be served on it.
+                    tracing::error!(why, "the worker ended: every call goes to the provider");
+                    publish(&roster.0, &roster.1, Vec::new());
+                    shown.rcu(|now| Snapshot { line: format!("down: {why}"), ..Snapshot::clone(now) });
+                }
+            })
+        };
+        let thread = thread.map_err(|e| Failure::Failed(format!("cannot start the worker: {e}")))?;
+        Ok(Self { shown, orders, end, thread: Some(thread) })
+    }
+
+    /// What others see.
+    pub(crate) fn shown(&self) -> Arc<ArcSwap<Snapshot>> {
+        Arc::clone(&self.shown)
+    }
+
+    /// Where orders go.
+    pub(crate) fn orders(&self) -> Orders {
+        Orders(self.orders.clone())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A person's way to the worker. It blocks until the order is durable.
+#[derive(Clone)]
+pub(crate) struct Orders(mpsc::Sender<(String, Order, String, Answered)>);
+
+impl Orders {
+    /// Gives an order; says the task's name afterwards.
+    pub(crate) fn give(&self, which: &str, order: Order, by: &str) -> Result<String, String> {
+        let (answer, answered) = oneshot::channel();
+        self.0
+            .blocking_send((which.to_owned(), order, by.to_owned(), answer))
+            .map_err(|_| "the worker is down; see the log".to_owned())?;
+        match answered.blocking_recv() {
+            Ok(done) => done.map_err(|e| e.to_string()),
+            Err(_) => Err("the worker ended before it was done".to_owned()),
+        }
+    }
+}
+
+/// Publishes the tasks that serve; the kill switch stays where a person put it.
+fn publish(roster: &ArcSwap<Roster>, stopped: &AtomicBool, tasks: Vec<RosterTask>) {
+    roster.rcu(|now| Roster {
+        version: now.version + 1,
+        stopped: stopped.load(Ordering::Acquire),
+        tasks: tasks.clone(),
+    });
+}
+
+async fn work(
+    settings: Settings,
+    given: Given,
+    duty: f64,
+    frozen: bool,
+    mut orders: mpsc::Receiver<(String, Order, String, Answered)>,
+    shown: &ArcSwap<Snapshot>,
+    end: &AtomicBool,
+) -> Result<(), String> {
+    let Given { journal, cast, key, roster, stopped, pause, outward } = given;
+    let outlets = Outlets {
+        roster: Arc::new(move |next: Roster| publish(&roster, &stopped, next.tasks)),
+        told: Arc::new(move |what| tell(outward.as_ref(), what)),
+    };
+    let pace = Pace::new(duty, pause);
+    let mut rehearsal =
+        Rehearsal::new(settings, journal.clone(), cast, key, TaskBook::default(), pace, outlets);
+    let from = rehearsal.restore().await.map_err(|e| e.to_string())?;
+    let mut cursor = journal.cursor(from);
+    let line = if frozen { "frozen: nothing is learnt" } else { "rehearsing" };
+    let mut last_shown = std::time::Instant::now();
+    show(&rehearsal, shown, line);
+    while !end.load(Ordering::Acquire) {
+        while let Ok((which, order, by, answer)) = orders.try_recv() {
+            let _ = answer.send(obey(&mut rehearsal, &which, order, &by).await);
+            show(&rehearsal, shown, line);
+        }
+        let next = if frozen { None } else { cursor.next().map_err(|e| e.to_string())? };
+        match next {
+            Some((seq, record)) => {
+                let behind = journal.durable_seq().saturating_sub(seq);
+                rehearsal.pace().thin(if behind > BEHIND { BEHIND as f64 / behind as f64 } else { 1.0 });
+                if matches!(record, Record::Exchange(_)) {
+                    rehearsal.take(seq, record).await.map_err(|e| e.to_string())?;
+                }
+                if last_shown.elapsed() >= SHOW_EVERY {
+                    show(&rehearsal, shown, line);
+                    last_shown = std::time::Instant::now();
+                }
+            }
+            None => {
+                if !frozen {
+                    rehearsal.flush().await.map_err(|e| e.to_string())?;
+                }
+                show(&rehearsal, shown, line);
+                if let Ok(Some((which, order, by, answer))) = tokio::time::timeout(IDLE, orders.recv()).await {
+                    let _ = answer.send(obey(&mut rehearsal, &which, order, &by).await);
+                }
+            }
+        }
+    }
+    if frozen { Ok(()) } else { rehearsal.flush().await.map_err(|e| e.to_string()) }
+}
+
+async fn obey(rehearsal: &mut Rehearsal, which: &str, order: Order, by: &str) -> Result<String, RehearsalError> {
+    let action = match order {
+        Order::Name(name) => {
+            rehearsal.rename(which, &name).await?;
+            return Ok(name);
+        }
+        Order::Approve => Action::Approve,
+        Order::Promote => Action::Promote,
+        Order::Demote => Action::Demote,
+        Order::Pin(on) => Action::Pin(on),
+    };
+    rehearsal.operate(which, action, by).await?;
+    Ok(rehearsal.book().find(which).map(|t| t.name.clone()).unwrap_or_default())
+}
+
+fn show(rehearsal: &Rehearsal, shown: &ArcSwap<Snapshot>, line: &str) {
+    shown.store(Arc::new(Snapshot {
+        reports: rehearsal.reports(),
+        forms: rehearsal.book().tasks().into_iter().map(|t| (t.id, t.form.clone())).collect(),
+        decisions: rehearsal.decisions().to_vec(),
+        line: line.to_owned(),
+        folded: rehearsal.folded(),
+    }));
+}
+
+fn tell(outward: Option<&Outward>, what: Happened) {
+    match what {
+        Happened::Decision(d) => tracing::info!(
+            task = %d.task, from = d.from.label(), to = d.to.label(), why = d.why.label(), seq = d.seq, "decided"
+        ),
+        Happened::Made(ids) => {
+            let ids: Vec<String> = ids.into_iter().map(|id| id.0).collect();
+            tracing::info!(versions = ids.join(" "), "new versions were made");
+        }
+        Happened::Trial(t) => {
+            let Some(outward) = outward else { return };
+            let (score, agrees, why) = match &t.outcome {
+                understudy_policy::Outcome::Answered { score, agrees, .. } => (Some(*score), *agrees, None),
+                understudy_policy::Outcome::Declined(why) => (None, false, Some(why.label().to_owned())),
+            };
+            let spent = Duration::from_secs_f64((t.spent_ms / 1000.0).max(0.0));
+            outward.tell(Told::Trial(Box::new(TrialSeen {
+                exchange: t.exchange,
+                traceparent: None,
+                task: t.task.to_string(),
+                task_name: String::new(),
+                understudy: t.understudy.0.clone(),
+                model: String::new(),
+                score,
+                agrees,
+                why,
+                started: SystemTime::now() - spent,
+                spent,
+            })));
+        }
+        _ => {}
+    }
+}

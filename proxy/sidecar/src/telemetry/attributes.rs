@@ -1,0 +1,86 @@
+//! What a call's bodies say about it, without what they say.
+
+use opentelemetry::{Array, KeyValue, StringValue, Value};
+use understudy_call::{Dialect, Finish, Format, Reply, Request};
+use understudy_gateway::Recorded;
+
+/// `gen_ai.operation.name`.
+pub(super) fn operation(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::OpenaiChat | Dialect::AnthropicMessages => "chat",
+        _ => "call",
+    }
+}
+
+/// A count as OpenTelemetry has it.
+pub(super) fn whole(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// The request, where its dialect is decoded.
+pub(super) fn read_request(dialect: Dialect, bodies: &Recorded) -> Option<Request> {
+    understudy_dialect::parse_request(dialect, &bodies.request.concat()).ok()
+}
+
+/// The reply, where its dialect is decoded and it came as plain bytes.
+pub(super) fn read_reply(dialect: Dialect, status: u16, bodies: &Recorded) -> Option<Reply> {
+    if bodies.reply.is_empty() {
+        return bodies.understudy_reply.clone();
+    }
+    if !bodies.reply_encoding.is_empty() {
+        return None;
+    }
+    understudy_dialect::parse_reply(dialect, status, &bodies.reply_content_type, &bodies.reply.concat()).ok()
+}
+
+/// `gen_ai.request.*`, `gen_ai.output.type`.
+pub(super) fn of_request(r: &Request) -> Vec<KeyValue> {
+    let mut all = vec![
+        KeyValue::new("gen_ai.request.stream", r.stream),
+        KeyValue::new("gen_ai.output.type", if r.format == Format::Text { "text" } else { "json" }),
+    ];
+    let s = &r.sampling;
+    let mut number = |name: &'static str, value: Option<i64>| {
+        if let Some(value) = value {
+            all.push(KeyValue::new(name, value));
+        }
+    };
+    number("gen_ai.request.max_tokens", s.max_tokens.map(i64::from));
+    number("gen_ai.request.seed", s.seed);
+    number("gen_ai.request.choice.count", s.n.filter(|n| *n != 1).map(i64::from));
+    if let Some(t) = s.temperature {
+        all.push(KeyValue::new("gen_ai.request.temperature", t));
+    }
+    if let Some(p) = s.top_p {
+        all.push(KeyValue::new("gen_ai.request.top_p", p));
+    }
+    all
+}
+
+/// `gen_ai.response.*` but for the time to the first chunk.
+pub(super) fn of_reply(r: &Reply) -> Vec<KeyValue> {
+    let mut all = Vec::new();
+    if !r.id.is_empty() {
+        all.push(KeyValue::new("gen_ai.response.id", r.id.clone()));
+    }
+    if !r.model.is_empty() {
+        all.push(KeyValue::new("gen_ai.response.model", r.model.clone()));
+    }
+    let reasons: Vec<StringValue> =
+        r.choices.iter().filter_map(|c| c.finish.as_ref()).map(|f| StringValue::from(reason(f))).collect();
+    if !reasons.is_empty() {
+        all.push(KeyValue::new("gen_ai.response.finish_reasons", Value::Array(Array::String(reasons))));
+    }
+    all
+}
+
+fn reason(finish: &Finish) -> String {
+    match finish {
+        Finish::Stop => "stop".into(),
+        Finish::Length => "length".into(),
+        Finish::ToolCalls => "tool_calls".into(),
+        Finish::ContentFilter => "content_filter".into(),
+        Finish::Other(other) => other.clone(),
+        _ => "other".into(),
+    }
+}

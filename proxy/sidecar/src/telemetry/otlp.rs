@@ -1,0 +1,118 @@
+//! OTLP over gRPC or HTTP.
+
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use opentelemetry_otlp::{MetricExporter, Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+
+use super::ids::Ids;
+use crate::config::Telemetry;
+
+/// How long one export may take; a collector that is away must not hold up the end.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where spans and metrics go.
+pub(super) struct Providers {
+    pub(super) traces: SdkTracerProvider,
+    pub(super) metrics: SdkMeterProvider,
+}
+
+impl Providers {
+    /// Sends what is left.
+    pub(super) fn end(&self) {
+        for problem in [self.traces.shutdown_with_timeout(TIMEOUT).err(), self.metrics.shutdown_with_timeout(TIMEOUT).err()]
+            .into_iter()
+            .flatten()
+        {
+            tracing::warn!(%problem, "telemetry that was left could not be sent");
+        }
+    }
+}
+
+/// Sets them up.
+pub(super) fn providers(config: &Telemetry, endpoint: &str) -> Result<Providers, Box<dyn std::error::Error + Send + Sync>> {
+    let (spans, metrics) = if config.http {
+        let http = Http { handle: tokio::runtime::Handle::try_current()?, client: reqwest::Client::builder().timeout(TIMEOUT).build()? };
+        let spans = SpanExporter::builder()
+            .with_http()
+            .with_http_client(http.clone())
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(format!("{endpoint}/v1/traces"))
+            .with_timeout(TIMEOUT)
+            .build()?;
+        let metrics = MetricExporter::builder()
+            .with_http()
+            .with_http_client(http)
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(format!("{endpoint}/v1/metrics"))
+            .with_timeout(TIMEOUT)
+            .build()?;
+        (spans, metrics)
+    } else {
+        let spans = SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(TIMEOUT).build()?;
+        let metrics = MetricExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(TIMEOUT).build()?;
+        (spans, metrics)
+    };
+    Ok(Providers {
+        traces: tracer(config, |builder| builder.with_batch_exporter(spans)),
+        metrics: SdkMeterProvider::builder()
+            .with_resource(resource())
+            .with_reader(PeriodicReader::builder(metrics).with_interval(config.every).build())
+            .build(),
+    })
+}
+
+/// A tracer provider with our ids and sampling: an agent's own choice is
+/// followed, a share of the rest is kept.
+pub(super) fn tracer(
+    config: &Telemetry,
+    exporter: impl FnOnce(opentelemetry_sdk::trace::TracerProviderBuilder) -> opentelemetry_sdk::trace::TracerProviderBuilder,
+) -> SdkTracerProvider {
+    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample)));
+    exporter(SdkTracerProvider::builder())
+        .with_resource(resource())
+        .with_sampler(sampler)
+        .with_id_generator(Ids::default())
+        .build()
+}
+
+fn resource() -> Resource {
+    // `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` are read by the builder and win.
+    let named = std::env::var_os("OTEL_SERVICE_NAME").is_some();
+    let builder = Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
+    if named { builder.build() } else { builder.with_service_name("understudy").build() }
+}
+
+/// Sends on the process's runtime, whatever thread asks.
+#[derive(Debug, Clone)]
+struct Http {
+    handle: tokio::runtime::Handle,
+    client: reqwest::Client,
+}
+
+impl HttpClient for Http {
+    fn send_bytes<'s, 'f>(
+        &'s self,
+        request: Request<Bytes>,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'f>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        let client = self.client.clone();
+        let sending = self.handle.spawn(async move {
+            let reply = client.execute(request.try_into()?).await?;
+            let mut response = Response::builder().status(reply.status());
+            for (name, value) in reply.headers() {
+                response = response.header(name, value);
+            }
+            let body = reply.bytes().await?;
+            Ok::<_, HttpError>(response.body(body)?)
+        });
+        Box::pin(async move { sending.await? })
+    }
+}

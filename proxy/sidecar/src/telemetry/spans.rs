@@ -1,0 +1,258 @@
+//! What happened, told as spans and metrics.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::metrics::{Counter, Histogram, MeterProvider as _};
+use opentelemetry::trace::{
+    Event, Link, Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _,
+};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use understudy_call::{AnsweredBy, Dialect, ExchangeId};
+use understudy_gateway::{CallSeen, Recorded};
+
+use super::attributes::{of_reply, of_request, operation, read_reply, read_request, whole};
+use super::ids;
+
+/// What telemetry is told.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// A call ended.
+    Call(Box<CallSeen>),
+    /// Its bodies, to read model, usage and finish reasons from.
+    Bodies(Box<Recorded>),
+    /// A trial ended.
+    Trial(Box<TrialSeen>),
+    /// No more will come.
+    End,
+}
+
+/// What telemetry needs of a trial.
+#[derive(Debug, Clone)]
+pub(crate) struct TrialSeen {
+    /// The captured call.
+    pub(crate) exchange: ExchangeId,
+    /// The agent's `traceparent` of that call.
+    pub(crate) traceparent: Option<String>,
+    pub(crate) task: String,
+    pub(crate) task_name: String,
+    pub(crate) understudy: String,
+    pub(crate) model: String,
+    /// 0 to 1; `None` when the understudy declined.
+    pub(crate) score: Option<f64>,
+    pub(crate) agrees: bool,
+    /// Why it declined, or why the replies differ.
+    pub(crate) why: Option<String>,
+    pub(crate) started: SystemTime,
+    pub(crate) spent: Duration,
+}
+
+/// Halves of calls that wait for their other half.
+const WAITING: usize = 256;
+
+/// Makes spans and metrics.
+pub(super) struct Emitter {
+    tracer: SdkTracer,
+    old_names: bool,
+    duration: Histogram<f64>,
+    old_duration: Option<Histogram<f64>>,
+    first_chunk: Histogram<f64>,
+    input: Counter<u64>,
+    output: Counter<u64>,
+    trials: Counter<u64>,
+    fallbacks: Counter<u64>,
+    bodies: VecDeque<Recorded>,
+    calls: VecDeque<CallSeen>,
+}
+
+impl Emitter {
+    pub(super) fn new(traces: &SdkTracerProvider, metrics: &SdkMeterProvider, old_names: bool) -> Self {
+        let meter = metrics.meter("understudy");
+        let seconds = |name: &'static str, about: &'static str| meter.f64_histogram(name).with_unit("s").with_description(about);
+        Self {
+            tracer: traces.tracer("understudy"),
+            old_names,
+            duration: seconds("gen_ai.client.inference.duration", "Duration of calls").build(),
+            old_duration: old_names.then(|| seconds("gen_ai.client.operation.duration", "Duration of calls").build()),
+            first_chunk: seconds("gen_ai.client.inference.time_to_first_chunk", "Time to the reply's first byte").build(),
+            input: meter.u64_counter("gen_ai.client.inference.usage.input_tokens").with_unit("{token}").build(),
+            output: meter.u64_counter("gen_ai.client.inference.usage.output_tokens").with_unit("{token}").build(),
+            trials: meter.u64_counter("understudy.trials").with_unit("{trial}").with_description("Shadow trials").build(),
+            fallbacks: meter
+                .u64_counter("understudy.fallbacks")
+                .with_unit("{call}")
+                .with_description("Calls of serving tasks that went to the provider")
+                .build(),
+            bodies: VecDeque::new(),
+            calls: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn take(&mut self, told: Told) {
+        match told {
+            Told::Call(call) => match position(&self.bodies, |b| b.id == call.id).and_then(|i| self.bodies.remove(i)) {
+                Some(bodies) => self.call(&call, Some(&bodies)),
+                None if call.meta.dialect == Dialect::OpenaiChat => {
+                    self.calls.push_back(*call);
+                    if self.calls.len() > WAITING
+                        && let Some(oldest) = self.calls.pop_front()
+                    {
+                        self.call(&oldest, None);
+                    }
+                }
+                None => self.call(&call, None),
+            },
+            Told::Bodies(bodies) => match position(&self.calls, |c| c.id == bodies.id).and_then(|i| self.calls.remove(i)) {
+                Some(call) => self.call(&call, Some(&bodies)),
+                None => {
+                    self.bodies.push_back(*bodies);
+                    if self.bodies.len() > WAITING {
+                        self.bodies.pop_front();
+                    }
+                }
+            },
+            Told::Trial(trial) => self.trial(&trial),
+            Told::End => {}
+        }
+    }
+
+    /// Emits what still waits for bodies.
+    pub(super) fn finish(&mut self) {
+        while let Some(call) = self.calls.pop_front() {
+            self.call(&call, None);
+        }
+    }
+
+    fn call(&mut self, call: &CallSeen, bodies: Option<&Recorded>) {
+        let meta = &call.meta;
+        let request = bodies.and_then(|b| read_request(meta.dialect, b));
+        let reply = bodies.and_then(|b| read_reply(meta.dialect, meta.status, b));
+        let model = request.as_ref().map(|r| r.model.clone()).or_else(|| call.model.clone());
+        let operation = operation(meta.dialect);
+        let name = model.as_ref().map_or_else(|| operation.to_owned(), |m| format!("{operation} {m}"));
+        let local = matches!(meta.answered_by, AnsweredBy::Understudy(_));
+
+        let mut shared = vec![
+            KeyValue::new("gen_ai.operation.name", operation),
+            KeyValue::new("gen_ai.provider.name", if local { "understudy".to_owned() } else { meta.provider.clone() }),
+        ];
+        if let Some(model) = &model {
+            shared.push(KeyValue::new("gen_ai.request.model", model.clone()));
+        }
+        let failed = call.error.map(str::to_owned).or_else(|| (meta.status >= 400).then(|| meta.status.to_string()));
+        if let Some(kind) = &failed {
+            shared.push(KeyValue::new("error.type", kind.clone()));
+        }
+        let mut attributes = shared.clone();
+        if self.old_names {
+            attributes.push(KeyValue::new("gen_ai.system", meta.provider.clone()));
+        }
+        attributes.push(KeyValue::new("http.response.status_code", i64::from(meta.status)));
+        attributes.push(KeyValue::new("understudy.lane", meta.lane.label()));
+        if let Some(task) = call.task {
+            attributes.push(KeyValue::new("understudy.task", task.to_string()));
+        }
+        if let Some(why) = call.fallback {
+            attributes.push(KeyValue::new("understudy.fallback", why));
+            self.fallbacks.add(1, &[KeyValue::new("understudy.reason", why)]);
+        }
+        if let AnsweredBy::Understudy(id) = &meta.answered_by {
+            attributes.push(KeyValue::new("understudy.understudy", id.0.clone()));
+        }
+        if let Some(id) = &meta.explicit_conversation {
+            attributes.push(KeyValue::new("gen_ai.conversation.id", id.clone()));
+        }
+        if let Some(request) = &request {
+            attributes.extend(of_request(request));
+        }
+        if let Some(reply) = &reply {
+            attributes.extend(of_reply(reply));
+        }
+        if let Some(first) = meta.timings.first_byte {
+            attributes.push(KeyValue::new("gen_ai.response.time_to_first_chunk", first.as_secs_f64()));
+            self.first_chunk.record(first.as_secs_f64(), &shared);
+        }
+        if let Some(total) = meta.timings.total {
+            self.duration.record(total.as_secs_f64(), &shared);
+            if let Some(old) = &self.old_duration {
+                old.record(total.as_secs_f64(), &shared);
+            }
+        }
+        let usage = reply.as_ref().and_then(|r| r.usage).or(call.usage);
+        if let Some(usage) = usage {
+            self.input.add(usage.input_tokens, &shared);
+            self.output.add(usage.output_tokens, &shared);
+            attributes.push(KeyValue::new("gen_ai.usage.input_tokens", whole(usage.input_tokens)));
+            attributes.push(KeyValue::new("gen_ai.usage.output_tokens", whole(usage.output_tokens)));
+            attributes.push(KeyValue::new("gen_ai.usage.cache_read.input_tokens", whole(usage.cached_input_tokens)));
+            attributes.push(KeyValue::new("gen_ai.usage.reasoning.output_tokens", whole(usage.reasoning_tokens)));
+        }
+
+        let start = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(meta.timings.started_unix_ms).unwrap_or(0));
+        let end = start + meta.timings.total.unwrap_or_default();
+        let parent = call
+            .traceparent
+            .as_deref()
+            .and_then(ids::parse_traceparent)
+            .map_or_else(Context::new, |agent| Context::new().with_remote_span_context(agent));
+        ids::announce(call.id);
+        let mut span = self
+            .tracer
+            .span_builder(name)
+            .with_kind(if local { SpanKind::Internal } else { SpanKind::Client })
+            .with_start_time(start)
+            .with_attributes(attributes)
+            .start_with_context(&self.tracer, &parent);
+        ids::forget();
+        if let Some(kind) = failed {
+            span.set_status(Status::error(kind));
+        }
+        span.end_with_timestamp(end);
+    }
+
+    fn trial(&mut self, trial: &TrialSeen) {
+        let label = match trial.score {
+            None => "declined",
+            Some(_) if trial.agrees => "agrees",
+            Some(_) => "differs",
+        };
+        self.trials.add(1, &[KeyValue::new("understudy.task", trial.task.clone()), KeyValue::new("understudy.label", label)]);
+        let attributes = vec![
+            KeyValue::new("gen_ai.operation.name", "chat"),
+            KeyValue::new("gen_ai.provider.name", "understudy"),
+            KeyValue::new("gen_ai.request.model", trial.model.clone()),
+            KeyValue::new("understudy.task", trial.task.clone()),
+            KeyValue::new("understudy.task.name", trial.task_name.clone()),
+            KeyValue::new("understudy.understudy", trial.understudy.clone()),
+            KeyValue::new("understudy.lane", "shadow"),
+        ];
+        let end = trial.started + trial.spent;
+        let mut event = vec![
+            KeyValue::new("gen_ai.evaluation.name", "agreement"),
+            KeyValue::new("gen_ai.evaluation.score.label", label),
+        ];
+        if let Some(score) = trial.score {
+            event.push(KeyValue::new("gen_ai.evaluation.score.value", score));
+        }
+        if let Some(why) = &trial.why {
+            event.push(KeyValue::new("gen_ai.evaluation.explanation", why.clone()));
+        }
+        let call = ids::context_of(trial.exchange, trial.traceparent.as_deref());
+        let mut span = self
+            .tracer
+            .span_builder(format!("rehearse {}", trial.task_name))
+            .with_kind(SpanKind::Internal)
+            .with_start_time(trial.started)
+            .with_attributes(attributes)
+            .with_links(vec![Link::new(call, vec![KeyValue::new("understudy.link", "call")], 0)])
+            .with_events(vec![Event::new("gen_ai.evaluation.result", end, event, 0)])
+            .start_with_context(&self.tracer, &Context::new());
+        span.end_with_timestamp(end);
+    }
+}
+
+fn position<T>(queue: &VecDeque<T>, is: impl Fn(&T) -> bool) -> Option<usize> {
+    queue.iter().position(is)
+}

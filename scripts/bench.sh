@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Added latency and throughput, side by side with a bare pingora in one run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/env.sh
+cargo build --release --quiet --bin understudy
+"$CARGO_TARGET_DIR/release/understudy" bench "$@"

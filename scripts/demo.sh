@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# The main job on embedded defaults: record, rehearse, judge, go live, fall
+# back. Everything is started by this script, keeps its state in a folder of
+# its own, and ends with it. Safe to run again, and to interrupt.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/env.sh
+began=$SECONDS
+need cargo "install Rust with rustup; rust-toolchain.toml names the version"
+need python3 "install Python 3.11 or later"
+
+ORT_DYLIB_PATH=${ORT_DYLIB_PATH:-$(scripts/onnxruntime.sh)}
+export ORT_DYLIB_PATH
+say "building (the first time some ten minutes on two cores)"
+cargo build --release --bin understudy --bin stand-in
+bin=$CARGO_TARGET_DIR/release
+say "models (once)"
+"$bin/understudy" model pull
+python=$(scripts/venv.sh tests/agents/requirements.txt)
+
+home=$(mktemp -d "${TMPDIR:-/tmp}/understudy-demo.XXXXXX")
+pids=()
+finish() {
+  for pid in "${pids[@]:-}"; do kill "$pid" 2>/dev/null || true; done
+  wait 2>/dev/null || true
+  rm -rf "$home"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+say "the stand-in provider: a real HTTP server over deterministic rules, no model (900 ms a call)"
+"$bin/stand-in" --delay-ms 900 >"$home/standin.url" &
+pids+=($!)
+until [ -s "$home/standin.url" ]; do sleep 0.1; done
+url=$(cat "$home/standin.url")
+
+# The demo's own keys, looser than the defaults so that it ends in minutes.
+cat >"$home/understudy.toml" <<TOML
+[state]
+dir = "$home/state"
+[gateway]
+listen = ["127.0.0.1:0"]
+[providers.openai]
+base_url = "$url"
+[policy]
+tau = 0.90
+alpha = 0.05
+steps = [0.5]
+step_conversations = 10
+first_fit = 60
+dev_conversations = 40
+stratum_min = 6
+observe_calls = 10
+conversation_gap = 20
+audit_first = 100
+audit_first_share = 0.5
+audit_share = 0.25
+cusum_limit = 50
+min_coverage = 0.2
+TOML
+export UNDERSTUDY_CONFIG=$home/understudy.toml
+export OPENAI_API_KEY=sk-stand-in
+cat <<'NOTE'
+
+  key                 default        this demo
+  tau                 0.95           0.90      agreement that must be exceeded
+  alpha               0.01           0.05      permitted error of a task
+  steps               0.10, 0.50     0.50      share of conversations in the canary
+  step_conversations  30             10        audited conversations for each step
+  first_fit           200            60        exchanges before the first versions
+  dev_conversations   300            40        conversations that choose the bar
+  stratum_min         20             6         judged conversations a stratum needs
+  cusum_limit         1000           50        one false alarm in so many audits
+NOTE
+
+say "the proxy"
+"$bin/understudy" serve 2>"$home/serve.log" &
+serve=$!
+pids+=("$serve")
+for _ in $(seq 200); do "$bin/understudy" tasks >/dev/null 2>&1 && break; sleep 0.1; done
+"$bin/understudy" tasks >/dev/null || { tail -20 "$home/serve.log" >&2; die "the proxy did not start"; }
+
+agent() { "$bin/understudy" run --quiet -- "$python" tests/agents/desk.py "$@"; }
+live_routine() { "$bin/understudy" tasks --json | python3 -c '
+import json, sys
+print(",".join(r["id"] for r in json.load(sys.stdin) if r["stage"] == "live"))'; }
+
+say "an agent on the official openai SDK, unchanged: look-ups, extractions, a tool that acts, open reasoning"
+live=""
+for round in $(seq 1 14); do
+  agent --calls 100 --seed "$round" --workers 12
+  "$bin/understudy" tasks
+  live=$(live_routine)
+  [ -n "$live" ] && [ "$round" -ge 6 ] && break
+done
+[ -n "$live" ] || { "$bin/understudy" decisions; die "no routine task went live: see above"; }
+
+say "live: the small model answers, the provider is fallback and examiner"
+agent --calls 150 --seed 100 --workers 8
+"$bin/understudy" tasks
+"$bin/understudy" decisions
+"$bin/understudy" savings
+
+say "now the stand-in changes its behaviour ('billing' becomes 'payments'), as a new model version would"
+curl -fsS -X POST -H 'content-type: application/json' -d '{"changed": true}' "${url%/v1}/control" >/dev/null
+for round in $(seq 200 212); do
+  agent --calls 120 --only triage --seed "$round" --workers 8
+  "$bin/understudy" decisions --json | grep -q '"audits_disagree"' && break
+done
+"$bin/understudy" tasks
+"$bin/understudy" decisions
+"$bin/understudy" decisions --json | grep -q '"audits_disagree"' || die "the change was not noticed"
+"$bin/understudy" tasks --json | python3 -c '
+import json, sys
+reasoning = [r for r in json.load(sys.stdin) if "planner" in r["name"]]
+assert reasoning and all(r["served"] == 0 for r in reasoning), "reasoning left the provider"
+print("\nreasoning never left the provider; the changed task was demoted by its audits")'
+printf '\nthe whole demo took %s minutes\n' "$(( (SECONDS - began + 30) / 60 ))"
