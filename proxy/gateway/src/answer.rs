@@ -157,7 +157,7 @@ impl Gateway {
                 biased;
                 answered = tokio::time::timeout(left, &mut asked.0) => answered,
                 gone = session.as_downstream_mut().read_body_or_idle(true) => {
-                    let e = gone.err().unwrap_or_else(|| fault::agent_gone());
+                    let e = gone.err().unwrap_or_else(fault::agent_gone);
                     return Err(e.into_down());
                 }
             };

@@ -166,7 +166,7 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         if let Some(wire) = wire(session) {
-            wire.date(head.headers.get(header::DATE).cloned());
+            wire.date(date_line(head));
         }
         call.seen.status = head.status.as_u16();
         let text = |name| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
@@ -267,16 +267,25 @@ impl Gateway {
         let id = call::new_id();
         let meta = call.metadata();
         let head = session.req_header();
-        (self.seams.on_call)(&call.seen(id, meta.clone(), format!("{} {}", head.method, head.uri.path())));
+        let seen = call.seen(id, meta, format!("{} {}", head.method, head.uri.path()));
+        (self.seams.on_call)(&seen);
         if call.audited {
             return;
         }
-        if let Some(recorder) = &self.seams.recorder {
-            if !recorder.offer(call.recorded(id, meta)) {
-                self.seams.counters.add_offer_refused();
-            }
+        if let Some(recorder) = &self.seams.recorder
+            && !recorder.offer(call.recorded(id, seen.meta))
+        {
+            self.seams.counters.add_offer_refused();
         }
     }
+}
+
+/// The provider's Date as it was spelt.
+fn date_line(head: &ResponseHeader) -> Option<Vec<u8>> {
+    let value = head.headers.get(header::DATE)?;
+    let spelt = head.case_header_iter().find(|(name, _)| name.as_slice().eq_ignore_ascii_case(b"date"));
+    let name = spelt.map_or(&b"date"[..], |(name, _)| name.as_slice());
+    Some([name, b": ", value.as_bytes()].concat())
 }
 
 /// The agent's connection, where it is one of ours.

@@ -15,7 +15,6 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use http::HeaderValue;
 use pingora_core::protocols::l4::stream::Stream as Tcp;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{
@@ -55,7 +54,8 @@ enum Reading {
 #[derive(Debug)]
 enum Date {
     AsWritten,
-    Keep(HeaderValue),
+    /// The provider's line, without its end.
+    Keep(Vec<u8>),
     Leave,
 }
 
@@ -81,7 +81,7 @@ impl Wire {
     }
 
     /// The next head carries the provider's Date, or none.
-    pub(crate) fn date(&self, provider: Option<HeaderValue>) {
+    pub(crate) fn date(&self, provider: Option<Vec<u8>>) {
         self.shared().date = provider.map_or(Date::Leave, Date::Keep);
     }
 
@@ -106,7 +106,7 @@ impl Wire {
             let date = std::mem::replace(&mut self.shared().date, Date::AsWritten);
             match date {
                 Date::AsWritten => {}
-                Date::Keep(value) => return put_head(&mut self.out, bytes, Some(value.as_bytes())),
+                Date::Keep(line) => return put_head(&mut self.out, bytes, Some(&line)),
                 Date::Leave => return put_head(&mut self.out, bytes, None),
             }
         }
@@ -131,7 +131,7 @@ impl Wire {
     }
 }
 
-/// Copies a reply's head with another Date, or without one.
+/// Copies a reply's head with another line for its Date, or without one.
 fn put_head(out: &mut Vec<u8>, head: &[u8], date: Option<&[u8]>) {
     let mut rest = head;
     while let Some(end) = rest.windows(2).position(|w| w == b"\r\n") {
@@ -140,10 +140,8 @@ fn put_head(out: &mut Vec<u8>, head: &[u8], date: Option<&[u8]>) {
         let is_date = line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"date:"));
         match (is_date, date) {
             (false, _) => out.extend_from_slice(line),
-            (true, Some(value)) => {
-                out.extend_from_slice(line.get(..5).unwrap_or(b"date:"));
-                out.push(b' ');
-                out.extend_from_slice(value);
+            (true, Some(theirs)) => {
+                out.extend_from_slice(theirs);
                 out.extend_from_slice(b"\r\n");
             }
             (true, None) => {}
@@ -239,13 +237,13 @@ mod tests {
     #[test]
     fn the_providers_date_is_put_back_in_its_place_and_spelling() {
         let head = "HTTP/1.1 200 OK\r\nX: date: 1\r\nDate: Tue\r\nB: c\r\n\r\n";
-        assert_eq!(put(head, Some("Mon")), "HTTP/1.1 200 OK\r\nX: date: 1\r\nDate: Mon\r\nB: c\r\n\r\n");
+        assert_eq!(put(head, Some("dAte: Mon")), "HTTP/1.1 200 OK\r\nX: date: 1\r\ndAte: Mon\r\nB: c\r\n\r\n");
         assert_eq!(put(head, None), "HTTP/1.1 200 OK\r\nX: date: 1\r\nB: c\r\n\r\n");
     }
 
     #[test]
     fn a_head_without_a_date_stays_as_it_is() {
         let head = "HTTP/1.1 204 No Content\r\nA: b\r\n\r\n";
-        assert_eq!(put(head, Some("Mon")), head);
+        assert_eq!(put(head, Some("date: Mon")), head);
     }
 }
