@@ -4,14 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use understudy_call::{EmbedError, Embedder, Priority, Responder, UnderstudyId};
 use understudy_policy::TaskId;
 use understudy_tasks::{Part, Task};
 
 use crate::client::ChatModel;
-use crate::error::CastError;
 use crate::example::Example;
 use crate::head::{self, Head, HeadRules, HeadSnapshot, NotFitted};
 use crate::prompted::{PromptRules, Prompted, PromptedSnapshot};
@@ -19,65 +16,14 @@ use crate::recall::Recall;
 use crate::remote::{DailyMeter, Meter, Remote, RemoteConfig};
 use crate::window;
 
+mod member;
+mod notes;
+
+pub use member::{CastMember, Kind};
+
 /// The kind of the journal's notes that keep versions. They hold redacted
 /// content, and are to be sealed as exchanges are.
 pub const NOTE_KIND: &str = "cast-version";
-
-/// What kind of understudy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Kind {
-    /// A linear head over embeddings.
-    Head,
-    /// The base model with examples.
-    Prompted,
-    /// The base model with an adapter.
-    Specialised,
-    /// A server elsewhere.
-    Remote,
-}
-
-impl Kind {
-    /// The name used in tables and ids.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Head => "head",
-            Self::Prompted => "prompted",
-            Self::Specialised => "specialised",
-            Self::Remote => "remote",
-        }
-    }
-
-    /// The cheapest is asked first.
-    #[must_use]
-    pub fn cost_rank(self) -> u8 {
-        match self {
-            Self::Head => 0,
-            Self::Prompted => 1,
-            Self::Specialised => 2,
-            Self::Remote => 3,
-        }
-    }
-}
-
-/// One understudy of a task, as tables show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CastMember {
-    /// Its name, exact to the version.
-    pub id: UnderstudyId,
-    /// Its task.
-    pub task: TaskId,
-    /// Its kind.
-    pub kind: Kind,
-    /// The cheapest is asked first.
-    pub cost_rank: u8,
-    /// What it is made of, for people; no content.
-    pub version_note: String,
-    /// It knows nothing of the journal after this place: only later calls are trials of it.
-    pub born_seq: u64,
-}
 
 /// How understudies are made.
 #[derive(Debug, Clone, Default)]
@@ -115,7 +61,9 @@ enum Keeps {
 
 impl fmt::Debug for Cast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cast").field("members", &self.all().len()).finish_non_exhaustive()
+        f.debug_struct("Cast")
+            .field("members", &self.all().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -128,9 +76,14 @@ impl Cast {
         model: Option<Arc<dyn ChatModel>>,
         today: impl Fn() -> u64 + Send + Sync + Clone + 'static,
     ) -> Self {
-        let meter = |r: &RemoteConfig| Arc::new(DailyMeter::new(r.budget, today.clone())) as Arc<dyn Meter>;
+        let meter =
+            |r: &RemoteConfig| Arc::new(DailyMeter::new(r.budget, today.clone())) as Arc<dyn Meter>;
         Self {
-            meters: config.remotes.iter().map(|r| (r.name.clone(), meter(r))).collect(),
+            meters: config
+                .remotes
+                .iter()
+                .map(|r| (r.name.clone(), meter(r)))
+                .collect(),
             embedder: embedder.map(|e| Arc::new(Recall::new(e)) as Arc<dyn Embedder>),
             model,
             config,
@@ -141,7 +94,11 @@ impl Cast {
     /// An understudy by its name.
     #[must_use]
     pub fn find(&self, id: &UnderstudyId) -> Option<Arc<dyn Responder>> {
-        self.members.read().unwrap_or_else(PoisonError::into_inner).get(id).map(|m| Arc::clone(&m.responder))
+        self.members
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .map(|m| Arc::clone(&m.responder))
     }
 
     /// A task's understudies, the cheapest first, of one kind the newest first.
@@ -155,17 +112,40 @@ impl Cast {
     /// Everyone.
     #[must_use]
     pub fn all(&self) -> Vec<CastMember> {
-        self.members.read().unwrap_or_else(PoisonError::into_inner).values().map(|m| m.shown.clone()).collect()
+        self.members
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .map(|m| m.shown.clone())
+            .collect()
     }
 
     /// Takes in an understudy that was made elsewhere.
-    pub fn publish(&self, task: TaskId, kind: Kind, responder: Arc<dyn Responder>, born_seq: u64, version_note: &str) -> UnderstudyId {
-        self.take(task, kind, responder, born_seq, version_note.to_owned(), Keeps::Nothing)
+    pub fn publish(
+        &self,
+        task: TaskId,
+        kind: Kind,
+        responder: Arc<dyn Responder>,
+        born_seq: u64,
+        version_note: &str,
+    ) -> UnderstudyId {
+        self.take(
+            task,
+            kind,
+            responder,
+            born_seq,
+            version_note.to_owned(),
+            Keeps::Nothing,
+        )
     }
 
     /// Lets an understudy go, with all it remembers; false if there is none.
     pub fn retire(&self, id: &UnderstudyId) -> bool {
-        self.members.write().unwrap_or_else(PoisonError::into_inner).remove(id).is_some()
+        self.members
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id)
+            .is_some()
     }
 
     /// The cast's embedder, which remembers its latest vectors; what an
@@ -186,16 +166,30 @@ impl Cast {
     /// publishes them and returns their names. A kind that cannot be made now
     /// (replies not few, engine away) is left out. The fit runs on a blocking
     /// thread; embeddings are asked for as shadow work.
-    pub async fn rehearse_fit(&self, task: &Task, examples: &[Example], born_seq: u64) -> Vec<UnderstudyId> {
+    pub async fn rehearse_fit(
+        &self,
+        task: &Task,
+        examples: &[Example],
+        born_seq: u64,
+    ) -> Vec<UnderstudyId> {
         let mut made = self.remotes(task, born_seq);
-        let of_task = |e: &&Example| e.seq <= born_seq && task.credential.is_none_or(|c| c == e.credential);
+        let of_task =
+            |e: &&Example| e.seq <= born_seq && task.credential.is_none_or(|c| c == e.credential);
         // The texts are all a version needs; a part's turns stay behind.
         let mut own: Vec<Example> = examples
             .iter()
             .filter(of_task)
-            .map(|e| Example { part: Part { masked: Vec::new(), turns: Vec::new() }, ..e.clone() })
+            .map(|e| Example {
+                part: Part {
+                    masked: Vec::new(),
+                    turns: Vec::new(),
+                },
+                ..e.clone()
+            })
             .collect();
-        let Some(embedder) = self.embedder.as_ref().filter(|_| !own.is_empty()) else { return made };
+        let Some(embedder) = self.embedder.as_ref().filter(|_| !own.is_empty()) else {
+            return made;
+        };
         if let Err(e) = embed_missing(embedder.as_ref(), &mut own).await {
             tracing::warn!(task = %task.id, error = %e, "no new understudies: the examples could not be embedded");
             return made;
@@ -205,11 +199,22 @@ impl Cast {
             && let Some(name) = model.model().await
         {
             let rules = &self.config.prompt;
-            let snapshot = PromptedSnapshot::new(task.id, task.credential, &task.form, (&name, &embeds), &own, born_seq, rules);
+            let snapshot = PromptedSnapshot::new(
+                task.id,
+                task.credential,
+                &task.form,
+                (&name, &embeds),
+                &own,
+                born_seq,
+                rules,
+            );
             made.extend(snapshot.and_then(|s| self.take_prompted(s)));
         }
         let (id, credential, rules) = (task.id, task.credential, self.config.head.clone());
-        let fitted = tokio::task::spawn_blocking(move || head::fit(id, credential, &embeds, &own, born_seq, &rules)).await;
+        let fitted = tokio::task::spawn_blocking(move || {
+            head::fit(id, credential, &embeds, &own, born_seq, &rules)
+        })
+        .await;
         match fitted {
             Ok(Ok(snapshot)) => made.extend(self.take_head(snapshot)),
             Ok(Err(why @ NotFitted::NotFew { .. })) => tracing::debug!(task = %id, %why, "no head"),
@@ -220,82 +225,21 @@ impl Cast {
         made
     }
 
-    /// A version as a note of [`NOTE_KIND`]; `None` for one that is not known or was published from elsewhere.
-    #[must_use]
-    pub fn to_note(&self, id: &UnderstudyId) -> Option<Value> {
-        let member = self.members.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()?;
-        let snapshot = match &member.keeps {
-            Keeps::Head(head) => serde_json::to_value(head.snapshot()).ok()?,
-            Keeps::Prompted(prompted) => serde_json::to_value(prompted.snapshot()).ok()?,
-            Keeps::Remote(name) => json!({ "task": member.shown.task, "name": name, "born_seq": member.shown.born_seq }),
-            Keeps::Nothing => return None,
-        };
-        Some(json!({ "id": id, "kind": member.shown.kind, "snapshot": snapshot }))
-    }
-
-    /// Takes a version back from its note, after a restart.
-    ///
-    /// # Errors
-    /// A note that cannot be read, that does not hash to its name, or whose
-    /// remote is not configured any more: the version is gone.
-    pub fn from_note(&self, note: &Value) -> Result<UnderstudyId, CastError> {
-        #[derive(Deserialize)]
-        struct Named {
-            id: UnderstudyId,
-            kind: Kind,
-        }
-        #[derive(Deserialize)]
-        struct OfRemote {
-            task: TaskId,
-            name: String,
-            born_seq: u64,
-        }
-        let Named { id, kind } = Named::deserialize(note)?;
-        let snapshot = note.get("snapshot").unwrap_or(&Value::Null);
-        let damaged = |found: &UnderstudyId| CastError::Damaged { named: id.0.clone(), found: found.0.clone() };
-        let taken = match kind {
-            Kind::Head => {
-                let s = HeadSnapshot::deserialize(snapshot)?;
-                let found = s.id();
-                if found != id {
-                    return Err(damaged(&found));
-                }
-                self.take_head(s)
-            }
-            Kind::Prompted => {
-                let s = PromptedSnapshot::deserialize(snapshot)?;
-                let found = s.id();
-                if found != id {
-                    return Err(damaged(&found));
-                }
-                self.take_prompted(s)
-            }
-            Kind::Remote => {
-                let of = OfRemote::deserialize(snapshot)?;
-                let config = self.config.remotes.iter().find(|r| r.name == of.name);
-                let config = config.ok_or_else(|| CastError::NoRemote(of.name.clone()))?;
-                self.take_remote(of.task, config, of.born_seq)
-            }
-            Kind::Specialised => None,
-        };
-        match taken {
-            Some(found) if found == id => Ok(id),
-            // A remote whose address or model changed is another version.
-            Some(found) => {
-                self.retire(&found);
-                Err(damaged(&found))
-            }
-            None => Err(CastError::Unknown(id.0)),
-        }
-    }
-
     fn remotes(&self, task: &Task, born_seq: u64) -> Vec<UnderstudyId> {
-        self.config.remotes.iter().filter_map(|r| self.take_remote(task.id, r, born_seq)).collect()
+        self.config
+            .remotes
+            .iter()
+            .filter_map(|r| self.take_remote(task.id, r, born_seq))
+            .collect()
     }
 
     fn take_head(&self, snapshot: HeadSnapshot) -> Option<UnderstudyId> {
         let (task, born) = (snapshot.task, snapshot.born_seq);
-        let note = format!("{} replies, {} exchanges", snapshot.labels.len(), snapshot.exchanges());
+        let note = format!(
+            "{} replies, {} exchanges",
+            snapshot.labels.len(),
+            snapshot.exchanges()
+        );
         let head = Arc::new(Head::new(snapshot, Arc::clone(self.embedder.as_ref()?))?);
         let responder: Arc<dyn Responder> = Arc::<Head>::clone(&head);
         Some(self.take(task, Kind::Head, responder, born, note, Keeps::Head(head)))
@@ -303,15 +247,35 @@ impl Cast {
 
     fn take_prompted(&self, snapshot: PromptedSnapshot) -> Option<UnderstudyId> {
         let (task, born) = (snapshot.task, snapshot.born_seq);
-        let note = format!("{} with {} nearest of {} exchanges", snapshot.model, snapshot.rules.k, snapshot.shown.len());
-        let (embedder, model) = (Arc::clone(self.embedder.as_ref()?), Arc::clone(self.model.as_ref()?));
+        let note = format!(
+            "{} with {} nearest of {} exchanges",
+            snapshot.model,
+            snapshot.rules.k,
+            snapshot.shown.len()
+        );
+        let (embedder, model) = (
+            Arc::clone(self.embedder.as_ref()?),
+            Arc::clone(self.model.as_ref()?),
+        );
         let prompted = Arc::new(Prompted::new(snapshot, embedder, model)?);
         let responder: Arc<dyn Responder> = Arc::<Prompted>::clone(&prompted);
-        Some(self.take(task, Kind::Prompted, responder, born, note, Keeps::Prompted(prompted)))
+        Some(self.take(
+            task,
+            Kind::Prompted,
+            responder,
+            born,
+            note,
+            Keeps::Prompted(prompted),
+        ))
     }
 
     /// A remote learns nothing, so it has one version, born at the first fit.
-    fn take_remote(&self, task: TaskId, config: &RemoteConfig, born_seq: u64) -> Option<UnderstudyId> {
+    fn take_remote(
+        &self,
+        task: TaskId,
+        config: &RemoteConfig,
+        born_seq: u64,
+    ) -> Option<UnderstudyId> {
         let meter = Arc::clone(self.meters.get(&config.name)?);
         let remote = match Remote::new(task, config.clone(), meter) {
             Ok(remote) => Arc::new(remote),
@@ -321,7 +285,14 @@ impl Cast {
             }
         };
         let note = format!("{} at {}", config.model, config.name);
-        Some(self.take(task, Kind::Remote, remote, born_seq, note, Keeps::Remote(config.name.clone())))
+        Some(self.take(
+            task,
+            Kind::Remote,
+            remote,
+            born_seq,
+            note,
+            Keeps::Remote(config.name.clone()),
+        ))
     }
 
     /// Takes a member in; one that is there already stays as it is.
@@ -335,9 +306,22 @@ impl Cast {
         keeps: Keeps,
     ) -> UnderstudyId {
         let id = responder.id().clone();
-        let shown = CastMember { id: id.clone(), task, kind, cost_rank: kind.cost_rank(), version_note, born_seq };
+        let shown = CastMember {
+            id: id.clone(),
+            task,
+            kind,
+            cost_rank: kind.cost_rank(),
+            version_note,
+            born_seq,
+        };
         let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
-        members.entry(id.clone()).or_insert_with(|| Arc::new(Member { shown, responder, keeps }));
+        members.entry(id.clone()).or_insert_with(|| {
+            Arc::new(Member {
+                shown,
+                responder,
+                keeps,
+            })
+        });
         id
     }
 
@@ -361,15 +345,25 @@ pub fn is_due(first: u64, before: u64, now: u64) -> bool {
     at <= now
 }
 
-async fn embed_missing(embedder: &dyn Embedder, examples: &mut [Example]) -> Result<(), EmbedError> {
-    let missing: Vec<usize> =
-        examples.iter().enumerate().filter(|(_, e)| e.embedding.is_none()).map(|(i, _)| i).collect();
+async fn embed_missing(
+    embedder: &dyn Embedder,
+    examples: &mut [Example],
+) -> Result<(), EmbedError> {
+    let missing: Vec<usize> = examples
+        .iter()
+        .enumerate()
+        .filter(|(_, e)| e.embedding.is_none())
+        .map(|(i, _)| i)
+        .collect();
     // Once even if nothing is missing: the embedder's name may not be known yet.
     if missing.is_empty() && embedder.id().is_empty() {
         embedder.embed(&[String::new()], Priority::Shadow).await?;
     }
-    let texts: Vec<String> =
-        missing.iter().filter_map(|i| examples.get(*i)).map(|e| window::to_embed(&e.part_text)).collect();
+    let texts: Vec<String> = missing
+        .iter()
+        .filter_map(|i| examples.get(*i))
+        .map(|e| window::to_embed(&e.part_text))
+        .collect();
     let vectors = embedder.embed(&texts, Priority::Shadow).await?;
     for (i, vector) in missing.into_iter().zip(vectors) {
         if let Some(e) = examples.get_mut(i) {

@@ -79,14 +79,20 @@ pub struct DailyMeter {
 
 impl fmt::Debug for DailyMeter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DailyMeter").field("budget", &self.budget).finish_non_exhaustive()
+        f.debug_struct("DailyMeter")
+            .field("budget", &self.budget)
+            .finish_non_exhaustive()
     }
 }
 
 impl DailyMeter {
     /// A meter with nothing spent; `today` numbers the days.
     pub fn new(budget: Budget, today: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { budget, today: Box::new(today), spent: Mutex::new((0, 0, 0.0)) }
+        Self {
+            budget,
+            today: Box::new(today),
+            spent: Mutex::new((0, 0, 0.0)),
+        }
     }
 
     /// Tokens and money of today.
@@ -105,13 +111,15 @@ impl DailyMeter {
 impl Meter for DailyMeter {
     fn may_spend(&self) -> bool {
         let (tokens, money) = self.of_today(|_, _| ());
-        self.budget.tokens_per_day.is_none_or(|most| tokens < most) && self.budget.money_per_day.is_none_or(|most| money < most)
+        self.budget.tokens_per_day.is_none_or(|most| tokens < most)
+            && self.budget.money_per_day.is_none_or(|most| money < most)
     }
 
     fn spend(&self, usage: Usage) {
         self.of_today(|tokens, money| {
             *tokens += usage.input_tokens + usage.output_tokens;
-            *money += (usage.input_tokens as f64 * self.budget.input_price + usage.output_tokens as f64 * self.budget.output_price)
+            *money += (usage.input_tokens as f64 * self.budget.input_price
+                + usage.output_tokens as f64 * self.budget.output_price)
                 / 1e6;
         });
     }
@@ -127,7 +135,10 @@ pub struct Remote {
 
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remote").field("id", &self.id).field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Remote")
+            .field("id", &self.id)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -136,8 +147,15 @@ impl Remote {
     ///
     /// # Errors
     /// [`CastError::Client`] when TLS cannot be set up.
-    pub fn new(task: TaskId, config: RemoteConfig, meter: Arc<dyn Meter>) -> Result<Self, CastError> {
-        let http = reqwest::Client::builder().connect_timeout(CONNECT).build().map_err(CastError::Client)?;
+    pub fn new(
+        task: TaskId,
+        config: RemoteConfig,
+        meter: Arc<dyn Meter>,
+    ) -> Result<Self, CastError> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .build()
+            .map_err(CastError::Client)?;
         let mut h = blake3::Hasher::new();
         h.update(b"understudy remote 1");
         h.update(&task.0.to_le_bytes());
@@ -146,7 +164,12 @@ impl Remote {
             h.update(text.as_bytes());
         }
         h.update(&[u8::from(config.logprobs)]);
-        Ok(Self { id: UnderstudyId(format!("remote-{}", head::short(&h))), config, meter, http })
+        Ok(Self {
+            id: UnderstudyId(format!("remote-{}", head::short(&h))),
+            config,
+            meter,
+            http,
+        })
     }
 
     /// The configured name.
@@ -165,16 +188,31 @@ impl Remote {
         request.stream = false;
         request.include_usage = false;
         request.sampling.logprobs = self.config.logprobs.then_some(true);
-        let body = understudy_dialect::render_request(Dialect::OpenaiChat, &request).map_err(|_| Declined::Invalid)?;
+        let body = understudy_dialect::render_request(Dialect::OpenaiChat, &request)
+            .map_err(|_| Declined::Invalid)?;
         let url = format!("{}/chat/completions", self.config.url.trim_end_matches('/'));
-        let came = wire::post(&self.http, &url, self.config.key.as_deref(), body, ask.deadline).await?;
+        let came = wire::post(
+            &self.http,
+            &url,
+            self.config.key.as_deref(),
+            body,
+            ask.deadline,
+        )
+        .await?;
         if came.status != 200 {
             return Err(wire::declined(&came));
         }
-        let mut reply = understudy_dialect::parse_reply(Dialect::OpenaiChat, came.status, &came.content_type, &came.body)
-            .map_err(|_| Declined::Invalid)?;
+        let mut reply = understudy_dialect::parse_reply(
+            Dialect::OpenaiChat,
+            came.status,
+            &came.content_type,
+            &came.body,
+        )
+        .map_err(|_| Declined::Invalid)?;
         self.meter.spend(reply.usage.unwrap_or_default());
-        let [choice] = reply.choices.as_mut_slice() else { return Err(Declined::Invalid) };
+        let [choice] = reply.choices.as_mut_slice() else {
+            return Err(Declined::Invalid);
+        };
         if reply.error.is_some() || !check::usable(ask.request, choice) {
             return Err(Declined::Invalid);
         }
@@ -188,7 +226,12 @@ impl Remote {
         }
         let stratum = stratum_in(ask.request, choice);
         reply.model.clone_from(&ask.request.model);
-        Ok(Answer { reply, confidence, stratum, spent: begun.elapsed() })
+        Ok(Answer {
+            reply,
+            confidence,
+            stratum,
+            spent: begun.elapsed(),
+        })
     }
 }
 
@@ -211,10 +254,19 @@ mod tests {
     fn a_budget_is_spent_and_comes_back_the_next_day() {
         let day = Arc::new(AtomicU64::new(7));
         let clock = Arc::clone(&day);
-        let budget = Budget { money_per_day: Some(1.0), input_price: 1.0, output_price: 4.0, ..Budget::default() };
+        let budget = Budget {
+            money_per_day: Some(1.0),
+            input_price: 1.0,
+            output_price: 4.0,
+            ..Budget::default()
+        };
         let meter = DailyMeter::new(budget, move || clock.load(Ordering::Relaxed));
         assert!(meter.may_spend());
-        meter.spend(Usage { input_tokens: 200_000, output_tokens: 200_000, ..Usage::default() });
+        meter.spend(Usage {
+            input_tokens: 200_000,
+            output_tokens: 200_000,
+            ..Usage::default()
+        });
         assert!(!meter.may_spend());
         day.store(8, Ordering::Relaxed);
         assert!(meter.may_spend());

@@ -50,7 +50,11 @@ fn tool_line(tool: &Tool) -> String {
             properties
                 .iter()
                 .map(|(name, schema)| {
-                    let mark = if required.contains(&name.as_str()) { "" } else { "?" };
+                    let mark = if required.contains(&name.as_str()) {
+                        ""
+                    } else {
+                        "?"
+                    };
                     format!("{name}{mark}: {}", type_in_short(schema))
                 })
                 .collect()
@@ -61,24 +65,45 @@ fn tool_line(tool: &Tool) -> String {
 
 fn type_in_short(schema: &Value) -> String {
     if let Some(values) = schema.get("enum").and_then(Value::as_array) {
-        let named: Vec<String> =
-            values.iter().take(MOST_VALUES).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect();
-        let more = if values.len() > MOST_VALUES { "|…" } else { "" };
+        let named: Vec<String> = values
+            .iter()
+            .take(MOST_VALUES)
+            .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+            .collect();
+        let more = if values.len() > MOST_VALUES {
+            "|…"
+        } else {
+            ""
+        };
         return format!("{}{more}", named.join("|"));
     }
     match schema.get("type") {
         Some(Value::String(t)) if t == "array" => {
-            format!("{}[]", schema.get("items").map_or_else(|| "any".to_owned(), type_in_short))
+            format!(
+                "{}[]",
+                schema
+                    .get("items")
+                    .map_or_else(|| "any".to_owned(), type_in_short)
+            )
         }
         Some(Value::String(t)) => t.clone(),
-        Some(Value::Array(ts)) => ts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("|"),
+        Some(Value::Array(ts)) => ts
+            .iter()
+            .filter_map(Value::as_str)
+            .collect::<Vec<_>>()
+            .join("|"),
         _ => "any".to_owned(),
     }
 }
 
 /// The conversation: form, examples (the nearest last), part; and the examples
 /// that fitted into `budget` characters, given the nearest first.
-pub(super) fn messages<'a>(form: &str, shown: &[&'a Shown], part: &str, budget: usize) -> (Vec<Message>, Vec<&'a Shown>) {
+pub(super) fn messages<'a>(
+    form: &str,
+    shown: &[&'a Shown],
+    part: &str,
+    budget: usize,
+) -> (Vec<Message>, Vec<&'a Shown>) {
     let mut left = budget;
     let used: Vec<&Shown> = shown
         .iter()
