@@ -347,6 +347,8 @@ fn check(config: &Config, out: &Out) -> Result<Exit, Failure> {
         "cache": config.cache,
         "listen": config.gateway.listen,
         "providers": config.gateway.providers.iter().map(|p| &p.name).collect::<Vec<_>>(),
+        "train": config.train,
+        "train": config.train,
     });
     out.show(&summary, |_| {
         let file = config.file.as_ref().map_or_else(|| "no file: the defaults".to_owned(), |f| f.display().to_string());

@@ -6,6 +6,7 @@
 
 mod document;
 mod kinds;
+mod nearest;
 mod policy;
 mod prices;
 mod sections;
@@ -20,12 +21,16 @@ use std::time::Duration;
 
 pub(crate) use document::document;
 pub(crate) use kinds::show_bytes;
+pub(crate) use nearest::nearest;
 pub(crate) use prices::{Price, Prices};
 use understudy_capture::JournalConfig;
 use understudy_gateway::GatewayConfig;
 use understudy_policy::TaskPolicy;
-pub(crate) use written::{Mistake, nearest};
+pub(crate) use written::Mistake;
 use written::Written;
+
+/// What is logged where nobody says otherwise: ONNX Runtime tells thousands of lines at `info`.
+pub(crate) const DEFAULT_LOG: &str = "info,ort=warn";
 
 /// What the configuration means.
 #[derive(Debug, Clone)]
@@ -101,13 +106,14 @@ pub(crate) struct Model {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Worker {
     pub(crate) enabled: bool,
-    pub(crate) concurrency: u64,
     pub(crate) busy_share: f64,
     pub(crate) pause_above: u64,
     pub(crate) trial_deadline: Duration,
     pub(crate) examples: u64,
     pub(crate) budget_ms: Option<f64>,
     pub(crate) frozen: bool,
+    pub(crate) reading_tools: Vec<String>,
+    pub(crate) acting_tools: Vec<String>,
 }
 
 /// `[remote.NAME]`
@@ -117,10 +123,9 @@ pub(crate) struct Remote {
     pub(crate) base_url: String,
     pub(crate) model: String,
     pub(crate) key_env: Option<String>,
-    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) logprobs: bool,
     pub(crate) budget_usd: f64,
-    pub(crate) budget_calls: u64,
-    pub(crate) tasks: Vec<String>,
+    pub(crate) budget_tokens: u64,
 }
 
 /// `[telemetry]`

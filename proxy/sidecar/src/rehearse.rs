@@ -20,7 +20,7 @@ use understudy_capture::{FileKey, Journal, JournalConfig, KeyVault, Record};
 use understudy_policy::{Approval, Stage};
 use understudy_rehearsal::logs::{self, Log, LoggedCall};
 use understudy_rehearsal::{Mode, Outlets, Pace, Rehearsal};
-use understudy_tasks::{HashKey, TaskBook, fingerprint};
+use understudy_tasks::{HashKey, fingerprint};
 
 use crate::cli::{self, Out, Rehearse};
 use crate::config::Config;
@@ -96,7 +96,7 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
         journal.clone(),
         cast,
         hash_key.clone(),
-        TaskBook::default(),
+        worker::book(&config),
         pace,
         Outlets::default(),
     );

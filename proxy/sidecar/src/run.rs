@@ -13,7 +13,7 @@ use std::path::Path;
 pub(crate) use variables::{Plan, plan};
 
 use crate::cli::{Run, runtime};
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_LOG};
 use crate::failure::{Exit, Failure};
 use crate::{serve, state, telemetry};
 
@@ -22,6 +22,10 @@ use crate::{serve, state, telemetry};
 /// # Errors
 /// When there is no proxy to run it under, or no such command.
 pub(crate) fn main(mut config: Config, args: Run, file: Option<&Path>) -> Result<Exit, Failure> {
+    if config.telemetry.log == DEFAULT_LOG {
+        // The terminal is the command's; what goes wrong is still told.
+        config.telemetry.log = "warn".to_owned();
+    }
     telemetry::logs(&config.telemetry)?;
     let found = state::find_running(&config.state);
     let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());

@@ -96,6 +96,7 @@ pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
     let counters = Arc::new(Counters::default());
 
     let cast = worker::cast(&config, None)?;
+    let counted = outward.clone();
     let seams = Seams {
         recorder: recording.recorder(),
         roster: Arc::clone(&roster),
@@ -172,7 +173,7 @@ pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
     let token = admin::new_token();
     state::write_private(&state::token_file(&config.state), token.as_bytes())?;
     let wings = Arc::new(Wings::new(&config, gateway.addresses(), &recording, engine.as_ref(), worker.as_ref(), roster, stopped));
-    wings.count(&metrics, &counters);
+    wings.count(&metrics, &counters, counted);
     let router = admin::router(wings, Guard::new(&token, &config.admin.hosts));
     pages.spawn(async move {
         let mut ending = ending;

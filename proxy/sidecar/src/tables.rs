@@ -110,7 +110,7 @@ pub(crate) fn missing(row: &TaskRow) -> String {
     match (&row.waits_for, row.needed) {
         (Some(words), _) => words.clone(),
         (None, Some(0)) | (None, None) => String::new(),
-        (None, Some(n)) => format!("about {n} more conversations"),
+        (None, Some(n)) => format!("about {n} more calls"),
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) struct TaskRow {
     pub(crate) agreement: Option<Interval>,
     /// The understudy it is about.
     pub(crate) understudy: Option<String>,
-    /// Conversations that are still needed at this agreement, where it suffices.
+    /// Calls that are still needed at this agreement, where it suffices.
     pub(crate) needed: Option<u64>,
     /// What it waits for, in words.
     pub(crate) waits_for: Option<String>,

@@ -66,12 +66,13 @@ impl Prices {
     }
 
     /// The price of a model: its own, or that of the longest listed name of
-    /// which it is a dated version (`gpt-4o-2024-08-06` is `gpt-4o`).
+    /// which it is a dated version (`gpt-4o-2024-08-06` is `gpt-4o`). At a
+    /// provider that lists none for it, its maker's.
     pub(crate) fn find(&self, provider: &str, model: &str) -> Option<&Price> {
         self.0
             .iter()
-            .filter(|((p, m), _)| p == provider && is_version_of(model, m))
-            .max_by_key(|((_, m), _)| m.len())
+            .filter(|((_, m), _)| is_version_of(model, m))
+            .max_by_key(|((p, m), _)| (p == provider, m.len()))
             .map(|(_, price)| price)
     }
 

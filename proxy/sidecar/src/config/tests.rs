@@ -39,7 +39,7 @@ fn all_mistakes_are_reported_at_once_with_key_value_and_rule() {
         [enigne]
         nice = 3
     "#;
-    let said = mistakes(text, &[("UNDERSTUDY_WORKER_CONCURRENCY", "many")]);
+    let said = mistakes(text, &[("UNDERSTUDY_WORKER_PAUSE_ABOVE", "many")]);
     let all = said.join("\n");
     for part in [
         "gateway.listen = 0.0.0.0:4141: is not loopback",
@@ -51,10 +51,11 @@ fn all_mistakes_are_reported_at_once_with_key_value_and_rule() {
         "policy.alpha = \"small\": must be a share",
         "engine.thread = 3: no such key; did you mean threads?",
         "enigne.nice: no such section; did you mean engine?",
-        "UNDERSTUDY_WORKER_CONCURRENCY = \"many\": must be a whole number from 1 to 64",
+        "UNDERSTUDY_WORKER_PAUSE_ABOVE = \"many\": must be a whole number from 1 to 100000",
     ] {
         assert!(all.contains(part), "{part:?} is missing from:\n{all}");
     }
+    assert_eq!(said.len(), 10, "each mistake is told once:\n{all}");
 }
 
 #[test]
@@ -132,6 +133,7 @@ fn prices_are_found_by_the_longest_listed_name() {
     assert_eq!(price("gpt-4o-mini-2024-07-18"), price("gpt-4o-mini"));
     assert_ne!(price("gpt-4o-mini"), price("gpt-4o"));
     assert_eq!(price("gpt-4o-audio-preview"), None);
+    assert_eq!(config.prices.find("a proxy of ours", "gpt-4o").cloned(), price("gpt-4o"));
     let own = price("gpt-4.1-tuned").unwrap();
     assert_eq!((own.input, own.cached, own.dated.as_str()), (3.0, 3.0, "2026-11"));
     assert!((own.of(1_000_000, 0, 500_000) - 9.0).abs() < 1e-9);

@@ -9,6 +9,7 @@ use std::path::Path;
 use toml::Value;
 
 use super::kinds::Kind;
+use super::nearest::{did_you_mean, nearest};
 
 /// One thing that is wrong with the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,24 +167,25 @@ impl Written {
     fn refuse_unknown_variables(&self) {
         let taken = self.env_taken.borrow();
         let keys = self.keys.borrow();
-        let sections: BTreeSet<String> = keys
-            .iter()
-            .filter_map(|k| k.section.split('.').next())
-            .map(|s| format!("UNDERSTUDY_{}_", s.to_uppercase()))
-            .collect();
-        for name in self.env.keys().filter(|n| !taken.contains(*n)) {
-            if !sections.iter().any(|s| name.starts_with(s)) || is_service_link(name) {
-                continue;
-            }
-            let known: Vec<String> = keys
-                .iter()
-                .filter(|k| !k.section.contains('.'))
-                .map(|k| variable(&[k.section.clone(), k.key.clone()]))
-                .collect();
-            let hint = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
+        for name in self.env.keys().filter(|n| !taken.contains(*n) && !is_service_link(n)) {
+            let of_section = |k: &&KeyText| name.starts_with(&section_variable(k));
+            let Some(prefix) = keys.iter().find(of_section).map(section_variable) else { continue };
+            let rest = name.strip_prefix(&prefix).unwrap_or_default().to_lowercase();
+            let own = keys.iter().filter(of_section).map(|k| k.key.as_str());
+            let hint = nearest(&rest, own).map(|key| format!("{prefix}{}", key.to_uppercase()));
             self.blame(name, "", format!("no key has this variable{}", did_you_mean(hint.as_deref())));
         }
     }
+
+    /// Whether a mistake with this key was noted already.
+    pub(crate) fn is_blamed(&self, key: &str) -> bool {
+        self.mistakes.borrow().iter().any(|m| m.key == key)
+    }
+}
+
+/// `UNDERSTUDY_SECTION_`, which all variables of a key's section begin with.
+fn section_variable(key: &KeyText) -> String {
+    format!("{}_", variable(&key.section.split('.').take(1).map(str::to_owned).collect::<Vec<_>>()))
 }
 
 /// Kubernetes puts such variables into every pod for a service that happens
@@ -355,32 +357,4 @@ pub(crate) fn show(value: &Value) -> String {
     let text = value.to_string();
     let text = text.trim();
     if text.chars().count() > 80 { text.chars().take(77).collect::<String>() + "…" } else { text.to_owned() }
-}
-
-fn did_you_mean(hint: Option<&str>) -> String {
-    hint.map(|h| format!("; did you mean {h}?")).unwrap_or_default()
-}
-
-/// The candidate within a third of the word's length in edits.
-pub(crate) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
-    candidates
-        .map(|c| (edits(word, c), c))
-        .filter(|(d, c)| *d <= (word.len().max(c.len()) / 3).max(1))
-        .min_by_key(|(d, _)| *d)
-        .map(|(_, c)| c)
-}
-
-/// Levenshtein distance in bytes.
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut next = Vec::with_capacity(row.len());
-        next.push(i + 1);
-        for ((y, diagonal), above) in b.bytes().zip(row.iter()).zip(row.iter().skip(1)) {
-            let left = next.last().copied().unwrap_or(0);
-            next.push((diagonal + usize::from(x != y)).min(above + 1).min(left + 1));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
 }

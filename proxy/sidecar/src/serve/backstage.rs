@@ -23,6 +23,7 @@ use crate::config::{Config, Prices};
 use crate::engine_child::{Health, Supervised};
 use crate::metrics::{Kind, Metrics, Read};
 use crate::state;
+use crate::telemetry::Outward;
 
 /// The running proxy, seen from behind.
 pub(crate) struct Wings {
@@ -74,7 +75,7 @@ impl Wings {
     }
 
     /// Adds what is counted elsewhere to the metrics.
-    pub(crate) fn count(&self, metrics: &Metrics, counters: &Arc<Counters>) {
+    pub(crate) fn count(&self, metrics: &Metrics, counters: &Arc<Counters>, outward: Option<Outward>) {
         let one = |n: u64| vec![(String::new(), n as f64)];
         let add = |name, help, kind, label, values: Box<dyn Fn() -> Vec<(String, f64)> + Send + Sync>| {
             metrics.read(Read { name, help, kind, label, values });
@@ -97,6 +98,9 @@ impl Wings {
         add("connections", "Connections from agents", Kind::Gauge, None, Box::new(move || one(c.connections())));
         let c = Arc::clone(counters);
         add("connections_refused", "Connections refused for being too many", Kind::Counter, None, Box::new(move || one(c.connections_refused())));
+        if let Some(outward) = outward {
+            add("telemetry_dropped", "Calls and trials that telemetry had no room for", Kind::Counter, None, Box::new(move || one(outward.dropped())));
+        }
         let stopped = Arc::clone(&self.stopped);
         add("stopped", "1 while the kill switch is on", Kind::Gauge, None, Box::new(move || one(u64::from(stopped.load(Ordering::Acquire)))));
         let recording = self.journal.is_ok();

@@ -16,7 +16,7 @@ use understudy_cast::{Cast, CastConfig, EngineAddr, EngineClient};
 use understudy_policy::{Action, Decision, Roster, RosterTask};
 use understudy_rehearsal::worker::{Happened, Pause};
 use understudy_rehearsal::{Mode, Outlets, Pace, Rehearsal, RehearsalError, Settings, TaskReport};
-use understudy_tasks::{HashKey, TaskBook};
+use understudy_tasks::{Effect, HashKey, TaskBook};
 
 use crate::admin::Order;
 use crate::config::Config;
@@ -45,8 +45,6 @@ pub(crate) struct Snapshot {
     pub(crate) decisions: Vec<Decision>,
     /// `rehearsing`, or why not.
     pub(crate) line: String,
-    /// The last exchange that was folded.
-    pub(crate) folded: u64,
 }
 
 type Answered = oneshot::Sender<Result<String, RehearsalError>>;
@@ -90,9 +88,9 @@ pub(crate) fn cast(config: &Config, socket: Option<std::path::PathBuf>) -> Resul
                 url: r.base_url.clone(),
                 key: r.key_env.as_ref().and_then(|v| std::env::var(v).ok()),
                 model: r.model.clone(),
-                logprobs: false,
+                logprobs: r.logprobs,
                 budget: Budget {
-                    tokens_per_day: None,
+                    tokens_per_day: (r.budget_tokens > 0).then_some(r.budget_tokens),
                     money_per_day: (r.budget_usd > 0.0).then_some(r.budget_usd),
                     input_price: price.map_or(0.0, |p| p.input),
                     output_price: price.map_or(0.0, |p| p.output),
@@ -108,6 +106,14 @@ pub(crate) fn cast(config: &Config, socket: Option<std::path::PathBuf>) -> Resul
     let made = CastConfig { remotes, prompt, ..CastConfig::default() };
     let embedder: Arc<dyn understudy_call::Embedder> = Arc::<EngineClient>::clone(&client);
     Ok(Arc::new(Cast::new(made, Some(embedder), Some(client), today)))
+}
+
+/// A book in which the operator's word on tools stands.
+pub(crate) fn book(config: &Config) -> TaskBook {
+    let mut book = TaskBook::default();
+    let reads = config.worker.reading_tools.iter().map(|t| (t.clone(), Effect::Reads));
+    book.declare_tools(reads.chain(config.worker.acting_tools.iter().map(|t| (t.clone(), Effect::Acts))));
+    book
 }
 
 /// The worker's settings.
@@ -132,6 +138,7 @@ impl Worker {
         let (orders, received) = mpsc::channel(16);
         let end = Arc::new(AtomicBool::new(false));
         let settings = settings(config, Mode::Live);
+        let book = book(config);
         let (duty, frozen) = (config.worker.busy_share, config.worker.frozen);
         let thread = {
             let (shown, end) = (Arc::clone(&shown), Arc::clone(&end));
@@ -141,7 +148,7 @@ impl Worker {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 let roster = (Arc::clone(&given.roster), Arc::clone(&given.stopped));
                 let why = match runtime {
-                    Ok(runtime) => runtime.block_on(work(settings, given, duty, frozen, received, &shown, &end)),
+                    Ok(runtime) => runtime.block_on(work(settings, given, book, duty, frozen, received, &shown, &end)),
                     Err(e) => Err(format!("no runtime: {e}")),
                 };
                 if let Err(why) = why {
@@ -206,6 +213,7 @@ fn publish(roster: &ArcSwap<Roster>, stopped: &AtomicBool, tasks: Vec<RosterTask
 async fn work(
     settings: Settings,
     given: Given,
+    book: TaskBook,
     duty: f64,
     frozen: bool,
     mut orders: mpsc::Receiver<(String, Order, String, Answered)>,
@@ -219,7 +227,7 @@ async fn work(
     };
     let pace = Pace::new(duty, pause);
     let mut rehearsal =
-        Rehearsal::new(settings, journal.clone(), cast, key, TaskBook::default(), pace, outlets);
+        Rehearsal::new(settings, journal.clone(), cast, key, book, pace, outlets);
     let from = rehearsal.restore().await.map_err(|e| e.to_string())?;
     let mut cursor = journal.cursor(from);
     let line = if frozen { "frozen: nothing is learnt" } else { "rehearsing" };
@@ -278,7 +286,6 @@ fn show(rehearsal: &Rehearsal, shown: &ArcSwap<Snapshot>, line: &str) {
         forms: rehearsal.book().tasks().into_iter().map(|t| (t.id, t.form.clone())).collect(),
         decisions: rehearsal.decisions().to_vec(),
         line: line.to_owned(),
-        folded: rehearsal.folded(),
     }));
 }
 

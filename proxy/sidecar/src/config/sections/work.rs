@@ -1,0 +1,75 @@
+//! The small models, where they run, and who else may learn a task.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::S;
+use crate::config::kinds::{bytes, duration, flag, number, path, text, texts, url, whole};
+use crate::config::written::Section;
+use crate::config::{Engine, Model, Remote, Worker};
+
+pub(super) fn engine(s: &Section<'_>, cache: &Path) -> Engine {
+    Engine {
+        enabled: s.get("enabled", flag(), "true", "Runs small models. Without it only repeats and remote understudies rehearse."),
+        address: s.optional("address", url(), "An engine elsewhere (`understudy engine --listen`); by default a child process on a Unix socket."),
+        key_env: s.optional("key_env", text(), "The variable that holds that engine's key."),
+        threads: s.get("threads", whole(0..=256), "0", "Threads of the engine; 0 takes the machine's cores, less one where there are more than two."),
+        queue: s.get("queue", whole(1..=10_000), "8", "Calls that may wait for the model; more are declined as busy."),
+        memory_limit: s.get("memory_limit", bytes(1 << 27..=1 << 42), "\"4 GiB\"", "Memory of the engine process; beyond it the engine fails and is started again, and calls go to the provider."),
+        nice: s.get("nice", whole(0..=19), "5", "How far the engine gives way to the agent's own processes."),
+        hung_after: s.get("hung_after", duration(S(1)..=S(3600)), "\"30s\"", "An engine that does not answer its health check for this long is killed and started again."),
+        library: s
+            .optional("library", path(), "ONNX Runtime's shared library; by default `$ORT_DYLIB_PATH`, else the newest under `onnxruntime` in the cache.")
+            .or_else(|| std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from))
+            .or_else(|| newest_library(&cache.join("onnxruntime"))),
+    }
+}
+
+/// `VERSION/libonnxruntime.so` of the greatest version.
+pub(super) fn newest_library(dir: &Path) -> Option<PathBuf> {
+    let number = |name: &str| name.split('.').map(|n| n.parse::<u32>().ok()).collect::<Option<Vec<_>>>();
+    std::fs::read_dir(dir)
+        .ok()?
+        .flatten()
+        .filter_map(|e| Some((number(e.file_name().to_str()?)?, e.path().join("libonnxruntime.so"))))
+        .filter(|(_, library)| library.is_file())
+        .max()
+        .map(|(_, library)| library)
+}
+
+pub(super) fn model(s: &Section<'_>, cache: &Path) -> Model {
+    let models = cache.join("models");
+    Model {
+        chat: s.optional("chat", path(), "The language model's folder; by default `models/smollm2-135m-instruct` in the cache, where `understudy model pull` puts it.").unwrap_or_else(|| models.join("smollm2-135m-instruct")),
+        embed: s.optional("embed", path(), "The embedder's folder; by default `models/minilm-l6-v2` in the cache.").unwrap_or_else(|| models.join("minilm-l6-v2")),
+        allow_non_commercial: s.get("allow_non_commercial", flag(), "false", "Permits a model whose licence forbids commercial use, or does not say."),
+    }
+}
+
+pub(super) fn worker(s: &Section<'_>) -> Worker {
+    Worker {
+        enabled: s.get("enabled", flag(), "true", "Rehearses captured calls."),
+        busy_share: s.get("busy_share", number(0.01..=1.0), "0.5", "The share of time that trials may take."),
+        pause_above: s.get("pause_above", whole(1..=100_000), "8", "Calls in flight at which rehearsal pauses."),
+        trial_deadline: s.get("trial_deadline", duration(Duration::from_millis(100)..=S(600)), "\"30s\"", "The time one trial may take."),
+        examples: s.get("examples", whole(0..=64), "4", "Earlier exchanges that a prompted understudy is shown."),
+        budget_ms: s.optional("budget_ms", number(1.0..=600_000.0), "Milliseconds that an understudy has for a live call; by default the provider's own median for the task."),
+        frozen: s.get("frozen", flag(), "false", "Serves on the evidence that the journal holds and learns nothing more: for measuring."),
+        reading_tools: s.get("reading_tools", texts(), "[]", "Tools that only look something up, by name, against the guess."),
+        acting_tools: s.get("acting_tools", texts(), "[]", "Tools that change something, by name, against the guess."),
+    }
+}
+
+pub(super) const REMOTE_KEYS: &[&str] = &["base_url", "model", "key_env", "logprobs", "budget_usd", "budget_tokens"];
+
+pub(super) fn remote(name: &str, s: &Section<'_>) -> Remote {
+    Remote {
+        name: name.to_owned(),
+        base_url: s.required("base_url", url(), "Its address, with the version (`https://host/v1`)."),
+        model: s.required("model", text(), "The model's name there."),
+        key_env: s.optional("key_env", text(), "The variable that holds its key; the key itself is never written in a file."),
+        logprobs: s.get("logprobs", flag(), "false", "Whether it gives log-probabilities; without them it has no reserve: it takes every call of its task, or none."),
+        budget_usd: s.get("budget_usd", number(0.0..=1e6), "0", "US dollars a day, by the price of its model; 0 means no limit in money."),
+        budget_tokens: s.get("budget_tokens", whole(0..=1_000_000_000_000), "1000000", "Tokens a day, both ways; beyond it the understudy declines (`budget`). 0 means no limit."),
+    }
+}
