@@ -40,16 +40,15 @@ struct Part {
 }
 
 impl Gateway {
+    /// Whether anything serves that could answer this call; else it is not even read.
+    pub(crate) fn serves(&self, call: &Call) -> bool {
+        let roster = self.seams.roster.load();
+        call.dialect == Dialect::OpenaiChat && !roster.stopped && !roster.tasks.is_empty()
+    }
+
     /// Answers the call from an understudy; `false` leaves it to the provider.
     pub(crate) async fn try_answer(&self, session: &mut Session, call: &mut Call) -> Result<bool> {
-        if call.dialect != Dialect::OpenaiChat {
-            return Ok(false);
-        }
-        // Where nothing serves, the call is not even read.
         let roster = self.seams.roster.load_full();
-        if roster.stopped || roster.tasks.is_empty() {
-            return Ok(false);
-        }
         let body = match self.read_early(session).await? {
             Ok(body) => body,
             Err(why) => return Ok(self.fall_back(call, why)),

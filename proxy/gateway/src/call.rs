@@ -1,6 +1,7 @@
 //! What is known of one call while it goes through the phases.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
@@ -199,9 +200,27 @@ impl Call {
     }
 }
 
-/// A new name, ordered by time (UUID version 7).
+/// A new name, ordered by time (UUID version 7, RFC 9562). Its random bits come
+/// from a seed of this process and a count, which spares each call the system's
+/// random numbers.
 pub(crate) fn new_id() -> ExchangeId {
-    ExchangeId(uuid::Uuid::now_v7().into_bytes())
+    static SEED: OnceLock<u128> = OnceLock::new();
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let seed = *SEED.get_or_init(|| uuid::Uuid::new_v4().as_u128());
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let (high, low) = ((seed >> 64) as u64, seed as u64);
+    let [a, b, c, d, e, f, g, h] = mixed(high ^ mixed(low.wrapping_add(count))).to_be_bytes();
+    let [.., i, j] = mixed(low ^ mixed(high.wrapping_add(count))).to_be_bytes();
+    let millis = u64::try_from(unix_ms()).unwrap_or_default();
+    ExchangeId(uuid::Builder::from_unix_timestamp_millis(millis, &[a, b, c, d, e, f, g, h, i, j]).into_uuid().into_bytes())
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+fn mixed(mut z: u64) -> u64 {
+    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 pub(crate) fn unix_ms() -> i64 {

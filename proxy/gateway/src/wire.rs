@@ -134,8 +134,8 @@ impl Wire {
 /// Copies a reply's head with another line for its Date, or without one.
 fn put_head(out: &mut Vec<u8>, head: &[u8], date: Option<&[u8]>) {
     let mut rest = head;
-    while let Some(end) = rest.windows(2).position(|w| w == b"\r\n") {
-        let (line, after) = rest.split_at(end + 2);
+    while let Some(end) = rest.iter().position(|b| *b == b'\n') {
+        let (line, after) = rest.split_at(end + 1);
         rest = after;
         let is_date = line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"date:"));
         match (is_date, date) {
