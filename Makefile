@@ -38,7 +38,7 @@ bench: ## added latency and throughput side by side with a bare pingora
 
 .PHONY: crash
 crash: ## kill -9 during writes, 1,000 rounds (make test runs 50)
-	@$(ENV) UNDERSTUDY_CRASH_ROUNDS=1000 cargo test --release -p understudy-capture --test crash
+	@$(ENV) UNDERSTUDY_CRASH_ROUNDS=1000 cargo test --release -p understudy-capture --test journal crash
 
 .PHONY: build
 build: ## the binary

@@ -72,10 +72,7 @@ fn candidates(dev: &[DevCall], grid: &[f64]) -> Vec<(Bar, f64, bool)> {
         let rank = (share * dev.len() as f64).ceil() as usize;
         // A share that the understudy's own declines leave out of reach is the
         // same as everything that it answers.
-        let Some(bar) = confidences
-            .get(rank.clamp(1, confidences.len().max(1)) - 1)
-            .copied()
-        else {
+        let Some(bar) = confidences.get(rank.clamp(1, confidences.len().max(1)) - 1).copied() else {
             continue;
         };
         found.push(figures(dev, bar));
@@ -86,22 +83,14 @@ fn candidates(dev: &[DevCall], grid: &[f64]) -> Vec<(Bar, f64, bool)> {
 fn figures(dev: &[DevCall], bar: f64) -> (Bar, f64, bool) {
     let mut units: std::collections::BTreeMap<u32, (u32, u32)> = std::collections::BTreeMap::new();
     let mut taken = 0u32;
-    for call in dev
-        .iter()
-        .filter(|c| c.confidence.is_some_and(|x| x >= bar))
-    {
+    for call in dev.iter().filter(|c| c.confidence.is_some_and(|x| x >= bar)) {
         let unit = units.entry(call.conversation).or_default();
         unit.0 += u32::from(call.agrees);
         unit.1 += 1;
         taken += 1;
     }
-    let sum: f64 = units
-        .values()
-        .map(|(agrees, n)| f64::from(*agrees) / f64::from(*n))
-        .sum();
-    let all_or_nothing = units
-        .values()
-        .all(|(agrees, n)| *agrees == 0 || agrees == n);
+    let sum: f64 = units.values().map(|(agrees, n)| f64::from(*agrees) / f64::from(*n)).sum();
+    let all_or_nothing = units.values().all(|(agrees, n)| *agrees == 0 || agrees == n);
     let n = units.len() as u32;
     let bar = Bar {
         bar,
@@ -123,11 +112,7 @@ fn p_value(sum: f64, n: f64, tau: f64, all_or_nothing: bool) -> f64 {
         return interval::binomial_tail(sum.round(), n, tau);
     }
     let mean = sum / n;
-    let hoeffding = if mean <= tau {
-        1.0
-    } else {
-        (-n * betting::divergence(mean, tau)).exp()
-    };
+    let hoeffding = if mean <= tau { 1.0 } else { (-n * betting::divergence(mean, tau)).exp() };
     let bentkus = std::f64::consts::E * interval::binomial_tail((sum + 1e-9).floor(), n, tau);
     hoeffding.min(bentkus).min(1.0)
 }
@@ -151,12 +136,7 @@ mod tests {
             .map(|conversation| {
                 let confidence: f64 = rng.random();
                 let agrees = rng.random::<f64>() < agreement(confidence);
-                DevCall {
-                    conversation,
-                    confidence: Some(confidence),
-                    agrees,
-                    stratum: 0,
-                }
+                DevCall { conversation, confidence: Some(confidence), agrees, stratum: 0 }
             })
             .collect()
     }
@@ -165,9 +145,8 @@ mod tests {
     fn a_bar_is_kept_falsely_at_most_delta_of_the_time() {
         let seed = 11;
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-        let kept = (0..1000)
-            .filter(|_| choose(&dev(&mut rng, 600, |_| 0.95), 0.95, 0.05, &GRID).is_some())
-            .count();
+        let kept =
+            (0..1000).filter(|_| choose(&dev(&mut rng, 600, |_| 0.95), 0.95, 0.05, &GRID).is_some()).count();
         println!("seed {seed}: kept at exactly tau {kept} of 1000");
         assert!(kept <= 67, "{kept}"); // 50 expected at most; the 99 % limit
     }
@@ -175,13 +154,8 @@ mod tests {
     #[test]
     fn the_bar_finds_where_agreement_begins() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(12);
-        let bar = choose(
-            &dev(&mut rng, 1000, |c| if c > 0.4 { 0.995 } else { 0.6 }),
-            0.95,
-            0.05,
-            &GRID,
-        )
-        .unwrap();
+        let bar =
+            choose(&dev(&mut rng, 1000, |c| if c > 0.4 { 0.995 } else { 0.6 }), 0.95, 0.05, &GRID).unwrap();
         assert!((0.45..=0.70).contains(&bar.coverage), "{bar:?}");
         assert!(bar.agreement > 0.97, "{bar:?}");
     }
@@ -190,13 +164,8 @@ mod tests {
     fn agreement_need_not_be_monotone() {
         // Most sure and wrong: the strictest bars are the worst ones.
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(13);
-        let bar = choose(
-            &dev(&mut rng, 3000, |c| if c > 0.97 { 0.3 } else { 1.0 }),
-            0.95,
-            0.05,
-            &GRID,
-        )
-        .unwrap();
+        let bar =
+            choose(&dev(&mut rng, 3000, |c| if c > 0.97 { 0.3 } else { 1.0 }), 0.95, 0.05, &GRID).unwrap();
         assert!(bar.coverage > 0.9, "{bar:?}");
     }
 
@@ -204,12 +173,7 @@ mod tests {
     fn declines_count_against_coverage_and_nothing_comes_of_nothing() {
         assert_eq!(choose(&[], 0.95, 0.05, &GRID), None);
         let mut calls: Vec<_> = (0..400)
-            .map(|conversation| DevCall {
-                conversation,
-                confidence: Some(0.9),
-                agrees: true,
-                stratum: 0,
-            })
+            .map(|conversation| DevCall { conversation, confidence: Some(0.9), agrees: true, stratum: 0 })
             .collect();
         calls.extend((400..800).map(|conversation| DevCall {
             conversation,
@@ -226,12 +190,7 @@ mod tests {
         // 60 conversations of 20 calls, four of them wholly wrong: 56/60 shows nothing at .95,
         // though 1,120 of 1,200 calls might be taken to.
         let calls: Vec<_> = (0..1200)
-            .map(|i| DevCall {
-                conversation: i / 20,
-                confidence: Some(1.0),
-                agrees: i >= 80,
-                stratum: 0,
-            })
+            .map(|i| DevCall { conversation: i / 20, confidence: Some(1.0), agrees: i >= 80, stratum: 0 })
             .collect();
         assert_eq!(choose(&calls, 0.9, 0.05, &GRID), None);
     }

@@ -32,11 +32,7 @@ impl BettingProcess {
     /// Starts with a wealth of 1. `tau` lies strictly between 0 and 1.
     #[must_use]
     pub fn new(tau: f64) -> Self {
-        Self {
-            tau: tau.clamp(1e-6, 1.0 - 1e-6),
-            log_wealths: [0.0; FRACTIONS.len()],
-            count: 0,
-        }
+        Self { tau: tau.clamp(1e-6, 1.0 - 1e-6), log_wealths: [0.0; FRACTIONS.len()], count: 0 }
     }
 
     /// Takes one outcome in [0, 1]: the mean of one closed conversation.
@@ -157,11 +153,7 @@ fn last_true(holds: impl Fn(f64) -> bool) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     for _ in 0..40 {
         let middle = f64::midpoint(low, high);
-        if holds(middle) {
-            low = middle
-        } else {
-            high = middle
-        }
+        if holds(middle) { low = middle } else { high = middle }
     }
     low
 }

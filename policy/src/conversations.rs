@@ -119,11 +119,7 @@ impl Conversations {
     /// None open yet.
     #[must_use]
     pub fn new(gap: u64) -> Self {
-        Self {
-            gap,
-            open: BTreeMap::new(),
-            touches: VecDeque::new(),
-        }
+        Self { gap, open: BTreeMap::new(), touches: VecDeque::new() }
     }
 
     /// Takes out the conversations that have been silent up to `seq`, the
@@ -183,30 +179,23 @@ impl Conversations {
     pub fn trial(&mut self, key: ConversationKey, mut trial: UnitTrial) {
         if !self.open.contains_key(&key) {
             // Its call was not told: a unit of its own, on the provider's lane.
-            self.call(
-                key,
-                Call {
-                    seq: trial.seq,
-                    lane: trial.lane,
-                    repeats: false,
-                    troubled: false,
-                },
-            );
+            self.call(key, Call { seq: trial.seq, lane: trial.lane, repeats: false, troubled: false });
         }
         let Some(unit) = self.open.get_mut(&key) else {
             return;
         };
-        if let Some((_, lane, repeats)) =
-            unit.recent.iter().rev().find(|(seq, ..)| *seq == trial.seq)
-        {
+        if let Some((_, lane, repeats)) = unit.recent.iter().rev().find(|(seq, ..)| *seq == trial.seq) {
             if *repeats {
                 return;
             }
             trial.lane = *lane;
         }
-        let twice = unit.trials.iter().rev().take(64).any(|t| {
-            t.seq == trial.seq && t.understudy == trial.understudy && t.kind == trial.kind
-        });
+        let twice = unit
+            .trials
+            .iter()
+            .rev()
+            .take(64)
+            .any(|t| t.seq == trial.seq && t.understudy == trial.understudy && t.kind == trial.kind);
         if !twice && unit.trials.len() < MAX_TRIALS {
             unit.trials.push(trial);
         }
@@ -229,22 +218,11 @@ mod tests {
     }
 
     fn call(seq: u64, repeats: bool) -> Call {
-        Call {
-            seq,
-            lane: Lane::Provider,
-            repeats,
-            troubled: false,
-        }
+        Call { seq, lane: Lane::Provider, repeats, troubled: false }
     }
 
     fn trial(seq: u64) -> UnitTrial {
-        UnitTrial {
-            understudy: 0,
-            kind: TrialKind::Shadow,
-            seq,
-            lane: Lane::Provider,
-            answer: None,
-        }
+        UnitTrial { understudy: 0, kind: TrialKind::Shadow, seq, lane: Lane::Provider, answer: None }
     }
 
     #[test]
@@ -257,21 +235,9 @@ mod tests {
         let closed = book.close_silent(16);
         assert_eq!(closed.iter().map(|u| u.first_seq).collect::<Vec<_>>(), [5]);
         let closed = book.close_silent(19);
-        assert_eq!(
-            closed
-                .iter()
-                .map(|u| (u.first_seq, u.calls))
-                .collect::<Vec<_>>(),
-            [(1, 2)]
-        );
+        assert_eq!(closed.iter().map(|u| (u.first_seq, u.calls)).collect::<Vec<_>>(), [(1, 2)]);
         book.call(key(1), call(19, false));
-        assert_eq!(
-            book.close_all()
-                .iter()
-                .map(|u| u.first_seq)
-                .collect::<Vec<_>>(),
-            [19]
-        );
+        assert_eq!(book.close_all().iter().map(|u| u.first_seq).collect::<Vec<_>>(), [19]);
     }
 
     #[test]
@@ -289,24 +255,11 @@ mod tests {
     fn declined_calls_of_a_served_conversation_are_no_fair_draw() {
         let mut book = Conversations::new(10);
         for (seq, lane) in [(1, Lane::Understudy), (2, Lane::Audit), (3, Lane::Provider)] {
-            book.call(
-                key(1),
-                Call {
-                    seq,
-                    lane,
-                    repeats: false,
-                    troubled: false,
-                },
-            );
+            book.call(key(1), Call { seq, lane, repeats: false, troubled: false });
             book.trial(key(1), trial(seq));
         }
         let unit = book.close_all().remove(0);
-        let fair: Vec<_> = unit
-            .trials
-            .iter()
-            .filter(|t| unit.fair(t))
-            .map(|t| t.seq)
-            .collect();
+        let fair: Vec<_> = unit.trials.iter().filter(|t| unit.fair(t)).map(|t| t.seq).collect();
         assert_eq!(fair, [2]);
     }
 }

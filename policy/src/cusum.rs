@@ -51,18 +51,12 @@ impl ECusum {
     /// Starts at 1 with a bet of one's own, under 1/(1 − τ).
     #[must_use]
     pub fn with_bet(tau: f64, lambda: f64) -> Self {
-        Self {
-            tau,
-            lambda,
-            value: 1.0,
-            count: 0,
-        }
+        Self { tau, lambda, value: 1.0, count: 0 }
     }
 
     /// Takes the mean of one conversation's audited calls.
     pub fn feed(&mut self, x: f64) {
-        self.value =
-            (self.value.max(1.0) * (1.0 + self.lambda * (self.tau - x.clamp(0.0, 1.0)))).min(1e300);
+        self.value = (self.value.max(1.0) * (1.0 + self.lambda * (self.tau - x.clamp(0.0, 1.0)))).min(1e300);
         self.count += 1;
     }
 
@@ -95,18 +89,12 @@ impl EDetector {
     /// Starts at 0 with a bet of one's own, under 1/(1 − τ).
     #[must_use]
     pub fn with_bet(tau: f64, lambda: f64) -> Self {
-        Self {
-            tau,
-            lambda,
-            value: 0.0,
-            count: 0,
-        }
+        Self { tau, lambda, value: 0.0, count: 0 }
     }
 
     /// Takes the mean of one conversation's audited calls.
     pub fn feed(&mut self, x: f64) {
-        self.value =
-            ((self.value + 1.0) * (1.0 + self.lambda * (self.tau - x.clamp(0.0, 1.0)))).min(1e300);
+        self.value = ((self.value + 1.0) * (1.0 + self.lambda * (self.tau - x.clamp(0.0, 1.0)))).min(1e300);
         self.count += 1;
     }
 
@@ -177,8 +165,7 @@ impl ArmsCompared {
             return;
         }
         let served = self.served_sum / self.served_count as f64;
-        self.value =
-            ((self.value + 1.0) * (1.0 + ARMS_BET * (served - y - self.margin))).min(1e300);
+        self.value = ((self.value + 1.0) * (1.0 + ARMS_BET * (served - y - self.margin))).min(1e300);
         self.pairs += 1;
         self.served_sum = 0.0;
         self.served_count = 0;

@@ -33,11 +33,7 @@ const GRAIN: f64 = 1e6;
 
 /// Rounds a figure from outside to millionths; what is not a number becomes 0.
 pub(crate) fn door(value: f64) -> f64 {
-    if value.is_nan() {
-        0.0
-    } else {
-        (value.clamp(-1e9, 1e9) * GRAIN).round() / GRAIN
-    }
+    if value.is_nan() { 0.0 } else { (value.clamp(-1e9, 1e9) * GRAIN).round() / GRAIN }
 }
 
 /// The least figure from outside that the door rounds up to this one.
@@ -56,11 +52,7 @@ pub(crate) struct Recent {
 
 impl Recent {
     pub(crate) fn new(window: u32) -> Self {
-        Self {
-            mean: 0.0,
-            count: 0,
-            window: window.max(1),
-        }
+        Self { mean: 0.0, count: 0, window: window.max(1) }
     }
 
     pub(crate) fn push(&mut self, x: f64) {

@@ -58,11 +58,7 @@ pub fn of_means(means: &[f64], confidence: f64) -> Option<(f64, f64)> {
         return None;
     }
     if means.iter().all(|x| *x == 0.0 || *x == 1.0) {
-        return Some(clopper_pearson(
-            means.iter().sum(),
-            means.len() as f64,
-            confidence,
-        ));
+        return Some(clopper_pearson(means.iter().sum(), means.len() as f64, confidence));
     }
     let mut outcomes = crate::betting::Outcomes::default();
     for x in means {
@@ -89,8 +85,7 @@ pub fn incomplete_beta(x: f64, a: f64, b: f64) -> f64 {
 }
 
 fn incomplete_beta_low(x: f64, a: f64, b: f64) -> f64 {
-    let front =
-        (ln_gamma(a + b) - ln_gamma(a) - ln_gamma(b) + a * x.ln() + b * (-x).ln_1p()).exp() / a;
+    let front = (ln_gamma(a + b) - ln_gamma(a) - ln_gamma(b) + a * x.ln() + b * (-x).ln_1p()).exp() / a;
     let away = |v: f64| if v.abs() < 1e-300 { 1e-300 } else { v };
     let mut c = 1.0;
     let mut d = 1.0 / away(1.0 - (a + b) * x / (a + 1.0));
@@ -121,9 +116,8 @@ fn ln_gamma(mut x: f64) -> f64 {
         x += 1.0;
     }
     let r = 1.0 / (x * x);
-    let series = (1.0 / 12.0
-        + r * (-1.0 / 360.0 + r * (1.0 / 1260.0 + r * (-1.0 / 1680.0 + r / 1188.0))))
-        / x;
+    let series =
+        (1.0 / 12.0 + r * (-1.0 / 360.0 + r * (1.0 / 1260.0 + r * (-1.0 / 1680.0 + r / 1188.0)))) / x;
     shift + (x - 0.5) * x.ln() - x + 0.5 * std::f64::consts::TAU.ln() + series
 }
 
@@ -131,11 +125,7 @@ fn quantile(p: f64, a: f64, b: f64) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     for _ in 0..60 {
         let middle = f64::midpoint(low, high);
-        if incomplete_beta(middle, a, b) < p {
-            low = middle
-        } else {
-            high = middle
-        }
+        if incomplete_beta(middle, a, b) < p { low = middle } else { high = middle }
     }
     f64::midpoint(low, high)
 }
@@ -159,22 +149,13 @@ mod tests {
     fn intervals_match_the_closed_forms() {
         // k = n: lower = (α/2)^(1/n); k = 0: upper = 1 − (α/2)^(1/n).
         let (low, high) = clopper_pearson(20.0, 20.0, 0.95);
-        assert!(
-            near(low, 0.025_f64.powf(1.0 / 20.0)) && high == 1.0,
-            "{low} {high}"
-        );
+        assert!(near(low, 0.025_f64.powf(1.0 / 20.0)) && high == 1.0, "{low} {high}");
         let (low, high) = clopper_pearson(0.0, 20.0, 0.95);
-        assert!(
-            low == 0.0 && near(high, 1.0 - 0.025_f64.powf(1.0 / 20.0)),
-            "{low} {high}"
-        );
+        assert!(low == 0.0 && near(high, 1.0 - 0.025_f64.powf(1.0 / 20.0)), "{low} {high}");
         // A bound is where the tail it is named after has its level.
         for (k, n) in [(1.0, 10.0), (47.0, 50.0), (480.0, 500.0), (3.0, 4000.0)] {
             let high = upper(k, n, 0.95);
-            assert!(
-                near(1.0 - binomial_tail(k + 1.0, n, high), 0.05),
-                "{k} of {n}: {high}"
-            );
+            assert!(near(1.0 - binomial_tail(k + 1.0, n, high), 0.05), "{k} of {n}: {high}");
             let low = lower(k, n, 0.95);
             assert!(near(binomial_tail(k, n, low), 0.05), "{k} of {n}: {low}");
         }
@@ -202,11 +183,7 @@ mod tests {
         for n in [20.0, 50.0, 333.0] {
             for k in 0..=(n as u32) {
                 let k = f64::from(k);
-                assert_eq!(
-                    upper_is_under(k, n, 0.95, 0.95),
-                    upper(k, n, 0.95) < 0.95,
-                    "{k} of {n}"
-                );
+                assert_eq!(upper_is_under(k, n, 0.95, 0.95), upper(k, n, 0.95) < 0.95, "{k} of {n}");
             }
         }
     }

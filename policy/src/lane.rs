@@ -25,11 +25,7 @@ pub fn choose(task: &RosterTask, conversation: ConversationKey, call_draw: u64) 
     if !canary_drawn(conversation, task.share) {
         return Lane::Provider;
     }
-    if share_of(mixed(call_draw ^ AUDIT)) < task.audit {
-        Lane::Audit
-    } else {
-        Lane::Understudy
-    }
+    if share_of(mixed(call_draw ^ AUDIT)) < task.audit { Lane::Audit } else { Lane::Understudy }
 }
 
 /// Whether a conversation stays with the provider for good (first four bytes of its key).
@@ -130,16 +126,10 @@ mod tests {
     #[test]
     fn nothing_is_served_before_canary() {
         for stage in [Stage::Observing, Stage::Shadowing] {
-            assert_eq!(
-                choose(&task(stage, 1.0, 1.0), ConversationKey([255; 16]), 3),
-                Lane::Provider
-            );
+            assert_eq!(choose(&task(stage, 1.0, 1.0), ConversationKey([255; 16]), 3), Lane::Provider);
         }
         let mut live = task(Stage::Live, 1.0, 0.0);
-        assert_eq!(
-            choose(&live, ConversationKey([255; 16]), 3),
-            Lane::Understudy
-        );
+        assert_eq!(choose(&live, ConversationKey([255; 16]), 3), Lane::Understudy);
         live.entries.clear();
         assert_eq!(choose(&live, ConversationKey([255; 16]), 3), Lane::Provider);
     }

@@ -32,9 +32,7 @@ use understudy_call::UnderstudyId;
 use crate::bar::{self, DevCall};
 use crate::conversations::{Call, Conversations, UnitAnswer, UnitTrial};
 use crate::exact::{Recent, door};
-use crate::{
-    Decision, EntryOpened, Event, ExchangeSeen, Outcome, Stage, TaskId, TaskPolicy, Trial, Why,
-};
+use crate::{Decision, EntryOpened, Event, ExchangeSeen, Outcome, Stage, TaskId, TaskPolicy, Trial, Why};
 
 mod entry;
 mod feed;
@@ -196,12 +194,7 @@ impl Ledger {
         if development.conversations < self.policy.dev_conversations {
             return None;
         }
-        let bar = bar::choose(
-            &development.calls,
-            self.policy.tau,
-            self.policy.bar_delta,
-            &bar::GRID,
-        )?;
+        let bar = bar::choose(&development.calls, self.policy.tau, self.policy.bar_delta, &bar::GRID)?;
         let needed = match self.serving() {
             Some(serving) => self.serving_coverage(serving) + self.policy.takeover_coverage,
             None => self.policy.min_coverage,
@@ -218,13 +211,16 @@ impl Ledger {
         })
     }
 
+    /// The understudies with an open entry, by entry.
+    pub fn open_understudies(&self) -> impl Iterator<Item = &UnderstudyId> {
+        self.entries.iter().filter(|e| e.closed.is_none()).map(|e| &e.opened.understudy)
+    }
+
     /// Closed development conversations of a version, and how many its bar needs.
     #[must_use]
     pub fn development(&self, understudy: &UnderstudyId) -> (u32, u32) {
-        let done = self
-            .number_of(understudy)
-            .and_then(|n| self.development.get(&n))
-            .map_or(0, |d| d.conversations);
+        let done =
+            self.number_of(understudy).and_then(|n| self.development.get(&n)).map_or(0, |d| d.conversations);
         (done, self.policy.dev_conversations)
     }
 
@@ -236,12 +232,7 @@ impl Ledger {
         self.acting |= seen.acting;
         self.conversations.call(
             seen.conversation,
-            Call {
-                seq: seen.seq,
-                lane: seen.lane,
-                repeats: seen.repeats,
-                troubled: seen.troubled,
-            },
+            Call { seq: seen.seq, lane: seen.lane, repeats: seen.repeats, troubled: seen.troubled },
         );
         if let Some(ms) = seen.provider_ms {
             self.provider_ms.push(door(ms));
@@ -257,12 +248,7 @@ impl Ledger {
         self.cooldown = self.cooldown.saturating_sub(1);
         let understudy = self.number(&trial.understudy);
         let answer = match &trial.outcome {
-            Outcome::Answered {
-                agrees,
-                confidence,
-                stratum,
-                ..
-            } => Some(UnitAnswer {
+            Outcome::Answered { agrees, confidence, stratum, .. } => Some(UnitAnswer {
                 confidence: door(*confidence),
                 agrees: *agrees,
                 stratum: self.stratum(stratum),
@@ -273,13 +259,7 @@ impl Ledger {
             crate::TrialKind::Shadow => understudy_call::Lane::Provider,
             crate::TrialKind::Audit => understudy_call::Lane::Audit,
         };
-        let noted = UnitTrial {
-            understudy,
-            kind: trial.kind,
-            seq: trial.seq,
-            lane,
-            answer,
-        };
+        let noted = UnitTrial { understudy, kind: trial.kind, seq: trial.seq, lane, answer };
         self.conversations.trial(trial.conversation, noted);
     }
 
@@ -288,21 +268,12 @@ impl Ledger {
         self.last_k = self.last_k.max(opened.k);
         let development = self.development.remove(&understudy).unwrap_or_default();
         // A version has one open entry: another bar is another entry.
-        for entry in self
-            .entries
-            .iter_mut()
-            .filter(|e| e.closed.is_none() && e.understudy == understudy)
-        {
+        for entry in self.entries.iter_mut().filter(|e| e.closed.is_none() && e.understudy == understudy) {
             if self.service.as_ref().is_none_or(|s| s.k != entry.opened.k) {
                 entry.closed = Some(Closed::Replaced);
             }
         }
-        self.entries.push(Entry::open(
-            opened,
-            understudy,
-            &self.policy,
-            &development.calls,
-        ));
+        self.entries.push(Entry::open(opened, understudy, &self.policy, &development.calls));
     }
 
     fn serving(&self) -> Option<&Entry> {
@@ -313,17 +284,11 @@ impl Ledger {
     /// Share of the asked calls that the serving entry answered, once there are
     /// enough of them; until then the share that its trials promise.
     fn serving_coverage(&self, serving: &Entry) -> f64 {
-        self.service
-            .as_ref()
-            .and_then(Service::answered_share)
-            .unwrap_or_else(|| serving.coverage())
+        self.service.as_ref().and_then(Service::answered_share).unwrap_or_else(|| serving.coverage())
     }
 
     fn number_of(&self, understudy: &UnderstudyId) -> Option<u16> {
-        self.names
-            .iter()
-            .position(|n| n == understudy)
-            .and_then(|i| u16::try_from(i).ok())
+        self.names.iter().position(|n| n == understudy).and_then(|i| u16::try_from(i).ok())
     }
 
     fn number(&mut self, understudy: &UnderstudyId) -> u16 {
@@ -337,11 +302,7 @@ impl Ledger {
         if let Some(number) = self.strata_numbers.get(name) {
             return *number;
         }
-        let name = if self.strata.len() < MAX_STRATA {
-            name
-        } else {
-            OVERFLOW
-        };
+        let name = if self.strata.len() < MAX_STRATA { name } else { OVERFLOW };
         if let Some(number) = self.strata_numbers.get(name) {
             return *number;
         }

@@ -43,11 +43,9 @@ mod nouns;
 mod task_policy;
 
 pub use event::{Event, ExchangeSeen, ServedSeen, replay_order};
-pub use ledger::{
-    Audits, Closed, EntryView, Ledger, LedgerView, RosterMeta, Standing, StratumView,
-};
+pub use ledger::{Audits, Closed, EntryView, Ledger, LedgerView, RosterMeta, Standing, StratumView};
 pub use nouns::{
-    Action, Approval, Decision, EntryOpened, Outcome, Roster, RosterEntry, RosterTask, Stage,
-    TaskId, Trial, TrialKind, Why,
+    Action, Approval, Decision, EntryOpened, Outcome, Roster, RosterEntry, RosterTask, Stage, TaskId, Trial,
+    TrialKind, Why,
 };
 pub use task_policy::TaskPolicy;

@@ -115,17 +115,8 @@ impl TaskPolicy {
             }
         };
         let inside = |v: f64| v > 0.0 && v < 1.0;
-        for (key, v) in [
-            ("tau", self.tau),
-            ("alpha", self.alpha),
-            ("bar_delta", self.bar_delta),
-        ] {
-            refuse(
-                key,
-                !inside(v),
-                v.to_string(),
-                "it lies between 0 and 1, both excluded",
-            );
+        for (key, v) in [("tau", self.tau), ("alpha", self.alpha), ("bar_delta", self.bar_delta)] {
+            refuse(key, !inside(v), v.to_string(), "it lies between 0 and 1, both excluded");
         }
         for (key, v) in [
             ("audit_first_share", self.audit_first_share),
@@ -137,12 +128,7 @@ impl TaskPolicy {
             ("late_budget", self.late_budget),
             ("control_margin", self.control_margin),
         ] {
-            refuse(
-                key,
-                !(0.0..=1.0).contains(&v),
-                v.to_string(),
-                "it is a share from 0 to 1",
-            );
+            refuse(key, !(0.0..=1.0).contains(&v), v.to_string(), "it is a share from 0 to 1");
         }
         refuse(
             "audit_share",
@@ -180,12 +166,7 @@ impl TaskPolicy {
         ] {
             refuse(key, v == 0, v.to_string(), "at least 1");
         }
-        refuse(
-            "conversation_gap",
-            self.conversation_gap == 0,
-            "0".to_owned(),
-            "at least 1",
-        );
+        refuse("conversation_gap", self.conversation_gap == 0, "0".to_owned(), "at least 1");
         problems
     }
 }
@@ -224,9 +205,6 @@ mod tests {
         assert!(serde_json::from_str::<TaskPolicy>(r#"{"taw": 0.9}"#).is_err());
         let policy: TaskPolicy =
             serde_json::from_str(r#"{"tau": 0.9, "max_stage": {"canary": {"step": 0}}}"#).unwrap();
-        assert_eq!(
-            (policy.tau, policy.alpha, policy.max_stage),
-            (0.9, 0.01, Stage::Canary { step: 0 })
-        );
+        assert_eq!((policy.tau, policy.alpha, policy.max_stage), (0.9, 0.01, Stage::Canary { step: 0 }));
     }
 }

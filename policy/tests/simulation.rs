@@ -21,13 +21,7 @@ const RUNS: u64 = 2_000;
 /// 99 % limit of a binomial of 2,000 at .01.
 const LIMIT: u32 = 31;
 
-fn false_promotions(
-    plan: &Plan,
-    policy: &TaskPolicy,
-    first_seed: u64,
-    runs: u64,
-    what: &str,
-) -> u32 {
+fn false_promotions(plan: &Plan, policy: &TaskPolicy, first_seed: u64, runs: u64, what: &str) -> u32 {
     let (mut promoted, mut entries, mut wrong, mut served, mut demoted) = (0, 0u64, 0, 0, 0);
     for seed in first_seed..first_seed + runs {
         let told = World::new(plan.clone(), policy.clone(), seed).run().told;
@@ -35,11 +29,8 @@ fn false_promotions(
         entries += u64::from(told.entries);
         wrong += told.wrong_served;
         served += told.served;
-        demoted += u64::from(
-            told.decisions
-                .iter()
-                .any(|d| d.from > Stage::Shadowing && d.to == Stage::Shadowing),
-        );
+        demoted +=
+            u64::from(told.decisions.iter().any(|d| d.from > Stage::Shadowing && d.to == Stage::Shadowing));
     }
     println!(
         "seeds {first_seed}..{}: {what}: {promoted} of {runs} runs promoted falsely; {:.1} entries a run, \
@@ -53,48 +44,23 @@ fn false_promotions(
 
 #[test]
 fn at_exactly_tau_clustered_conversations_promote_falsely_within_alpha() {
-    let promoted = false_promotions(
-        &Plan::null(),
-        &policy(),
-        100_000,
-        RUNS,
-        "clustered, tau .95, alpha .01",
-    );
+    let promoted = false_promotions(&Plan::null(), &policy(), 100_000, RUNS, "clustered, tau .95, alpha .01");
     assert!(promoted <= LIMIT, "{promoted}");
 }
 
 #[test]
 fn at_exactly_tau_lone_calls_promote_falsely_within_alpha() {
-    let promoted = false_promotions(
-        &Plan::null().lone(),
-        &policy(),
-        200_000,
-        RUNS,
-        "lone calls, tau .95, alpha .01",
-    );
+    let promoted =
+        false_promotions(&Plan::null().lone(), &policy(), 200_000, RUNS, "lone calls, tau .95, alpha .01");
     assert!(promoted <= LIMIT, "{promoted}");
 }
 
 #[test]
 fn bars_by_learn_then_test_promote_falsely_within_alpha() {
     // A lax delta, so that bars are found on noise and entries are many.
-    let plan = Plan {
-        forced_from: None,
-        wrong_class: 0.0,
-        ..Plan::null().lone()
-    };
-    let lax = TaskPolicy {
-        bar_delta: 0.9,
-        dev_conversations: 100,
-        ..policy()
-    };
-    let promoted = false_promotions(
-        &plan,
-        &lax,
-        300_000,
-        500,
-        "bars by Learn then Test at delta .9",
-    );
+    let plan = Plan { forced_from: None, wrong_class: 0.0, ..Plan::null().lone() };
+    let lax = TaskPolicy { bar_delta: 0.9, dev_conversations: 100, ..policy() };
+    let promoted = false_promotions(&plan, &lax, 300_000, 500, "bars by Learn then Test at delta .9");
     assert!(promoted <= 11, "{promoted}"); // 99 % limit of a binomial of 500 at .01
 }
 
@@ -119,9 +85,8 @@ fn a_true_98_is_promoted_and_its_fall_is_seen() {
         let told = World::new(plan.clone(), policy(), seed).run().told;
         live.extend(told.live_at);
         delays.extend(told.delay);
-        early += u32::from(
-            told.delay.is_none() && told.decisions.iter().any(|d| d.why == Why::AuditsDisagree),
-        );
+        early +=
+            u32::from(told.delay.is_none() && told.decisions.iter().any(|d| d.why == Why::AuditsDisagree));
     }
     live.sort_unstable();
     delays.sort_unstable();
@@ -135,10 +100,7 @@ fn a_true_98_is_promoted_and_its_fall_is_seen() {
         delays[delays.len() / 2],
     );
     assert!(live.len() >= 57, "{}", live.len());
-    assert!(
-        delays.len() >= 54 && delays[delays.len() / 2] <= 110,
-        "{delays:?}"
-    );
+    assert!(delays.len() >= 54 && delays[delays.len() / 2] <= 110, "{delays:?}");
 }
 
 fn events_of(seed: u64) -> (Vec<Event>, World) {
@@ -152,13 +114,7 @@ fn events_of(seed: u64) -> (Vec<Event>, World) {
         keep: true,
         ..Plan::null()
     };
-    let loose = TaskPolicy {
-        tau: 0.8,
-        alpha: 0.2,
-        step_conversations: 5,
-        cusum_limit: 20.0,
-        ..policy()
-    };
+    let loose = TaskPolicy { tau: 0.8, alpha: 0.2, step_conversations: 5, cusum_limit: 20.0, ..policy() };
     let mut world = World::new(plan, loose, seed).run();
     (std::mem::take(&mut world.told.events), world)
 }

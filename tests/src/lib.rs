@@ -9,7 +9,10 @@
     reason = "the whole crate is tests and their peers: a failure here should stop the run"
 )]
 
+pub mod desk;
 pub mod openai;
+pub mod peer;
 pub mod playback;
 pub mod process;
+pub mod proxy;
 pub mod standin;

@@ -58,7 +58,8 @@ pub fn recorded(folder: &Path, name: &str) -> Result<Vec<Recorded>> {
             .collect();
         let mut one = |before: &[Value], reply: &Value| {
             let mut body = shared.clone();
-            let messages: Vec<Value> = std::iter::once(system.clone()).chain(before.iter().cloned()).collect();
+            let messages: Vec<Value> =
+                std::iter::once(system.clone()).chain(before.iter().cloned()).collect();
             body.insert("messages".to_owned(), Value::Array(messages));
             all.push(Recorded { request: Value::Object(body), reply: with_ids(reply), marks: marks.clone() });
         };

@@ -39,7 +39,10 @@ pub fn router(config: Config) -> Router {
     let state = Arc::new(Standin { config, changed: AtomicBool::new(false), calls: AtomicU64::new(0) });
     Router::new()
         .route("/v1/chat/completions", post(chat))
-        .route("/v1/models", get(|| async { r#"{"object":"list","data":[{"id":"stand-in","object":"model"}]}"# }))
+        .route(
+            "/v1/models",
+            get(|| async { r#"{"object":"list","data":[{"id":"stand-in","object":"model"}]}"# }),
+        )
         .route("/control", post(control))
         .route("/stats", get(stats))
         .with_state(state)
@@ -59,7 +62,11 @@ async fn chat(State(standin): State<Arc<Standin>>, headers: HeaderMap, body: Byt
     standin.calls.fetch_add(1, Ordering::Relaxed);
     let serial = openai::serial(&body);
     if !headers.get("authorization").is_some_and(|v| v.as_bytes().starts_with(b"Bearer sk-")) {
-        return openai::error(StatusCode::UNAUTHORIZED, "invalid_request_error", "Incorrect API key provided.");
+        return openai::error(
+            StatusCode::UNAUTHORIZED,
+            "invalid_request_error",
+            "Incorrect API key provided.",
+        );
     }
     let request: Value = match serde_json::from_slice(&body) {
         Ok(request) => request,

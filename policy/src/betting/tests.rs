@@ -29,10 +29,7 @@ fn oracle_table_of_the_rules_is_reproduced() {
     ] {
         for (alpha, need) in [0.05, 0.01, 0.001].into_iter().zip(needs) {
             let computed = oracle_conversations(p, tau, alpha).unwrap();
-            assert!(
-                (computed - f64::from(need)).abs() < 1.5,
-                "{tau} {p} {alpha}: {computed} not {need}"
-            );
+            assert!((computed - f64::from(need)).abs() < 1.5, "{tau} {p} {alpha}: {computed} not {need}");
         }
     }
     assert_eq!(oracle_conversations(0.95, 0.95, 0.01), None);
@@ -42,13 +39,7 @@ fn oracle_table_of_the_rules_is_reproduced() {
 fn power_is_near_the_oracle() {
     let seed = 21;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    for (tau, p) in [
-        (0.95, 0.99),
-        (0.95, 0.98),
-        (0.95, 0.97),
-        (0.90, 0.95),
-        (0.98, 0.99),
-    ] {
+    for (tau, p) in [(0.95, 0.99), (0.95, 0.98), (0.95, 0.97), (0.90, 0.95), (0.98, 0.99)] {
         let mut needed: Vec<u64> = (0..401)
             .map(|_| {
                 let mut process = BettingProcess::new(tau);

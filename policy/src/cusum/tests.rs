@@ -107,8 +107,6 @@ fn arms_alike_are_quiet_and_a_worse_arm_is_seen() {
             seen = Some(i);
         }
     }
-    println!(
-        "seed {seed}: an arm with .40 trouble against .10 is seen after {seen:?} control conversations"
-    );
+    println!("seed {seed}: an arm with .40 trouble against .10 is seen after {seen:?} control conversations");
     assert!(seen.is_some_and(|i| i < 200), "{seen:?}");
 }

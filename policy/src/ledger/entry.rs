@@ -76,12 +76,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn open(
-        opened: &EntryOpened,
-        understudy: u16,
-        policy: &TaskPolicy,
-        dev: &[DevCall],
-    ) -> Self {
+    pub(crate) fn open(opened: &EntryOpened, understudy: u16, policy: &TaskPolicy, dev: &[DevCall]) -> Self {
         let mut entry = Self {
             opened: EntryOpened {
                 bar: door(opened.bar),
@@ -105,14 +100,10 @@ impl Entry {
         };
         // What development says of the strata is no part of the evidence: it
         // only chooses beforehand which calls the evidence will be about.
-        let above = dev
-            .iter()
-            .filter(|c| c.confidence.is_some_and(|x| x >= entry.bar));
+        let above = dev.iter().filter(|c| c.confidence.is_some_and(|x| x >= entry.bar));
         let mut tallies: BTreeMap<(u16, u32), (u32, u32)> = BTreeMap::new();
         for call in above {
-            let tally = tallies
-                .entry((call.stratum, call.conversation))
-                .or_default();
+            let tally = tallies.entry((call.stratum, call.conversation)).or_default();
             tally.0 += u32::from(call.agrees);
             tally.1 += 1;
         }
@@ -128,11 +119,7 @@ impl Entry {
 
     /// Whether a call of this confidence and stratum is taken.
     pub(crate) fn takes(&self, confidence: f64, stratum: u16) -> bool {
-        confidence >= self.bar
-            && self
-                .strata
-                .get(&stratum)
-                .is_some_and(|s| s.standing == Standing::Allowed)
+        confidence >= self.bar && self.strata.get(&stratum).is_some_and(|s| s.standing == Standing::Allowed)
     }
 
     /// Adds one conversation's calls of a stratum, of which `agrees` of `n` agreed.
@@ -172,9 +159,7 @@ impl Entry {
     /// Share of the last calls that it takes; what development promised before
     /// there are any.
     pub(crate) fn coverage(&self) -> f64 {
-        self.coverage
-            .mean()
-            .unwrap_or(self.opened.expected_coverage)
+        self.coverage.mean().unwrap_or(self.opened.expected_coverage)
     }
 
     pub(crate) fn feed(&mut self, mean: f64, seq: u64) {

@@ -28,9 +28,7 @@ impl Ledger {
                 let agrees = trial.answer.is_some_and(|a| a.agrees);
                 match trial.kind {
                     TrialKind::Shadow if unit.fair(trial) => {
-                        let taken = trial
-                            .answer
-                            .is_some_and(|a| entry.takes(a.confidence, a.stratum));
+                        let taken = trial.answer.is_some_and(|a| entry.takes(a.confidence, a.stratum));
                         entry.cover(taken);
                         if taken {
                             shadow.0 += u32::from(agrees);
@@ -89,11 +87,7 @@ impl Ledger {
             if trial.kind != TrialKind::Shadow || !unit.fair(trial) {
                 continue;
             }
-            if self
-                .entries
-                .iter()
-                .any(|e| e.closed.is_none() && e.understudy == trial.understudy)
-            {
+            if self.entries.iter().any(|e| e.closed.is_none() && e.understudy == trial.understudy) {
                 continue;
             }
             let development = self.development.entry(trial.understudy).or_default();
@@ -103,15 +97,9 @@ impl Ledger {
             if !development.holds_next() {
                 development.conversations += 1;
             }
-            let (confidence, agrees, stratum) = trial.answer.map_or((None, false, 0), |a| {
-                (Some(a.confidence), a.agrees, a.stratum)
-            });
-            development.calls.push(DevCall {
-                conversation: development.next,
-                confidence,
-                agrees,
-                stratum,
-            });
+            let (confidence, agrees, stratum) =
+                trial.answer.map_or((None, false, 0), |a| (Some(a.confidence), a.agrees, a.stratum));
+            development.calls.push(DevCall { conversation: development.next, confidence, agrees, stratum });
         }
         for development in self.development.values_mut() {
             if development.holds_next() {
@@ -129,13 +117,7 @@ impl Ledger {
             let Ok(number) = u16::try_from(number) else {
                 break;
             };
-            self.development.insert(
-                number,
-                Development {
-                    after_seq: self.seq,
-                    ..Development::default()
-                },
-            );
+            self.development.insert(number, Development { after_seq: self.seq, ..Development::default() });
         }
     }
 
@@ -148,15 +130,11 @@ impl Ledger {
 
 impl Development {
     fn holds_next(&self) -> bool {
-        self.calls
-            .last()
-            .is_some_and(|c| c.conversation == self.next)
+        self.calls.last().is_some_and(|c| c.conversation == self.next)
     }
 
     fn forget_oldest(&mut self, conversations: u32) {
-        let kept_from = self
-            .next
-            .saturating_sub(self.conversations.saturating_sub(conversations));
+        let kept_from = self.next.saturating_sub(self.conversations.saturating_sub(conversations));
         self.calls.retain(|c| c.conversation >= kept_from);
         self.conversations = self.conversations.saturating_sub(conversations);
     }

@@ -78,14 +78,8 @@ impl Service {
         if live && seen.answered_by_understudy {
             self.live_served += 1;
         }
-        let without = seen
-            .provider_ms
-            .map(door)
-            .or(if seen.answered_by_understudy {
-                provider_ms
-            } else {
-                None
-            });
+        let without =
+            seen.provider_ms.map(door).or(if seen.answered_by_understudy { provider_ms } else { None });
         if let (Some(total), Some(without)) = (seen.total_ms, without) {
             self.excess_ms.push(door(total) - without);
         }
@@ -96,8 +90,7 @@ impl Service {
             return;
         }
         let share = |yes: bool| f64::from(u8::from(yes));
-        self.answered
-            .push(share(seen.declined.is_none() && !seen.invalid));
+        self.answered.push(share(seen.declined.is_none() && !seen.invalid));
         self.invalid.push(share(seen.invalid));
         self.late.push(share(seen.late));
         if seen.invalid && spent(&self.invalid, policy.invalid_budget) {
@@ -147,21 +140,14 @@ impl Service {
         {
             return Some(Why::Latency);
         }
-        if self
-            .answered_share()
-            .is_some_and(|c| c < COVERAGE_SLACK * policy.min_coverage)
-        {
+        if self.answered_share().is_some_and(|c| c < COVERAGE_SLACK * policy.min_coverage) {
             return Some(Why::Coverage);
         }
         None
     }
 
     pub(crate) fn answered_share(&self) -> Option<f64> {
-        if self.answered.count() >= COVERAGE_MIN {
-            self.answered.mean()
-        } else {
-            None
-        }
+        if self.answered.count() >= COVERAGE_MIN { self.answered.mean() } else { None }
     }
 
     pub(crate) fn quiet(&self, policy: &TaskPolicy) -> bool {
@@ -169,11 +155,7 @@ impl Service {
     }
 
     pub(crate) fn shares(&self) -> [(&'static str, Option<f64>); 3] {
-        [
-            ("answered", self.answered.mean()),
-            ("invalid", self.invalid.mean()),
-            ("late", self.late.mean()),
-        ]
+        [("answered", self.answered.mean()), ("invalid", self.invalid.mean()), ("late", self.late.mean())]
     }
 
     pub(crate) fn arms_means(&self) -> (Option<f64>, Option<f64>) {

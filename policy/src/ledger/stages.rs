@@ -20,10 +20,7 @@ impl Ledger {
             }
             return;
         }
-        let alarm = self
-            .service
-            .as_ref()
-            .and_then(|s| s.alarm(&self.policy, self.provider_ms.mean()));
+        let alarm = self.service.as_ref().and_then(|s| s.alarm(&self.policy, self.provider_ms.mean()));
         if self.alarm.is_none() {
             self.alarm = alarm;
         }
@@ -77,10 +74,7 @@ impl Ledger {
             .filter(|e| e.coverage() >= needed.max(self.policy.min_coverage))
             .max_by(|a, b| {
                 let cheaper = b.opened.cost_rank.cmp(&a.opened.cost_rank);
-                a.coverage()
-                    .total_cmp(&b.coverage())
-                    .then(cheaper)
-                    .then(b.opened.k.cmp(&a.opened.k))
+                a.coverage().total_cmp(&b.coverage()).then(cheaper).then(b.opened.k.cmp(&a.opened.k))
             })
             .map(|e| e.opened.k)
         else {
@@ -90,22 +84,11 @@ impl Ledger {
         if self.acting_unapproved() {
             if !self.waiting {
                 self.waiting = true;
-                self.decide(
-                    self.stage,
-                    self.stage,
-                    Why::AwaitingApproval,
-                    Some(k),
-                    None,
-                    out,
-                );
+                self.decide(self.stage, self.stage, Why::AwaitingApproval, Some(k), None, out);
             }
             return;
         }
-        let why = if self.waiting {
-            Why::Approved
-        } else {
-            Why::Evidence
-        };
+        let why = if self.waiting { Why::Approved } else { Why::Evidence };
         self.begin(k, first, why, None, out);
     }
 
@@ -133,10 +116,7 @@ impl Ledger {
         self.move_to(Stage::Shadowing, why, by, out);
         self.close_all(Closed::Demoted);
         // Sixteenfold at most: a task that fails again and again is tried again seldom, not never.
-        self.cooldown = self
-            .policy
-            .cooldown_trials
-            .saturating_mul(1 << self.demotions.min(4));
+        self.cooldown = self.policy.cooldown_trials.saturating_mul(1 << self.demotions.min(4));
         self.demotions += 1;
     }
 
@@ -232,11 +212,7 @@ impl Ledger {
             self.service = None;
             self.alarm = None;
         }
-        for entry in self
-            .entries
-            .iter_mut()
-            .filter(|e| e.closed.is_none() && e.understudy == number)
-        {
+        for entry in self.entries.iter_mut().filter(|e| e.closed.is_none() && e.understudy == number) {
             entry.closed = Some(Closed::VersionGone);
         }
     }
@@ -317,10 +293,7 @@ impl Ledger {
         if let Some(service) = &self.service {
             note("detector", Some(service.detector.value()));
             note("detector_limit", Some(self.policy.cusum_limit));
-            note(
-                "step_conversations",
-                Some(service.step_audits.count() as f64),
-            );
+            note("step_conversations", Some(service.step_audits.count() as f64));
             for (name, share) in service.shares() {
                 note(name, share);
             }

@@ -40,13 +40,7 @@ pub(super) fn seen(seq: u64, conversation: u64, lane: Lane) -> ExchangeSeen {
     }
 }
 
-pub(super) fn trial(
-    seq: u64,
-    conversation: u64,
-    who: &UnderstudyId,
-    kind: TrialKind,
-    agrees: bool,
-) -> Trial {
+pub(super) fn trial(seq: u64, conversation: u64, who: &UnderstudyId, kind: TrialKind, agrees: bool) -> Trial {
     Trial {
         task: TaskId(1),
         understudy: who.clone(),
@@ -74,11 +68,7 @@ pub(super) struct Play {
 
 impl Play {
     pub(super) fn new(policy: TaskPolicy) -> Self {
-        Self {
-            ledger: Ledger::new(TaskId(1), policy),
-            seq: 0,
-            decisions: Vec::new(),
-        }
+        Self { ledger: Ledger::new(TaskId(1), policy), seq: 0, decisions: Vec::new() }
     }
 
     pub(super) fn apply(&mut self, event: &Event) -> Vec<Decision> {
@@ -129,10 +119,7 @@ impl Play {
     }
 
     pub(super) fn open(&mut self, who: &UnderstudyId) -> EntryOpened {
-        let opened = self
-            .ledger
-            .propose_entry(who)
-            .expect("an entry is proposed");
+        let opened = self.ledger.propose_entry(who).expect("an entry is proposed");
         self.apply(&Event::EntryOpened(opened.clone()));
         opened
     }
@@ -158,11 +145,7 @@ impl Play {
 
     pub(super) fn operator(&mut self, action: Action) -> Vec<Decision> {
         let seq = self.seq;
-        self.apply(&Event::Operator {
-            action,
-            by: "ada".to_owned(),
-            seq,
-        })
+        self.apply(&Event::Operator { action, by: "ada".to_owned(), seq })
     }
 }
 
@@ -180,9 +163,5 @@ pub(super) fn served(seq: u64, k: u32, declined: Option<Declined>, late: bool) -
 }
 
 pub(super) fn policy() -> TaskPolicy {
-    TaskPolicy {
-        approval: Approval::Acting,
-        cooldown_trials: 20,
-        ..TaskPolicy::default()
-    }
+    TaskPolicy { approval: Approval::Acting, cooldown_trials: 20, ..TaskPolicy::default() }
 }

@@ -185,21 +185,13 @@ impl Ledger {
             .strata
             .iter()
             .map(|(number, s)| StratumView {
-                name: self
-                    .strata
-                    .get(usize::from(*number))
-                    .cloned()
-                    .unwrap_or_default(),
+                name: self.strata.get(usize::from(*number)).cloned().unwrap_or_default(),
                 conversations: s.conversations,
                 agreement: s.agreed / f64::from(s.conversations.max(1)),
                 standing: s.standing,
             })
             .collect();
-        strata.sort_by(|a, b| {
-            b.conversations
-                .cmp(&a.conversations)
-                .then_with(|| a.name.cmp(&b.name))
-        });
+        strata.sort_by(|a, b| b.conversations.cmp(&a.conversations).then_with(|| a.name.cmp(&b.name)));
         EntryView {
             k: e.opened.k,
             understudy: e.opened.understudy.clone(),

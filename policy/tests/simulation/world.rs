@@ -5,8 +5,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use understudy_call::{ConversationKey, Declined, ExchangeId, FormHash, Lane, UnderstudyId};
 use understudy_policy::{
-    Action, Approval, Decision, EntryOpened, Event, ExchangeSeen, Ledger, Outcome, RosterMeta,
-    RosterTask, ServedSeen, Stage, TaskId, TaskPolicy, Trial, TrialKind, lane,
+    Action, Approval, Decision, EntryOpened, Event, ExchangeSeen, Ledger, Outcome, RosterMeta, RosterTask,
+    ServedSeen, Stage, TaskId, TaskPolicy, Trial, TrialKind, lane,
 };
 
 /// Names of the classes; the first is the one that is always wrong.
@@ -57,11 +57,7 @@ impl Plan {
     }
 
     pub(crate) fn lone(self) -> Self {
-        Self {
-            lengths: (1, 1),
-            hard: 0.0,
-            ..self
-        }
+        Self { lengths: (1, 1), hard: 0.0, ..self }
     }
 }
 
@@ -96,11 +92,7 @@ struct Version {
 }
 
 pub(crate) fn policy() -> TaskPolicy {
-    TaskPolicy {
-        approval: Approval::Never,
-        conversation_gap: 60,
-        ..TaskPolicy::default()
-    }
+    TaskPolicy { approval: Approval::Never, conversation_gap: 60, ..TaskPolicy::default() }
 }
 
 pub(crate) struct World {
@@ -121,10 +113,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(plan: Plan, policy: TaskPolicy, seed: u64) -> Self {
         let cast = (0..plan.understudies)
-            .map(|i| Version {
-                id: UnderstudyId(format!("u{i}-0")),
-                seen: Vec::new(),
-            })
+            .map(|i| Version { id: UnderstudyId(format!("u{i}-0")), seen: Vec::new() })
             .collect();
         Self {
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -143,10 +132,7 @@ impl World {
     }
 
     pub(crate) fn run(mut self) -> Self {
-        let promote_at = self
-            .plan
-            .meddling
-            .then(|| self.rng.random_range(0..self.plan.calls));
+        let promote_at = self.plan.meddling.then(|| self.rng.random_range(0..self.plan.calls));
         let demote_at = promote_at.map(|at| at + self.rng.random_range(50..800u64));
         let mut doubling = self.plan.forced_from;
         let mut generation = 0;
@@ -175,8 +161,8 @@ impl World {
     fn apply(&mut self, event: Event) {
         let decisions = self.ledger.apply(&event);
         for d in &decisions {
-            let opened = matches!(d.to, Stage::Canary { step: 0 })
-                && d.why == understudy_policy::Why::Evidence;
+            let opened =
+                matches!(d.to, Stage::Canary { step: 0 }) && d.why == understudy_policy::Why::Evidence;
             self.told.promoted += u32::from(opened);
             if opened && self.told.canary_at.is_none() {
                 self.told.canary_at = Some(self.seq);
@@ -184,10 +170,7 @@ impl World {
             if d.to == Stage::Live && self.told.live_at.is_none() {
                 self.told.live_at = Some(self.seq);
             }
-            if let (true, Some(at)) = (
-                d.why == understudy_policy::Why::AuditsDisagree,
-                self.fell_at,
-            ) {
+            if let (true, Some(at)) = (d.why == understudy_policy::Why::AuditsDisagree, self.fell_at) {
                 self.told.delay = Some(self.audited - at);
             }
         }
@@ -209,23 +192,16 @@ impl World {
         if class == 0 {
             return false;
         }
-        let easy =
-            (self.agreement - self.plan.hard * self.plan.hard_agreement) / (1.0 - self.plan.hard);
+        let easy = (self.agreement - self.plan.hard * self.plan.hard_agreement) / (1.0 - self.plan.hard);
         self.rng.random::<f64>() < if hard { self.plan.hard_agreement } else { easy }
     }
 
     fn call(&mut self) {
         self.seq += 1;
         while self.open.len() < 4 {
-            let left = self
-                .rng
-                .random_range(self.plan.lengths.0..=self.plan.lengths.1);
+            let left = self.rng.random_range(self.plan.lengths.0..=self.plan.lengths.1);
             let hard = self.rng.random::<f64>() < self.plan.hard;
-            self.open.push(Conversation {
-                key: ConversationKey(self.rng.random()),
-                left,
-                hard,
-            });
+            self.open.push(Conversation { key: ConversationKey(self.rng.random()), left, hard });
         }
         let at = self.rng.random_range(0..self.open.len());
         self.open[at].left -= 1;
@@ -242,10 +218,7 @@ impl World {
         } else {
             self.rng.random_range(1..CLASSES.len())
         };
-        let chosen = self
-            .roster
-            .as_ref()
-            .map_or(Lane::Provider, |r| lane::choose(r, key, draw));
+        let chosen = self.roster.as_ref().map_or(Lane::Provider, |r| lane::choose(r, key, draw));
         let provider_ms = 700.0 + 200.0 * self.rng.random::<f64>();
         let mut seen = ExchangeSeen {
             seq: self.seq,
@@ -275,23 +248,13 @@ impl World {
                 Some(Declined::Rare)
             };
             seen.answered_by_understudy = declined.is_none();
-            seen.total_ms = Some(if declined.is_none() {
-                30.0
-            } else {
-                provider_ms + 30.0
-            });
+            seen.total_ms = Some(if declined.is_none() { 30.0 } else { provider_ms + 30.0 });
             if declined.is_none() {
                 self.told.served += 1;
                 self.told.wrong_served += u64::from(class == 0);
                 seen.provider_ms = (chosen == Lane::Audit).then_some(provider_ms);
             }
-            served = Some((
-                entry.k,
-                entry.understudy.clone(),
-                declined,
-                confidence,
-                agrees,
-            ));
+            served = Some((entry.k, entry.understudy.clone(), declined, confidence, agrees));
         }
         self.apply(Event::Exchange(seen));
         if let Some((k, understudy, declined, confidence, agrees)) = served {
@@ -315,24 +278,13 @@ impl World {
                         self.fell_at = Some(self.audited);
                         self.agreement = to;
                     }
-                    self.trial(
-                        key,
-                        &understudy,
-                        TrialKind::Audit,
-                        confidence,
-                        agrees,
-                        class,
-                    );
+                    self.trial(key, &understudy, TrialKind::Audit, confidence, agrees, class);
                 }
                 return;
             }
         }
         // The draw comes before any answer.
-        let share = if self.plan.thinned && self.busy {
-            0.3
-        } else {
-            1.0
-        };
+        let share = if self.plan.thinned && self.busy { 0.3 } else { 1.0 };
         if self.ledger.trials_wanted() && lane::trial_drawn(draw, share) {
             for i in 0..self.cast.len() {
                 let confidence: f64 = self.rng.random();
@@ -388,28 +340,17 @@ impl World {
         for i in 0..self.cast.len() {
             let mut best = (0.0, 0.0);
             for bar in [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7] {
-                let above: Vec<_> = self.cast[i]
-                    .seen
-                    .iter()
-                    .filter(|(c, _)| *c >= bar)
-                    .collect();
-                let mean =
-                    above.iter().filter(|(_, a)| *a).count() as f64 / above.len().max(1) as f64;
+                let above: Vec<_> = self.cast[i].seen.iter().filter(|(c, _)| *c >= bar).collect();
+                let mean = above.iter().filter(|(_, a)| *a).count() as f64 / above.len().max(1) as f64;
                 if mean > best.0 {
                     best = (mean, bar);
                 }
             }
             let old = self.cast[i].id.clone();
             self.cast[i].id = UnderstudyId(format!("u{i}-{generation}"));
-            let serves = self
-                .roster
-                .as_ref()
-                .is_some_and(|r| r.entries[0].understudy == old);
+            let serves = self.roster.as_ref().is_some_and(|r| r.entries[0].understudy == old);
             if !serves {
-                self.apply(Event::VersionGone {
-                    understudy: old,
-                    seq: self.seq,
-                });
+                self.apply(Event::VersionGone { understudy: old, seq: self.seq });
             }
             self.told.entries += 1;
             let opened = EntryOpened {
@@ -428,10 +369,6 @@ impl World {
 
     fn operator(&mut self, action: Action) {
         let seq = self.seq;
-        self.apply(Event::Operator {
-            action,
-            by: "sim".to_owned(),
-            seq,
-        });
+        self.apply(Event::Operator { action, by: "sim".to_owned(), seq });
     }
 }

@@ -130,7 +130,11 @@ pub trait Embedder: Send + Sync {
     fn id(&self) -> &str;
 
     /// One vector a text, in order.
-    fn embed<'a>(&'a self, texts: &'a [String], priority: Priority) -> BoxFuture<'a, Result<Vec<Vec<f32>>, EmbedError>>;
+    fn embed<'a>(
+        &'a self,
+        texts: &'a [String],
+        priority: Priority,
+    ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, EmbedError>>;
 }
 
 /// Why there are no vectors.

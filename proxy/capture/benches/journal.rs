@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use understudy_call::{
-    AnsweredBy, ConversationKey, Credential, Dialect, ExchangeId, FormHash, Lane, Metadata, Sizes, Timings, Truncation,
+    AnsweredBy, ConversationKey, Credential, Dialect, ExchangeId, FormHash, Lane, Metadata, Sizes, Timings,
+    Truncation,
 };
 use understudy_capture::redact::Redactor;
 use understudy_capture::{Captured, FileKey, Hooks, Journal, JournalConfig, Offered};

@@ -16,7 +16,9 @@ pub(crate) use shared::{Failed, Shared};
 
 use crate::error::IoContext;
 use crate::volume::{Content, Place, lock};
-use crate::{Captured, Cursor, DropReason, Hooks, JournalConfig, JournalError, KeyVault, Offered, Record, Stats};
+use crate::{
+    Captured, Cursor, DropReason, Hooks, JournalConfig, JournalError, KeyVault, Offered, Record, Stats,
+};
 use writer::{Entry, Writer};
 
 /// The journal: one process owns it, one thread writes it, many read it. Clones

@@ -91,13 +91,16 @@ impl FileKey {
     fn create(path: &Path, mut file: File) -> Result<Self, KeyError> {
         let io = |what| move |source| KeyError::Io { what, path: path.to_owned(), source };
         let key = random::<32>()?;
-        let made = file.write_all(format!("{}\n", hex::encode(key)).as_bytes()).and_then(|()| file.sync_all());
+        let made =
+            file.write_all(format!("{}\n", hex::encode(key)).as_bytes()).and_then(|()| file.sync_all());
         if let Err(source) = made {
             // Half a key would refuse every later start.
             fs::remove_file(path).ok();
             return Err(io("write")(source));
         }
-        if let Some(Ok(dir)) = path.parent().map(|p| File::open(if p.as_os_str().is_empty() { Path::new(".") } else { p })) {
+        if let Some(Ok(dir)) =
+            path.parent().map(|p| File::open(if p.as_os_str().is_empty() { Path::new(".") } else { p }))
+        {
             dir.sync_all().map_err(io("sync the folder of"))?;
         }
         Self::from_bytes(&key)
@@ -140,7 +143,13 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], KeyError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "tests"
+    )]
     use super::*;
 
     #[test]

@@ -43,7 +43,10 @@ impl Captured {
 /// Bodies stay out of logs.
 impl std::fmt::Debug for Captured {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Captured").field("id", &self.id).field("weight", &self.weight()).finish_non_exhaustive()
+        f.debug_struct("Captured")
+            .field("id", &self.id)
+            .field("weight", &self.weight())
+            .finish_non_exhaustive()
     }
 }
 

@@ -53,10 +53,10 @@ impl Sealer {
         seq: u64,
         plain: &[u8],
     ) -> Result<Vec<u8>, JournalError> {
-        let raw_len = u32::try_from(plain.len())
-            .ok()
-            .filter(|_| plain.len() <= MAX_RECORD)
-            .ok_or_else(|| JournalError::Record(format!("it has {} bytes, {MAX_RECORD} are allowed", plain.len())))?;
+        let raw_len =
+            u32::try_from(plain.len()).ok().filter(|_| plain.len() <= MAX_RECORD).ok_or_else(|| {
+                JournalError::Record(format!("it has {} bytes, {MAX_RECORD} are allowed", plain.len()))
+            })?;
         let (id, key) = ring.key_for(name)?;
         let mut body = self.zstd.compress(plain).map_err(|e| JournalError::Record(e.to_string()))?;
         let nonce = key
@@ -76,7 +76,9 @@ impl Sealer {
 pub(crate) fn open(ring: &KeyRing, seq: u64, sealed: &mut [u8]) -> Result<Vec<u8>, Unopened> {
     let (header, rest) = sealed.split_first_chunk_mut::<HEADER>().ok_or(Unopened::Damaged)?;
     let (nonce, body) = rest.split_first_chunk_mut::<NONCE>().ok_or(Unopened::Damaged)?;
-    let [VERSION, i0, i1, i2, i3, i4, i5, i6, i7, l0, l1, l2, l3] = *header else { return Err(Unopened::Damaged) };
+    let [VERSION, i0, i1, i2, i3, i4, i5, i6, i7, l0, l1, l2, l3] = *header else {
+        return Err(Unopened::Damaged);
+    };
     let id = [i0, i1, i2, i3, i4, i5, i6, i7];
     let raw_len = u32::from_be_bytes([l0, l1, l2, l3]);
     let key = ring.key(id).ok_or(Unopened::KeyGone)?;

@@ -122,7 +122,8 @@ impl Volume {
 
     /// Writes a sealed record; durable only after [`Volume::commit`].
     pub(crate) fn put(&self, seq: u64, sealed: &[u8]) -> Result<(), JournalError> {
-        let len = u32::try_from(sealed.len()).map_err(|_| JournalError::Record("it is too long".to_owned()))?;
+        let len =
+            u32::try_from(sealed.len()).map_err(|_| JournalError::Record("it is too long".to_owned()))?;
         let first = sealed.len().min(FRAME - LEN);
         let (head, rest) = sealed.split_at(first);
         let mut start = Vec::with_capacity(LEN + head.len());

@@ -12,7 +12,9 @@ const D: Dialect = Dialect::OpenaiChat;
 
 /// A help desk's call: a long system text, `turns` turns with tool calls, 14 tools.
 fn request(turns: usize) -> Vec<u8> {
-    let mut messages = vec![json!({ "role": "system", "content": "You help travellers. Rule: refunds within 24 hours.\n".repeat(60) })];
+    let mut messages = vec![
+        json!({ "role": "system", "content": "You help travellers. Rule: refunds within 24 hours.\n".repeat(60) }),
+    ];
     for i in 0..turns {
         messages.push(json!({ "role": "user", "content": format!("My user id is mia_li_{i}. Please look at reservation {i}.") }));
         messages.push(json!({ "role": "assistant", "content": null, "tool_calls": [
@@ -26,11 +28,17 @@ fn request(turns: usize) -> Vec<u8> {
                 "parameters": { "type": "object", "properties": { "id": { "type": "string", "description": "The id." } }, "required": ["id"] } } })
         })
         .collect();
-    json!({ "model": "gpt-4o", "messages": messages, "tools": tools, "temperature": 0, "stream": true }).to_string().into_bytes()
+    json!({ "model": "gpt-4o", "messages": messages, "tools": tools, "temperature": 0, "stream": true })
+        .to_string()
+        .into_bytes()
 }
 
 fn reply() -> Reply {
-    let call = ToolCall { id: "call_1".into(), name: "get_reservation".into(), arguments: "{\"id\": \"R1\", \"all\": true}".into() };
+    let call = ToolCall {
+        id: "call_1".into(),
+        name: "get_reservation".into(),
+        arguments: "{\"id\": \"R1\", \"all\": true}".into(),
+    };
     let choice = Choice {
         content: vec![Part::Text("I will look at that reservation for you now. ".repeat(20))],
         tool_calls: vec![call],
@@ -38,19 +46,34 @@ fn reply() -> Reply {
         ..Choice::default()
     };
     let usage = Some(Usage { input_tokens: 1000, output_tokens: 200, ..Usage::default() });
-    Reply { id: "chatcmpl-1".into(), model: "gpt-4o".into(), created: 1, choices: vec![choice], usage, ..Reply::default() }
+    Reply {
+        id: "chatcmpl-1".into(),
+        model: "gpt-4o".into(),
+        created: 1,
+        choices: vec![choice],
+        usage,
+        ..Reply::default()
+    }
 }
 
 fn benches(c: &mut Criterion) {
-    c.bench_function("of_path", |b| b.iter(|| of_path(black_box("POST"), black_box("/openai/v1/chat/completions"))));
+    c.bench_function("of_path", |b| {
+        b.iter(|| of_path(black_box("POST"), black_box("/openai/v1/chat/completions")))
+    });
     let mut group = c.benchmark_group("request");
     for turns in [1, 20] {
         let body = request(turns);
         group.throughput(Throughput::Bytes(body.len() as u64));
-        group.bench_function(format!("parse/{turns}_turns"), |b| b.iter(|| parse_request(D, black_box(&body))));
-        group.bench_function(format!("any_json/{turns}_turns"), |b| b.iter(|| serde_json::from_slice::<Value>(black_box(&body))));
+        group.bench_function(format!("parse/{turns}_turns"), |b| {
+            b.iter(|| parse_request(D, black_box(&body)))
+        });
+        group.bench_function(format!("any_json/{turns}_turns"), |b| {
+            b.iter(|| serde_json::from_slice::<Value>(black_box(&body)))
+        });
         if let Ok(parsed) = parse_request(D, &body) {
-            group.bench_function(format!("render/{turns}_turns"), |b| b.iter(|| render_request(D, black_box(&parsed))));
+            group.bench_function(format!("render/{turns}_turns"), |b| {
+                b.iter(|| render_request(D, black_box(&parsed)))
+            });
         }
     }
     group.finish();

@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use understudy_call::{Choice, Dialect, Finish, Part, Reply, Request, ToolCall};
-use understudy_dialect::{DialectError, LocalReply, StreamParser, of_path, parse_reply, parse_request, render_request, reply_id, tool_call_id};
+use understudy_dialect::{
+    DialectError, LocalReply, StreamParser, of_path, parse_reply, parse_request, render_request, reply_id,
+    tool_call_id,
+};
 
 #[test]
 fn a_path_names_its_dialect() {
@@ -55,8 +58,15 @@ fn ids_have_the_providers_shape_and_do_not_repeat() {
 #[test]
 fn a_local_reply_is_dressed_as_the_providers() {
     let call = ToolCall { id: String::new(), name: "f".into(), arguments: "{}".into() };
-    let choice = Choice { index: 9, content: vec![Part::Text("x".into())], tool_calls: vec![call.clone(), call], finish: Some(Finish::Stop), ..Choice::default() };
-    let r = LocalReply::new(Dialect::OpenaiChat, 1, 1_700_000_000, "gpt-4o").dress(Reply { choices: vec![choice], ..Reply::default() });
+    let choice = Choice {
+        index: 9,
+        content: vec![Part::Text("x".into())],
+        tool_calls: vec![call.clone(), call],
+        finish: Some(Finish::Stop),
+        ..Choice::default()
+    };
+    let r = LocalReply::new(Dialect::OpenaiChat, 1, 1_700_000_000, "gpt-4o")
+        .dress(Reply { choices: vec![choice], ..Reply::default() });
     assert_eq!((r.model.as_str(), r.created, r.choices[0].index), ("gpt-4o", 1_700_000_000, 0));
     assert_eq!(r.id, reply_id(Dialect::OpenaiChat, 1));
     assert_eq!(r.choices[0].tool_calls[1].id, tool_call_id(1, 1));

@@ -13,7 +13,9 @@ use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::task::JoinHandle;
-use understudy_call::{Answer, Ask, Declined, Dialect, Lane, Priority, Reply, Request, Responder, Role, UnderstudyId, Usage};
+use understudy_call::{
+    Answer, Ask, Declined, Dialect, Lane, Priority, Reply, Request, Responder, Role, UnderstudyId, Usage,
+};
 use understudy_dialect::LocalReply;
 use understudy_policy::{Roster, RosterEntry, RosterTask, lane};
 
@@ -101,10 +103,13 @@ impl Gateway {
     /// it anyway, a reason where only this call is kept from the understudy.
     fn cast_for(&self, roster: &Roster, call: &mut Call, body: Bytes) -> Result<Option<Part>, Fallback> {
         let key = &self.seams.hash_key;
-        let request = understudy_dialect::parse_request(call.dialect, &body).map_err(|_| Fallback::Unparsed)?;
+        let request =
+            understudy_dialect::parse_request(call.dialect, &body).map_err(|_| Fallback::Unparsed)?;
         let form = understudy_tasks::fingerprint(call.dialect, &request);
-        let first_user = request.messages.iter().find(|m| m.role == Role::User).map(|m| m.text()).unwrap_or_default();
-        let conversation = key.conversation(call.credential, form, call.explicit_conversation.as_deref(), &first_user);
+        let first_user =
+            request.messages.iter().find(|m| m.role == Role::User).map(|m| m.text()).unwrap_or_default();
+        let conversation =
+            key.conversation(call.credential, form, call.explicit_conversation.as_deref(), &first_user);
         call.form = Some(form);
         call.conversation = Some(conversation);
         call.model = Some(request.model.clone());
@@ -161,7 +166,9 @@ impl Gateway {
                 }
             };
             let answered = match answered {
-                Ok(Ok(answered)) => answered.and_then(|a| checked(a, entry, &part.request)).map_err(Fallback::Declined),
+                Ok(Ok(answered)) => {
+                    answered.and_then(|a| checked(a, entry, &part.request)).map_err(Fallback::Declined)
+                }
                 Ok(Err(_)) => Err(Fallback::Panicked),
                 Err(_) => Err(Fallback::Declined(Declined::TooSlow)),
             };
@@ -195,13 +202,27 @@ impl Gateway {
     ) -> JoinHandle<Result<Answer, Declined>> {
         let (request, credential) = (Arc::clone(&part.request), call.credential);
         self.aside.spawn(async move {
-            let ask = Ask { request: &request, credential, exchange: None, deadline, bar: Some(bar), priority: Priority::Live };
+            let ask = Ask {
+                request: &request,
+                credential,
+                exchange: None,
+                deadline,
+                bar: Some(bar),
+                priority: Priority::Live,
+            };
             responder.respond(ask).await
         })
     }
 
     /// Sends the whole answer in the agent's dialect.
-    async fn speak(&self, session: &mut Session, call: &mut Call, part: Part, by: UnderstudyId, answer: Answer) -> Result<()> {
+    async fn speak(
+        &self,
+        session: &mut Session,
+        call: &mut Call,
+        part: Part,
+        by: UnderstudyId,
+        answer: Answer,
+    ) -> Result<()> {
         let id = call::new_id();
         let reply = dressed(call.dialect, &part.request, answer.reply);
         let mut head = ResponseHeader::build(200, Some(8))?;
@@ -257,17 +278,24 @@ fn checked(answer: Answer, entry: &RosterEntry, request: &Request) -> Result<Ans
         return Err(if entry.weak.contains(&answer.stratum) { Declined::Weak } else { Declined::Rare });
     }
     let known = |name: &str| request.tools.iter().any(|t| t.name == name);
-    let object = |text: &str| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok();
+    let object =
+        |text: &str| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok();
     let sound = answer.reply.is_whole()
         && answer.reply.choices.len() == 1
-        && answer.reply.choices.iter().flat_map(|c| &c.tool_calls).all(|c| known(&c.name) && object(&c.arguments));
+        && answer
+            .reply
+            .choices
+            .iter()
+            .flat_map(|c| &c.tool_calls)
+            .all(|c| known(&c.name) && object(&c.arguments));
     if sound { Ok(answer) } else { Err(Declined::Invalid) }
 }
 
 /// The reply with ids, model and usage as the provider would have them.
 fn dressed(dialect: Dialect, request: &Request, mut reply: Reply) -> Reply {
     reply.usage.get_or_insert_with(|| estimated(request, &reply.choices));
-    LocalReply::new(dialect, uuid::Uuid::new_v4().as_u128(), call::unix_ms() / 1000, &request.model).dress(reply)
+    LocalReply::new(dialect, uuid::Uuid::new_v4().as_u128(), call::unix_ms() / 1000, &request.model)
+        .dress(reply)
 }
 
 /// For an understudy that counts no tokens: four characters a token, which is
@@ -277,7 +305,10 @@ fn estimated(request: &Request, choices: &[understudy_call::Choice]) -> Usage {
     let input: usize = request.messages.iter().map(|m| m.text().chars().count()).sum();
     let output: usize = choices
         .iter()
-        .map(|c| c.text().chars().count() + c.tool_calls.iter().map(|t| t.name.len() + t.arguments.len()).sum::<usize>())
+        .map(|c| {
+            c.text().chars().count()
+                + c.tool_calls.iter().map(|t| t.name.len() + t.arguments.len()).sum::<usize>()
+        })
         .sum();
     Usage { input_tokens: tokens(input), output_tokens: tokens(output), ..Usage::default() }
 }

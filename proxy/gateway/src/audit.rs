@@ -30,7 +30,11 @@ pub(crate) struct Audits {
 impl Audits {
     pub(crate) fn new(most: usize) -> Self {
         let options = ConnectorOptions::new(most);
-        Self { connector: Arc::new(Connector::new(Some(options))), room: Arc::new(Semaphore::new(most)), most }
+        Self {
+            connector: Arc::new(Connector::new(Some(options))),
+            room: Arc::new(Semaphore::new(most)),
+            most,
+        }
     }
 
     pub(crate) fn room(&self) -> (Arc<Semaphore>, usize) {
@@ -133,7 +137,8 @@ impl Audit {
             tap.note(&chunk, Some(self.keep));
         }
         if let Some(head) = session.response_header() {
-            let text = |name| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+            let text =
+                |name| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
             let meta = &mut self.recorded.meta;
             meta.status = head.status.as_u16();
             meta.headers = call::kept_headers(&head.headers);
@@ -157,7 +162,16 @@ impl Audit {
 /// The agent's head as the provider would have got it.
 fn as_sent(head: &RequestHeader, upstream: &Upstream, target: &str) -> Result<RequestHeader> {
     let mut head = head.clone();
-    for name in ["connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade", "expect", "transfer-encoding"] {
+    for name in [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "transfer-encoding",
+    ] {
         head.remove_header(name);
     }
     head.set_version(http::Version::HTTP_11);

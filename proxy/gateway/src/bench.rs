@@ -127,11 +127,7 @@ pub fn run(options: &Options, seams: Seams) -> Result<Report, GatewayError> {
     let Some(&gateway_address) = gateway.addresses().first() else {
         return Err(GatewayError::Threads(std::io::ErrorKind::AddrNotAvailable.into()));
     };
-    let ways = [
-        (provider.address(), "provider"),
-        (bare.address(), "bare"),
-        (gateway_address, "gateway"),
-    ];
+    let ways = [(provider.address(), "provider"), (bare.address(), "bare"), (gateway_address, "gateway")];
     let mut rounds: [Vec<Figures>; 3] = Default::default();
     // The first round warms the pools and the caches, and is not counted.
     for round in 0..=options.rounds {

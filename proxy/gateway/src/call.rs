@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
 use understudy_call::{
-    AnsweredBy, Asked, ConversationKey, Credential, Dialect, ExchangeId, FormHash, Lane, Metadata, Reply, Sizes, Timings,
-    Truncation, UnderstudyId, Usage,
+    AnsweredBy, Asked, ConversationKey, Credential, Dialect, ExchangeId, FormHash, Lane, Metadata, Reply,
+    Sizes, Timings, Truncation, UnderstudyId, Usage,
 };
 use understudy_policy::TaskId;
 use understudy_tasks::HashKey;
@@ -212,7 +212,11 @@ pub(crate) fn new_id() -> ExchangeId {
     let [a, b, c, d, e, f, g, h] = mixed(high ^ mixed(low.wrapping_add(count))).to_be_bytes();
     let [.., i, j] = mixed(low ^ mixed(high.wrapping_add(count))).to_be_bytes();
     let millis = u64::try_from(unix_ms()).unwrap_or_default();
-    ExchangeId(uuid::Builder::from_unix_timestamp_millis(millis, &[a, b, c, d, e, f, g, h, i, j]).into_uuid().into_bytes())
+    ExchangeId(
+        uuid::Builder::from_unix_timestamp_millis(millis, &[a, b, c, d, e, f, g, h, i, j])
+            .into_uuid()
+            .into_bytes(),
+    )
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
@@ -240,8 +244,15 @@ pub(crate) fn credential(key: &HashKey, provider: &str, headers: &HeaderMap) -> 
 /// be harmless is not stored.
 pub(crate) fn kept_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     let kept = |name: &str| {
-        matches!(name, "content-type" | "content-encoding" | "x-request-id" | "request-id" | "retry-after" | "openai-processing-ms")
-            || name.starts_with("x-ratelimit-")
+        matches!(
+            name,
+            "content-type"
+                | "content-encoding"
+                | "x-request-id"
+                | "request-id"
+                | "retry-after"
+                | "openai-processing-ms"
+        ) || name.starts_with("x-ratelimit-")
             || name.starts_with("anthropic-ratelimit-")
     };
     headers

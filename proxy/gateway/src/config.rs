@@ -199,7 +199,9 @@ impl GatewayConfig {
         let mut names: Vec<&str> = Vec::new();
         for p in &self.providers {
             let key = |field: &str| format!("providers.{}.{field}", p.name);
-            if p.name.is_empty() || !p.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+            if p.name.is_empty()
+                || !p.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+            {
                 wrong(key("name"), p.name.clone(), "a name of letters, digits, `-`, `_`, `.` is needed");
             }
             if names.contains(&p.name.as_str()) {
@@ -210,11 +212,22 @@ impl GatewayConfig {
                 wrong(key("base_url"), p.base_url.clone(), rule);
             }
             if p.prefixes.is_empty() && p.hosts.is_empty() {
-                wrong(key("prefixes"), "[]".to_owned(), "no call would go to this provider; give it a prefix or a host");
+                wrong(
+                    key("prefixes"),
+                    "[]".to_owned(),
+                    "no call would go to this provider; give it a prefix or a host",
+                );
             }
             for prefix in &p.prefixes {
-                if !prefix.starts_with('/') || (prefix.len() > 1 && prefix.ends_with('/')) || prefix.contains(['?', '#', ' ']) {
-                    wrong(key("prefixes"), prefix.clone(), "a prefix begins with `/`, does not end with one, and is only a path");
+                if !prefix.starts_with('/')
+                    || (prefix.len() > 1 && prefix.ends_with('/'))
+                    || prefix.contains(['?', '#', ' '])
+                {
+                    wrong(
+                        key("prefixes"),
+                        prefix.clone(),
+                        "a prefix begins with `/`, does not end with one, and is only a path",
+                    );
                 }
                 if prefixes.contains(&prefix.as_str()) {
                     wrong(key("prefixes"), prefix.clone(), "two providers have this prefix");
@@ -239,7 +252,10 @@ impl GatewayConfig {
         if self.limits.request_body == 0 || self.limits.request_head < 1024 || self.limits.connections == 0 {
             wrong(
                 "limits".to_owned(),
-                format!("request_body {}, request_head {}, connections {}", self.limits.request_body, self.limits.request_head, self.limits.connections),
+                format!(
+                    "request_body {}, request_head {}, connections {}",
+                    self.limits.request_body, self.limits.request_head, self.limits.connections
+                ),
                 "bodies and connections need room, a head at least 1024 bytes",
             );
         }
@@ -280,7 +296,9 @@ impl Origin {
             return Err("a host is needed");
         }
         if tls && host.parse::<std::net::IpAddr>().is_ok() {
-            return Err("an https provider needs a host name: a certificate cannot be checked against an address");
+            return Err(
+                "an https provider needs a host name: a certificate cannot be checked against an address",
+            );
         }
         let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
         Ok(Self {

@@ -32,10 +32,35 @@ pub enum Fallback {
 }
 
 const LABELS: [&str; 29] = [
-    "not_accepted", "rate_limited", "too_large", "unknown_length", "unparsed", "repeat", "missing", "panicked",
-    "below_bar", "rare", "weak", "too_slow", "busy", "too_long", "invalid", "novel", "unavailable", "cancelled",
-    "budget", "many_choices", "logprobs", "logit_bias", "stored_state", "hosted_tool", "media", "reasoning",
-    "unknown_field", "sampling", "other",
+    "not_accepted",
+    "rate_limited",
+    "too_large",
+    "unknown_length",
+    "unparsed",
+    "repeat",
+    "missing",
+    "panicked",
+    "below_bar",
+    "rare",
+    "weak",
+    "too_slow",
+    "busy",
+    "too_long",
+    "invalid",
+    "novel",
+    "unavailable",
+    "cancelled",
+    "budget",
+    "many_choices",
+    "logprobs",
+    "logit_bias",
+    "stored_state",
+    "hosted_tool",
+    "media",
+    "reasoning",
+    "unknown_field",
+    "sampling",
+    "other",
 ];
 
 impl Fallback {
@@ -174,7 +199,9 @@ impl Counters {
 
     /// Counts a connection in; `false` when there are as many as may be.
     pub(crate) fn try_connect(&self, most: u64) -> bool {
-        let taken = self.connections.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| (n < most).then_some(n + 1));
+        let taken = self
+            .connections
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| (n < most).then_some(n + 1));
         taken.is_ok()
     }
 

@@ -8,7 +8,9 @@ pub enum GatewayError {
     #[error("gateway configuration: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Config(Vec<ConfigProblem>),
     /// Another process has the port.
-    #[error("cannot listen on {address}: the port is taken; stop the other process, or choose another address (gateway.listen; port 0 takes any free one)")]
+    #[error(
+        "cannot listen on {address}: the port is taken; stop the other process, or choose another address (gateway.listen; port 0 takes any free one)"
+    )]
     PortTaken {
         /// The address wanted.
         address: SocketAddr,

@@ -31,7 +31,8 @@ impl Refusal {
 
 /// Marks an error of ours that carries its own status.
 pub(crate) fn too_large(limit: u64) -> Box<Error> {
-    Error::explain(ErrorType::HTTPStatus(413), format!("the request's body is over {limit} bytes")).into_down()
+    Error::explain(ErrorType::HTTPStatus(413), format!("the request's body is over {limit} bytes"))
+        .into_down()
 }
 
 /// The agent did something else than wait for its answer.
@@ -42,10 +43,11 @@ pub(crate) fn agent_gone() -> Box<Error> {
 /// What an error of pingora means to the agent; `None` when nobody is left to tell.
 pub(crate) fn refusal(e: &Error, provider: &str, body_limit: u64) -> Option<Refusal> {
     use ErrorType::{
-        ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, HTTPStatus, InvalidCert, ReadError,
-        ReadTimedout, TLSHandshakeFailure, TLSHandshakeTimedout, WriteError, WriteTimedout,
+        ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, HTTPStatus, InvalidCert,
+        ReadError, ReadTimedout, TLSHandshakeFailure, TLSHandshakeTimedout, WriteError, WriteTimedout,
     };
-    let provider_fault = |status, kind, message: String| Some(Refusal { status, fault: Fault::Provider, kind, message });
+    let provider_fault =
+        |status, kind, message: String| Some(Refusal { status, fault: Fault::Provider, kind, message });
     match (e.esource(), e.etype()) {
         (_, HTTPStatus(413)) => Some(Refusal::agent(
             413,
@@ -58,19 +60,25 @@ pub(crate) fn refusal(e: &Error, provider: &str, body_limit: u64) -> Option<Refu
         (ErrorSource::Upstream, InvalidCert | TLSHandshakeFailure) => provider_fault(
             502,
             "provider_certificate",
-            format!("the certificate of provider `{provider}` could not be verified; for a private authority set its ca_file"),
+            format!(
+                "the certificate of provider `{provider}` could not be verified; for a private authority set its ca_file"
+            ),
         ),
         (ErrorSource::Upstream, ConnectRefused | ConnectNoRoute) => {
             provider_fault(502, "provider_unreachable", format!("provider `{provider}` cannot be reached"))
         }
-        (ErrorSource::Upstream, _) => {
-            provider_fault(502, "provider_failed", format!("provider `{provider}` broke off, or did not speak HTTP"))
-        }
+        (ErrorSource::Upstream, _) => provider_fault(
+            502,
+            "provider_failed",
+            format!("provider `{provider}` broke off, or did not speak HTTP"),
+        ),
         (ErrorSource::Downstream, WriteError | ReadError | ConnectionClosed | WriteTimedout) => None,
         (ErrorSource::Downstream, ReadTimedout) => {
             Some(Refusal::agent(408, "request_timeout", "the request's body did not arrive in time"))
         }
-        (ErrorSource::Downstream, _) => Some(Refusal::agent(400, "malformed_request", "the request is not valid HTTP")),
+        (ErrorSource::Downstream, _) => {
+            Some(Refusal::agent(400, "malformed_request", "the request is not valid HTTP"))
+        }
         (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Refusal {
             status: 500,
             fault: Fault::Us,
@@ -92,7 +100,12 @@ pub(crate) fn broke(e: &Error, refusal: Option<&Refusal>) -> Broke {
 /// Writes the refusal. The connection is closed after it: what the agent has
 /// still to send is not read.
 pub(crate) async fn write(session: &mut Session, dialect: Dialect, refusal: &Refusal) -> Result<()> {
-    let body = Bytes::from(understudy_dialect::render_error(dialect, refusal.status, refusal.kind, &refusal.message));
+    let body = Bytes::from(understudy_dialect::render_error(
+        dialect,
+        refusal.status,
+        refusal.kind,
+        &refusal.message,
+    ));
     let mut head = ResponseHeader::build(refusal.status, Some(4))?;
     head.insert_header(http::header::CONTENT_TYPE, "application/json")?;
     head.insert_header(http::header::CONTENT_LENGTH, body.len())?;

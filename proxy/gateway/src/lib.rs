@@ -125,6 +125,8 @@ impl Gateway {
     /// When a thread cannot be started.
     pub fn start(self) -> Result<Running, GatewayError> {
         let audits = self.app.audits.room();
-        self.bound.start(self.app, &self.conf, self.options).map(|running| running.with_aside(self.aside, audits))
+        self.bound
+            .start(self.app, &self.conf, self.options)
+            .map(|running| running.with_aside(self.aside, audits))
     }
 }

@@ -33,7 +33,8 @@ impl Bound {
     pub(crate) fn new(addresses: &[SocketAddr], threads: usize) -> Result<Self, GatewayError> {
         let mut runtimes = Vec::new();
         for _ in 0..threads.max(1) {
-            let runtime = Builder::new_current_thread().enable_all().build().map_err(GatewayError::Threads)?;
+            let runtime =
+                Builder::new_current_thread().enable_all().build().map_err(GatewayError::Threads)?;
             runtimes.push(Own(Some(runtime)));
         }
         let mut listeners = Vec::new();
@@ -46,7 +47,9 @@ impl Bound {
         let addresses = listeners
             .iter()
             .zip(addresses)
-            .map(|(l, wanted)| l.local_addr().map_err(|source| GatewayError::Listen { address: *wanted, source }))
+            .map(|(l, wanted)| {
+                l.local_addr().map_err(|source| GatewayError::Listen { address: *wanted, source })
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self { runtimes, listeners, addresses })
     }
@@ -55,7 +58,12 @@ impl Bound {
         &self.addresses
     }
 
-    pub(crate) fn start<P>(self, app: P, conf: &Arc<ServerConf>, options: Options) -> Result<Running, GatewayError>
+    pub(crate) fn start<P>(
+        self,
+        app: P,
+        conf: &Arc<ServerConf>,
+        options: Options,
+    ) -> Result<Running, GatewayError>
     where
         P: ProxyHttp + Send + Sync + 'static,
         P::CTX: Send + Sync,
@@ -96,7 +104,15 @@ impl Bound {
                 on.spawn(async move { app.cleanup().await });
             }) as Box<dyn FnOnce() + Send>
         });
-        Ok(Running { addresses: self.addresses, stop, halt, idle, threads, counters: options.counters, aside: None })
+        Ok(Running {
+            addresses: self.addresses,
+            stop,
+            halt,
+            idle,
+            threads,
+            counters: options.counters,
+            aside: None,
+        })
     }
 }
 
@@ -179,7 +195,8 @@ impl Running {
         if let Some(idle) = self.idle.take() {
             idle();
         }
-        let audits = |aside: &Option<Aside>| aside.as_ref().is_some_and(|a| a.room.available_permits() < a.most);
+        let audits =
+            |aside: &Option<Aside>| aside.as_ref().is_some_and(|a| a.room.available_permits() < a.most);
         while (self.counters.connections() > 0 || audits(&self.aside)) && Instant::now() < until {
             std::thread::park_timeout(Duration::from_millis(5));
         }
@@ -248,7 +265,9 @@ where
             return;
         }
         let open = Open(Arc::clone(&self.options.counters));
-        let Some(handle) = turn.checked_rem(self.handles.len()).and_then(|i| self.handles.get(i)) else { return };
+        let Some(handle) = turn.checked_rem(self.handles.len()).and_then(|i| self.handles.get(i)) else {
+            return;
+        };
         // Leaves this thread's reactor for the one that will carry the connection.
         let Ok(stream) = stream.into_std() else { return };
         let (app, stopping, head) = (Arc::clone(&self.app), self.stopping.clone(), self.options.head);

@@ -13,6 +13,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use understudy_call::Dialect;
 
+use crate::GatewayConfig;
 use crate::audit::Audits;
 use crate::call::{self, Broke, Call, Way};
 use crate::config::Limits;
@@ -22,7 +23,6 @@ use crate::route::{self, Routes};
 use crate::seams::Seams;
 use crate::standing::Standings;
 use crate::wire::Wire;
-use crate::GatewayConfig;
 
 /// Other addresses of a provider that are tried when one cannot be connected to.
 /// No byte of the request has been sent then.
@@ -41,7 +41,12 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    pub(crate) fn new(cfg: &GatewayConfig, routes: Routes, seams: Seams, aside: tokio::runtime::Handle) -> Self {
+    pub(crate) fn new(
+        cfg: &GatewayConfig,
+        routes: Routes,
+        seams: Seams,
+        aside: tokio::runtime::Handle,
+    ) -> Self {
         Self {
             routes,
             limits: cfg.limits.clone(),
@@ -84,10 +89,7 @@ impl Gateway {
     async fn refuse(&self, session: &mut Session, call: &mut Call, refusal: &Refusal) -> Result<()> {
         self.seams.counters.add_fault(refusal.fault);
         call.seen.status = refusal.status;
-        call.broke = Some(Broke {
-            label: refusal.kind,
-            truncation: understudy_call::Truncation::ClientGone,
-        });
+        call.broke = Some(Broke { label: refusal.kind, truncation: understudy_call::Truncation::ClientGone });
         fault::write(session, call.dialect, refusal).await
     }
 }
@@ -142,12 +144,18 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(&self, session: &mut Session, call: &mut Call) -> Result<Box<HttpPeer>> {
         let Some(way) = &call.way else {
-            return Err(Error::explain(pingora_error::ErrorType::InternalError, "a call without a provider").into_in());
+            return Err(Error::explain(pingora_error::ErrorType::InternalError, "a call without a provider")
+                .into_in());
         };
         way.upstream.peer(session.is_upgrade_req()).await
     }
 
-    async fn upstream_request_filter(&self, _: &mut Session, head: &mut RequestHeader, call: &mut Call) -> Result<()> {
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        head: &mut RequestHeader,
+        call: &mut Call,
+    ) -> Result<()> {
         if let Some(way) = &call.way {
             if head.raw_path() != way.target.as_bytes() {
                 head.set_raw_path(way.target.as_bytes())?;
@@ -157,7 +165,13 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn request_body_filter(&self, _: &mut Session, body: &mut Option<Bytes>, _: bool, call: &mut Call) -> Result<()> {
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        call: &mut Call,
+    ) -> Result<()> {
         if let Some(chunk) = body {
             call.request.note(chunk, call.keep);
             if call.request.passed() > self.limits.request_body {
@@ -167,7 +181,12 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn response_filter(&self, session: &mut Session, head: &mut ResponseHeader, call: &mut Call) -> Result<()> {
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        call: &mut Call,
+    ) -> Result<()> {
         if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
@@ -185,7 +204,13 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    fn response_body_filter(&self, _: &mut Session, body: &mut Option<Bytes>, _: bool, call: &mut Call) -> Result<Option<Duration>> {
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        call: &mut Call,
+    ) -> Result<Option<Duration>> {
         if let Some(chunk) = body.as_ref().filter(|c| !c.is_empty()) {
             if call.seen.first_byte.is_none() {
                 call.seen.first_byte = Some(call.started.elapsed());
@@ -195,7 +220,13 @@ impl ProxyHttp for Gateway {
         Ok(None)
     }
 
-    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, call: &mut Call, mut e: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        call: &mut Call,
+        mut e: Box<Error>,
+    ) -> Box<Error> {
         call.connects += 1;
         if let Some(way) = &call.way {
             way.upstream.move_on();
@@ -216,7 +247,9 @@ impl ProxyHttp for Gateway {
             "a call broke off"
         );
         // Once the reply's head is out there is nothing to say but to close.
-        let Some(refusal) = refusal.filter(|_| session.response_written().is_none_or(|h| h.status.is_informational())) else {
+        let Some(refusal) =
+            refusal.filter(|_| session.response_written().is_none_or(|h| h.status.is_informational()))
+        else {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
         self.seams.counters.add_fault(refusal.fault);
@@ -305,7 +338,10 @@ fn well_framed(session: &Session, limits: &Limits) -> Result<(), Refusal> {
             return Err(Refusal::agent(
                 431,
                 "request_head_too_large",
-                format!("the request's head is over the limit of {} bytes (limits.request_head)", limits.request_head),
+                format!(
+                    "the request's head is over the limit of {} bytes (limits.request_head)",
+                    limits.request_head
+                ),
             ));
         }
         // pingora drops Content-Length when both are there; we refuse, since
@@ -318,12 +354,19 @@ fn well_framed(session: &Session, limits: &Limits) -> Result<(), Refusal> {
             ));
         }
     }
-    let said = head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    let said = head
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse::<u64>().ok());
     if said.is_some_and(|n| n > limits.request_body) {
         return Err(Refusal::agent(
             413,
             "request_too_large",
-            format!("the request's body is over the limit of {} bytes (limits.request_body)", limits.request_body),
+            format!(
+                "the request's body is over the limit of {} bytes (limits.request_body)",
+                limits.request_body
+            ),
         ));
     }
     Ok(())

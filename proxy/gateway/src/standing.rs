@@ -66,7 +66,8 @@ impl Standings {
         let settled = {
             let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
             all.get(&who).is_some_and(|s| {
-                s.limited_until.is_none() && s.accepted.is_some_and(|t| now.saturating_duration_since(t) < SETTLED)
+                s.limited_until.is_none()
+                    && s.accepted.is_some_and(|t| now.saturating_duration_since(t) < SETTLED)
             })
         };
         if !settled {

@@ -18,8 +18,8 @@ use async_trait::async_trait;
 use pingora_core::protocols::l4::stream::Stream as Tcp;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
-    UniqueIDType,
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
+    UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -154,7 +154,11 @@ fn put_head(out: &mut Vec<u8>, head: &[u8], date: Option<&[u8]>) {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
         if buf.filled().len() > before {
@@ -237,7 +241,10 @@ mod tests {
     #[test]
     fn the_providers_date_is_put_back_in_its_place_and_spelling() {
         let head = "HTTP/1.1 200 OK\r\nX: date: 1\r\nDate: Tue\r\nB: c\r\n\r\n";
-        assert_eq!(put(head, Some("dAte: Mon")), "HTTP/1.1 200 OK\r\nX: date: 1\r\ndAte: Mon\r\nB: c\r\n\r\n");
+        assert_eq!(
+            put(head, Some("dAte: Mon")),
+            "HTTP/1.1 200 OK\r\nX: date: 1\r\ndAte: Mon\r\nB: c\r\n\r\n"
+        );
         assert_eq!(put(head, None), "HTTP/1.1 200 OK\r\nX: date: 1\r\nB: c\r\n\r\n");
     }
 

@@ -92,10 +92,16 @@ pub(crate) fn router(backstage: Arc<dyn Backstage>, guard: Guard) -> Router {
         .route("/v1/tasks", get(async |s: Stage| ask(s, |b| b.tasks()).await))
         .route("/v1/tasks/{task}", get(show_task))
         .route("/v1/tasks/{task}/{action}", post(act))
-        .route("/v1/decisions", get(async |s: Stage, Query(q): Query<Last>| ask(s, move |b| b.decisions(q.last)).await))
+        .route(
+            "/v1/decisions",
+            get(async |s: Stage, Query(q): Query<Last>| ask(s, move |b| b.decisions(q.last)).await),
+        )
         .route("/v1/savings", get(async |s: Stage| ask(s, |b| b.savings()).await))
         .route("/v1/journal/stats", get(async |s: Stage| ask(s, |b| b.journal()).await))
-        .route("/v1/journal/tail", get(async |s: Stage, Query(q): Query<Last>| ask(s, move |b| b.tail(q.last)).await))
+        .route(
+            "/v1/journal/tail",
+            get(async |s: Stage, Query(q): Query<Last>| ask(s, move |b| b.tail(q.last)).await),
+        )
         .route("/v1/journal/export", post(export))
         .route("/v1/stop-serving", post(stop_serving))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "no such page"))
@@ -129,7 +135,9 @@ async fn ask<T: serde::Serialize + Send + 'static>(
 ) -> Response {
     match tokio::task::spawn_blocking(move || question(&*backstage)).await {
         Ok(answer) => Json(answer).into_response(),
-        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the question could not be answered; see the log"),
+        Err(_) => {
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, "the question could not be answered; see the log")
+        }
     }
 }
 
@@ -147,7 +155,9 @@ async fn try_ask<T: serde::Serialize + Send + 'static>(
             };
             refuse(status, &refused.to_string())
         }
-        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the question could not be answered; see the log"),
+        Err(_) => {
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, "the question could not be answered; see the log")
+        }
     }
 }
 
@@ -181,9 +191,16 @@ async fn act(stage: Stage, Path((task, action)): Path<(String, String)>, Json(bo
         ("demote", _) => Order::Demote,
         ("pin", _) => Order::Pin(true),
         ("unpin", _) => Order::Pin(false),
-        ("name", Some(name)) if !name.trim().is_empty() && name.len() <= 120 => Order::Name(name.trim().to_owned()),
+        ("name", Some(name)) if !name.trim().is_empty() && name.len() <= 120 => {
+            Order::Name(name.trim().to_owned())
+        }
         ("name", _) => return refuse(StatusCode::BAD_REQUEST, "a name of 1 to 120 bytes is required"),
-        _ => return refuse(StatusCode::NOT_FOUND, "no such action: approve, promote, demote, pin, unpin, name"),
+        _ => {
+            return refuse(
+                StatusCode::NOT_FOUND,
+                "no such action: approve, promote, demote, pin, unpin, name",
+            );
+        }
     };
     let by = body.by.unwrap_or_else(|| "unknown".to_owned());
     try_ask(stage, move |b| b.act(&task, order, &by)).await

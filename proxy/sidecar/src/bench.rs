@@ -18,7 +18,8 @@ use crate::tables;
 /// # Errors
 /// When a server of the bench cannot be started.
 pub(crate) fn main(config: &Config, args: &Bench, out: &Out) -> Result<Exit, Failure> {
-    let folder = tempfile::tempdir().map_err(|source| Failure::File { path: std::env::temp_dir(), source })?;
+    let folder =
+        tempfile::tempdir().map_err(|source| Failure::File { path: std::env::temp_dir(), source })?;
     let mut own = config.clone();
     own.key_file = folder.path().join("key");
     own.capture.journal.dir = folder.path().join("journal");

@@ -295,7 +295,9 @@ pub(crate) fn main() -> Result<Exit, Failure> {
         Command::Task(Task::Approve(which)) => ask::act(&config, &which.task, "approve", &out),
         Command::Task(Task::Promote(which)) => ask::act(&config, &which.task, "promote", &out),
         Command::Task(Task::Demote(which)) => ask::act(&config, &which.task, "demote", &out),
-        Command::Task(Task::Pin { task, off }) => ask::act(&config, &task, if off { "unpin" } else { "pin" }, &out),
+        Command::Task(Task::Pin { task, off }) => {
+            ask::act(&config, &task, if off { "unpin" } else { "pin" }, &out)
+        }
         Command::Decisions { last } => ask::decisions(&config, last, &out),
         Command::Savings => ask::savings(&config, &out),
         Command::StopServing { resume } => ask::stop_serving(&config, resume, &out),
@@ -312,7 +314,11 @@ pub(crate) struct Out {
 
 impl Out {
     /// Prints the value as JSON, or what the table makes of it.
-    pub(crate) fn show<T: serde::Serialize>(&self, value: &T, table: impl FnOnce(&T) -> String) -> Result<Exit, Failure> {
+    pub(crate) fn show<T: serde::Serialize>(
+        &self,
+        value: &T,
+        table: impl FnOnce(&T) -> String,
+    ) -> Result<Exit, Failure> {
         if self.json {
             let text = serde_json::to_string_pretty(value).map_err(|e| Failure::Failed(e.to_string()))?;
             say(&format!("{text}\n"))
@@ -326,7 +332,9 @@ impl Out {
 pub(crate) fn say(text: &str) -> Result<Exit, Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Failed(error.to_string())),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(error.to_string()))
+        }
         _ => Ok(Exit::Done),
     }
 }

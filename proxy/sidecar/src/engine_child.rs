@@ -71,7 +71,8 @@ impl Care {
     /// # Errors
     /// When we cannot find ourselves.
     pub(crate) fn of(config: &Config) -> Result<Self, Failure> {
-        let program = std::env::current_exe().map_err(|e| Failure::Failed(format!("cannot find this program: {e}")))?;
+        let program =
+            std::env::current_exe().map_err(|e| Failure::Failed(format!("cannot find this program: {e}")))?;
         let socket = state::engine_socket(&config.state);
         let mut args = vec!["engine".into(), "--socket".into(), socket.clone().into_os_string()];
         if let Some(file) = &config.file {
@@ -169,7 +170,12 @@ fn count(counts: &Mutex<Counts>, change: impl FnOnce(&mut Counts)) {
     change(&mut counts.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
-async fn look_after(care: &Care, say: &watch::Sender<Health>, counts: &Mutex<Counts>, mut ending: watch::Receiver<bool>) {
+async fn look_after(
+    care: &Care,
+    say: &watch::Sender<Health>,
+    counts: &Mutex<Counts>,
+    mut ending: watch::Receiver<bool>,
+) {
     let mut failures = 0u32;
     while !*ending.borrow() {
         say.send_replace(Health::Starting);
@@ -192,7 +198,11 @@ async fn look_after(care: &Care, say: &watch::Sender<Health>, counts: &Mutex<Cou
         }
         failures = if born.elapsed() > Duration::from_secs(60) { 0 } else { failures.saturating_add(1) };
         let pause = care.pause * 2u32.pow(failures.min(6));
-        tracing::warn!(why, again_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX), "the engine is down; calls go to the provider");
+        tracing::warn!(
+            why,
+            again_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            "the engine is down; calls go to the provider"
+        );
         say.send_replace(Health::Down(why));
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -203,7 +213,12 @@ async fn look_after(care: &Care, say: &watch::Sender<Health>, counts: &Mutex<Cou
 }
 
 /// Looks at the child until it is gone or has to go; why.
-async fn watch_over(care: &Care, child: &mut Child, say: &watch::Sender<Health>, counts: &Mutex<Counts>) -> String {
+async fn watch_over(
+    care: &Care,
+    child: &mut Child,
+    say: &watch::Sender<Health>,
+    counts: &Mutex<Counts>,
+) -> String {
     let asking = match health::Asking::new(&care.socket) {
         Ok(asking) => asking,
         Err(error) => return error,
@@ -215,9 +230,14 @@ async fn watch_over(care: &Care, child: &mut Child, say: &watch::Sender<Health>,
             ended = child.wait() => return ended.map_or_else(|e| format!("was lost: {e}"), |s| format!("ended: {s}")),
             () = tokio::time::sleep(care.every) => {}
         }
-        if let Some(bytes) = child.id().and_then(health::anonymous_memory).filter(|b| *b > care.memory_limit) {
+        if let Some(bytes) = child.id().and_then(health::anonymous_memory).filter(|b| *b > care.memory_limit)
+        {
             count(counts, |c| c.memory += 1);
-            return format!("took {} of memory, of {} that it may (engine.memory_limit)", crate::config::show_bytes(bytes), crate::config::show_bytes(care.memory_limit));
+            return format!(
+                "took {} of memory, of {} that it may (engine.memory_limit)",
+                crate::config::show_bytes(bytes),
+                crate::config::show_bytes(care.memory_limit)
+            );
         }
         match asking.ask(care.hung_after).await {
             Some(said) => {
@@ -288,7 +308,10 @@ pub(crate) fn main(config: &Config, args: cli::Engine) -> Result<Exit, Failure> 
     })
 }
 
-fn engine_config(config: &Config, listen: understudy_engine::Listen) -> Result<understudy_engine::EngineConfig, Failure> {
+fn engine_config(
+    config: &Config,
+    listen: understudy_engine::Listen,
+) -> Result<understudy_engine::EngineConfig, Failure> {
     let there = |path: &PathBuf| path.join("understudy.toml").is_file().then(|| path.clone());
     let (engine, model) = (&config.engine, &config.model);
     let (chat, embed) = (there(&model.chat), there(&model.embed));

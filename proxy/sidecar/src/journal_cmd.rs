@@ -22,7 +22,9 @@ pub(crate) fn main(config: &Config, what: Journal, out: &Out) -> Result<Exit, Fa
     runtime()?.block_on(async {
         let client = Client::find(&config.state)?;
         match what {
-            Journal::Stats => out.show(&client.get::<JournalPage>("/v1/journal/stats").await?, tables::journal),
+            Journal::Stats => {
+                out.show(&client.get::<JournalPage>("/v1/journal/stats").await?, tables::journal)
+            }
             Journal::Tail { last } => {
                 let rows: Vec<Value> = client.get(&format!("/v1/journal/tail?last={last}")).await?;
                 out.show(&rows, |rows| tail(rows))
@@ -33,11 +35,19 @@ pub(crate) fn main(config: &Config, what: Journal, out: &Out) -> Result<Exit, Fa
 }
 
 async fn export(client: &Client, output: Option<&std::path::Path>, mut from: u64) -> Result<Exit, Failure> {
-    let blame = |source| Failure::File { path: output.map_or_else(|| "standard output".into(), std::path::Path::to_path_buf), source };
+    let blame = |source| Failure::File {
+        path: output.map_or_else(|| "standard output".into(), std::path::Path::to_path_buf),
+        source,
+    };
     let mut sink: Box<dyn std::io::Write> = match output {
         Some(path) => {
             use std::os::unix::fs::OpenOptionsExt as _;
-            let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(blame)?;
+            let file = std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)
+                .map_err(blame)?;
             Box::new(std::io::BufWriter::new(file))
         }
         None => Box::new(std::io::stdout().lock()),
@@ -48,7 +58,11 @@ async fn export(client: &Client, output: Option<&std::path::Path>, mut from: u64
         let rows: Vec<Value> = client.post("/v1/journal/export", &body).await?;
         for row in &rows {
             if let Err(error) = writeln!(sink, "{row}") {
-                return if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(Exit::Done) } else { Err(blame(error)) };
+                return if error.kind() == std::io::ErrorKind::BrokenPipe {
+                    Ok(Exit::Done)
+                } else {
+                    Err(blame(error))
+                };
             }
         }
         match rows.last().and_then(|r| r.get("seq")).and_then(Value::as_u64) {
@@ -69,7 +83,9 @@ fn tail(rows: &[Value]) -> String {
         let text = |pointer: &str| match row.pointer(pointer) {
             None | Some(Value::Null) => String::new(),
             Some(Value::String(s)) => s.clone(),
-            Some(Value::Object(o)) => o.values().next().and_then(Value::as_str).unwrap_or_default().to_owned(),
+            Some(Value::Object(o)) => {
+                o.values().next().and_then(Value::as_str).unwrap_or_default().to_owned()
+            }
             Some(other) => other.to_string(),
         };
         let about = ["/about", "/meta/provider", "/trial/understudy", "/decision/why", "/entry/understudy"]
@@ -77,9 +93,9 @@ fn tail(rows: &[Value]) -> String {
             .map(|p| text(p))
             .find(|s| !s.is_empty())
             .unwrap_or_default();
-        let ms = row.pointer("/meta/timings/total").and_then(|d| {
-            Some(d.get("secs")?.as_f64()? * 1e3 + d.get("nanos")?.as_f64()? / 1e6)
-        });
+        let ms = row
+            .pointer("/meta/timings/total")
+            .and_then(|d| Some(d.get("secs")?.as_f64()? * 1e3 + d.get("nanos")?.as_f64()? / 1e6));
         t.add_row(vec![
             tables::right(text("/seq")),
             comfy_table::Cell::new(text("/kind")),

@@ -26,7 +26,8 @@ use understudy_call::AnsweredBy;
 use understudy_gateway::CallSeen;
 
 /// Seconds: local answers begin at milliseconds, reasoning models end at minutes.
-const SECONDS: [f64; 14] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
+const SECONDS: [f64; 14] =
+    [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CallLabels {
@@ -81,8 +82,12 @@ impl Collector for Read {
         let mut metric = encoder.encode_descriptor(self.name, self.help, None, kind)?;
         for (value, number) in (self.values)() {
             match (self.label, self.kind) {
-                (Some(label), Kind::Counter) => ConstCounter::new(number).encode(metric.encode_family(&[(label, value)])?)?,
-                (Some(label), Kind::Gauge) => ConstGauge::new(number).encode(metric.encode_family(&[(label, value)])?)?,
+                (Some(label), Kind::Counter) => {
+                    ConstCounter::new(number).encode(metric.encode_family(&[(label, value)])?)?
+                }
+                (Some(label), Kind::Gauge) => {
+                    ConstGauge::new(number).encode(metric.encode_family(&[(label, value)])?)?
+                }
                 (None, Kind::Counter) => return ConstCounter::new(number).encode(metric),
                 (None, Kind::Gauge) => return ConstGauge::new(number).encode(metric),
             }

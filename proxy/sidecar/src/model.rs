@@ -24,9 +24,13 @@ const DEFAULTS: [&str; 2] = ["smollm2-135m-instruct", "minilm-l6-v2"];
 pub(crate) fn main(config: &Config, what: Model, out: &Out) -> Result<Exit, Failure> {
     match what {
         Model::List => list(config, out),
-        Model::Pull { gguf: Some(file), output: Some(folder), licence: Some(licence), non_commercial, .. } => {
-            convert(&file, &folder, licence, non_commercial, out)
-        }
+        Model::Pull {
+            gguf: Some(file),
+            output: Some(folder),
+            licence: Some(licence),
+            non_commercial,
+            ..
+        } => convert(&file, &folder, licence, non_commercial, out),
         Model::Pull { names, .. } => pull(config, names, out),
         Model::Check { folder } => check(config, folder, out),
     }
@@ -95,7 +99,8 @@ fn size_of(folder: &Path) -> u64 {
 }
 
 fn open(config: &Config, folder: &Path) -> Result<ModelFolder, Failure> {
-    let terms = if config.model.allow_non_commercial { NonCommercial::Allowed } else { NonCommercial::Refused };
+    let terms =
+        if config.model.allow_non_commercial { NonCommercial::Allowed } else { NonCommercial::Refused };
     ModelFolder::open_with(folder, terms).map_err(|e| Failure::Unavailable(with_sources(&e)))
 }
 
@@ -105,8 +110,12 @@ fn pull(config: &Config, names: Vec<String>, out: &Out) -> Result<Exit, Failure>
     let mut recipes = Vec::new();
     for name in &names {
         let Some(recipe) = export::recipe(name) else {
-            let hint = nearest(name, all.iter().map(|r| r.name)).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
-            return Err(Failure::Usage(format!("no model is called {name}{hint} (`understudy model list` names them)")));
+            let hint = nearest(name, all.iter().map(|r| r.name))
+                .map(|n| format!("; did you mean {n}?"))
+                .unwrap_or_default();
+            return Err(Failure::Usage(format!(
+                "no model is called {name}{hint} (`understudy model list` names them)"
+            )));
         };
         recipes.push(recipe);
     }
@@ -114,12 +123,16 @@ fn pull(config: &Config, names: Vec<String>, out: &Out) -> Result<Exit, Failure>
     let mut folders = Vec::new();
     for recipe in &recipes {
         let bar = Bar::new(recipe.title);
-        let folder = export::pull(recipe, &models, &mut |p| bar.show(p)).map_err(|e| Failure::Unavailable(with_sources(&e)))?;
+        let folder = export::pull(recipe, &models, &mut |p| bar.show(p))
+            .map_err(|e| Failure::Unavailable(with_sources(&e)))?;
         bar.done();
         folders.push(serde_json::json!({ "name": recipe.name, "folder": folder, "licence": recipe.licence, "note": recipe.note }));
     }
     out.show(&folders, |folders| {
-        folders.iter().map(|f| format!("{} ({}) is in {}\n", text(f, "name"), text(f, "licence"), text(f, "folder"))).collect()
+        folders
+            .iter()
+            .map(|f| format!("{} ({}) is in {}\n", text(f, "name"), text(f, "licence"), text(f, "folder")))
+            .collect()
     })
 }
 
@@ -127,7 +140,13 @@ fn text<'v>(value: &'v serde_json::Value, key: &str) -> &'v str {
     value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default()
 }
 
-fn convert(file: &Path, folder: &Path, licence: String, non_commercial: bool, out: &Out) -> Result<Exit, Failure> {
+fn convert(
+    file: &Path,
+    folder: &Path,
+    licence: String,
+    non_commercial: bool,
+    out: &Out,
+) -> Result<Exit, Failure> {
     let name = file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let origin = Origin {
         name: name.clone(),
@@ -146,7 +165,9 @@ fn convert(file: &Path, folder: &Path, licence: String, non_commercial: bool, ou
     export::gguf_to_folder(file, folder, &origin, Weights::default(), &mut |p| bar.show(p))
         .map_err(|e| Failure::Failed(with_sources(&e)))?;
     bar.done();
-    out.show(&serde_json::json!({ "folder": folder }), |_| format!("{} is ready; name it in model.chat\n", folder.display()))
+    out.show(&serde_json::json!({ "folder": folder }), |_| {
+        format!("{} is ready; name it in model.chat\n", folder.display())
+    })
 }
 
 #[derive(Serialize)]
@@ -160,7 +181,8 @@ struct Checked {
 }
 
 fn check(config: &Config, folder: Option<PathBuf>, out: &Out) -> Result<Exit, Failure> {
-    let folders = folder.map_or_else(|| vec![config.model.chat.clone(), config.model.embed.clone()], |f| vec![f]);
+    let folders =
+        folder.map_or_else(|| vec![config.model.chat.clone(), config.model.embed.clone()], |f| vec![f]);
     let mut checked = Vec::new();
     for path in folders {
         let blame = |e: &dyn std::error::Error| Failure::Unavailable(with_sources(e));
@@ -190,7 +212,14 @@ fn check(config: &Config, folder: Option<PathBuf>, out: &Out) -> Result<Exit, Fa
         all.iter()
             .map(|c| {
                 let hash: String = c.hash.chars().take(12).collect();
-                format!("{}: a whole {}, {}, runs on {} ({hash})\n  {}\n", c.name, c.kind, c.licence, c.execution_provider, c.folder.display())
+                format!(
+                    "{}: a whole {}, {}, runs on {} ({hash})\n  {}\n",
+                    c.name,
+                    c.kind,
+                    c.licence,
+                    c.execution_provider,
+                    c.folder.display()
+                )
             })
             .collect()
     })

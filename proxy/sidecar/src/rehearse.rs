@@ -42,7 +42,10 @@ const LOADS_WITHIN: Duration = Duration::from_secs(120);
 pub(crate) fn main(mut config: Config, args: Rehearse, out: &Out) -> Result<Exit, Failure> {
     telemetry::logs(&config.telemetry)?;
     if !(args.minutes > 0.0 && args.minutes.is_finite()) {
-        return Err(Failure::Usage(format!("--minutes {} is not allowed: it is a number above 0", args.minutes)));
+        return Err(Failure::Usage(format!(
+            "--minutes {} is not allowed: it is a number above 0",
+            args.minutes
+        )));
     }
     // Recorded histories are the provider's own, so a task of several turns can
     // open its canary here and no more.
@@ -65,7 +68,9 @@ pub(crate) fn main(mut config: Config, args: Rehearse, out: &Out) -> Result<Exit
     let log = read(true)?;
     let held = if args.hold_out.is_empty() { Log::default() } else { read(false)? };
     if log.calls.is_empty() {
-        return Err(Failure::Usage("no recorded call is left to rehearse: look at --only and --hold-out".to_owned()));
+        return Err(Failure::Usage(
+            "no recorded call is left to rehearse: look at --only and --hold-out".to_owned(),
+        ));
     }
     for broken in log.broken.iter().take(10) {
         tracing::warn!(file = %broken.path.display(), line = broken.line, why = broken.why, "a line was not read");
@@ -76,13 +81,16 @@ pub(crate) fn main(mut config: Config, args: Rehearse, out: &Out) -> Result<Exit
 async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out) -> Result<Exit, Failure> {
     let dir = folder(&config, &args);
     if args.fresh && dir.exists() {
-        std::fs::remove_dir_all(&dir).map_err(|e| Failure::Failed(format!("cannot clear {}: {e}", dir.display())))?;
+        std::fs::remove_dir_all(&dir)
+            .map_err(|e| Failure::Failed(format!("cannot clear {}: {e}", dir.display())))?;
     }
-    std::fs::create_dir_all(&dir).map_err(|e| Failure::Failed(format!("cannot make {}: {e}", dir.display())))?;
+    std::fs::create_dir_all(&dir)
+        .map_err(|e| Failure::Failed(format!("cannot make {}: {e}", dir.display())))?;
     crate::state::make(&config.state)?;
     let key = FileKey::open_or_create(&config.key_file).map_err(|e| Failure::Failed(with_sources(&e)))?;
     let hash_key = HashKey::new(key.hash_key());
-    let journal_config = JournalConfig { dir: dir.join("journal"), nice: 0, ..config.capture.journal.clone() };
+    let journal_config =
+        JournalConfig { dir: dir.join("journal"), nice: 0, ..config.capture.journal.clone() };
     let journal = Journal::open(journal_config, Arc::new(key), recording::hooks(&hash_key))
         .map_err(|e| Failure::Failed(with_sources(&e)))?;
 
@@ -110,10 +118,12 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
     };
     drop(engine);
     journal.close();
-    let verdict = verdict::Verdict::of(&rehearsal, &config, &log, left, began.elapsed(), args.approve, measured);
+    let verdict =
+        verdict::Verdict::of(&rehearsal, &config, &log, left, began.elapsed(), args.approve, measured);
     if let Some(path) = &args.report {
         let text = serde_json::to_string_pretty(&verdict).map_err(|e| Failure::Failed(e.to_string()))?;
-        std::fs::write(path, text).map_err(|e| Failure::Failed(format!("cannot write {}: {e}", path.display())))?;
+        std::fs::write(path, text)
+            .map_err(|e| Failure::Failed(format!("cannot write {}: {e}", path.display())))?;
     }
     out.show(&verdict, verdict::Verdict::table)
 }
@@ -123,7 +133,9 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
 async fn run(rehearsal: &mut Rehearsal, journal: &Journal, from: u64, calls: u64) -> Result<u64, Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
     let bar = ProgressBar::new(calls);
-    if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} calls, {elapsed} so far, {eta} left {msg}") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:32} {pos}/{len} calls, {elapsed} so far, {eta} left {msg}")
+    {
         bar.set_style(style);
     }
     let mut interrupted = std::pin::pin!(crate::serve::told_to_end()?);
@@ -200,7 +212,9 @@ async fn engine(config: &Config, dir: &Path) -> Result<(Option<Supervised>, Path
         Ok(Ok(_)) => {}
         _ => {
             let line = engine.health().borrow().line();
-            return Err(Failure::Unavailable(format!("the models do not load ({line}): 'understudy model check' says why")));
+            return Err(Failure::Unavailable(format!(
+                "the models do not load ({line}): 'understudy model check' says why"
+            )));
         }
     }
     Ok((Some(engine), socket))
@@ -218,18 +232,24 @@ impl Caller {
             None => "log".to_owned(),
             Some(name) => {
                 let value = std::env::var(name).map_err(|_| {
-                    Failure::Usage(format!("--credential-env {name}: there is no such variable in the environment"))
+                    Failure::Usage(format!(
+                        "--credential-env {name}: there is no such variable in the environment"
+                    ))
                 })?;
                 format!("Bearer {value}")
             }
         };
-        Ok(Self { provider: args.provider.clone(), credential: key.credential(&args.provider, secret.as_bytes()) })
+        Ok(Self {
+            provider: args.provider.clone(),
+            credential: key.credential(&args.provider, secret.as_bytes()),
+        })
     }
 
     /// The exchange that a recorded call would have been.
     pub(crate) fn exchange(&self, number: u64, call: &LoggedCall, key: &HashKey) -> Exchange {
         let form = fingerprint(Dialect::OpenaiChat, &call.request);
-        let first = call.request.messages.iter().find(|m| m.role == Role::User).map(|m| m.text()).unwrap_or_default();
+        let first =
+            call.request.messages.iter().find(|m| m.role == Role::User).map(|m| m.text()).unwrap_or_default();
         let mut id = [0u8; 16];
         let (order, name) = id.split_at_mut(8);
         order.copy_from_slice(&number.to_be_bytes());
@@ -241,7 +261,12 @@ impl Caller {
                 dialect: Dialect::OpenaiChat,
                 credential: self.credential,
                 form: Some(form),
-                conversation: Some(key.conversation(self.credential, form, call.conversation.as_deref(), &first)),
+                conversation: Some(key.conversation(
+                    self.credential,
+                    form,
+                    call.conversation.as_deref(),
+                    &first,
+                )),
                 lane: Lane::Provider,
                 answered_by: AnsweredBy::Provider,
                 status: call.status,
@@ -280,7 +305,9 @@ fn import(journal: &Journal, log: &Log, caller: &Caller) -> Result<u64, Failure>
         let exchanges = calls
             .iter()
             .enumerate()
-            .map(|(i, call)| key.exchange((there + group * GROUP + i) as u64 + (now << 32), call, &journal_key()))
+            .map(|(i, call)| {
+                key.exchange((there + group * GROUP + i) as u64 + (now << 32), call, &journal_key())
+            })
             .collect();
         journal.append_exchanges(exchanges).map_err(|e| failed(&e))?;
     }

@@ -37,7 +37,13 @@ pub(crate) fn main(mut config: Config, args: Run, file: Option<&Path>) -> Result
             )));
         }
         if file.is_some() {
-            tell(&args, &format!("process {} is running already and is used; its configuration counts, not this one", running.pid));
+            tell(
+                &args,
+                &format!(
+                    "process {} is running already and is used; its configuration counts, not this one",
+                    running.pid
+                ),
+            );
         }
         let plan = plan(running, args.chain, &set);
         report(&args, &plan);
@@ -45,7 +51,9 @@ pub(crate) fn main(mut config: Config, args: Run, file: Option<&Path>) -> Result
     }
     if args.chain {
         for (provider, url) in variables::chained(&set) {
-            let Some(own) = config.gateway.providers.iter_mut().find(|p| p.name == provider) else { continue };
+            let Some(own) = config.gateway.providers.iter_mut().find(|p| p.name == provider) else {
+                continue;
+            };
             own.base_url = url.trim_end_matches('/').to_owned();
         }
         let problems = config.gateway.problems();

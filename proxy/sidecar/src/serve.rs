@@ -20,13 +20,13 @@ use understudy_gateway::{Counters, Drained, GatewayError, Seams};
 use understudy_policy::Roster;
 
 use crate::admin::{self, Guard};
+use crate::cli;
 use crate::config::Config;
 use crate::engine_child::{Care, Supervised, with_sources};
 use crate::failure::{Exit, Failure};
 use crate::metrics::{self, Metrics};
 use crate::state::{self, Announced, Running};
 use crate::telemetry::{self, Exporting};
-use crate::cli;
 use backstage::Wings;
 pub(crate) use recording::Recording;
 use worker::Worker;
@@ -92,7 +92,10 @@ pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
     let outward = exporting.as_ref().map(Exporting::outward);
     let recording = Recording::open(&config, outward.clone());
     let stopped = Arc::new(AtomicBool::new(state::is_stopped(&config.state)));
-    let roster = Arc::new(ArcSwap::from_pointee(Roster { stopped: state::is_stopped(&config.state), ..Roster::default() }));
+    let roster = Arc::new(ArcSwap::from_pointee(Roster {
+        stopped: state::is_stopped(&config.state),
+        ..Roster::default()
+    }));
     let counters = Arc::new(Counters::default());
 
     let cast = worker::cast(&config, None)?;
@@ -159,7 +162,11 @@ pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
     let gateway = gateway.start().map_err(refused)?;
     let running = Running {
         pid: std::process::id(),
-        gateway: gateway.addresses().first().copied().ok_or_else(|| Failure::Failed("nothing listens".into()))?,
+        gateway: gateway
+            .addresses()
+            .first()
+            .copied()
+            .ok_or_else(|| Failure::Failed("nothing listens".into()))?,
         admin: admin_address,
         metrics: metrics_address,
         prefixes: config
@@ -172,7 +179,15 @@ pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
 
     let token = admin::new_token();
     state::write_private(&state::token_file(&config.state), token.as_bytes())?;
-    let wings = Arc::new(Wings::new(&config, gateway.addresses(), &recording, engine.as_ref(), worker.as_ref(), roster, stopped));
+    let wings = Arc::new(Wings::new(
+        &config,
+        gateway.addresses(),
+        &recording,
+        engine.as_ref(),
+        worker.as_ref(),
+        roster,
+        stopped,
+    ));
     wings.count(&metrics, &counters, counted);
     let router = admin::router(wings, Guard::new(&token, &config.admin.hosts));
     pages.spawn(async move {
@@ -192,7 +207,19 @@ pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
         recording = recording.line(),
         "understudy takes calls"
     );
-    Ok(Serving { running, drain: config.drain, gateway, metrics, recording, worker, engine, exporting, pages, end, announced })
+    Ok(Serving {
+        running,
+        drain: config.drain,
+        gateway,
+        metrics,
+        recording,
+        worker,
+        engine,
+        exporting,
+        pages,
+        end,
+        announced,
+    })
 }
 
 impl Serving {
@@ -209,13 +236,19 @@ impl Serving {
         let (gateway, drain) = (self.gateway, self.drain);
         match tokio::task::spawn_blocking(move || gateway.shutdown(drain)).await {
             Ok(Drained::Whole) => {}
-            Ok(Drained::Cut(n)) => tracing::warn!(connections = n, "the drain's time is over; connections were cut"),
+            Ok(Drained::Cut(n)) => {
+                tracing::warn!(connections = n, "the drain's time is over; connections were cut")
+            }
             Err(_) => tracing::error!("the gateway could not be drained"),
         }
         self.end.send_replace(true);
         let mut pages = self.pages;
-        let _ = tokio::time::timeout(Duration::from_secs(1), async { while pages.join_next().await.is_some() {} }).await;
-        let (worker, engine, recording, exporting) = (self.worker, self.engine, self.recording, self.exporting);
+        let _ = tokio::time::timeout(Duration::from_secs(1), async {
+            while pages.join_next().await.is_some() {}
+        })
+        .await;
+        let (worker, engine, recording, exporting) =
+            (self.worker, self.engine, self.recording, self.exporting);
         let _ = tokio::task::spawn_blocking(move || {
             drop(worker);
             drop(engine);
@@ -249,7 +282,11 @@ fn engine(config: &Config) -> Option<Supervised> {
     }
 }
 
-async fn bind(address: Option<SocketAddr>, what: &'static str, key: &'static str) -> Result<(TcpListener, SocketAddr), Failure> {
+async fn bind(
+    address: Option<SocketAddr>,
+    what: &'static str,
+    key: &'static str,
+) -> Result<(TcpListener, SocketAddr), Failure> {
     let address = address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
     let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
         std::io::ErrorKind::AddrInUse => Failure::PortTaken { what, address, key },
@@ -261,7 +298,9 @@ async fn bind(address: Option<SocketAddr>, what: &'static str, key: &'static str
 
 fn refused(error: GatewayError) -> Failure {
     match error {
-        GatewayError::PortTaken { address } => Failure::PortTaken { what: "the gateway", address, key: "gateway.listen" },
+        GatewayError::PortTaken { address } => {
+            Failure::PortTaken { what: "the gateway", address, key: "gateway.listen" }
+        }
         GatewayError::Listen { address, source } => Failure::Listen { what: "the gateway", address, source },
         other => Failure::Failed(with_sources(&other)),
     }

@@ -45,7 +45,8 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<(), Failure> 
     let blame = |source| Failure::File { path: path.to_path_buf(), source };
     let next = path.with_extension(format!("{}.new", std::process::id()));
     let _ = fs::remove_file(&next);
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next).map_err(blame)?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next).map_err(blame)?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(blame)?;
     fs::rename(&next, path).map_err(blame)
 }

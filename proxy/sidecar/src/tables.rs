@@ -84,7 +84,18 @@ pub(crate) fn tasks(rows: &[TaskRow]) -> String {
         return "no tasks yet: they appear with the first recorded calls\n".into();
     }
     let mut t = table(&[
-        "task", "name", "model", "stage", "calls", "coverage", "agreement", "served", "provider", "understudy", "saved", "missing",
+        "task",
+        "name",
+        "model",
+        "stage",
+        "calls",
+        "coverage",
+        "agreement",
+        "served",
+        "provider",
+        "understudy",
+        "saved",
+        "missing",
     ]);
     for row in rows {
         t.add_row(vec![
@@ -146,7 +157,17 @@ pub(crate) fn task(page: &TaskPage) -> String {
         out.push_str(&format!("  rules {}\n", rules.join(" · ")));
     }
     if !page.entries.is_empty() {
-        let mut t = table(&["entry", "understudy", "bar", "coverage", "agreement", "conversations", "wealth", "opens at", "state"]);
+        let mut t = table(&[
+            "entry",
+            "understudy",
+            "bar",
+            "coverage",
+            "agreement",
+            "conversations",
+            "wealth",
+            "opens at",
+            "state",
+        ]);
         for e in &page.entries {
             t.add_row(vec![
                 right(e.k),
@@ -172,7 +193,12 @@ pub(crate) fn task(page: &TaskPage) -> String {
     if !page.strata.is_empty() {
         let mut t = table(&["stratum", "conversations", "agreement", "state"]);
         for s in &page.strata {
-            t.add_row(vec![Cell::new(&s.stratum), right(s.conversations), right(interval(s.agreement)), Cell::new(&s.state)]);
+            t.add_row(vec![
+                Cell::new(&s.stratum),
+                right(s.conversations),
+                right(interval(s.agreement)),
+                Cell::new(&s.state),
+            ]);
         }
         out.push_str(&format!("\n{t}\n"));
     }
@@ -227,7 +253,18 @@ pub(crate) fn savings(page: &SavingsPage) -> String {
     if page.tasks.is_empty() {
         return "nothing was served yet, so nothing was saved\n".into();
     }
-    let mut t = table(&["task", "model", "calls", "served", "audited", "tokens saved", "gross", "audits", "net", "by control"]);
+    let mut t = table(&[
+        "task",
+        "model",
+        "calls",
+        "served",
+        "audited",
+        "tokens saved",
+        "gross",
+        "audits",
+        "net",
+        "by control",
+    ]);
     for s in &page.tasks {
         t.add_row(vec![
             Cell::new(if s.name.is_empty() { short(&s.task) } else { s.name.clone() }),
@@ -241,7 +278,9 @@ pub(crate) fn savings(page: &SavingsPage) -> String {
             right(dollars(s.net_usd)),
             right(s.by_control_usd.map_or_else(
                 || "–".to_owned(),
-                |(mean, low, high)| format!("{} ({} to {})", dollars(Some(mean)), dollars(Some(low)), dollars(Some(high))),
+                |(mean, low, high)| {
+                    format!("{} ({} to {})", dollars(Some(mean)), dollars(Some(low)), dollars(Some(high)))
+                },
             )),
         ]);
     }
@@ -250,7 +289,9 @@ pub(crate) fn savings(page: &SavingsPage) -> String {
     } else {
         format!("Prices as of {}; edit them under providers.NAME.prices.\n", page.prices_dated.join(", "))
     };
-    format!("{t}\n{dated}By control: the difference between conversations with and without understudies, with its interval.\n")
+    format!(
+        "{t}\n{dated}By control: the difference between conversations with and without understudies, with its interval.\n"
+    )
 }
 
 /// The journal.

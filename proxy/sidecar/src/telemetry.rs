@@ -14,9 +14,9 @@ pub(crate) mod spans;
 #[cfg(test)]
 mod tests;
 
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use tracing_subscriber::EnvFilter;
@@ -43,7 +43,8 @@ pub(crate) fn logs(config: &Telemetry) -> Result<(), Failure> {
     })?;
     let colour = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
         && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     let _ = if config.json { builder.json().finish().try_init() } else { builder.finish().try_init() };
     Ok(())
 }

@@ -24,8 +24,7 @@ impl Baselines {
     pub fn learn(&mut self, example: &Example) {
         let at = self.replies.len();
         self.replies.push(example.reply.clone());
-        self.by_text
-            .insert(*blake3::hash(example.part_text.as_bytes()).as_bytes(), at);
+        self.by_text.insert(*blake3::hash(example.part_text.as_bytes()).as_bytes(), at);
         if let Some(v) = &example.embedding
             && self.rows.get_or_insert_with(|| Rows::new(v.len())).push(v)
         {
@@ -36,21 +35,14 @@ impl Baselines {
     /// The latest reply to the very same part.
     #[must_use]
     pub fn exact_repeat(&self, part_text: &str) -> Option<&Choice> {
-        self.replies.get(
-            *self
-                .by_text
-                .get(blake3::hash(part_text.as_bytes()).as_bytes())?,
-        )
+        self.replies.get(*self.by_text.get(blake3::hash(part_text.as_bytes()).as_bytes())?)
     }
 
     /// The reply to the nearest part, and its cosine.
     #[must_use]
     pub fn nearest(&self, embedding: &[f32]) -> Option<(&Choice, f32)> {
         let rows = self.rows.as_ref().filter(|r| r.dim() == embedding.len())?;
-        let (row, cosine) = rows
-            .dots(embedding)
-            .enumerate()
-            .max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let (row, cosine) = rows.dots(embedding).enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
         Some((self.replies.get(*self.of_row.get(row)?)?, cosine))
     }
 }

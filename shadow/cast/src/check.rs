@@ -19,20 +19,12 @@ pub(crate) fn usable(request: &Request, choice: &Choice) -> bool {
         return false;
     }
     if choice.tool_calls.is_empty() {
-        let forced = matches!(
-            request.tool_choice,
-            ToolChoice::Required | ToolChoice::Named(_)
-        );
+        let forced = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
         let text = choice.text();
-        return !forced
-            && !text.trim().is_empty()
-            && all_text(choice)
-            && fits_format(&request.format, &text);
+        return !forced && !text.trim().is_empty() && all_text(choice) && fits_format(&request.format, &text);
     }
     let many = choice.tool_calls.len() > 1;
-    if (many && request.parallel_tool_calls == Some(false))
-        || request.tool_choice == ToolChoice::None
-    {
+    if (many && request.parallel_tool_calls == Some(false)) || request.tool_choice == ToolChoice::None {
         return false;
     }
     choice.tool_calls.iter().all(|call| {
@@ -81,10 +73,7 @@ fn fit(root: &Value, schema: &Value, value: &Value, depth: usize) -> bool {
     }
     let right_type = match s.get("type") {
         Some(Value::String(t)) => is_type(t, value),
-        Some(Value::Array(ts)) => ts
-            .iter()
-            .filter_map(Value::as_str)
-            .any(|t| is_type(t, value)),
+        Some(Value::Array(ts)) => ts.iter().filter_map(Value::as_str).any(|t| is_type(t, value)),
         _ => true,
     };
     let list = |name: &str| s.get(name).and_then(Value::as_array);
@@ -98,20 +87,14 @@ fn fit(root: &Value, schema: &Value, value: &Value, depth: usize) -> bool {
             Value::Object(fields) => {
                 let known = s.get("properties").and_then(Value::as_object);
                 let rest = s.get("additionalProperties");
-                list("required").is_none_or(|r| {
-                    r.iter()
-                        .filter_map(Value::as_str)
-                        .all(|k| fields.contains_key(k))
-                }) && fields
-                    .iter()
-                    .all(|(k, v)| match known.and_then(|p| p.get(k)) {
+                list("required")
+                    .is_none_or(|r| r.iter().filter_map(Value::as_str).all(|k| fields.contains_key(k)))
+                    && fields.iter().all(|(k, v)| match known.and_then(|p| p.get(k)) {
                         Some(schema) => under(schema, v),
                         None => rest.is_none_or(|schema| under(schema, v)),
                     })
             }
-            Value::Array(items) => s
-                .get("items")
-                .is_none_or(|of| items.iter().all(|i| under(of, i))),
+            Value::Array(items) => s.get("items").is_none_or(|of| items.iter().all(|i| under(of, i))),
             _ => true,
         }
 }
@@ -123,9 +106,7 @@ fn is_type(name: &str, value: &Value) -> bool {
         "string" => value.is_string(),
         "number" => value.is_number(),
         // 2.0 is an integer to JSON Schema.
-        "integer" => {
-            value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|x| x.fract() == 0.0)
-        }
+        "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|x| x.fract() == 0.0),
         "boolean" => value.is_boolean(),
         "null" => value.is_null(),
         _ => true,
@@ -148,31 +129,17 @@ mod tests {
             strict: None,
             extra: Default::default(),
         };
-        Request {
-            tools: vec![tool],
-            ..Request::default()
-        }
+        Request { tools: vec![tool], ..Request::default() }
     }
 
     fn call(name: &str, arguments: &str) -> Choice {
-        let call = ToolCall {
-            id: String::new(),
-            name: name.into(),
-            arguments: arguments.into(),
-        };
-        Choice {
-            tool_calls: vec![call],
-            finish: Some(Finish::ToolCalls),
-            ..Choice::default()
-        }
+        let call = ToolCall { id: String::new(), name: name.into(), arguments: arguments.into() };
+        Choice { tool_calls: vec![call], finish: Some(Finish::ToolCalls), ..Choice::default() }
     }
 
     #[test]
     fn a_call_that_fits_its_tool_is_usable() {
-        assert!(usable(
-            &weather(),
-            &call("weather", r#"{"city": "Paris", "days": 2, "unit": "C"}"#)
-        ));
+        assert!(usable(&weather(), &call("weather", r#"{"city": "Paris", "days": 2, "unit": "C"}"#)));
     }
 
     #[test]
@@ -187,10 +154,7 @@ mod tests {
             ("weather", r#"{"city": "Par"#),
             ("weather", r#"["Paris"]"#),
         ] {
-            assert!(
-                !usable(&weather(), &call(name, arguments)),
-                "{name} {arguments}"
-            );
+            assert!(!usable(&weather(), &call(name, arguments)), "{name} {arguments}");
         }
     }
 
@@ -202,20 +166,8 @@ mod tests {
             ..Choice::default()
         };
         assert!(usable(&weather(), &text));
-        assert!(!usable(
-            &Request {
-                tool_choice: ToolChoice::Required,
-                ..weather()
-            },
-            &text
-        ));
-        assert!(!usable(
-            &weather(),
-            &Choice {
-                finish: Some(Finish::Length),
-                ..text
-            }
-        ));
+        assert!(!usable(&Request { tool_choice: ToolChoice::Required, ..weather() }, &text));
+        assert!(!usable(&weather(), &Choice { finish: Some(Finish::Length), ..text }));
     }
 
     #[test]

@@ -139,9 +139,7 @@ impl EngineClient {
     /// # Errors
     /// [`CastError::Client`] when TLS cannot be set up.
     pub fn new(addr: EngineAddr) -> Result<Self, CastError> {
-        let build = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .no_proxy();
+        let build = reqwest::Client::builder().connect_timeout(CONNECT).no_proxy();
         let (build, base, key) = match addr {
             #[cfg(unix)]
             EngineAddr::Unix(path) => (build.unix_socket(path), "http://engine".to_owned(), None),
@@ -150,12 +148,7 @@ impl EngineClient {
             EngineAddr::Http(url, key) => (build, url.trim_end_matches('/').to_owned(), key),
         };
         let http = build.build().map_err(CastError::Client)?;
-        Ok(Self {
-            http,
-            base,
-            key,
-            models: OnceLock::new(),
-        })
+        Ok(Self { http, base, key, models: OnceLock::new() })
     }
 
     /// What the engine says of itself, as it says it.
@@ -163,13 +156,7 @@ impl EngineClient {
     /// # Errors
     /// Why it did not.
     pub async fn health(&self) -> Result<Value, Declined> {
-        let came = wire::get(
-            &self.http,
-            &self.url("/healthz"),
-            self.key.as_deref(),
-            EMBED_LIVE,
-        )
-        .await?;
+        let came = wire::get(&self.http, &self.url("/healthz"), self.key.as_deref(), EMBED_LIVE).await?;
         if came.status != 200 {
             return Err(wire::declined(&came));
         }
@@ -197,66 +184,37 @@ impl EngineClient {
     async fn ask(&self, ask: ChatAsk) -> Result<ChatAnswer, Declined> {
         let body = render(&ask).ok_or(Declined::Invalid)?;
         let within = ask.deadline + SLACK;
-        let came = wire::post(
-            &self.http,
-            &self.url("/v1/chat/completions"),
-            self.key.as_deref(),
-            body,
-            within,
-        )
-        .await?;
+        let came =
+            wire::post(&self.http, &self.url("/v1/chat/completions"), self.key.as_deref(), body, within)
+                .await?;
         if came.status != 200 {
             return Err(wire::declined(&came));
         }
         answer(&came)
     }
 
-    async fn embeddings(
-        &self,
-        texts: &[String],
-        priority: Priority,
-    ) -> Result<Vec<Vec<f32>>, EmbedError> {
+    async fn embeddings(&self, texts: &[String], priority: Priority) -> Result<Vec<Vec<f32>>, EmbedError> {
         let away = |d: Declined| EmbedError::Unavailable(d.label().to_owned());
         // The vectors are worth nothing without the name of who made them.
         if self.models().await.is_none() {
-            return Err(EmbedError::Unavailable(
-                "the engine does not say which models it has".to_owned(),
-            ));
+            return Err(EmbedError::Unavailable("the engine does not say which models it has".to_owned()));
         }
         let body = json!({ "model": "", "input": texts, "encoding_format": "float", "understudy": { "priority": priority } });
-        let within = if priority == Priority::Live {
-            EMBED_LIVE
-        } else {
-            EMBED_SHADOW
-        };
+        let within = if priority == Priority::Live { EMBED_LIVE } else { EMBED_SHADOW };
         let body = serde_json::to_vec(&body).map_err(|_| away(Declined::Invalid))?;
-        let came = wire::post(
-            &self.http,
-            &self.url("/v1/embeddings"),
-            self.key.as_deref(),
-            body,
-            within,
-        )
-        .await
-        .map_err(away)?;
+        let came = wire::post(&self.http, &self.url("/v1/embeddings"), self.key.as_deref(), body, within)
+            .await
+            .map_err(away)?;
         if came.status != 200 {
             return Err(away(wire::declined(&came)));
         }
         let mut vectors: Embeddings =
             serde_json::from_slice(&came.body).map_err(|_| away(Declined::Invalid))?;
         vectors.data.sort_by_key(|v| v.index);
-        if vectors.data.len() != texts.len() || vectors.data.iter().any(|v| v.embedding.is_empty())
-        {
-            return Err(EmbedError::Mismatch {
-                wanted: texts.len(),
-                got: vectors.data.len(),
-            });
+        if vectors.data.len() != texts.len() || vectors.data.iter().any(|v| v.embedding.is_empty()) {
+            return Err(EmbedError::Mismatch { wanted: texts.len(), got: vectors.data.len() });
         }
-        Ok(vectors
-            .data
-            .into_iter()
-            .map(|v| unit(v.embedding))
-            .collect())
+        Ok(vectors.data.into_iter().map(|v| unit(v.embedding)).collect())
     }
 }
 
@@ -297,38 +255,21 @@ fn render(ask: &ChatAsk) -> Option<Vec<u8>> {
 }
 
 fn answer(came: &wire::Came) -> Result<ChatAnswer, Declined> {
-    let mut reply = understudy_dialect::parse_reply(
-        Dialect::OpenaiChat,
-        came.status,
-        &came.content_type,
-        &came.body,
-    )
-    .map_err(|_| Declined::Invalid)?;
+    let mut reply =
+        understudy_dialect::parse_reply(Dialect::OpenaiChat, came.status, &came.content_type, &came.body)
+            .map_err(|_| Declined::Invalid)?;
     if !reply.is_whole() {
         return Err(Declined::Invalid);
     }
     let ours = reply.extra.remove("understudy").unwrap_or(Value::Null);
-    let number = |name: &str| {
-        ours.get(name)
-            .and_then(Value::as_f64)
-            .filter(|x| x.is_finite())
-    };
-    let given: Vec<f64> = reply
-        .choices
-        .iter()
-        .flat_map(|c| &c.logprobs)
-        .map(|t| t.logprob)
-        .collect();
+    let number = |name: &str| ours.get(name).and_then(Value::as_f64).filter(|x| x.is_finite());
+    let given: Vec<f64> = reply.choices.iter().flat_map(|c| &c.logprobs).map(|t| t.logprob).collect();
     // A server that is not our engine may give log-probabilities in OpenAI's way.
-    let confidence =
-        number("confidence").or_else(|| (!given.is_empty()).then(|| given.iter().sum()));
+    let confidence = number("confidence").or_else(|| (!given.is_empty()).then(|| given.iter().sum()));
     Ok(ChatAnswer {
         confidence,
         min_logprob: number("min_logprob").or_else(|| given.iter().copied().reduce(f64::min)),
-        free_tokens: ours
-            .get("free_tokens")
-            .and_then(Value::as_u64)
-            .unwrap_or(given.len() as u64),
+        free_tokens: ours.get("free_tokens").and_then(Value::as_u64).unwrap_or(given.len() as u64),
         reply,
     })
 }
@@ -345,13 +286,8 @@ fn read_models(health: &Value) -> EngineModels {
     };
     let name = |keys: &[&str]| {
         let models = health.get("models").unwrap_or(health);
-        let model = keys
-            .iter()
-            .find_map(|k| models.get(*k))
-            .filter(|m| !m.is_null())?;
-        let id = model
-            .as_str()
-            .or_else(|| model.get("id").and_then(Value::as_str))?;
+        let model = keys.iter().find_map(|k| models.get(*k)).filter(|m| !m.is_null())?;
+        let id = model.as_str().or_else(|| model.get("id").and_then(Value::as_str))?;
         let hash = model.get("hash").and_then(Value::as_str).unwrap_or("");
         let short: String = hash.chars().take(16).collect();
         Some(
@@ -362,10 +298,7 @@ fn read_models(health: &Value) -> EngineModels {
                 .join("@"),
         )
     };
-    EngineModels {
-        chat: name(&["chat", "chat_model"]),
-        embed: name(&["embed", "embed_model", "embeddings"]),
-    }
+    EngineModels { chat: name(&["chat", "chat_model"]), embed: name(&["embed", "embed_model", "embeddings"]) }
 }
 
 impl ChatModel for EngineClient {
@@ -381,10 +314,7 @@ impl ChatModel for EngineClient {
 impl Embedder for EngineClient {
     /// Empty until the engine was first reached.
     fn id(&self) -> &str {
-        self.models
-            .get()
-            .and_then(|m| m.embed.as_deref())
-            .unwrap_or_default()
+        self.models.get().and_then(|m| m.embed.as_deref()).unwrap_or_default()
     }
 
     fn embed<'a>(

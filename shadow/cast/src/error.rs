@@ -6,9 +6,7 @@ pub enum CastError {
     #[error("no HTTP client for the engine: check its address")]
     Client(#[source] reqwest::Error),
     /// A kept version is not of this program's writing.
-    #[error(
-        "cast note is not readable: {0}; the version is gone and its task starts with a new one"
-    )]
+    #[error("cast note is not readable: {0}; the version is gone and its task starts with a new one")]
     Note(#[from] serde_json::Error),
     /// A kept version is not what its name says.
     #[error("cast version {named} hashes to {found}: it was damaged, and is left out")]

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use understudy_call::{
-    AnsweredBy, Choice, ConversationKey, Credential, Exchange, ExchangeId, Finish, Format,
-    Part as Piece, Request, ToolCall, Truncation,
+    AnsweredBy, Choice, ConversationKey, Credential, Exchange, ExchangeId, Finish, Format, Part as Piece,
+    Request, ToolCall, Truncation,
 };
 use understudy_tasks::Part;
 
@@ -42,14 +42,11 @@ impl Example {
         let part = understudy_tasks::part(request);
         let by_provider = match &meta.answered_by {
             AnsweredBy::Provider => exchange.understudy_reply.is_none() || !part.is_multi_turn(),
-            AnsweredBy::Understudy(_) => {
-                exchange.understudy_reply.is_some() && !part.is_multi_turn()
-            }
+            AnsweredBy::Understudy(_) => exchange.understudy_reply.is_some() && !part.is_multi_turn(),
             AnsweredBy::Nobody => false,
         };
-        let whole = (200..300).contains(&meta.status)
-            && meta.truncation == Truncation::Whole
-            && reply.is_whole();
+        let whole =
+            (200..300).contains(&meta.status) && meta.truncation == Truncation::Whole && reply.is_whole();
         let [choice] = reply.choices.as_slice() else {
             return None;
         };
@@ -77,14 +74,7 @@ pub fn plain(choice: &Choice) -> Choice {
     Choice {
         index: 0,
         content: choice.content.clone(),
-        tool_calls: choice
-            .tool_calls
-            .iter()
-            .map(|c| ToolCall {
-                id: String::new(),
-                ..c.clone()
-            })
-            .collect(),
+        tool_calls: choice.tool_calls.iter().map(|c| ToolCall { id: String::new(), ..c.clone() }).collect(),
         finish: choice.finish.clone().or(Some(Finish::Stop)),
         ..Choice::default()
     }
@@ -95,11 +85,8 @@ pub fn plain(choice: &Choice) -> Choice {
 /// trimmed, and parallel tool calls in order of name and arguments.
 #[must_use]
 pub fn label(choice: &Choice) -> String {
-    let mut calls: Vec<String> = choice
-        .tool_calls
-        .iter()
-        .map(|c| format!("{} {}", c.name, normal_json(&c.arguments)))
-        .collect();
+    let mut calls: Vec<String> =
+        choice.tool_calls.iter().map(|c| format!("{} {}", c.name, normal_json(&c.arguments))).collect();
     calls.sort_unstable();
     let mut said = String::new();
     for piece in &choice.content {
@@ -159,18 +146,10 @@ pub fn stratum_in(request: &Request, choice: &Choice) -> String {
     };
     let chosen: Vec<&str> = fields
         .iter()
-        .filter(|(name, _)| {
-            properties
-                .and_then(|p| p.get(*name))
-                .is_some_and(|p| p.get("enum").is_some())
-        })
+        .filter(|(name, _)| properties.and_then(|p| p.get(*name)).is_some_and(|p| p.get("enum").is_some()))
         .filter_map(|(_, value)| value.as_str())
         .collect();
-    if chosen.is_empty() {
-        "json".to_owned()
-    } else {
-        chosen.join(",")
-    }
+    if chosen.is_empty() { "json".to_owned() } else { chosen.join(",") }
 }
 
 /// JSON with its keys in order and without spaces; what is not an object or a
@@ -191,8 +170,8 @@ fn normal_json(text: &str) -> String {
 #[must_use]
 pub fn spoken(choice: &Choice) -> Option<String> {
     if choice.tool_calls.is_empty() {
-        let all_text = !choice.content.is_empty()
-            && choice.content.iter().all(|p| matches!(p, Piece::Text(_)));
+        let all_text =
+            !choice.content.is_empty() && choice.content.iter().all(|p| matches!(p, Piece::Text(_)));
         return all_text.then(|| choice.text());
     }
     let calls: Option<Vec<String>> = choice
@@ -205,10 +184,7 @@ pub fn spoken(choice: &Choice) -> Option<String> {
                 serde_json::from_str(&c.arguments).ok()?
             };
             let name = Value::String(c.name.clone());
-            Some(format!(
-                "{{\"name\": {name}, \"arguments\": {}}}",
-                spaced(&arguments)
-            ))
+            Some(format!("{{\"name\": {name}, \"arguments\": {}}}", spaced(&arguments)))
         })
         .collect();
     let calls = calls?;
@@ -223,10 +199,8 @@ pub fn spoken(choice: &Choice) -> Option<String> {
 fn spaced(value: &Value) -> String {
     match value {
         Value::Object(fields) => {
-            let fields: Vec<String> = fields
-                .iter()
-                .map(|(k, v)| format!("{}: {}", Value::String(k.clone()), spaced(v)))
-                .collect();
+            let fields: Vec<String> =
+                fields.iter().map(|(k, v)| format!("{}: {}", Value::String(k.clone()), spaced(v))).collect();
             format!("{{{}}}", fields.join(", "))
         }
         Value::Array(items) => {

@@ -35,8 +35,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use understudy_call::{
-    Answer, Ask, Choice, Credential, Declined, Embedder, ExchangeId, Reply, Responder,
-    UnderstudyId, Usage,
+    Answer, Ask, Choice, Credential, Declined, Embedder, ExchangeId, Reply, Responder, UnderstudyId, Usage,
 };
 use understudy_policy::TaskId;
 
@@ -155,18 +154,9 @@ impl HeadSnapshot {
         let (label, logit) = self.classify(embedding)?;
         let (mut own, mut other) = (Nearest::default(), Nearest::default());
         for (cosine, of) in self.memory.dots(embedding).zip(&self.memory_labels) {
-            if usize::from(*of) == label {
-                own.see(cosine)
-            } else {
-                other.see(cosine)
-            }
+            if usize::from(*of) == label { own.see(cosine) } else { other.see(cosine) }
         }
-        Some(Guess {
-            label,
-            logit,
-            own: own.mean(),
-            other: other.mean(),
-        })
+        Some(Guess { label, logit, own: own.mean(), other: other.mean() })
     }
 
     /// Whether it was fitted on this exchange: then its weights know the answer.
@@ -187,25 +177,11 @@ impl HeadSnapshot {
             .weights
             .0
             .chunks_exact(x.len() + 1)
-            .map(|row| {
-                row.iter()
-                    .zip(x.iter().chain(&[1.0]))
-                    .map(|(w, x)| f64::from(w * x))
-                    .sum()
-            })
+            .map(|row| row.iter().zip(x.iter().chain(&[1.0])).map(|(w, x)| f64::from(w * x)).sum())
             .collect();
-        let (best, top) = scores
-            .iter()
-            .copied()
-            .enumerate()
-            .max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let (best, top) = scores.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
         // log(p / (1 − p)) = top − log Σ exp(others), which loses nothing near 1.
-        let rest: Vec<f64> = scores
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| *i != best)
-            .map(|(_, s)| *s)
-            .collect();
+        let rest: Vec<f64> = scores.iter().enumerate().filter(|(i, _)| *i != best).map(|(_, s)| *s).collect();
         let Some(most) = rest.iter().copied().reduce(f64::max) else {
             return Some((best, MOST_LOGIT));
         };
@@ -252,12 +228,7 @@ impl Nearest {
         if self.seen == 0 {
             return 0.0;
         }
-        self.top
-            .iter()
-            .take(self.seen)
-            .map(|x| f64::from(*x))
-            .sum::<f64>()
-            / self.seen as f64
+        self.top.iter().take(self.seen).map(|x| f64::from(*x)).sum::<f64>() / self.seen as f64
     }
 }
 
@@ -267,10 +238,7 @@ pub(crate) fn short(h: &blake3::Hasher) -> String {
 
 pub(crate) fn mark(e: ExchangeId) -> u64 {
     let hash = blake3::hash(&e.0);
-    hash.as_bytes()
-        .iter()
-        .take(8)
-        .fold(0, |n, b| (n << 8) | u64::from(*b))
+    hash.as_bytes().iter().take(8).fold(0, |n, b| (n << 8) | u64::from(*b))
 }
 
 /// A head that answers.
@@ -293,11 +261,7 @@ impl Head {
     /// A head out of its snapshot; `None` where the snapshot's parts do not fit.
     #[must_use]
     pub fn new(snapshot: HeadSnapshot, embedder: Arc<dyn Embedder>) -> Option<Self> {
-        snapshot.is_whole().then(|| Self {
-            id: snapshot.id(),
-            snapshot: Arc::new(snapshot),
-            embedder,
-        })
+        snapshot.is_whole().then(|| Self { id: snapshot.id(), snapshot: Arc::new(snapshot), embedder })
     }
 
     /// The snapshot.
@@ -309,8 +273,7 @@ impl Head {
     async fn answer(&self, ask: Ask<'_>) -> Result<Answer, Declined> {
         let begun = Instant::now();
         let s = &self.snapshot;
-        if s.credential.is_some_and(|c| c != ask.credential)
-            || ask.exchange.is_some_and(|e| s.has_learnt(e))
+        if s.credential.is_some_and(|c| c != ask.credential) || ask.exchange.is_some_and(|e| s.has_learnt(e))
         {
             return Err(Declined::Unavailable);
         }
@@ -325,29 +288,18 @@ impl Head {
         if self.embedder.id() != s.embedder {
             return Err(Declined::Unavailable);
         }
-        let guess = s
-            .guess(&vector, ask.exchange)
-            .ok_or(Declined::Unavailable)?;
+        let guess = s.guess(&vector, ask.exchange).ok_or(Declined::Unavailable)?;
         let confidence = guess.confidence();
         if ask.bar.is_some_and(|bar| confidence < bar) {
             // Unlike its own label's parts: novel. Near, but torn: below the bar.
-            return Err(if guess.own < f64::from(s.usual) {
-                Declined::Novel
-            } else {
-                Declined::BelowBar
-            });
+            return Err(if guess.own < f64::from(s.usual) { Declined::Novel } else { Declined::BelowBar });
         }
         let label = s.labels.get(guess.label).ok_or(Declined::Invalid)?;
         let spent = begun.elapsed();
         if spent > ask.deadline {
             return Err(Declined::TooSlow);
         }
-        Ok(Answer {
-            reply: say(ask, &label.reply),
-            confidence,
-            stratum: label.stratum.clone(),
-            spent,
-        })
+        Ok(Answer { reply: say(ask, &label.reply), confidence, stratum: label.stratum.clone(), spent })
     }
 }
 
@@ -367,19 +319,11 @@ fn say(ask: Ask<'_>, choice: &Choice) -> Reply {
     let bytes = |n: usize| (n / 4).max(1) as u64;
     let asked: usize = ask.request.messages.iter().map(|m| m.text().len()).sum();
     let said = choice.text().len()
-        + choice
-            .tool_calls
-            .iter()
-            .map(|c| c.name.len() + c.arguments.len())
-            .sum::<usize>();
+        + choice.tool_calls.iter().map(|c| c.name.len() + c.arguments.len()).sum::<usize>();
     Reply {
         model: ask.request.model.clone(),
         choices: vec![choice.clone()],
-        usage: Some(Usage {
-            input_tokens: bytes(asked),
-            output_tokens: bytes(said),
-            ..Usage::default()
-        }),
+        usage: Some(Usage { input_tokens: bytes(asked), output_tokens: bytes(said), ..Usage::default() }),
         ..Reply::default()
     }
 }

@@ -15,10 +15,7 @@ pub(crate) struct Rows {
 
 impl Rows {
     pub(crate) fn new(dim: usize) -> Self {
-        Self {
-            dim,
-            ..Self::default()
-        }
+        Self { dim, ..Self::default() }
     }
 
     pub(crate) fn dim(&self) -> usize {
@@ -39,36 +36,25 @@ impl Rows {
         let scale = if most > 0.0 { most / 127.0 } else { 1.0 };
         self.scales.0.push(scale);
         // Within ±127 by construction.
-        self.bytes
-            .0
-            .extend(v.iter().map(|x| (x / scale).round() as i8));
+        self.bytes.0.extend(v.iter().map(|x| (x / scale).round() as i8));
         true
     }
 
     /// The inner product of each row with `v`, in order.
     pub(crate) fn dots<'a>(&'a self, v: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
         let dim = self.dim.max(1);
-        self.bytes
-            .0
-            .chunks_exact(dim)
-            .zip(&self.scales.0)
-            .map(move |(row, scale)| {
-                // Eight sums, so that the compiler may use vector registers.
-                let mut sums = [0.0_f32; 8];
-                let (rows, vs) = (row.chunks_exact(8), v.chunks_exact(8));
-                let rest: f32 = rows
-                    .remainder()
-                    .iter()
-                    .zip(vs.remainder())
-                    .map(|(b, x)| f32::from(*b) * x)
-                    .sum();
-                for (r, x) in rows.zip(vs) {
-                    for ((s, b), x) in sums.iter_mut().zip(r).zip(x) {
-                        *s += f32::from(*b) * x;
-                    }
+        self.bytes.0.chunks_exact(dim).zip(&self.scales.0).map(move |(row, scale)| {
+            // Eight sums, so that the compiler may use vector registers.
+            let mut sums = [0.0_f32; 8];
+            let (rows, vs) = (row.chunks_exact(8), v.chunks_exact(8));
+            let rest: f32 = rows.remainder().iter().zip(vs.remainder()).map(|(b, x)| f32::from(*b) * x).sum();
+            for (r, x) in rows.zip(vs) {
+                for ((s, b), x) in sums.iter_mut().zip(r).zip(x) {
+                    *s += f32::from(*b) * x;
                 }
-                (sums.iter().sum::<f32>() + rest) * scale
-            })
+            }
+            (sums.iter().sum::<f32>() + rest) * scale
+        })
     }
 
     /// The vector of a row, as it is remembered.
@@ -119,9 +105,7 @@ impl<'de> Deserialize<'de> for Floats {
         let (chunks, []) = bytes.as_chunks::<4>() else {
             return Err(de::Error::custom("floats need four bytes each"));
         };
-        Ok(Self(
-            chunks.iter().map(|c| f32::from_le_bytes(*c)).collect(),
-        ))
+        Ok(Self(chunks.iter().map(|c| f32::from_le_bytes(*c)).collect()))
     }
 }
 
@@ -138,20 +122,13 @@ impl Serialize for Bytes {
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        Ok(Self(
-            decode(d)?
-                .into_iter()
-                .map(|b| i8::from_le_bytes([b]))
-                .collect(),
-        ))
+        Ok(Self(decode(d)?.into_iter().map(|b| i8::from_le_bytes([b])).collect()))
     }
 }
 
 fn decode<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
     let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-    BASE64
-        .decode(text.as_bytes())
-        .map_err(|_| de::Error::custom("not base64"))
+    BASE64.decode(text.as_bytes()).map_err(|_| de::Error::custom("not base64"))
 }
 
 #[cfg(test)]

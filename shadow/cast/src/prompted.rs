@@ -27,8 +27,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use understudy_call::{
-    Answer, Ask, Declined, Embedder, Format, Reply, Request, Responder, Sampling, ToolChoice,
-    UnderstudyId,
+    Answer, Ask, Declined, Embedder, Format, Reply, Request, Responder, Sampling, ToolChoice, UnderstudyId,
 };
 
 use crate::client::{ChatAsk, ChatModel, ReplyShape};
@@ -72,12 +71,7 @@ impl Prompted {
         embedder: Arc<dyn Embedder>,
         model: Arc<dyn ChatModel>,
     ) -> Option<Self> {
-        snapshot.is_whole().then(|| Self {
-            id: snapshot.id(),
-            snapshot,
-            embedder,
-            model,
-        })
+        snapshot.is_whole().then(|| Self { id: snapshot.id(), snapshot, embedder, model })
     }
 
     /// The snapshot.
@@ -92,11 +86,7 @@ impl Prompted {
         if s.credential.is_some_and(|c| c != ask.credential) {
             return Err(Declined::Unavailable);
         }
-        let left = || {
-            ask.deadline
-                .checked_sub(begun.elapsed())
-                .ok_or(Declined::TooSlow)
-        };
+        let left = || ask.deadline.checked_sub(begun.elapsed()).ok_or(Declined::TooSlow);
         let part = understudy_tasks::part(ask.request).text();
         if part.len() > s.rules.prompt_chars {
             return Err(Declined::TooLong);
@@ -117,17 +107,9 @@ impl Prompted {
         let beside = share.ln() + NEAR * (similarity(&near) - 1.0);
         // A sum of log-probabilities is at most 0.
         if ask.bar.is_some_and(|bar| beside < bar) {
-            return Err(if share < 0.75 {
-                Declined::BelowBar
-            } else {
-                Declined::Novel
-            });
+            return Err(if share < 0.75 { Declined::BelowBar } else { Declined::Novel });
         }
-        let mut shown: Vec<&Shown> = near
-            .iter()
-            .filter(|(e, _)| e.shape == shape)
-            .map(|(e, _)| *e)
-            .collect();
+        let mut shown: Vec<&Shown> = near.iter().filter(|(e, _)| e.shape == shape).map(|(e, _)| *e).collect();
         loop {
             let chat = ChatAsk {
                 request: self.request(ask.request, &part, &shown, shape),
@@ -169,21 +151,12 @@ impl Prompted {
         }
         let stratum = stratum_in(ask.request, choice);
         reply.model.clone_from(&ask.request.model);
-        Ok(Answer {
-            reply,
-            confidence,
-            stratum,
-            spent,
-        })
+        Ok(Answer { reply, confidence, stratum, spent })
     }
 
     /// What the engine is asked: greedy, the tools and the format as they are.
     fn request(&self, asked: &Request, part: &str, shown: &[&Shown], shape: ReplyShape) -> Request {
-        let budget = self
-            .snapshot
-            .rules
-            .prompt_chars
-            .saturating_sub(self.snapshot.form.len() + part.len());
+        let budget = self.snapshot.rules.prompt_chars.saturating_sub(self.snapshot.form.len() + part.len());
         let (messages, used) = prompt::messages(&self.snapshot.form, shown, part, budget);
         let longest = used.iter().map(|e| e.answered.len()).max().unwrap_or(512);
         // Twice the longest shown reply at three bytes a token: a reply that
@@ -198,11 +171,7 @@ impl Prompted {
         Request {
             model: String::new(),
             messages,
-            tools: if with_tools {
-                asked.tools.clone()
-            } else {
-                Vec::new()
-            },
+            tools: if with_tools { asked.tools.clone() } else { Vec::new() },
             tool_choice: match &asked.tool_choice {
                 _ if !with_tools => ToolChoice::Auto,
                 ToolChoice::Auto | ToolChoice::None => ToolChoice::Required,
@@ -234,12 +203,7 @@ impl Responder for Prompted {
 /// The form that the reply takes, and the neighbours' share for it, above 0.
 fn vote(request: &Request, near: &[(&Shown, f32)]) -> (ReplyShape, f64) {
     let can_call = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;
-    if can_call
-        && matches!(
-            request.tool_choice,
-            ToolChoice::Required | ToolChoice::Named(_)
-        )
-    {
+    if can_call && matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Named(_)) {
         return (ReplyShape::ToolCall, 1.0);
     }
     if !can_call && request.format != Format::Text {
@@ -247,12 +211,7 @@ fn vote(request: &Request, near: &[(&Shown, f32)]) -> (ReplyShape, f64) {
     }
     // Cosines of sentences lie close together; the power tells near from far.
     let weight = |cosine: f32| f64::from(cosine.max(0.05)).powi(8);
-    let sum = |shape| {
-        near.iter()
-            .filter(|(e, _)| e.shape == shape)
-            .map(|(_, c)| weight(*c))
-            .sum::<f64>()
-    };
+    let sum = |shape| near.iter().filter(|(e, _)| e.shape == shape).map(|(_, c)| weight(*c)).sum::<f64>();
     let shapes = [ReplyShape::ToolCall, ReplyShape::Json, ReplyShape::Text].map(|s| (s, sum(s)));
     let all: f64 = shapes.iter().map(|(_, w)| w).sum();
     let best = shapes
@@ -272,11 +231,7 @@ fn similarity(near: &[(&Shown, f32)]) -> f64 {
     if of == 0 {
         return 0.0;
     }
-    near.iter()
-        .take(of)
-        .map(|(_, c)| f64::from(*c))
-        .sum::<f64>()
-        / of as f64
+    near.iter().take(of).map(|(_, c)| f64::from(*c)).sum::<f64>() / of as f64
 }
 
 #[cfg(test)]

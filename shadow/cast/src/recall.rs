@@ -28,10 +28,7 @@ struct Kept {
 
 impl Recall {
     pub(crate) fn new(inner: Arc<dyn Embedder>) -> Self {
-        Self {
-            inner,
-            kept: Mutex::default(),
-        }
+        Self { inner, kept: Mutex::default() }
     }
 
     fn known(&self, keys: &[[u8; 32]]) -> Vec<Option<Arc<Vec<f32>>>> {
@@ -52,28 +49,15 @@ impl Recall {
     }
 
     async fn all(&self, texts: &[String], priority: Priority) -> Result<Vec<Vec<f32>>, EmbedError> {
-        let keys: Vec<[u8; 32]> = texts
-            .iter()
-            .map(|t| *blake3::hash(t.as_bytes()).as_bytes())
-            .collect();
+        let keys: Vec<[u8; 32]> = texts.iter().map(|t| *blake3::hash(t.as_bytes()).as_bytes()).collect();
         let mut found = self.known(&keys);
-        let missing: Vec<usize> = found
-            .iter()
-            .enumerate()
-            .filter(|(_, v)| v.is_none())
-            .map(|(i, _)| i)
-            .collect();
+        let missing: Vec<usize> =
+            found.iter().enumerate().filter(|(_, v)| v.is_none()).map(|(i, _)| i).collect();
         for batch in missing.chunks(BATCH) {
-            let ask: Vec<String> = batch
-                .iter()
-                .filter_map(|i| texts.get(*i).cloned())
-                .collect();
+            let ask: Vec<String> = batch.iter().filter_map(|i| texts.get(*i).cloned()).collect();
             let vectors = self.inner.embed(&ask, priority).await?;
             if vectors.len() != ask.len() {
-                return Err(EmbedError::Mismatch {
-                    wanted: ask.len(),
-                    got: vectors.len(),
-                });
+                return Err(EmbedError::Mismatch { wanted: ask.len(), got: vectors.len() });
             }
             for (i, vector) in batch.iter().zip(vectors) {
                 let vector = Arc::new(vector);
@@ -83,11 +67,7 @@ impl Recall {
                 }
             }
         }
-        Ok(found
-            .into_iter()
-            .flatten()
-            .map(Arc::unwrap_or_clone)
-            .collect())
+        Ok(found.into_iter().flatten().map(Arc::unwrap_or_clone).collect())
     }
 }
 

@@ -61,9 +61,7 @@ enum Keeps {
 
 impl fmt::Debug for Cast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cast")
-            .field("members", &self.all().len())
-            .finish_non_exhaustive()
+        f.debug_struct("Cast").field("members", &self.all().len()).finish_non_exhaustive()
     }
 }
 
@@ -76,14 +74,9 @@ impl Cast {
         model: Option<Arc<dyn ChatModel>>,
         today: impl Fn() -> u64 + Send + Sync + Clone + 'static,
     ) -> Self {
-        let meter =
-            |r: &RemoteConfig| Arc::new(DailyMeter::new(r.budget, today.clone())) as Arc<dyn Meter>;
+        let meter = |r: &RemoteConfig| Arc::new(DailyMeter::new(r.budget, today.clone())) as Arc<dyn Meter>;
         Self {
-            meters: config
-                .remotes
-                .iter()
-                .map(|r| (r.name.clone(), meter(r)))
-                .collect(),
+            meters: config.remotes.iter().map(|r| (r.name.clone(), meter(r))).collect(),
             embedder: embedder.map(|e| Arc::new(Recall::new(e)) as Arc<dyn Embedder>),
             model,
             config,
@@ -94,11 +87,7 @@ impl Cast {
     /// An understudy by its name.
     #[must_use]
     pub fn find(&self, id: &UnderstudyId) -> Option<Arc<dyn Responder>> {
-        self.members
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(id)
-            .map(|m| Arc::clone(&m.responder))
+        self.members.read().unwrap_or_else(PoisonError::into_inner).get(id).map(|m| Arc::clone(&m.responder))
     }
 
     /// A task's understudies, the cheapest first, of one kind the newest first.
@@ -129,23 +118,12 @@ impl Cast {
         born_seq: u64,
         version_note: &str,
     ) -> UnderstudyId {
-        self.take(
-            task,
-            kind,
-            responder,
-            born_seq,
-            version_note.to_owned(),
-            Keeps::Nothing,
-        )
+        self.take(task, kind, responder, born_seq, version_note.to_owned(), Keeps::Nothing)
     }
 
     /// Lets an understudy go, with all it remembers; false if there is none.
     pub fn retire(&self, id: &UnderstudyId) -> bool {
-        self.members
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(id)
-            .is_some()
+        self.members.write().unwrap_or_else(PoisonError::into_inner).remove(id).is_some()
     }
 
     /// The cast's embedder, which remembers its latest vectors; what an
@@ -166,26 +144,14 @@ impl Cast {
     /// publishes them and returns their names. A kind that cannot be made now
     /// (replies not few, engine away) is left out. The fit runs on a blocking
     /// thread; embeddings are asked for as shadow work.
-    pub async fn rehearse_fit(
-        &self,
-        task: &Task,
-        examples: &[Example],
-        born_seq: u64,
-    ) -> Vec<UnderstudyId> {
+    pub async fn rehearse_fit(&self, task: &Task, examples: &[Example], born_seq: u64) -> Vec<UnderstudyId> {
         let mut made = self.remotes(task, born_seq);
-        let of_task =
-            |e: &&Example| e.seq <= born_seq && task.credential.is_none_or(|c| c == e.credential);
+        let of_task = |e: &&Example| e.seq <= born_seq && task.credential.is_none_or(|c| c == e.credential);
         // The texts are all a version needs; a part's turns stay behind.
         let mut own: Vec<Example> = examples
             .iter()
             .filter(of_task)
-            .map(|e| Example {
-                part: Part {
-                    masked: Vec::new(),
-                    turns: Vec::new(),
-                },
-                ..e.clone()
-            })
+            .map(|e| Example { part: Part { masked: Vec::new(), turns: Vec::new() }, ..e.clone() })
             .collect();
         let Some(embedder) = self.embedder.as_ref().filter(|_| !own.is_empty()) else {
             return made;
@@ -211,10 +177,9 @@ impl Cast {
             made.extend(snapshot.and_then(|s| self.take_prompted(s)));
         }
         let (id, credential, rules) = (task.id, task.credential, self.config.head.clone());
-        let fitted = tokio::task::spawn_blocking(move || {
-            head::fit(id, credential, &embeds, &own, born_seq, &rules)
-        })
-        .await;
+        let fitted =
+            tokio::task::spawn_blocking(move || head::fit(id, credential, &embeds, &own, born_seq, &rules))
+                .await;
         match fitted {
             Ok(Ok(snapshot)) => made.extend(self.take_head(snapshot)),
             Ok(Err(why @ NotFitted::NotFew { .. })) => tracing::debug!(task = %id, %why, "no head"),
@@ -226,20 +191,12 @@ impl Cast {
     }
 
     fn remotes(&self, task: &Task, born_seq: u64) -> Vec<UnderstudyId> {
-        self.config
-            .remotes
-            .iter()
-            .filter_map(|r| self.take_remote(task.id, r, born_seq))
-            .collect()
+        self.config.remotes.iter().filter_map(|r| self.take_remote(task.id, r, born_seq)).collect()
     }
 
     fn take_head(&self, snapshot: HeadSnapshot) -> Option<UnderstudyId> {
         let (task, born) = (snapshot.task, snapshot.born_seq);
-        let note = format!(
-            "{} replies, {} exchanges",
-            snapshot.labels.len(),
-            snapshot.exchanges()
-        );
+        let note = format!("{} replies, {} exchanges", snapshot.labels.len(), snapshot.exchanges());
         let head = Arc::new(Head::new(snapshot, Arc::clone(self.embedder.as_ref()?))?);
         let responder: Arc<dyn Responder> = Arc::<Head>::clone(&head);
         Some(self.take(task, Kind::Head, responder, born, note, Keeps::Head(head)))
@@ -253,29 +210,14 @@ impl Cast {
             snapshot.rules.k,
             snapshot.shown.len()
         );
-        let (embedder, model) = (
-            Arc::clone(self.embedder.as_ref()?),
-            Arc::clone(self.model.as_ref()?),
-        );
+        let (embedder, model) = (Arc::clone(self.embedder.as_ref()?), Arc::clone(self.model.as_ref()?));
         let prompted = Arc::new(Prompted::new(snapshot, embedder, model)?);
         let responder: Arc<dyn Responder> = Arc::<Prompted>::clone(&prompted);
-        Some(self.take(
-            task,
-            Kind::Prompted,
-            responder,
-            born,
-            note,
-            Keeps::Prompted(prompted),
-        ))
+        Some(self.take(task, Kind::Prompted, responder, born, note, Keeps::Prompted(prompted)))
     }
 
     /// A remote learns nothing, so it has one version, born at the first fit.
-    fn take_remote(
-        &self,
-        task: TaskId,
-        config: &RemoteConfig,
-        born_seq: u64,
-    ) -> Option<UnderstudyId> {
+    fn take_remote(&self, task: TaskId, config: &RemoteConfig, born_seq: u64) -> Option<UnderstudyId> {
         let meter = Arc::clone(self.meters.get(&config.name)?);
         let remote = match Remote::new(task, config.clone(), meter) {
             Ok(remote) => Arc::new(remote),
@@ -285,14 +227,7 @@ impl Cast {
             }
         };
         let note = format!("{} at {}", config.model, config.name);
-        Some(self.take(
-            task,
-            Kind::Remote,
-            remote,
-            born_seq,
-            note,
-            Keeps::Remote(config.name.clone()),
-        ))
+        Some(self.take(task, Kind::Remote, remote, born_seq, note, Keeps::Remote(config.name.clone())))
     }
 
     /// Takes a member in; one that is there already stays as it is.
@@ -306,22 +241,10 @@ impl Cast {
         keeps: Keeps,
     ) -> UnderstudyId {
         let id = responder.id().clone();
-        let shown = CastMember {
-            id: id.clone(),
-            task,
-            kind,
-            cost_rank: kind.cost_rank(),
-            version_note,
-            born_seq,
-        };
+        let shown =
+            CastMember { id: id.clone(), task, kind, cost_rank: kind.cost_rank(), version_note, born_seq };
         let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
-        members.entry(id.clone()).or_insert_with(|| {
-            Arc::new(Member {
-                shown,
-                responder,
-                keeps,
-            })
-        });
+        members.entry(id.clone()).or_insert_with(|| Arc::new(Member { shown, responder, keeps }));
         id
     }
 
@@ -345,25 +268,15 @@ pub fn is_due(first: u64, before: u64, now: u64) -> bool {
     at <= now
 }
 
-async fn embed_missing(
-    embedder: &dyn Embedder,
-    examples: &mut [Example],
-) -> Result<(), EmbedError> {
-    let missing: Vec<usize> = examples
-        .iter()
-        .enumerate()
-        .filter(|(_, e)| e.embedding.is_none())
-        .map(|(i, _)| i)
-        .collect();
+async fn embed_missing(embedder: &dyn Embedder, examples: &mut [Example]) -> Result<(), EmbedError> {
+    let missing: Vec<usize> =
+        examples.iter().enumerate().filter(|(_, e)| e.embedding.is_none()).map(|(i, _)| i).collect();
     // Once even if nothing is missing: the embedder's name may not be known yet.
     if missing.is_empty() && embedder.id().is_empty() {
         embedder.embed(&[String::new()], Priority::Shadow).await?;
     }
-    let texts: Vec<String> = missing
-        .iter()
-        .filter_map(|i| examples.get(*i))
-        .map(|e| window::to_embed(&e.part_text))
-        .collect();
+    let texts: Vec<String> =
+        missing.iter().filter_map(|i| examples.get(*i)).map(|e| window::to_embed(&e.part_text)).collect();
     let vectors = embedder.embed(&texts, Priority::Shadow).await?;
     for (i, vector) in missing.into_iter().zip(vectors) {
         if let Some(e) = examples.get_mut(i) {

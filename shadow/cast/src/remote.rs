@@ -79,20 +79,14 @@ pub struct DailyMeter {
 
 impl fmt::Debug for DailyMeter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DailyMeter")
-            .field("budget", &self.budget)
-            .finish_non_exhaustive()
+        f.debug_struct("DailyMeter").field("budget", &self.budget).finish_non_exhaustive()
     }
 }
 
 impl DailyMeter {
     /// A meter with nothing spent; `today` numbers the days.
     pub fn new(budget: Budget, today: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self {
-            budget,
-            today: Box::new(today),
-            spent: Mutex::new((0, 0, 0.0)),
-        }
+        Self { budget, today: Box::new(today), spent: Mutex::new((0, 0, 0.0)) }
     }
 
     /// Tokens and money of today.
@@ -135,10 +129,7 @@ pub struct Remote {
 
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remote")
-            .field("id", &self.id)
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Remote").field("id", &self.id).field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -147,15 +138,8 @@ impl Remote {
     ///
     /// # Errors
     /// [`CastError::Client`] when TLS cannot be set up.
-    pub fn new(
-        task: TaskId,
-        config: RemoteConfig,
-        meter: Arc<dyn Meter>,
-    ) -> Result<Self, CastError> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .build()
-            .map_err(CastError::Client)?;
+    pub fn new(task: TaskId, config: RemoteConfig, meter: Arc<dyn Meter>) -> Result<Self, CastError> {
+        let http = reqwest::Client::builder().connect_timeout(CONNECT).build().map_err(CastError::Client)?;
         let mut h = blake3::Hasher::new();
         h.update(b"understudy remote 1");
         h.update(&task.0.to_le_bytes());
@@ -164,12 +148,7 @@ impl Remote {
             h.update(text.as_bytes());
         }
         h.update(&[u8::from(config.logprobs)]);
-        Ok(Self {
-            id: UnderstudyId(format!("remote-{}", head::short(&h))),
-            config,
-            meter,
-            http,
-        })
+        Ok(Self { id: UnderstudyId(format!("remote-{}", head::short(&h))), config, meter, http })
     }
 
     /// The configured name.
@@ -191,24 +170,13 @@ impl Remote {
         let body = understudy_dialect::render_request(Dialect::OpenaiChat, &request)
             .map_err(|_| Declined::Invalid)?;
         let url = format!("{}/chat/completions", self.config.url.trim_end_matches('/'));
-        let came = wire::post(
-            &self.http,
-            &url,
-            self.config.key.as_deref(),
-            body,
-            ask.deadline,
-        )
-        .await?;
+        let came = wire::post(&self.http, &url, self.config.key.as_deref(), body, ask.deadline).await?;
         if came.status != 200 {
             return Err(wire::declined(&came));
         }
-        let mut reply = understudy_dialect::parse_reply(
-            Dialect::OpenaiChat,
-            came.status,
-            &came.content_type,
-            &came.body,
-        )
-        .map_err(|_| Declined::Invalid)?;
+        let mut reply =
+            understudy_dialect::parse_reply(Dialect::OpenaiChat, came.status, &came.content_type, &came.body)
+                .map_err(|_| Declined::Invalid)?;
         self.meter.spend(reply.usage.unwrap_or_default());
         let [choice] = reply.choices.as_mut_slice() else {
             return Err(Declined::Invalid);
@@ -226,12 +194,7 @@ impl Remote {
         }
         let stratum = stratum_in(ask.request, choice);
         reply.model.clone_from(&ask.request.model);
-        Ok(Answer {
-            reply,
-            confidence,
-            stratum,
-            spent: begun.elapsed(),
-        })
+        Ok(Answer { reply, confidence, stratum, spent: begun.elapsed() })
     }
 }
 
@@ -254,19 +217,11 @@ mod tests {
     fn a_budget_is_spent_and_comes_back_the_next_day() {
         let day = Arc::new(AtomicU64::new(7));
         let clock = Arc::clone(&day);
-        let budget = Budget {
-            money_per_day: Some(1.0),
-            input_price: 1.0,
-            output_price: 4.0,
-            ..Budget::default()
-        };
+        let budget =
+            Budget { money_per_day: Some(1.0), input_price: 1.0, output_price: 4.0, ..Budget::default() };
         let meter = DailyMeter::new(budget, move || clock.load(Ordering::Relaxed));
         assert!(meter.may_spend());
-        meter.spend(Usage {
-            input_tokens: 200_000,
-            output_tokens: 200_000,
-            ..Usage::default()
-        });
+        meter.spend(Usage { input_tokens: 200_000, output_tokens: 200_000, ..Usage::default() });
         assert!(!meter.may_spend());
         day.store(8, Ordering::Relaxed);
         assert!(meter.may_spend());

@@ -1,11 +1,5 @@
 //! What the tests of this crate are made of.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -13,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use understudy_call::{
-    Ask, Choice, ConversationKey, Credential, Declined, EmbedError, Embedder, ExchangeId, Finish,
-    Message, Part as Piece, Priority, Request, Role, Tool, ToolCall,
+    Ask, Choice, ConversationKey, Credential, Declined, EmbedError, Embedder, ExchangeId, Finish, Message,
+    Part as Piece, Priority, Request, Role, Tool, ToolCall,
 };
 use understudy_tasks::Part;
 
@@ -31,34 +25,16 @@ pub(crate) fn id(n: u64) -> ExchangeId {
 }
 
 pub(crate) fn choice(text: &str) -> Choice {
-    Choice {
-        content: vec![Piece::Text(text.to_owned())],
-        finish: Some(Finish::Stop),
-        ..Choice::default()
-    }
+    Choice { content: vec![Piece::Text(text.to_owned())], finish: Some(Finish::Stop), ..Choice::default() }
 }
 
 pub(crate) fn tool_call(name: &str, arguments: &str) -> Choice {
-    let call = ToolCall {
-        id: String::new(),
-        name: name.to_owned(),
-        arguments: arguments.to_owned(),
-    };
-    Choice {
-        tool_calls: vec![call],
-        finish: Some(Finish::ToolCalls),
-        ..Choice::default()
-    }
+    let call = ToolCall { id: String::new(), name: name.to_owned(), arguments: arguments.to_owned() };
+    Choice { tool_calls: vec![call], finish: Some(Finish::ToolCalls), ..Choice::default() }
 }
 
 pub(crate) fn tool(name: &str, parameters: serde_json::Value) -> Tool {
-    Tool {
-        name: name.to_owned(),
-        description: None,
-        parameters,
-        strict: None,
-        extra: Default::default(),
-    }
+    Tool { name: name.to_owned(), description: None, parameters, strict: None, extra: Default::default() }
 }
 
 pub(crate) fn example(n: u64, text: &str, reply: Choice) -> Example {
@@ -67,10 +43,7 @@ pub(crate) fn example(n: u64, text: &str, reply: Choice) -> Example {
         seq: n,
         conversation: ConversationKey([0; 16]),
         credential: CREDENTIAL,
-        part: Part {
-            masked: Vec::new(),
-            turns: vec![Message::text_of(Role::User, text)],
-        },
+        part: Part { masked: Vec::new(), turns: vec![Message::text_of(Role::User, text)] },
         part_text: text.to_owned(),
         embedding: None,
         label: label(&reply),
@@ -81,10 +54,7 @@ pub(crate) fn example(n: u64, text: &str, reply: Choice) -> Example {
 pub(crate) fn question(text: &str) -> Request {
     Request {
         model: "big".to_owned(),
-        messages: vec![
-            Message::text_of(Role::System, "Help."),
-            Message::text_of(Role::User, text),
-        ],
+        messages: vec![Message::text_of(Role::System, "Help."), Message::text_of(Role::User, text)],
         ..Request::default()
     }
 }
@@ -112,11 +82,7 @@ pub(crate) fn noise(a: u64, b: u64) -> f32 {
 }
 
 pub(crate) fn block_on<F: Future>(f: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(f)
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(f)
 }
 
 /// An embedder that knows a few texts.
@@ -153,11 +119,8 @@ impl Embedder for Vectors {
         priority: Priority,
     ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, EmbedError>> {
         self.asked.lock().unwrap().push(priority);
-        let found: Option<Vec<Vec<f32>>> =
-            texts.iter().map(|t| self.known.get(t).cloned()).collect();
-        Box::pin(
-            async move { found.ok_or_else(|| EmbedError::Unavailable("not known".to_owned())) },
-        )
+        let found: Option<Vec<Vec<f32>>> = texts.iter().map(|t| self.known.get(t).cloned()).collect();
+        Box::pin(async move { found.ok_or_else(|| EmbedError::Unavailable("not known".to_owned())) })
     }
 }
 
@@ -188,12 +151,7 @@ impl ChatModel for Script {
 
     fn chat(&self, ask: ChatAsk) -> BoxFuture<'_, Result<ChatAnswer, Declined>> {
         self.asked.lock().unwrap().push(ask);
-        let next = self
-            .answers
-            .lock()
-            .unwrap()
-            .pop()
-            .unwrap_or(Err(Declined::Unavailable));
+        let next = self.answers.lock().unwrap().pop().unwrap_or(Err(Declined::Unavailable));
         Box::pin(async move { next })
     }
 }

@@ -24,10 +24,7 @@ pub(crate) async fn post(
     body: Vec<u8>,
     within: Duration,
 ) -> Result<Came, Declined> {
-    let mut ask = http
-        .post(url)
-        .header("content-type", "application/json")
-        .body(body);
+    let mut ask = http.post(url).header("content-type", "application/json").body(body);
     if let Some(key) = key {
         ask = ask.bearer_auth(key);
     }
@@ -49,9 +46,7 @@ pub(crate) async fn get(
 }
 
 async fn finish(ask: reqwest::RequestBuilder, within: Duration) -> Result<Came, Declined> {
-    tokio::time::timeout(within, read(ask))
-        .await
-        .unwrap_or(Err(Declined::TooSlow))
+    tokio::time::timeout(within, read(ask)).await.unwrap_or(Err(Declined::TooSlow))
 }
 
 async fn read(ask: reqwest::RequestBuilder) -> Result<Came, Declined> {
@@ -70,20 +65,12 @@ async fn read(ask: reqwest::RequestBuilder) -> Result<Came, Declined> {
         }
         body.extend_from_slice(&piece);
     }
-    Ok(Came {
-        status,
-        content_type,
-        body,
-    })
+    Ok(Came { status, content_type, body })
 }
 
 fn failure(e: &reqwest::Error) -> Declined {
     // A connection that cannot be made in time is no engine, not a slow one.
-    if e.is_timeout() && !e.is_connect() {
-        Declined::TooSlow
-    } else {
-        Declined::Unavailable
-    }
+    if e.is_timeout() && !e.is_connect() { Declined::TooSlow } else { Declined::Unavailable }
 }
 
 /// Why a status that is no answer came, by the code in the body where there is

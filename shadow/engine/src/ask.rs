@@ -46,13 +46,19 @@ pub(crate) struct Ask {
 
 impl Ask {
     /// `seed` is drawn by the caller, for requests that name none.
-    pub(crate) fn of(request: &Request, voice: &Voice, default_deadline: Duration, seed: u64) -> Result<Self, String> {
+    pub(crate) fn of(
+        request: &Request,
+        voice: &Voice,
+        default_deadline: Duration,
+        seed: u64,
+    ) -> Result<Self, String> {
         if let Some(why) = request.ineligible.iter().find(|w| !ours(**w)) {
             return Err(format!("the engine does not do `{}`", why.label()));
         }
         let extended = request.extra.get("understudy").filter(|v| !v.is_null());
         let ext = match extended {
-            Some(v) => serde_json::from_value::<Extension>(v.clone()).map_err(|e| format!("field `understudy`: {e}"))?,
+            Some(v) => serde_json::from_value::<Extension>(v.clone())
+                .map_err(|e| format!("field `understudy`: {e}"))?,
             None => Extension::default(),
         };
         let grammar = grammar(request, ext.reply);
@@ -119,7 +125,11 @@ fn form_of(request: &Request, reply: Option<ReplyForm>) -> u64 {
     if let Format::JsonSchema { name, schema, .. } = &request.format {
         name.hash(&mut h);
         schema.as_object().map(|o| o.keys().collect::<Vec<_>>()).hash(&mut h);
-        schema.get("properties").and_then(Value::as_object).map(|o| o.keys().collect::<Vec<_>>()).hash(&mut h);
+        schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .map(|o| o.keys().collect::<Vec<_>>())
+            .hash(&mut h);
     }
     reply.map(|r| r as u8).hash(&mut h);
     h.finish()

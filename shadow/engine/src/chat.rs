@@ -66,7 +66,9 @@ pub(crate) async fn completions(State(engine): State<Arc<Engine>>, body: Bytes) 
     };
     drop(guard);
     let done = match done {
-        Ok(d) if d.generation.finish == Finish::Length && json_expected && !cut_is_answer => Err(Declined::Invalid),
+        Ok(d) if d.generation.finish == Finish::Length && json_expected && !cut_is_answer => {
+            Err(Declined::Invalid)
+        }
         other => other,
     };
     let done = match done {
@@ -79,7 +81,9 @@ pub(crate) async fn completions(State(engine): State<Arc<Engine>>, body: Bytes) 
     let reply = dress(&engine, chat.provider, &request.model, done, calls_expected);
     if request.stream {
         let events = understudy_dialect::render_stream(DIALECT, &reply, request.include_usage);
-        let events = futures_util::stream::iter(events.into_iter().map(|e| Ok::<_, std::convert::Infallible>(Bytes::from(e))));
+        let events = futures_util::stream::iter(
+            events.into_iter().map(|e| Ok::<_, std::convert::Infallible>(Bytes::from(e))),
+        );
         respond("text/event-stream; charset=utf-8", Body::from_stream(events))
     } else {
         respond("application/json", Body::from(understudy_dialect::render_reply(DIALECT, &reply)))
@@ -163,18 +167,29 @@ fn tool_calls(text: &str) -> Option<Vec<ToolCall>> {
     } else {
         vec![serde_json::from_str(text).ok()?]
     };
-    let call = |w: Written<'_>| ToolCall { id: String::new(), name: w.name, arguments: w.arguments.get().to_owned() };
+    let call = |w: Written<'_>| ToolCall {
+        id: String::new(),
+        name: w.name,
+        arguments: w.arguments.get().to_owned(),
+    };
     Some(written.into_iter().map(call).collect())
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "tests"
+    )]
     use super::*;
 
     #[test]
     fn calls_keep_their_arguments_to_the_byte() {
-        let calls = tool_calls(r#"[{"name": "a", "arguments": {"x": 1.0}}, {"name": "b", "arguments": {}}]"#).unwrap();
+        let calls = tool_calls(r#"[{"name": "a", "arguments": {"x": 1.0}}, {"name": "b", "arguments": {}}]"#)
+            .unwrap();
         assert_eq!(calls.len(), 2);
         assert_eq!((calls[0].name.as_str(), calls[0].arguments.as_str()), ("a", r#"{"x": 1.0}"#));
         assert_eq!(tool_calls("Hello"), None);

@@ -38,10 +38,14 @@ pub(crate) struct Embed {
 impl Embed {
     /// Loads the model in a thread of its own. The receiver is closed when the
     /// thread ends.
-    pub(crate) fn start(cfg: &EngineConfig, folder: &std::path::Path) -> Result<(Arc<Self>, oneshot::Receiver<()>), EngineError> {
+    pub(crate) fn start(
+        cfg: &EngineConfig,
+        folder: &std::path::Path,
+    ) -> Result<(Arc<Self>, oneshot::Receiver<()>), EngineError> {
         let terms = if cfg.allow_non_commercial { NonCommercial::Allowed } else { NonCommercial::Refused };
         let folder = ModelFolder::open_with(folder, terms)?;
-        let opts = LoadOptions { threads: cfg.threads, library: cfg.library.clone(), ..LoadOptions::default() };
+        let opts =
+            LoadOptions { threads: cfg.threads, library: cfg.library.clone(), ..LoadOptions::default() };
         let (ready, loaded) = std::sync::mpsc::channel();
         let (alive, gone) = oneshot::channel::<()>();
         let (bound, nice) = (cfg.queue, cfg.nice);

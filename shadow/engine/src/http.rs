@@ -105,10 +105,13 @@ impl Started {
         let app = router(Arc::clone(&engine));
         // The socket's file goes when the serving has ended.
         let (mut serving, _file) = match bound {
-            Bound::Tcp(l) => (tokio::spawn(async move { axum::serve(l, app).with_graceful_shutdown(until).await }), None),
-            Bound::Unix(l, file) => {
-                (tokio::spawn(async move { axum::serve(l, app).with_graceful_shutdown(until).await }), Some(file))
+            Bound::Tcp(l) => {
+                (tokio::spawn(async move { axum::serve(l, app).with_graceful_shutdown(until).await }), None)
             }
+            Bound::Unix(l, file) => (
+                tokio::spawn(async move { axum::serve(l, app).with_graceful_shutdown(until).await }),
+                Some(file),
+            ),
         };
         let ended = tokio::select! {
             () = shutdown => None,
@@ -259,5 +262,6 @@ pub(crate) fn declined(why: Declined) -> Response {
 }
 
 fn error(status: StatusCode, message: &str, kind: &str, code: Option<&str>) -> Response {
-    (status, Json(json!({"error": {"message": message, "type": kind, "param": null, "code": code}}))).into_response()
+    (status, Json(json!({"error": {"message": message, "type": kind, "param": null, "code": code}})))
+        .into_response()
 }

@@ -27,7 +27,14 @@ struct Means {
 
 impl Speed {
     /// Takes a finished run into account.
-    pub(crate) fn learn(&self, form: u64, computed: usize, prefill: Duration, reply: usize, decode: Duration) {
+    pub(crate) fn learn(
+        &self,
+        form: u64,
+        computed: usize,
+        prefill: Duration,
+        reply: usize,
+        decode: Duration,
+    ) {
         let mut m = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         // A few tokens say more of the call's overhead than of the speed.
         if computed >= 16 {
@@ -74,7 +81,13 @@ fn blend(mean: &mut Option<f64>, new: f64) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "tests"
+    )]
     use super::*;
 
     const S: Duration = Duration::from_secs(1);

@@ -135,7 +135,9 @@ async fn a_tool_is_called_whole_and_streamed_alike() {
         .lines()
         .filter_map(|l| l.strip_prefix("data: {").map(|l| format!("{{{l}")))
         .map(|l| serde_json::from_str::<Value>(&l).unwrap())
-        .filter_map(|v| v["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"].as_str().map(str::to_owned))
+        .filter_map(|v| {
+            v["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"].as_str().map(str::to_owned)
+        })
         .collect();
     assert_eq!(written, call["function"]["arguments"].as_str().unwrap());
 }
@@ -162,7 +164,9 @@ async fn declines_say_why() {
         body["understudy"] = ext;
         body
     };
-    let code = |r: &Value| (r["error"]["type"].as_str().unwrap().to_owned(), r["error"]["code"].as_str().unwrap().to_owned());
+    let code = |r: &Value| {
+        (r["error"]["type"].as_str().unwrap().to_owned(), r["error"]["code"].as_str().unwrap().to_owned())
+    };
     let declined = |why: &str| ("declined".to_owned(), why.to_owned());
 
     let (status, r) = chat(&c, &with(question("Invent a name for a moon."), json!({"bar": -0.001}))).await;
@@ -176,8 +180,7 @@ async fn declines_say_why() {
     let (status, r) = chat(&c, &cut).await;
     assert_eq!((status, code(&r)), (409, declined("invalid")));
     let mut unsupported = question("x");
-    unsupported["response_format"] =
-        json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array", "uniqueItems": true}}});
+    unsupported["response_format"] = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array", "uniqueItems": true}}});
     let (status, r) = chat(&c, &unsupported).await;
     assert_eq!((status, code(&r)), (409, declined("invalid")));
     assert!(health(&c).await["declined"]["too_long"].as_u64().unwrap() >= 1);
@@ -263,7 +266,9 @@ async fn health_and_models_name_what_is_loaded() {
 
 #[tokio::test]
 async fn without_a_model_it_does_not_start() {
-    let e = understudy_engine::start(EngineConfig::new(Listen::Tcp("127.0.0.1:0".parse().unwrap()))).await.unwrap_err();
+    let e = understudy_engine::start(EngineConfig::new(Listen::Tcp("127.0.0.1:0".parse().unwrap())))
+        .await
+        .unwrap_err();
     assert!(matches!(e, EngineError::NoModel));
     let mut cfg = EngineConfig::new(Listen::Tcp("127.0.0.1:0".parse().unwrap()));
     cfg.chat_model = Some("/nowhere/at/all".into());

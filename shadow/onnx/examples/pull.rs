@@ -7,9 +7,7 @@ use understudy_onnx::export::{Bits, Weights, pull_with, recipe};
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [name, dir, rest @ ..] = args.as_slice() else {
-        anyhow::bail!("give NAME and DIR")
-    };
+    let [name, dir, rest @ ..] = args.as_slice() else { anyhow::bail!("give NAME and DIR") };
     let recipe = recipe(name).ok_or_else(|| anyhow::anyhow!("no recipe named {name}"))?;
     let bits = |b: Option<&String>| match b.map(String::as_str) {
         Some("4") => Bits::Four,

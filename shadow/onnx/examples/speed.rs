@@ -17,8 +17,10 @@ fn main() -> anyhow::Result<()> {
     let mut model = Generator::load(&ModelFolder::open(&folder)?, &opts)?;
 
     // An array of long strings does not end within 64 tokens.
-    let endless = serde_json::json!({"type": "array", "items": {"type": "string", "minLength": 400}, "minItems": 9});
-    let decoding = Decoding { max_tokens: 64, grammar: Some(Grammar::JsonSchema(endless)), ..Decoding::default() };
+    let endless =
+        serde_json::json!({"type": "array", "items": {"type": "string", "minLength": 400}, "minItems": 9});
+    let decoding =
+        Decoding { max_tokens: 64, grammar: Some(Grammar::JsonSchema(endless)), ..Decoding::default() };
     let mut best: Option<(Generation, f64, f64)> = None;
     for round in 0..5 {
         // Each prompt begins otherwise, so that no prefix is reused.

@@ -22,8 +22,7 @@ use sha2::{Digest, Sha256};
 
 pub use genai::Genai;
 pub use manifest::{
-    Commercial, Embedding, Kind, Licence, MANIFEST, Manifest, Pooling, Prompt, PromptForm, Source,
-    WeightForm,
+    Commercial, Embedding, Kind, Licence, MANIFEST, Manifest, Pooling, Prompt, PromptForm, Source, WeightForm,
 };
 
 /// Why a folder is refused.
@@ -149,14 +148,9 @@ impl ModelFolder {
             });
         }
         for file in manifest.files.keys() {
-            let inside = Path::new(file)
-                .components()
-                .all(|c| matches!(c, Component::Normal(_)));
+            let inside = Path::new(file).components().all(|c| matches!(c, Component::Normal(_)));
             if !inside || file.is_empty() {
-                return Err(ContractError::OutsideName {
-                    folder: path.into(),
-                    file: file.clone(),
-                });
+                return Err(ContractError::OutsideName { folder: path.into(), file: file.clone() });
             }
             present(&path.join(file))?;
         }
@@ -176,19 +170,11 @@ impl ModelFolder {
         for file in needed {
             present(&path.join(file))?;
             if !manifest.files.contains_key(file) {
-                return Err(ContractError::Unpinned {
-                    folder: path.into(),
-                    file: file.into(),
-                });
+                return Err(ContractError::Unpinned { folder: path.into(), file: file.into() });
             }
         }
         let hash = manifest.content_hash();
-        Ok(Self {
-            path: path.into(),
-            manifest,
-            genai,
-            hash,
-        })
+        Ok(Self { path: path.into(), manifest, genai, hash })
     }
 
     /// Reads every pinned file and compares its SHA-256.
@@ -197,11 +183,7 @@ impl ModelFolder {
             let path = self.path.join(file);
             let found = sha256_file(&path)?;
             if !found.eq_ignore_ascii_case(expected) {
-                return Err(ContractError::WrongHash {
-                    path,
-                    expected: expected.clone(),
-                    found,
-                });
+                return Err(ContractError::WrongHash { path, expected: expected.clone(), found });
             }
         }
         Ok(())
@@ -235,11 +217,7 @@ impl ModelFolder {
     /// The graph.
     #[must_use]
     pub fn model_file(&self) -> PathBuf {
-        self.path.join(
-            self.genai
-                .as_ref()
-                .map_or("model.onnx", |g| g.filename.as_str()),
-        )
+        self.path.join(self.genai.as_ref().map_or("model.onnx", |g| g.filename.as_str()))
     }
 
     /// The tokenizer.
@@ -251,11 +229,7 @@ impl ModelFolder {
     /// The chat template: `chat_template.jinja`, else the one inside
     /// `tokenizer_config.json`, else none (a base model).
     pub fn chat_template(&self) -> Result<Option<String>, ContractError> {
-        let named = self
-            .manifest
-            .prompt
-            .as_ref()
-            .and_then(|p| p.template.as_deref());
+        let named = self.manifest.prompt.as_ref().and_then(|p| p.template.as_deref());
         let file = self.path.join(named.unwrap_or("chat_template.jinja"));
         if file.exists() {
             return read_text(&file).map(Some);
@@ -267,40 +241,23 @@ impl ModelFolder {
         if !config.exists() {
             return Ok(None);
         }
-        let json: serde_json::Value =
-            serde_json::from_str(&read_text(&config)?).map_err(|e| ContractError::Malformed {
-                path: config,
-                format: "JSON",
-                why: e.to_string(),
-            })?;
-        Ok(json
-            .get("chat_template")
-            .and_then(|t| t.as_str())
-            .map(Into::into))
+        let json: serde_json::Value = serde_json::from_str(&read_text(&config)?)
+            .map_err(|e| ContractError::Malformed { path: config, format: "JSON", why: e.to_string() })?;
+        Ok(json.get("chat_template").and_then(|t| t.as_str()).map(Into::into))
     }
 }
 
 fn present(path: &Path) -> Result<(), ContractError> {
-    if path.is_file() {
-        Ok(())
-    } else {
-        Err(ContractError::MissingFile(path.into()))
-    }
+    if path.is_file() { Ok(()) } else { Err(ContractError::MissingFile(path.into())) }
 }
 
 fn read_text(path: &Path) -> Result<String, ContractError> {
-    std::fs::read_to_string(path).map_err(|source| ContractError::Read {
-        path: path.into(),
-        source,
-    })
+    std::fs::read_to_string(path).map_err(|source| ContractError::Read { path: path.into(), source })
 }
 
 /// SHA-256 of a file, in hex.
 pub fn sha256_file(path: &Path) -> Result<String, ContractError> {
-    let failed = |source| ContractError::Read {
-        path: path.into(),
-        source,
-    };
+    let failed = |source| ContractError::Read { path: path.into(), source };
     let mut file = File::open(path).map_err(failed)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0_u8; 1 << 18];

@@ -5,7 +5,6 @@ use ort::session::Session;
 use ort::value::Tensor;
 use tokenizers::{Tokenizer, TruncationParams};
 
-
 use crate::contract::ModelFolder;
 use crate::runtime::{self, ExecutionProvider, LoadOptions, RuntimeError};
 
@@ -36,8 +35,8 @@ impl SentenceEmbedder {
     /// [`RuntimeError`], naming the file and the remedy.
     pub fn load(folder: &ModelFolder, opts: &LoadOptions) -> Result<Self, RuntimeError> {
         let wrong = |problem: String| RuntimeError::Folder { folder: folder.path().to_path_buf(), problem };
-        let mut tokenizer =
-            Tokenizer::from_file(folder.tokenizer_file()).map_err(|e| wrong(format!("tokenizer.json: {e}")))?;
+        let mut tokenizer = Tokenizer::from_file(folder.tokenizer_file())
+            .map_err(|e| wrong(format!("tokenizer.json: {e}")))?;
         tokenizer.with_padding(None);
         tokenizer
             .with_truncation(Some(TruncationParams { max_length: MAX_TOKENS, ..TruncationParams::default() }))
@@ -81,7 +80,8 @@ impl SentenceEmbedder {
         let mut rest = rows.as_slice();
         while !rest.is_empty() {
             // Rows come by length, so the last of a batch is its longest.
-            let fits = rest.iter().enumerate().take_while(|(n, r)| (n + 1) * r.1.len() <= BATCH_TOKENS).count();
+            let fits =
+                rest.iter().enumerate().take_while(|(n, r)| (n + 1) * r.1.len() <= BATCH_TOKENS).count();
             let (batch, later) = rest.split_at(fits.max(1).min(rest.len()));
             for ((at, _), vector) in batch.iter().zip(self.batch(batch)?) {
                 if let Some(place) = out.get_mut(*at) {
@@ -113,11 +113,17 @@ impl SentenceEmbedder {
             inputs.push(("token_type_ids".into(), Tensor::from_array((shape, types))?.into()));
         }
         let outputs = self.session.run(inputs)?;
-        let states = outputs.get("last_hidden_state").ok_or_else(|| RuntimeError::Onnx("no last_hidden_state".to_owned()))?;
+        let states = outputs
+            .get("last_hidden_state")
+            .ok_or_else(|| RuntimeError::Onnx("no last_hidden_state".to_owned()))?;
         let (dims, states) = states.try_extract_tensor::<f32>()?;
         let size = dims.last().and_then(|d| usize::try_from(*d).ok()).filter(|d| *d > 0);
         let size = size.ok_or_else(|| RuntimeError::Onnx("last_hidden_state has no size".to_owned()))?;
-        Ok(rows.iter().zip(states.chunks(width * size)).map(|((_, row), s)| mean(s, size, row.len())).collect())
+        Ok(rows
+            .iter()
+            .zip(states.chunks(width * size))
+            .map(|((_, row), s)| mean(s, size, row.len()))
+            .collect())
     }
 }
 
@@ -138,7 +144,13 @@ fn mean(states: &[f32], size: usize, rows: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "tests"
+    )]
     use super::*;
 
     #[test]

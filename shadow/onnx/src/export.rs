@@ -48,11 +48,7 @@ pub struct Weights {
 impl Default for Weights {
     /// Eight bits: four lose too much (`reference/README.md` has the figures).
     fn default() -> Self {
-        Self {
-            linear: Bits::Eight,
-            head: Bits::Eight,
-            accuracy_level: 4,
-        }
+        Self { linear: Bits::Eight, head: Bits::Eight, accuracy_level: 4 }
     }
 }
 
@@ -161,9 +157,7 @@ pub enum ExportError {
     )]
     UnknownTokenizer(String),
     /// A tensor whose shape does not fit.
-    #[error(
-        "tensor {tensor} has a shape that cannot be exported (input width must be a multiple of 32)"
-    )]
+    #[error("tensor {tensor} has a shape that cannot be exported (input width must be a multiple of 32)")]
     OddShape {
         /// The tensor.
         tensor: String,
@@ -175,10 +169,7 @@ pub enum ExportError {
 
 impl ExportError {
     fn read(path: &Path, source: std::io::Error) -> Self {
-        Self::Read {
-            path: path.into(),
-            source,
-        }
+        Self::Read { path: path.into(), source }
     }
 
     fn write(path: &Path, source: std::io::Error) -> Self {
@@ -186,10 +177,7 @@ impl ExportError {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 Self::DiskFull(path.into())
             }
-            _ => Self::Write {
-                path: path.into(),
-                source,
-            },
+            _ => Self::Write { path: path.into(), source },
         }
     }
 }

@@ -57,7 +57,10 @@ pub struct Generator {
 
 impl std::fmt::Debug for Generator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Generator").field("provider", &self.provider).field("context", &self.context).finish_non_exhaustive()
+        f.debug_struct("Generator")
+            .field("provider", &self.provider)
+            .field("context", &self.context)
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,7 +72,8 @@ impl Generator {
     /// the message names the file and the remedy.
     pub fn load(folder: &ModelFolder, opts: &LoadOptions) -> Result<Self, GenerateError> {
         let wrong = |problem: String| RuntimeError::Folder { folder: folder.path().to_path_buf(), problem };
-        let names = folder.genai().ok_or_else(|| wrong("an embedder, and a generator is wanted".to_owned()))?.clone();
+        let names =
+            folder.genai().ok_or_else(|| wrong("an embedder, and a generator is wanted".to_owned()))?.clone();
         let settings = Settings::read(folder.path());
         let vocabulary = Vocabulary::load(folder, &names.eos_tokens)?;
         let compiler = Compiler::new(&vocabulary::environment(&vocabulary))?;
@@ -109,7 +113,11 @@ impl Generator {
     /// The part of it that writes and counts text, to be used beside it.
     #[must_use]
     pub fn voice(&self) -> Voice {
-        Voice { vocabulary: Arc::clone(&self.vocabulary), template: self.template.clone(), context: self.context }
+        Voice {
+            vocabulary: Arc::clone(&self.vocabulary),
+            template: self.template.clone(),
+            context: self.context,
+        }
     }
 
     /// Tokens of a text; 0 when the tokenizer refuses it.
@@ -214,7 +222,11 @@ impl Generator {
             Err(e) => Err(e.into()),
         };
         let spent = began.elapsed();
-        if prefilling { run.prefill += spent } else { run.decode += spent }
+        if prefilling {
+            run.prefill += spent
+        } else {
+            run.decode += spent
+        }
         result
     }
 
@@ -250,10 +262,9 @@ impl Generator {
             None => None,
         };
         let forced = mask.as_ref().is_some_and(|m| m.num_set() == 1);
-        let drawn = run
-            .sampler
-            .draw(&self.logits, mask.as_ref())
-            .ok_or_else(|| GenerateError::Broken("no token is allowed, or the logits are not numbers".to_owned()))?;
+        let drawn = run.sampler.draw(&self.logits, mask.as_ref()).ok_or_else(|| {
+            GenerateError::Broken("no token is allowed, or the logits are not numbers".to_owned())
+        })?;
         if run.write(&self.vocabulary, drawn.id, Some(drawn.logprob), forced) {
             return run.check_bar();
         }
@@ -287,7 +298,8 @@ impl Generator {
     /// The idle cache that knows most of the prompt, else a new one while there
     /// is room, else the one that was used longest ago.
     fn take_cache(&mut self, tokens: &[u32]) -> Cache {
-        let best = self.idle.iter().enumerate().map(|(i, c)| (common(&c.tokens, tokens), i)).max_by_key(|b| b.0);
+        let best =
+            self.idle.iter().enumerate().map(|(i, c)| (common(&c.tokens, tokens), i)).max_by_key(|b| b.0);
         match best {
             Some((known, i)) if known >= WORTH_KEEPING => self.idle.remove(i),
             _ if self.idle.len() >= self.caches => self.idle.pop().unwrap_or_else(|| self.graph.empty()),

@@ -63,8 +63,8 @@ impl Compiler {
     pub(crate) fn new(vocabulary: &TokEnv) -> Result<Self, GrammarError> {
         let caps = InferenceCapabilities { ff_tokens: true, ..InferenceCapabilities::default() };
         let slices = llguidance::earley::SlicedBiasComputer::general_slices();
-        let mut factory =
-            ParserFactory::new(vocabulary, caps, &slices).map_err(|e| GrammarError::Unsupported(e.to_string()))?;
+        let mut factory = ParserFactory::new(vocabulary, caps, &slices)
+            .map_err(|e| GrammarError::Unsupported(e.to_string()))?;
         factory.quiet();
         Ok(Self { factory, kept: VecDeque::new() })
     }
@@ -126,7 +126,10 @@ fn call_or_text(calls: Value) -> TopLevelGrammar {
     let lark = "start: @calls | TEXT\nTEXT: /[^{\\[\\s](.|\\n)*/\n";
     TopLevelGrammar {
         grammars: vec![
-            GrammarWithLexer { name: Some("start".to_owned()), ..GrammarWithLexer::from_lark(lark.to_owned()) },
+            GrammarWithLexer {
+                name: Some("start".to_owned()),
+                ..GrammarWithLexer::from_lark(lark.to_owned())
+            },
             GrammarWithLexer {
                 name: Some("calls".to_owned()),
                 ..GrammarWithLexer::from_json_schema(with_options(calls))
@@ -214,8 +217,17 @@ fn rebase(schema: &mut Value, root: &str) {
 
 /// Words that say nothing of a value's form, or that JSON Schema lets a reader
 /// ignore.
-const ANNOTATIONS: [&str; 9] =
-    ["title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment"];
+const ANNOTATIONS: [&str; 9] = [
+    "title",
+    "description",
+    "default",
+    "examples",
+    "example",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "$comment",
+];
 
 /// `format`s that decoding can keep to; the others are annotations (JSON Schema
 /// 2020-12, 7.2.1).
@@ -233,9 +245,10 @@ fn tidy(schema: &mut Value) {
     if o.get("format").and_then(Value::as_str).is_some_and(|f| !FORMATS.contains(&f)) {
         o.remove("format");
     }
-    let composed = ["allOf", "anyOf", "oneOf", "$ref", "patternProperties", "unevaluatedProperties", "if", "not"]
-        .iter()
-        .any(|k| o.contains_key(*k));
+    let composed =
+        ["allOf", "anyOf", "oneOf", "$ref", "patternProperties", "unevaluatedProperties", "if", "not"]
+            .iter()
+            .any(|k| o.contains_key(*k));
     let listed = o.get("properties").and_then(Value::as_object).is_some_and(|p| !p.is_empty());
     if listed && !composed && !o.contains_key("additionalProperties") {
         o.insert("additionalProperties".to_owned(), Value::Bool(false));

@@ -19,7 +19,9 @@ mod sampler;
 mod template;
 
 pub use embed::SentenceEmbedder;
-pub use generate::{Control, Decoding, GenerateError, Generation, Generator, Prompt, Run, Step, TokenOut, Voice};
+pub use generate::{
+    Control, Decoding, GenerateError, Generation, Generator, Prompt, Run, Step, TokenOut, Voice,
+};
 pub use grammar::{Grammar, GrammarError};
 pub use runtime::{ExecutionProvider, LoadOptions, RuntimeError, start};
 pub use template::{ChatTemplate, TemplateError, call_text, calls_text, json_text};

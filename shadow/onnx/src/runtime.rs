@@ -129,7 +129,8 @@ fn environment(library: Option<&Path>) -> Result<Environment, RuntimeError> {
     if let Some(env) = held.as_ref() {
         return Ok(env.clone());
     }
-    let path = library.map(Path::to_path_buf).or_else(from_variable).unwrap_or_else(|| PathBuf::from(SYSTEM_NAME));
+    let path =
+        library.map(Path::to_path_buf).or_else(from_variable).unwrap_or_else(|| PathBuf::from(SYSTEM_NAME));
     let builder = ort::init_from(&path)
         .map_err(|e| RuntimeError::Library { path: path.clone(), problem: e.to_string() })?;
     let env = builder.with_name("understudy").with_telemetry(false).build()?;

@@ -28,7 +28,8 @@ impl Sampler {
 
     /// `None` when nothing is allowed or the logits are not numbers.
     pub(crate) fn draw(&mut self, logits: &[f32], allowed: Option<&SimpleVob>) -> Option<Drawn> {
-        let id = if self.temperature <= 0.0 { greedy(logits, allowed) } else { self.nucleus(logits, allowed) }?;
+        let id =
+            if self.temperature <= 0.0 { greedy(logits, allowed) } else { self.nucleus(logits, allowed) }?;
         let logit = f64::from(*logits.get(id as usize)?);
         Some(Drawn { id, logprob: logit - log_sum_exp(logits) })
     }
@@ -97,7 +98,13 @@ fn log_sum_exp(logits: &[f32]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "tests"
+    )]
     use super::*;
 
     fn mask(ids: &[u32], len: usize) -> SimpleVob {

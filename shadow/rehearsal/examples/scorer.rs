@@ -19,10 +19,7 @@ fn main() {
             println!("  wrong: {} / {}: {:?}", pair.scorer, pair.kind, got.why);
         }
     }
-    println!(
-        "{:<8} {:>6} {:>14} {:>14}",
-        "scorer", "pairs", "false accepts", "false rejects"
-    );
+    println!("{:<8} {:>6} {:>14} {:>14}", "scorer", "pairs", "false accepts", "false rejects");
     for (scorer, [same, false_reject, other, false_accept]) in table {
         println!(
             "{scorer:<8} {:>6} {:>14} {:>14}",

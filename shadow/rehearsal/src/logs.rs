@@ -144,10 +144,7 @@ pub struct Log {
 ///
 /// # Errors
 /// A file cannot be read at all; single broken lines are no error.
-pub fn read(
-    paths: &[PathBuf],
-    keep: &dyn Fn(&BTreeMap<String, String>) -> bool,
-) -> Result<Log, LogError> {
+pub fn read(paths: &[PathBuf], keep: &dyn Fn(&BTreeMap<String, String>) -> bool) -> Result<Log, LogError> {
     let mut log = Log::default();
     // One batch format for all files: input and output are two of them.
     let mut formats: [Box<dyn LogFormat>; 4] = [
@@ -184,10 +181,7 @@ fn read_file(
     keep: &dyn Fn(&BTreeMap<String, String>) -> bool,
     log: &mut Log,
 ) -> Result<(), LogError> {
-    let unreadable = |source| LogError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |source| LogError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(unreadable)?;
     let mut format: Option<&mut Box<dyn LogFormat>> = None;
     let mut formats = Some(formats);
@@ -196,13 +190,8 @@ fn read_file(
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let mut broken = |why: String| {
-            log.broken.push(BrokenLine {
-                path: path.to_owned(),
-                line: number + 1,
-                why,
-            })
-        };
+        let mut broken =
+            |why: String| log.broken.push(BrokenLine { path: path.to_owned(), line: number + 1, why });
         let value: Value = match serde_json::from_slice(&line) {
             Ok(value) => value,
             Err(e) => {
@@ -213,30 +202,21 @@ fn read_file(
         let known = match &mut format {
             Some(known) => known,
             None => {
-                let found = formats
-                    .take()
-                    .and_then(|all| all.iter_mut().find(|f| f.knows(&value)));
+                let found = formats.take().and_then(|all| all.iter_mut().find(|f| f.knows(&value)));
                 let Some(found) = found else {
-                    return Err(LogError::Unknown {
-                        path: path.to_owned(),
-                        line: number + 1,
-                    });
+                    return Err(LogError::Unknown { path: path.to_owned(), line: number + 1 });
                 };
                 found.open(path)?;
                 format.insert(found)
             }
         };
         match known.calls(value) {
-            Ok(calls) => log
-                .calls
-                .extend(calls.into_iter().filter(|c| keep(&c.marks))),
+            Ok(calls) => log.calls.extend(calls.into_iter().filter(|c| keep(&c.marks))),
             Err(LineError(why)) => broken(why),
         }
     }
     if format.is_none() {
-        return Err(LogError::Empty {
-            path: path.to_owned(),
-        });
+        return Err(LogError::Empty { path: path.to_owned() });
     }
     Ok(())
 }
@@ -249,30 +229,20 @@ fn request(body: &Value) -> Result<Request, LineError> {
 
 /// A reply out of JSON, likewise.
 fn reply(status: u16, body: &Value) -> Result<Reply, LineError> {
-    parse_reply(
-        Dialect::OpenaiChat,
-        status,
-        "application/json",
-        body.to_string().as_bytes(),
-    )
-    .map_err(|e| LineError(format!("response: {e}")))
+    parse_reply(Dialect::OpenaiChat, status, "application/json", body.to_string().as_bytes())
+        .map_err(|e| LineError(format!("response: {e}")))
 }
 
 /// A reply out of a bare assistant message, as if it had ended of its own accord.
 fn reply_of_message(message: &Value, model: &Value) -> Result<Reply, LineError> {
-    let calls = message
-        .get("tool_calls")
-        .and_then(Value::as_array)
-        .is_some_and(|c| !c.is_empty());
+    let calls = message.get("tool_calls").and_then(Value::as_array).is_some_and(|c| !c.is_empty());
     let mut message = message.clone();
     // Logs of calls often drop the ids, which the wire format has.
     if let Some(calls) = message.get_mut("tool_calls").and_then(Value::as_array_mut) {
         for (i, call) in calls.iter_mut().enumerate() {
             if let Some(call) = call.as_object_mut() {
-                call.entry("id")
-                    .or_insert_with(|| Value::String(format!("call_{i}")));
-                call.entry("type")
-                    .or_insert_with(|| Value::String("function".to_owned()));
+                call.entry("id").or_insert_with(|| Value::String(format!("call_{i}")));
+                call.entry("type").or_insert_with(|| Value::String("function".to_owned()));
             }
         }
     }
@@ -306,15 +276,8 @@ fn time_of(line: &Value, names: &[&str]) -> Option<i64> {
         Value::Number(n) => {
             let n = n.as_f64()?;
             // Seconds until the year 5138, milliseconds from 1973 on.
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "milliseconds of any date fit"
-            )]
-            Some(if n.abs() < 1e11 {
-                (n * 1000.0) as i64
-            } else {
-                n as i64
-            })
+            #[expect(clippy::cast_possible_truncation, reason = "milliseconds of any date fit")]
+            Some(if n.abs() < 1e11 { (n * 1000.0) as i64 } else { n as i64 })
         }
         Value::String(s) => rfc3339_ms(s),
         _ => None,

@@ -50,10 +50,7 @@ pub fn pairs() -> Vec<Pair> {
         all.push(Pair {
             scorer: "tools",
             kind,
-            request: Request {
-                tools: tools(),
-                ..Request::default()
-            },
+            request: Request { tools: tools(), ..Request::default() },
             reference: called(&reference),
             answer: called(&answer),
             should_agree,
@@ -68,10 +65,7 @@ fn said(text: &str) -> Reply {
         finish: Some(Finish::Stop),
         ..Choice::default()
     };
-    Reply {
-        choices: vec![choice],
-        ..Reply::default()
-    }
+    Reply { choices: vec![choice], ..Reply::default() }
 }
 
 fn called(calls: &Value) -> Reply {
@@ -81,23 +75,12 @@ fn called(calls: &Value) -> Reply {
         .enumerate()
         .map(|(i, c)| ToolCall {
             id: format!("call_{i}"),
-            name: c
-                .get("name")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned(),
+            name: c.get("name").and_then(Value::as_str).unwrap_or_default().to_owned(),
             arguments: c.get("arguments").map(Value::to_string).unwrap_or_default(),
         })
         .collect();
-    let choice = Choice {
-        tool_calls,
-        finish: Some(Finish::ToolCalls),
-        ..Choice::default()
-    };
-    Reply {
-        choices: vec![choice],
-        ..Reply::default()
-    }
+    let choice = Choice { tool_calls, finish: Some(Finish::ToolCalls), ..Choice::default() };
+    Reply { choices: vec![choice], ..Reply::default() }
 }
 
 fn tools() -> Vec<Tool> {
@@ -138,301 +121,76 @@ type Texts = (&'static str, &'static str, &'static str, bool);
 fn texts() -> Vec<Texts> {
     vec![
         ("same", "The refund was sent.", "The refund was sent.", true),
-        (
-            "case and punctuation",
-            "The refund was sent.",
-            "the refund was sent",
-            true,
-        ),
-        (
-            "white space",
-            "Yes, it was sent.\n",
-            "Yes,  it was sent.",
-            true,
-        ),
-        (
-            "markdown",
-            "**Yes**, it was sent.",
-            "Yes, it was sent.",
-            true,
-        ),
-        (
-            "thousands separator",
-            "You owe 1,000 euros.",
-            "You owe 1000 euros.",
-            true,
-        ),
-        (
-            "curly apostrophe",
-            "It doesn’t apply.",
-            "It doesn't apply.",
-            true,
-        ),
-        (
-            "negation",
-            "You can cancel the order.",
-            "You can not cancel the order.",
-            false,
-        ),
-        (
-            "negation",
-            "The card is valid.",
-            "The card isn't valid.",
-            false,
-        ),
-        (
-            "negation",
-            "It is covered, with a fee.",
-            "It is covered, without a fee.",
-            false,
-        ),
-        (
-            "negation moved",
-            "No, you may go.",
-            "You may go, no?",
-            false,
-        ),
+        ("case and punctuation", "The refund was sent.", "the refund was sent", true),
+        ("white space", "Yes, it was sent.\n", "Yes,  it was sent.", true),
+        ("markdown", "**Yes**, it was sent.", "Yes, it was sent.", true),
+        ("thousands separator", "You owe 1,000 euros.", "You owe 1000 euros.", true),
+        ("curly apostrophe", "It doesn’t apply.", "It doesn't apply.", true),
+        ("negation", "You can cancel the order.", "You can not cancel the order.", false),
+        ("negation", "The card is valid.", "The card isn't valid.", false),
+        ("negation", "It is covered, with a fee.", "It is covered, without a fee.", false),
+        ("negation moved", "No, you may go.", "You may go, no?", false),
         ("amount", "You owe 120 euros.", "You owe 210 euros.", false),
-        (
-            "amount, decimal",
-            "You owe 1.5 euros.",
-            "You owe 15 euros.",
-            false,
-        ),
-        (
-            "amount, decimal comma",
-            "You owe 1,5 euros.",
-            "You owe 15 euros.",
-            false,
-        ),
-        (
-            "amount, sign",
-            "The balance is -20.",
-            "The balance is 20.",
-            false,
-        ),
+        ("amount, decimal", "You owe 1.5 euros.", "You owe 15 euros.", false),
+        ("amount, decimal comma", "You owe 1,5 euros.", "You owe 15 euros.", false),
+        ("amount, sign", "The balance is -20.", "The balance is 20.", false),
         ("amount, currency", "It costs $20.", "It costs €20.", false),
-        (
-            "amount, percent",
-            "A fee of 5% applies.",
-            "A fee of 5 applies.",
-            false,
-        ),
-        (
-            "date",
-            "It arrives on 2024-05-01.",
-            "It arrives on 2024-01-05.",
-            false,
-        ),
-        (
-            "date, month",
-            "It arrives on May 1.",
-            "It arrives on March 1.",
-            false,
-        ),
+        ("amount, percent", "A fee of 5% applies.", "A fee of 5 applies.", false),
+        ("date", "It arrives on 2024-05-01.", "It arrives on 2024-01-05.", false),
+        ("date, month", "It arrives on May 1.", "It arrives on March 1.", false),
         ("time", "At 10:30.", "At 13:00.", false),
         ("entity", "Ann pays Bob.", "Bob pays Ann.", false),
-        (
-            "entity",
-            "The flight goes to Paris.",
-            "The flight goes to Prague.",
-            false,
-        ),
-        (
-            "identifier",
-            "Order A12 is late.",
-            "Order A21 is late.",
-            false,
-        ),
+        ("entity", "The flight goes to Paris.", "The flight goes to Prague.", false),
+        ("identifier", "Order A12 is late.", "Order A21 is late.", false),
         ("identifier, case", "Use key aB3x.", "Use key Ab3x.", false),
-        (
-            "url",
-            "See https://a.example/x.",
-            "See https://a.example/y.",
-            false,
-        ),
+        ("url", "See https://a.example/x.", "See https://a.example/y.", false),
         ("path", "Open /etc/hosts now.", "Open /etc/host now.", false),
         ("one word more", "It is safe.", "It is unsafe.", false),
-        (
-            "quantifier",
-            "All orders were sent.",
-            "Some orders were sent.",
-            false,
-        ),
-        (
-            "paraphrase",
-            "I sent the refund.",
-            "The refund was sent by me.",
-            false,
-        ),
+        ("quantifier", "All orders were sent.", "Some orders were sent.", false),
+        ("paraphrase", "I sent the refund.", "The refund was sent by me.", false),
     ]
 }
 
 fn jsons() -> Vec<(&'static str, Value, Value, bool)> {
     vec![
-        (
-            "same",
-            json!({"intent": "card_arrival"}),
-            json!({"intent": "card_arrival"}),
-            true,
-        ),
-        (
-            "key order",
-            json!({"a": 1, "b": 2}),
-            json!({"b": 2, "a": 1}),
-            true,
-        ),
-        (
-            "integer for float",
-            json!({"a": 1}),
-            json!({"a": 1.0}),
-            true,
-        ),
-        (
-            "label",
-            json!({"intent": "card_arrival"}),
-            json!({"intent": "card_linking"}),
-            false,
-        ),
-        (
-            "label, underscore",
-            json!({"intent": "card_arrival"}),
-            json!({"intent": "card arrival"}),
-            false,
-        ),
-        (
-            "missing key",
-            json!({"a": 1, "b": 2}),
-            json!({"a": 1}),
-            false,
-        ),
-        (
-            "unexpected key",
-            json!({"a": 1}),
-            json!({"a": 1, "b": null}),
-            false,
-        ),
-        (
-            "null for empty",
-            json!({"a": null}),
-            json!({"a": ""}),
-            false,
-        ),
-        (
-            "string for number",
-            json!({"a": 5}),
-            json!({"a": "5"}),
-            false,
-        ),
+        ("same", json!({"intent": "card_arrival"}), json!({"intent": "card_arrival"}), true),
+        ("key order", json!({"a": 1, "b": 2}), json!({"b": 2, "a": 1}), true),
+        ("integer for float", json!({"a": 1}), json!({"a": 1.0}), true),
+        ("label", json!({"intent": "card_arrival"}), json!({"intent": "card_linking"}), false),
+        ("label, underscore", json!({"intent": "card_arrival"}), json!({"intent": "card arrival"}), false),
+        ("missing key", json!({"a": 1, "b": 2}), json!({"a": 1}), false),
+        ("unexpected key", json!({"a": 1}), json!({"a": 1, "b": null}), false),
+        ("null for empty", json!({"a": null}), json!({"a": ""}), false),
+        ("string for number", json!({"a": 5}), json!({"a": "5"}), false),
         ("boolean", json!({"ok": true}), json!({"ok": false}), false),
-        (
-            "array order",
-            json!({"a": [1, 2]}),
-            json!({"a": [2, 1]}),
-            false,
-        ),
-        (
-            "array length",
-            json!({"a": [1, 2]}),
-            json!({"a": [1]}),
-            false,
-        ),
-        (
-            "nested amount",
-            json!({"o": {"total": 12.5}}),
-            json!({"o": {"total": 125}}),
-            false,
-        ),
-        (
-            "swapped ids",
-            json!({"from": "u_1", "to": "u_2"}),
-            json!({"from": "u_2", "to": "u_1"}),
-            false,
-        ),
-        (
-            "negation in a leaf",
-            json!({"note": "do call"}),
-            json!({"note": "do not call"}),
-            false,
-        ),
-        (
-            "case in a sentence",
-            json!({"note": "Call him."}),
-            json!({"note": "call him"}),
-            true,
-        ),
-        (
-            "date",
-            json!({"on": "2024-05-01"}),
-            json!({"on": "2024-01-05"}),
-            false,
-        ),
-        (
-            "large integer",
-            json!({"id": 9007199254740993u64}),
-            json!({"id": 9007199254740992u64}),
-            false,
-        ),
+        ("array order", json!({"a": [1, 2]}), json!({"a": [2, 1]}), false),
+        ("array length", json!({"a": [1, 2]}), json!({"a": [1]}), false),
+        ("nested amount", json!({"o": {"total": 12.5}}), json!({"o": {"total": 125}}), false),
+        ("swapped ids", json!({"from": "u_1", "to": "u_2"}), json!({"from": "u_2", "to": "u_1"}), false),
+        ("negation in a leaf", json!({"note": "do call"}), json!({"note": "do not call"}), false),
+        ("case in a sentence", json!({"note": "Call him."}), json!({"note": "call him"}), true),
+        ("date", json!({"on": "2024-05-01"}), json!({"on": "2024-01-05"}), false),
+        ("large integer", json!({"id": 9007199254740993u64}), json!({"id": 9007199254740992u64}), false),
     ]
 }
 
 fn calls() -> Vec<(&'static str, Value, Value, bool)> {
     let transfer = |from: &str, to: &str, amount: Value| json!([{"name": "transfer", "arguments": {"from": from, "to": to, "amount": amount}}]);
     vec![
-        (
-            "same",
-            transfer("a1", "b2", json!(5)),
-            transfer("a1", "b2", json!(5)),
-            true,
-        ),
+        ("same", transfer("a1", "b2", json!(5)), transfer("a1", "b2", json!(5)), true),
         (
             "argument order",
             json!([{"name": "travel", "arguments": {"from": "Rome", "to": "Oslo"}}]),
             json!([{"name": "travel", "arguments": {"to": "Oslo", "from": "Rome"}}]),
             true,
         ),
-        (
-            "swapped ids",
-            transfer("a1", "b2", json!(5)),
-            transfer("b2", "a1", json!(5)),
-            false,
-        ),
-        (
-            "amount",
-            transfer("a1", "b2", json!(5)),
-            transfer("a1", "b2", json!(50)),
-            false,
-        ),
-        (
-            "amount, sign",
-            transfer("a1", "b2", json!(5)),
-            transfer("a1", "b2", json!(-5)),
-            false,
-        ),
-        (
-            "integer for float",
-            transfer("a1", "b2", json!(5)),
-            transfer("a1", "b2", json!(5.0)),
-            true,
-        ),
-        (
-            "string for number",
-            transfer("a1", "b2", json!(5)),
-            transfer("a1", "b2", json!("5")),
-            false,
-        ),
-        (
-            "id, case",
-            transfer("aB1", "b2", json!(5)),
-            transfer("ab1", "b2", json!(5)),
-            false,
-        ),
-        (
-            "id, hyphen",
-            transfer("a-1", "b2", json!(5)),
-            transfer("a1", "b2", json!(5)),
-            false,
-        ),
+        ("swapped ids", transfer("a1", "b2", json!(5)), transfer("b2", "a1", json!(5)), false),
+        ("amount", transfer("a1", "b2", json!(5)), transfer("a1", "b2", json!(50)), false),
+        ("amount, sign", transfer("a1", "b2", json!(5)), transfer("a1", "b2", json!(-5)), false),
+        ("integer for float", transfer("a1", "b2", json!(5)), transfer("a1", "b2", json!(5.0)), true),
+        ("string for number", transfer("a1", "b2", json!(5)), transfer("a1", "b2", json!("5")), false),
+        ("id, case", transfer("aB1", "b2", json!(5)), transfer("ab1", "b2", json!(5)), false),
+        ("id, hyphen", transfer("a-1", "b2", json!(5)), transfer("a1", "b2", json!(5)), false),
         (
             "path, dot",
             json!([{"name": "read_file", "arguments": {"path": "notes.txt"}}]),

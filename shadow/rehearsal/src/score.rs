@@ -105,11 +105,7 @@ struct Tally {
 
 impl Tally {
     const fn new() -> Self {
-        Self {
-            matched: 0,
-            compared: 0,
-            first: Difference::None,
-        }
+        Self { matched: 0, compared: 0, first: Difference::None }
     }
 
     fn matched(&mut self) {
@@ -139,22 +135,12 @@ impl Tally {
         } else {
             f64::from(self.matched) / f64::from(self.compared)
         };
-        Score {
-            value,
-            agrees,
-            name_agrees,
-            why: self.first,
-        }
+        Score { value, agrees, name_agrees, why: self.first }
     }
 }
 
 fn differ(why: Difference) -> Score {
-    Score {
-        value: 0.0,
-        agrees: false,
-        name_agrees: None,
-        why,
-    }
+    Score { value: 0.0, agrees: false, name_agrees: None, why }
 }
 
 /// Compares an answer with the provider's reply to the same call. Pure.
@@ -174,10 +160,7 @@ pub fn compare(request: &Request, reference: &Reply, answer: &Reply) -> Score {
         }
         (true, true) => {}
         _ => {
-            return Score {
-                name_agrees: Some(false),
-                ..differ(Difference::Kind)
-            };
+            return Score { name_agrees: Some(false), ..differ(Difference::Kind) };
         }
     }
     let refuses = |parts: &[Part]| parts.iter().any(|p| matches!(p, Part::Refusal(_)));

@@ -23,6 +23,7 @@
 mod pace;
 mod report;
 mod restore;
+mod saved;
 mod state;
 mod trials;
 
@@ -30,18 +31,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde_json::json;
 use understudy_call::{AnsweredBy, Exchange, Lane, UnderstudyId};
 use understudy_capture::{Journal, JournalError, Record};
 use understudy_cast::registry::{NOTE_KIND, is_due};
 use understudy_cast::{Cast, Example};
-use understudy_policy::{
-    Action, Decision, Event, Ledger, Roster, Stage, TaskId, TaskPolicy, Trial,
-};
+use understudy_policy::{Action, Decision, Event, Ledger, Roster, Stage, TaskId, TaskPolicy, Trial};
 use understudy_tasks::{HashKey, Task, TaskBook};
 
 pub use pace::{Pace, Pause};
 pub use report::{Curve, StratumTally, Tally, TaskReport};
+use saved::Saved;
 use state::TaskState;
 
 /// Which calls the worker reads.
@@ -129,10 +130,7 @@ pub struct Outlets {
 
 impl Default for Outlets {
     fn default() -> Self {
-        Self {
-            roster: Arc::new(|_| {}),
-            told: Arc::new(|_| {}),
-        }
+        Self { roster: Arc::new(|_| {}), told: Arc::new(|_| {}) }
     }
 }
 
@@ -151,6 +149,8 @@ pub struct Rehearsal {
     /// The last exchange that was folded.
     folded: u64,
     decisions: Vec<Decision>,
+    /// What the next volume of the journal begins with.
+    saved: Arc<ArcSwap<Saved>>,
 }
 
 impl Rehearsal {
@@ -178,6 +178,7 @@ impl Rehearsal {
             roster: Roster::default(),
             folded: 0,
             decisions: Vec::new(),
+            saved: Arc::default(),
         }
     }
 
@@ -233,8 +234,7 @@ impl Rehearsal {
             return self.settle().await;
         };
         self.meet(id);
-        let (Some(task), Some(state)) = (self.book.task(id).cloned(), self.tasks.get_mut(&id))
-        else {
+        let (Some(task), Some(state)) = (self.book.task(id).cloned(), self.tasks.get_mut(&id)) else {
             return Ok(());
         };
         let mut seen = state.seen(seq, exchange, task.acts);
@@ -247,9 +247,7 @@ impl Rehearsal {
 
         // What was, or would have been, done with the call.
         let serving = self.settings.mode == Mode::Recorded && seen.eligible && !seen.repeats;
-        let roster_task = serving
-            .then(|| state.roster_task(&task, &self.settings))
-            .flatten();
+        let roster_task = serving.then(|| state.roster_task(&task, &self.settings)).flatten();
         let mut judged = Vec::new();
         let mut served = None;
         match self.settings.mode {
@@ -269,30 +267,23 @@ impl Rehearsal {
         }
 
         // Trials, each drawn before its answer is seen.
-        if let (Some(example), true) = (
-            &example,
-            seen.eligible && !seen.repeats && state.ledger.trials_wanted(),
-        ) {
+        if let (Some(example), true) =
+            (&example, seen.eligible && !seen.repeats && state.ledger.trials_wanted())
+        {
             let draw = self.key.call(&exchange.id.0);
             let wanted = state.wanted(&self.cast, id, seq);
             for member in wanted {
-                let serves = roster_task
-                    .as_ref()
-                    .is_some_and(|t| t.entries.iter().any(|e| e.understudy == member.id))
-                    && matches!(seen.lane, Lane::Understudy | Lane::Audit);
+                let serves =
+                    roster_task.as_ref().is_some_and(|t| t.entries.iter().any(|e| e.understudy == member.id))
+                        && matches!(seen.lane, Lane::Understudy | Lane::Audit);
                 let share = self.pace.share(&member.id.0) * state.ledger.policy().trial_share;
                 if !serves && !understudy_policy::lane::trial_drawn(draw, share) {
                     continue;
                 }
                 self.pace.wait().await;
-                let Some(answer) = trials::answer(
-                    &self.cast,
-                    &member.id,
-                    exchange,
-                    example,
-                    self.settings.trial_deadline,
-                )
-                .await
+                let Some(answer) =
+                    trials::answer(&self.cast, &member.id, exchange, example, self.settings.trial_deadline)
+                        .await
                 else {
                     continue;
                 };
@@ -312,8 +303,7 @@ impl Rehearsal {
                 seen.answered_by_understudy = verdict.is_none();
                 served = Some(one.served(entry, verdict));
             }
-            let audited =
-                entry.is_some() && seen.lane == Lane::Audit && seen.answered_by_understudy;
+            let audited = entry.is_some() && seen.lane == Lane::Audit && seen.answered_by_understudy;
             events.push(Event::Trial(one.into_trial(audited)));
         }
         if let Some(state) = self.tasks.get_mut(&id) {
@@ -335,19 +325,9 @@ impl Rehearsal {
     /// A task's state, with the policy that its name has.
     fn meet(&mut self, id: TaskId) {
         if !self.tasks.contains_key(&id) {
-            let name = self
-                .book
-                .task(id)
-                .map(|t| t.name.as_str())
-                .unwrap_or_default();
-            let policy = self
-                .settings
-                .overrides
-                .get(name)
-                .unwrap_or(&self.settings.policy)
-                .clone();
-            self.tasks
-                .insert(id, TaskState::new(Ledger::new(id, policy)));
+            let name = self.book.task(id).map(|t| t.name.as_str()).unwrap_or_default();
+            let policy = self.settings.overrides.get(name).unwrap_or(&self.settings.policy).clone();
+            self.tasks.insert(id, TaskState::new(Ledger::new(id, policy)));
         }
     }
 
@@ -380,10 +360,7 @@ impl Rehearsal {
 
     fn propose(&mut self, id: TaskId) {
         for member in self.cast.of_task(id) {
-            let proposed = self
-                .tasks
-                .get(&id)
-                .and_then(|s| s.ledger.propose_entry(&member.id));
+            let proposed = self.tasks.get(&id).and_then(|s| s.ledger.propose_entry(&member.id));
             if let Some(mut opened) = proposed {
                 opened.cost_rank = member.cost_rank;
                 self.fold(id, vec![Event::EntryOpened(opened)]);
@@ -398,21 +375,14 @@ impl Rehearsal {
         };
         let before = state.learnt;
         state.learn(example, self.settings.examples);
-        if !is_due(
-            u64::from(state.ledger.policy().first_fit),
-            before,
-            state.learnt,
-        ) {
+        if !is_due(u64::from(state.ledger.policy().first_fit), before, state.learnt) {
             return;
         }
         let examples: Vec<Example> = state.examples.iter().cloned().collect();
         let made = self.cast.rehearse_fit(task, &examples, seq).await;
         for id in &made {
             if let Some(note) = self.cast.to_note(id) {
-                self.pending.push(Record::Note {
-                    kind: NOTE_KIND.to_owned(),
-                    json: note,
-                });
+                self.pending.push(Record::Note { kind: NOTE_KIND.to_owned(), json: note });
             }
         }
         if !made.is_empty() {
@@ -430,18 +400,10 @@ impl Rehearsal {
         action: Action,
         by: &str,
     ) -> Result<Vec<Decision>, RehearsalError> {
-        let id = self
-            .book
-            .find(name)
-            .map(|t| t.id)
-            .ok_or_else(|| RehearsalError::NoTask(name.to_owned()))?;
+        let id = self.book.find(name).map(|t| t.id).ok_or_else(|| RehearsalError::NoTask(name.to_owned()))?;
         self.meet(id);
         let from = self.decisions.len();
-        let event = Event::Operator {
-            action,
-            by: by.to_owned(),
-            seq: self.folded,
-        };
+        let event = Event::Operator { action, by: by.to_owned(), seq: self.folded };
         self.fold(id, vec![event]);
         self.flush().await?;
         Ok(self.decisions.get(from..).unwrap_or_default().to_vec())
@@ -452,18 +414,11 @@ impl Rehearsal {
     /// # Errors
     /// There is no such task, another has the name, or the journal failed.
     pub async fn rename(&mut self, name: &str, to: &str) -> Result<(), RehearsalError> {
-        let id = self
-            .book
-            .find(name)
-            .map(|t| t.id)
-            .ok_or_else(|| RehearsalError::NoTask(name.to_owned()))?;
+        let id = self.book.find(name).map(|t| t.id).ok_or_else(|| RehearsalError::NoTask(name.to_owned()))?;
         if !self.book.rename(id, to) {
             return Err(RehearsalError::NameTaken(to.to_owned()));
         }
-        self.pending.push(Record::Note {
-            kind: "name".to_owned(),
-            json: json!({"task": id, "name": to}),
-        });
+        self.pending.push(Record::Note { kind: "name".to_owned(), json: json!({"task": id, "name": to}) });
         self.flush().await
     }
 
@@ -482,10 +437,7 @@ impl Rehearsal {
 
     /// Flushes when there is enough, or when a decision waits.
     async fn settle(&mut self) -> Result<(), RehearsalError> {
-        let decided = self
-            .pending
-            .iter()
-            .any(|r| matches!(r, Record::Decision(_)));
+        let decided = self.pending.iter().any(|r| matches!(r, Record::Decision(_)));
         if decided || self.pending.len() >= self.settings.group {
             self.flush().await?;
         }
@@ -498,11 +450,11 @@ impl Rehearsal {
     /// The journal failed: nothing new is published.
     pub async fn flush(&mut self) -> Result<(), RehearsalError> {
         if !self.pending.is_empty() {
+            // Saved first: a volume that begins within this append then knows
+            // all that the append says, and a replay passes over it.
+            self.save();
             let mut records = std::mem::take(&mut self.pending);
-            records.push(Record::Note {
-                kind: "folded".to_owned(),
-                json: json!({"seq": self.folded}),
-            });
+            records.push(Record::Note { kind: "folded".to_owned(), json: json!({"seq": self.folded}) });
             let journal = self.journal.clone();
             tokio::task::spawn_blocking(move || journal.append(records))
                 .await
@@ -528,9 +480,7 @@ impl Rehearsal {
     /// Whether any task serves.
     #[must_use]
     pub fn serves(&self) -> bool {
-        self.tasks
-            .values()
-            .any(|s| matches!(s.ledger.stage(), Stage::Canary { .. } | Stage::Live))
+        self.tasks.values().any(|s| matches!(s.ledger.stage(), Stage::Canary { .. } | Stage::Live))
     }
 
     /// What a frozen worker does with one call, without learning from it: for
@@ -540,49 +490,26 @@ impl Rehearsal {
         let task = self.book.task(id)?;
         let state = self.tasks.get(&id)?;
         let reference = Example::of(u64::MAX, exchange)?;
-        let eligible = exchange
-            .request
-            .as_ref()
-            .is_some_and(|r| r.ineligible.is_empty());
+        let eligible = exchange.request.as_ref().is_some_and(|r| r.ineligible.is_empty());
         let roster_task = state.roster_task(task, &self.settings);
         let lane = match (&roster_task, eligible, exchange.meta.conversation) {
-            (Some(t), true, Some(c)) => {
-                understudy_policy::lane::choose(t, c, self.key.call(&exchange.id.0))
-            }
+            (Some(t), true, Some(c)) => understudy_policy::lane::choose(t, c, self.key.call(&exchange.id.0)),
             _ => Lane::Provider,
         };
         let baselines = state.baselines_say(&self.cast, &reference).await;
         let mut answers = Vec::new();
         for member in state.wanted(&self.cast, id, u64::MAX) {
-            let answer = trials::answer(
-                &self.cast,
-                &member.id,
-                exchange,
-                &reference,
-                self.settings.trial_deadline,
-            )
-            .await;
+            let answer =
+                trials::answer(&self.cast, &member.id, exchange, &reference, self.settings.trial_deadline)
+                    .await;
             let Some(answer) = answer else { continue };
-            let entry = roster_task
-                .iter()
-                .flat_map(|t| &t.entries)
-                .find(|e| e.understudy == member.id)
-                .cloned();
+            let entry =
+                roster_task.iter().flat_map(|t| &t.entries).find(|e| e.understudy == member.id).cloned();
             let one = answer.trial(id, 0, exchange, &state.seen_frozen(exchange));
             let taken = entry.as_ref().map(|e| one.verdict(e).is_none());
-            answers.push(EvaluatedAnswer {
-                kind: member.kind.label(),
-                trial: one.trial,
-                taken,
-            });
+            answers.push(EvaluatedAnswer { kind: member.kind.label(), trial: one.trial, taken });
         }
-        Some(Evaluated {
-            task: id,
-            eligible,
-            lane,
-            answers,
-            baselines,
-        })
+        Some(Evaluated { task: id, eligible, lane, answers, baselines })
     }
 }
 
@@ -616,3 +543,6 @@ pub struct EvaluatedAnswer {
 pub(crate) fn by_provider(exchange: &Exchange) -> bool {
     exchange.meta.answered_by == AnsweredBy::Provider
 }
+
+#[cfg(test)]
+mod tests;

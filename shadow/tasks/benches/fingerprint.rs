@@ -4,8 +4,7 @@ use criterion::{Criterion, black_box, criterion_group, criterion_main};
 use understudy_call::{Dialect, Message, Request, Role, Tool};
 
 fn request(system_words: usize, tools: usize) -> Request {
-    let rules =
-        "Passengers: each reservation can have at most five. The time is 2024-05-15 15:00:00 EST. ";
+    let rules = "Passengers: each reservation can have at most five. The time is 2024-05-15 15:00:00 EST. ";
     let system: String = rules.repeat(system_words / 15 + 1);
     Request {
         messages: vec![
@@ -27,10 +26,7 @@ fn request(system_words: usize, tools: usize) -> Request {
 }
 
 fn bench(c: &mut Criterion) {
-    for (name, words, tools) in [
-        ("router_60_words", 60, 0),
-        ("agent_1000_words_14_tools", 1000, 14),
-    ] {
+    for (name, words, tools) in [("router_60_words", 60, 0), ("agent_1000_words_14_tools", 1000, 14)] {
         let r = request(words, tools);
         c.bench_function(name, |b| {
             b.iter(|| understudy_tasks::fingerprint(Dialect::OpenaiChat, black_box(&r)))

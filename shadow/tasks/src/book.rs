@@ -61,8 +61,7 @@ pub struct TaskBook {
 impl TaskBook {
     /// Declares tools as reading or acting, against the guess.
     pub fn declare_tools(&mut self, tools: impl IntoIterator<Item = (String, Effect)>) {
-        self.declared
-            .extend(tools.into_iter().map(|(name, e)| (name, e == Effect::Acts)));
+        self.declared.extend(tools.into_iter().map(|(name, e)| (name, e == Effect::Acts)));
     }
 
     /// Makes a form one task whoever calls.
@@ -81,14 +80,7 @@ impl TaskBook {
             if self.tasks.len() >= MOST_TASKS {
                 return None;
             }
-            let task = self.meet(
-                id,
-                Form {
-                    hash: form,
-                    ..Form::of(exchange.meta.dialect, request)
-                },
-                owner,
-            );
+            let task = self.meet(id, Form { hash: form, ..Form::of(exchange.meta.dialect, request) }, owner);
             self.tasks.insert(id, task);
         }
         let task = self.tasks.get_mut(&id)?;
@@ -114,10 +106,7 @@ impl TaskBook {
             n += 1;
         }
         let acts = form.tools.iter().any(|tool| {
-            self.declared
-                .get(&tool.name)
-                .copied()
-                .unwrap_or_else(|| reads_or_acts(tool) == Effect::Acts)
+            self.declared.get(&tool.name).copied().unwrap_or_else(|| reads_or_acts(tool) == Effect::Acts)
         });
         Task {
             id,
@@ -142,10 +131,7 @@ impl TaskBook {
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Task> {
         self.tasks.values().find(|t| t.name == name).or_else(|| {
-            let mut hits = self
-                .tasks
-                .values()
-                .filter(|t| t.id.to_string().starts_with(name));
+            let mut hits = self.tasks.values().filter(|t| t.id.to_string().starts_with(name));
             let first = hits.next()?;
             hits.next().is_none().then_some(first)
         })

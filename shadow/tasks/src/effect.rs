@@ -58,9 +58,8 @@ const READING: &[&str] = &[
 /// Words that act wherever they stand in a name; the rest of [`ACTING`] are
 /// nouns as well ("lookup_order", "get_email").
 const ACTING_ANYWHERE: &[&str] = &[
-    "set", "create", "update", "delete", "remove", "insert", "write", "send", "cancel", "pay",
-    "modify", "edit", "submit", "approve", "execute", "deploy", "publish", "upload", "purge",
-    "revoke", "drop",
+    "set", "create", "update", "delete", "remove", "insert", "write", "send", "cancel", "pay", "modify",
+    "edit", "submit", "approve", "execute", "deploy", "publish", "upload", "purge", "revoke", "drop",
 ];
 
 /// Verbs that act at the head of a name or a description, and after "and" or "or".
@@ -149,24 +148,14 @@ pub fn reads_or_acts(tool: &Tool) -> Effect {
     let description_acts = tool
         .description
         .as_deref()
-        .and_then(|d| {
-            d.split(|c: char| !c.is_alphabetic())
-                .find(|w| !w.is_empty())
-        })
+        .and_then(|d| d.split(|c: char| !c.is_alphabetic()).find(|w| !w.is_empty()))
         .is_some_and(|w| verb_in(&w.to_lowercase(), ACTING));
-    if name_reads && !description_acts {
-        Effect::Reads
-    } else {
-        Effect::Acts
-    }
+    if name_reads && !description_acts { Effect::Reads } else { Effect::Acts }
 }
 
 /// A verb, or its third person ("Sends").
 fn verb_in(word: &str, verbs: &[&str]) -> bool {
-    verbs.contains(&word)
-        || word
-            .strip_suffix('s')
-            .is_some_and(|stem| verbs.contains(&stem))
+    verbs.contains(&word) || word.strip_suffix('s').is_some_and(|stem| verbs.contains(&stem))
 }
 
 /// The words of a name in snake, kebab or camel case, in lower case.

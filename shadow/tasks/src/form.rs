@@ -49,11 +49,7 @@ impl Form {
             return slug(&tool.name);
         }
         let words = slug(&self.system);
-        if words.is_empty() {
-            "untitled".to_owned()
-        } else {
-            words
-        }
+        if words.is_empty() { "untitled".to_owned() } else { words }
     }
 }
 
@@ -70,10 +66,7 @@ pub fn fingerprint(dialect: Dialect, request: &Request) -> FormHash {
     field(&mut h, b"tools");
     for tool in &request.tools {
         field(&mut h, tool.name.as_bytes());
-        field(
-            &mut h,
-            tool.description.as_deref().unwrap_or_default().as_bytes(),
-        );
+        field(&mut h, tool.description.as_deref().unwrap_or_default().as_bytes());
         json(&mut h, &tool.parameters);
     }
     field(&mut h, b"choice");

@@ -16,10 +16,7 @@ pub struct Masked {
     pub value: String,
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "the pattern is a constant that a test compiles"
-)]
+#[expect(clippy::expect_used, reason = "the pattern is a constant that a test compiles")]
 static VARIABLES: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
         r"(?P<url>\bhttps?://[^\s<>\x22')\]]+)",
@@ -46,9 +43,8 @@ pub fn mask(text: &str) -> (Cow<'_, str>, Vec<Masked>) {
     let mut values = Vec::new();
     let mut from = 0;
     for found in VARIABLES.captures_iter(text) {
-        let Some((kind, m)) = ["time", "email", "url", "uuid"]
-            .into_iter()
-            .find_map(|kind| found.name(kind).map(|m| (kind, m)))
+        let Some((kind, m)) =
+            ["time", "email", "url", "uuid"].into_iter().find_map(|kind| found.name(kind).map(|m| (kind, m)))
         else {
             continue;
         };
@@ -56,10 +52,7 @@ pub fn mask(text: &str) -> (Cow<'_, str>, Vec<Masked>) {
         out.push('⟨');
         out.push_str(kind);
         out.push('⟩');
-        values.push(Masked {
-            kind: kind.to_owned(),
-            value: m.as_str().to_owned(),
-        });
+        values.push(Masked { kind: kind.to_owned(), value: m.as_str().to_owned() });
         from = m.end();
     }
     if values.is_empty() {

@@ -18,16 +18,9 @@ pub struct Part {
 /// The part of a call.
 #[must_use]
 pub fn part(request: &Request) -> Part {
-    let masked = request
-        .messages
-        .iter()
-        .filter(|m| m.role == Role::System)
-        .flat_map(|m| mask(&m.text()).1)
-        .collect();
-    Part {
-        masked,
-        turns: request.turns().cloned().collect(),
-    }
+    let masked =
+        request.messages.iter().filter(|m| m.role == Role::System).flat_map(|m| mask(&m.text()).1).collect();
+    Part { masked, turns: request.turns().cloned().collect() }
 }
 
 impl Part {

@@ -1,14 +1,8 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 use proptest::prelude::*;
 use understudy_call::{
-    AnsweredBy, Credential, Dialect, Exchange, ExchangeId, Format, Lane, Message, Metadata,
-    Request, Role, Sizes, Timings, Tool, Truncation,
+    AnsweredBy, Credential, Dialect, Exchange, ExchangeId, Format, Lane, Message, Metadata, Request, Role,
+    Sizes, Timings, Tool, Truncation,
 };
 
 use crate::{Effect, HashKey, TaskBook, fingerprint, mask, part, reads_or_acts};
@@ -26,11 +20,7 @@ fn tool(name: &str, description: &str) -> Tool {
 fn ask(system: &str, turns: &[(Role, &str)]) -> Request {
     let mut messages = vec![Message::text_of(Role::System, system)];
     messages.extend(turns.iter().map(|(r, t)| Message::text_of(*r, *t)));
-    Request {
-        model: "m".into(),
-        messages,
-        ..Request::default()
-    }
+    Request { model: "m".into(), messages, ..Request::default() }
 }
 
 fn exchange(request: Request, credential: u8) -> Exchange {
@@ -62,17 +52,10 @@ fn exchange(request: Request, credential: u8) -> Exchange {
 #[test]
 fn turns_and_masked_values_do_not_change_the_form() {
     let f = |r: &Request| fingerprint(Dialect::OpenaiChat, r);
-    let a = ask(
-        "The current time is 2024-05-15 15:00:00 EST. Be kind.",
-        &[(Role::User, "hi")],
-    );
+    let a = ask("The current time is 2024-05-15 15:00:00 EST. Be kind.", &[(Role::User, "hi")]);
     let b = ask(
         "The current time is 2025-01-02 03:04:05 EST. Be kind.",
-        &[
-            (Role::User, "hi"),
-            (Role::Assistant, "hello"),
-            (Role::Tool, "{}"),
-        ],
+        &[(Role::User, "hi"), (Role::Assistant, "hello"), (Role::Tool, "{}")],
     );
     assert_eq!(f(&a), f(&b));
 }
@@ -91,10 +74,8 @@ fn tools_and_schema_are_form() {
     with_tool.tools = vec![tool("get_user", "Looks up a user.")];
     let mut with_format = base.clone();
     with_format.format = Format::JsonObject;
-    let hashes: std::collections::HashSet<_> = [&base, &with_tool, &with_format]
-        .into_iter()
-        .map(|r| fingerprint(Dialect::OpenaiChat, r))
-        .collect();
+    let hashes: std::collections::HashSet<_> =
+        [&base, &with_tool, &with_format].into_iter().map(|r| fingerprint(Dialect::OpenaiChat, r)).collect();
     assert_eq!(hashes.len(), 3);
 }
 
@@ -103,10 +84,7 @@ fn variables_are_masked_by_kind_and_given_back_in_order() {
     let text = "Mail ann@example.com, see https://example.com/a?b=1 (session \
                 123e4567-e89b-12d3-a456-426614174000) on Monday, 3 March 2025.";
     let (masked, values) = mask(text);
-    assert_eq!(
-        masked,
-        "Mail ⟨email⟩, see ⟨url⟩ (session ⟨uuid⟩) on ⟨time⟩."
-    );
+    assert_eq!(masked, "Mail ⟨email⟩, see ⟨url⟩ (session ⟨uuid⟩) on ⟨time⟩.");
     let kinds: Vec<&str> = values.iter().map(|v| v.kind.as_str()).collect();
     assert_eq!(kinds, ["email", "url", "uuid", "time"]);
     assert_eq!(values[0].value, "ann@example.com");
@@ -114,48 +92,21 @@ fn variables_are_masked_by_kind_and_given_back_in_order() {
 
 #[test]
 fn masked_values_belong_to_the_part() {
-    let p = part(&ask(
-        "Today is 2024-05-15.",
-        &[(Role::User, "book it for tomorrow")],
-    ));
+    let p = part(&ask("Today is 2024-05-15.", &[(Role::User, "book it for tomorrow")]));
     assert_eq!(p.text(), "time: 2024-05-15\nbook it for tomorrow");
 }
 
 #[test]
 fn reading_needs_a_reading_name_and_anything_unsure_acts() {
-    let reads = [
-        "get_user_details",
-        "searchDirectFlight",
-        "list-all-airports",
-        "calculate",
-        "lookup_order",
-    ];
-    let acts = [
-        "book_reservation",
-        "send_certificate",
-        "frobnicate",
-        "get_and_delete",
-        "play_music",
-        "",
-    ];
+    let reads = ["get_user_details", "searchDirectFlight", "list-all-airports", "calculate", "lookup_order"];
+    let acts = ["book_reservation", "send_certificate", "frobnicate", "get_and_delete", "play_music", ""];
     for name in reads {
-        assert_eq!(
-            reads_or_acts(&tool(name, "Looks it up.")),
-            Effect::Reads,
-            "{name}"
-        );
+        assert_eq!(reads_or_acts(&tool(name, "Looks it up.")), Effect::Reads, "{name}");
     }
     for name in acts {
-        assert_eq!(
-            reads_or_acts(&tool(name, "Does it.")),
-            Effect::Acts,
-            "{name}"
-        );
+        assert_eq!(reads_or_acts(&tool(name, "Does it.")), Effect::Acts, "{name}");
     }
-    assert_eq!(
-        reads_or_acts(&tool("get_refund", "Refunds the customer.")),
-        Effect::Acts
-    );
+    assert_eq!(reads_or_acts(&tool("get_refund", "Refunds the customer.")), Effect::Acts);
 }
 
 #[test]
@@ -170,10 +121,7 @@ fn a_task_belongs_to_one_credential_unless_shared() {
 
     let mut shared = TaskBook::default();
     shared.share(fingerprint(Dialect::OpenaiChat, &r));
-    assert_eq!(
-        shared.assign(&exchange(r.clone(), 1)),
-        shared.assign(&exchange(r, 2))
-    );
+    assert_eq!(shared.assign(&exchange(r.clone(), 1)), shared.assign(&exchange(r, 2)));
 }
 
 #[test]
@@ -192,18 +140,9 @@ fn conversations_follow_the_explicit_id_or_the_first_user_message() {
     let key = HashKey::new([7; 32]);
     let c = key.credential("openai", b"sk-1");
     let f = fingerprint(Dialect::OpenaiChat, &ask("s", &[]));
-    assert_eq!(
-        key.conversation(c, f, None, "hi"),
-        key.conversation(c, f, None, "hi")
-    );
-    assert_ne!(
-        key.conversation(c, f, None, "hi"),
-        key.conversation(c, f, None, "ho")
-    );
-    assert_eq!(
-        key.conversation(c, f, Some("t1"), "hi"),
-        key.conversation(c, f, Some("t1"), "ho")
-    );
+    assert_eq!(key.conversation(c, f, None, "hi"), key.conversation(c, f, None, "hi"));
+    assert_ne!(key.conversation(c, f, None, "hi"), key.conversation(c, f, None, "ho"));
+    assert_eq!(key.conversation(c, f, Some("t1"), "hi"), key.conversation(c, f, Some("t1"), "ho"));
     assert_ne!(c, HashKey::new([8; 32]).credential("openai", b"sk-1"));
 }
 

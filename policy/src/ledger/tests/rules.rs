@@ -5,21 +5,13 @@ fn a_good_understudy_goes_live_step_by_step() {
     let who = name("head-1");
     let mut play = Play::new(policy());
     play.reach_live(&who);
-    let path: Vec<_> = play
-        .decisions
-        .iter()
-        .map(|d| (d.from, d.to, d.why))
-        .collect();
+    let path: Vec<_> = play.decisions.iter().map(|d| (d.from, d.to, d.why)).collect();
     assert_eq!(
         path,
         [
             (Stage::Observing, Stage::Shadowing, Why::EnoughCalls),
             (Stage::Shadowing, Stage::Canary { step: 0 }, Why::Evidence),
-            (
-                Stage::Canary { step: 0 },
-                Stage::Canary { step: 1 },
-                Why::StepEarned
-            ),
+            (Stage::Canary { step: 0 }, Stage::Canary { step: 1 }, Why::StepEarned),
             (Stage::Canary { step: 1 }, Stage::Live, Why::StepEarned),
         ]
     );
@@ -37,13 +29,7 @@ fn evidence_starts_after_the_entry_opened() {
     let opened = play.open(&who);
     assert_eq!((opened.k, opened.after_seq), (1, 450));
     // A late trial on an earlier call never counts.
-    play.apply(&Event::Trial(trial(
-        450,
-        99_999,
-        &who,
-        TrialKind::Shadow,
-        true,
-    )));
+    play.apply(&Event::Trial(trial(450, 99_999, &who, TrialKind::Shadow, true)));
     play.end();
     assert_eq!(play.ledger.view().entries[0].conversations, 0);
     play.call(Lane::Provider, &who, true);
@@ -94,10 +80,7 @@ fn development_without_room_gives_no_entry() {
 fn acting_tools_wait_for_a_person() {
     let who = name("head-1");
     let mut play = Play::new(policy());
-    play.apply(&Event::Exchange(ExchangeSeen {
-        acting: true,
-        ..seen(1, 1, Lane::Provider)
-    }));
+    play.apply(&Event::Exchange(ExchangeSeen { acting: true, ..seen(1, 1, Lane::Provider) }));
     play.seq = 1;
     play.calls(450, Lane::Provider, &who);
     play.end();
@@ -106,11 +89,7 @@ fn acting_tools_wait_for_a_person() {
     play.end();
     assert_eq!(play.ledger.stage(), Stage::Shadowing);
     assert!(play.ledger.view().awaiting_approval);
-    let waits = play
-        .decisions
-        .iter()
-        .filter(|d| d.why == Why::AwaitingApproval)
-        .count();
+    let waits = play.decisions.iter().filter(|d| d.why == Why::AwaitingApproval).count();
     assert_eq!(waits, 1, "said once");
     let decisions = play.operator(Action::Approve);
     assert_eq!(play.ledger.stage(), Stage::Canary { step: 0 });
@@ -125,14 +104,8 @@ fn a_live_task_that_begins_to_act_is_withdrawn_until_approved() {
     play.reach_live(&who);
     play.seq += 1;
     let seq = play.seq;
-    let out = play.apply(&Event::Exchange(ExchangeSeen {
-        acting: true,
-        ..seen(seq, seq, Lane::Understudy)
-    }));
-    assert_eq!(
-        out.iter().map(|d| d.why).collect::<Vec<_>>(),
-        [Why::AwaitingApproval]
-    );
+    let out = play.apply(&Event::Exchange(ExchangeSeen { acting: true, ..seen(seq, seq, Lane::Understudy) }));
+    assert_eq!(out.iter().map(|d| d.why).collect::<Vec<_>>(), [Why::AwaitingApproval]);
     assert_eq!(play.ledger.stage(), Stage::Shadowing);
     play.operator(Action::Approve);
     assert_eq!(play.ledger.stage(), Stage::Canary { step: 0 });
@@ -166,10 +139,7 @@ fn audits_that_disagree_demote_and_everything_begins_anew_but_k() {
 #[test]
 fn cooldown_counts_trials() {
     let who = name("head-1");
-    let mut play = Play::new(TaskPolicy {
-        cooldown_trials: 1000,
-        ..policy()
-    });
+    let mut play = Play::new(TaskPolicy { cooldown_trials: 1000, ..policy() });
     play.reach_canary(&who);
     play.operator(Action::Demote);
     play.calls(900, Lane::Provider, &who);
@@ -186,9 +156,7 @@ fn a_class_that_is_always_wrong_is_declined() {
     let mut play = Play::new(policy());
     let wrong = |seq: u64| {
         let mut t = trial(seq, seq, &who, TrialKind::Shadow, false);
-        let Outcome::Answered { stratum, .. } = &mut t.outcome else {
-            panic!()
-        };
+        let Outcome::Answered { stratum, .. } = &mut t.outcome else { panic!() };
         *stratum = "transfer".to_owned();
         Event::Trial(t)
     };
@@ -227,17 +195,12 @@ fn a_rare_stratum_is_not_taken() {
         let seq = play.seq;
         play.apply(&Event::Exchange(seen(seq, seq, Lane::Provider)));
         let mut t = trial(seq, seq, &who, TrialKind::Shadow, true);
-        let Outcome::Answered { stratum, .. } = &mut t.outcome else {
-            panic!()
-        };
+        let Outcome::Answered { stratum, .. } = &mut t.outcome else { panic!() };
         *stratum = "new".to_owned();
         play.apply(&Event::Trial(t));
         play.end();
         // The first twenty are judged, and only the later ones taken.
-        assert_eq!(
-            play.ledger.view().entries[0].conversations,
-            (i + 1).saturating_sub(20)
-        );
+        assert_eq!(play.ledger.view().entries[0].conversations, (i + 1).saturating_sub(20));
     }
 }
 
@@ -249,11 +212,7 @@ fn invalid_and_late_answers_spend_their_budgets() {
         play.reach_live(&who);
         for i in 0..200 {
             let bad = i % 4 == 0;
-            let declined = bad.then_some(if late {
-                Declined::TooSlow
-            } else {
-                Declined::Invalid
-            });
+            let declined = bad.then_some(if late { Declined::TooSlow } else { Declined::Invalid });
             let seq = play.seq;
             play.apply(&served(seq, 1, declined, late && bad));
         }
@@ -265,12 +224,7 @@ fn invalid_and_late_answers_spend_their_budgets() {
     play.reach_live(&who);
     for i in 0..5000 {
         let seq = play.seq;
-        play.apply(&served(
-            seq,
-            1,
-            (i % 40 == 0).then_some(Declined::Invalid),
-            false,
-        ));
+        play.apply(&served(seq, 1, (i % 40 == 0).then_some(Declined::Invalid), false));
     }
     assert_eq!(play.ledger.stage(), Stage::Live);
 }
@@ -299,12 +253,7 @@ fn coverage_that_fell_away_demotes() {
     play.reach_live(&who);
     for i in 0..1000 {
         let seq = play.seq;
-        play.apply(&served(
-            seq,
-            1,
-            (i % 10 != 0).then_some(Declined::BelowBar),
-            false,
-        ));
+        play.apply(&served(seq, 1, (i % 10 != 0).then_some(Declined::BelowBar), false));
     }
     assert_eq!(play.decisions.last().unwrap().why, Why::Coverage);
 }
@@ -318,11 +267,7 @@ fn a_served_arm_in_trouble_is_demoted_though_its_calls_agree() {
         play.seq += 1;
         let seq = play.seq;
         let control = i.is_multiple_of(20);
-        let lane = if control {
-            Lane::Control
-        } else {
-            Lane::Understudy
-        };
+        let lane = if control { Lane::Control } else { Lane::Understudy };
         let e = ExchangeSeen {
             troubled: !control && i.is_multiple_of(2),
             total_ms: None,
@@ -360,11 +305,7 @@ fn a_person_promotes_against_the_evidence_and_it_is_said() {
     assert_eq!(play.operator(Action::Promote), [], "nobody to serve");
     play.end();
     play.open(&who);
-    for stage in [
-        Stage::Canary { step: 0 },
-        Stage::Canary { step: 1 },
-        Stage::Live,
-    ] {
+    for stage in [Stage::Canary { step: 0 }, Stage::Canary { step: 1 }, Stage::Live] {
         let decisions = play.operator(Action::Promote);
         assert_eq!((decisions[0].to, decisions[0].why), (stage, Why::Operator));
     }
@@ -374,10 +315,7 @@ fn a_person_promotes_against_the_evidence_and_it_is_said() {
 #[test]
 fn the_furthest_stage_is_kept() {
     let who = name("head-1");
-    let mut play = Play::new(TaskPolicy {
-        multi_turn_max_stage: Stage::Canary { step: 0 },
-        ..policy()
-    });
+    let mut play = Play::new(TaskPolicy { multi_turn_max_stage: Stage::Canary { step: 0 }, ..policy() });
     play.apply(&Event::MultiTurn(true));
     play.reach_canary(&who);
     play.calls(300, Lane::Audit, &who);
@@ -403,13 +341,7 @@ fn a_better_covering_entry_takes_over_through_all_steps() {
             }
             play.apply(&Event::Trial(t));
             if play.ledger.stage() >= (Stage::Canary { step: 0 }) {
-                play.apply(&Event::Trial(trial(
-                    seq,
-                    seq,
-                    &second,
-                    TrialKind::Shadow,
-                    true,
-                )));
+                play.apply(&Event::Trial(trial(seq, seq, &second, TrialKind::Shadow, true)));
             }
         }
         play.end();
@@ -422,10 +354,7 @@ fn a_better_covering_entry_takes_over_through_all_steps() {
     play.open(&second);
     both(&mut play, Lane::Control, 400);
     let view = play.ledger.view();
-    assert_eq!(
-        (view.serving, view.stage),
-        (Some(2), Stage::Canary { step: 0 })
-    );
+    assert_eq!((view.serving, view.stage), (Some(2), Stage::Canary { step: 0 }));
     assert_eq!(view.entries[0].closed, Some(Closed::Replaced));
     assert_eq!(play.decisions.last().unwrap().why, Why::Evidence);
 }
@@ -439,13 +368,7 @@ fn calls_that_the_understudy_declined_are_no_evidence_for_another() {
         play.seq += 1;
         let seq = play.seq;
         play.apply(&Event::Exchange(seen(seq, seq, Lane::Understudy)));
-        play.apply(&Event::Trial(trial(
-            seq,
-            seq,
-            &second,
-            TrialKind::Shadow,
-            true,
-        )));
+        play.apply(&Event::Trial(trial(seq, seq, &second, TrialKind::Shadow, true)));
     }
     play.end();
     assert_eq!(play.ledger.development(&second).0, 0);
@@ -454,13 +377,7 @@ fn calls_that_the_understudy_declined_are_no_evidence_for_another() {
 #[test]
 fn a_lost_version_and_a_lost_journal_override_a_pin() {
     let who = name("head-1");
-    for lost in [
-        Event::VersionGone {
-            understudy: who.clone(),
-            seq: 0,
-        },
-        Event::JournalLost { seq: 0 },
-    ] {
+    for lost in [Event::VersionGone { understudy: who.clone(), seq: 0 }, Event::JournalLost { seq: 0 }] {
         let mut play = Play::new(policy());
         play.reach_live(&who);
         play.operator(Action::Pin(true));
@@ -489,17 +406,8 @@ fn exact_repeats_count_once() {
     play.end();
     play.open(&who);
     for seq in 451..471 {
-        play.apply(&Event::Exchange(ExchangeSeen {
-            repeats: seq > 451,
-            ..seen(seq, seq, Lane::Provider)
-        }));
-        play.apply(&Event::Trial(trial(
-            seq,
-            seq,
-            &who,
-            TrialKind::Shadow,
-            true,
-        )));
+        play.apply(&Event::Exchange(ExchangeSeen { repeats: seq > 451, ..seen(seq, seq, Lane::Provider) }));
+        play.apply(&Event::Trial(trial(seq, seq, &who, TrialKind::Shadow, true)));
     }
     play.end();
     assert_eq!(play.ledger.view().entries[0].conversations, 1);

@@ -24,27 +24,31 @@ impl Intake {
     /// Reads what the gateway saw. Bodies that are too large, were cut, or are of a
     /// dialect that is not decoded leave metadata only.
     pub(super) fn read(&self, call: Captured, counters: &Counters) -> Exchange {
-        let Captured { id, mut meta, request, reply, reply_content_type, reply_encoding, understudy_reply } = call;
+        let Captured { id, mut meta, request, reply, reply_content_type, reply_encoding, understudy_reply } =
+            call;
         let size = |chunks: &[Bytes]| chunks.iter().map(Bytes::len).sum::<usize>();
         if size(&request) > self.body_limit || size(&reply) > self.body_limit {
             meta.truncation = Truncation::TooLarge;
         }
         let decoded = meta.dialect == Dialect::OpenaiChat && meta.truncation != Truncation::TooLarge;
-        let mut ex = Exchange { id, meta, request: None, reply: None, understudy_reply: None, audit_score: None };
+        let mut ex =
+            Exchange { id, meta, request: None, reply: None, understudy_reply: None, audit_score: None };
         if decoded {
             let d = ex.meta.dialect;
             ex.request = understudy_dialect::parse_request(d, &joined(request)).ok();
             let reply = joined(reply);
             if ex.request.is_some() && !reply.is_empty() {
-                ex.reply = plain(&reply_encoding, &reply, self.body_limit)
-                    .and_then(|bytes| understudy_dialect::parse_reply(d, ex.meta.status, &reply_content_type, &bytes).ok());
+                ex.reply = plain(&reply_encoding, &reply, self.body_limit).and_then(|bytes| {
+                    understudy_dialect::parse_reply(d, ex.meta.status, &reply_content_type, &bytes).ok()
+                });
             }
             let reply_lost = ex.reply.is_none() && !reply.is_empty();
             if ex.request.is_none() || reply_lost {
                 counters.unparsed.fetch_add(1, Relaxed);
             }
             if ex.request.is_some() {
-                let alone = matches!(ex.meta.answered_by, AnsweredBy::Understudy(_)) && ex.meta.lane != Lane::Audit;
+                let alone =
+                    matches!(ex.meta.answered_by, AnsweredBy::Understudy(_)) && ex.meta.lane != Lane::Audit;
                 if alone && ex.reply.is_none() {
                     ex.reply = understudy_reply;
                 } else {

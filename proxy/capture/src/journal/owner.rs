@@ -69,9 +69,8 @@ impl Head {
         let whole = file.read_exact_at(&mut bytes, 0).is_ok();
         let (mark, check) = bytes.split_at(MARK);
         let sound = whole && blake3::keyed_hash(&key, mark).as_bytes().as_slice() == check;
-        let number = |at: usize| {
-            mark.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_be_bytes)
-        };
+        let number =
+            |at: usize| mark.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_be_bytes);
         let mark = if sound { Mark { durable: number(0), floor: number(8) } } else { Mark::default() };
         Ok((Self { file, path, key }, mark))
     }

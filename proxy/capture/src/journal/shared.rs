@@ -91,7 +91,8 @@ impl Shared {
 
     pub(super) fn wait_beyond(&self, seq: u64, timeout: Duration) -> bool {
         let told = lock(&self.told);
-        let waited = self.tell.wait_timeout_while(told, timeout, |()| self.durable_seq() <= seq && !self.is_closed());
+        let waited =
+            self.tell.wait_timeout_while(told, timeout, |()| self.durable_seq() <= seq && !self.is_closed());
         drop(waited.unwrap_or_else(PoisonError::into_inner));
         self.durable_seq() > seq
     }

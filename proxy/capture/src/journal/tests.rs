@@ -89,7 +89,11 @@ fn all(j: &Journal, from: u64) -> (Vec<(u64, Record)>, Vec<crate::Gap>) {
 }
 
 fn exchanges(j: &Journal) -> Vec<Exchange> {
-    all(j, 1).0.into_iter().filter_map(|(_, r)| if let Record::Exchange(e) = r { Some(e) } else { None }).collect()
+    all(j, 1)
+        .0
+        .into_iter()
+        .filter_map(|(_, r)| if let Record::Exchange(e) = r { Some(e) } else { None })
+        .collect()
 }
 
 #[test]
@@ -317,14 +321,19 @@ fn form_and_score_are_taken_from_the_raw_pair() {
     assert_eq!(e.audit_score, Some(0.25));
     assert_eq!(e.meta.form, Some(FormHash([4; 16])));
     assert_eq!(*lock(&seen), [("bob@corp.com".to_owned(), "rob@corp.com".to_owned())]);
-    let texts = (e.reply.as_ref().unwrap().choices[0].text(), e.understudy_reply.as_ref().unwrap().choices[0].text());
-    assert!(texts.0 != texts.1 && texts.0.ends_with(".example") && texts.1.ends_with(".example"), "{texts:?}");
+    let texts =
+        (e.reply.as_ref().unwrap().choices[0].text(), e.understudy_reply.as_ref().unwrap().choices[0].text());
+    assert!(
+        texts.0 != texts.1 && texts.0.ends_with(".example") && texts.1.ends_with(".example"),
+        "{texts:?}"
+    );
 }
 
 #[test]
 fn a_hook_that_panics_costs_what_it_would_have_said() {
     let dir = tempfile::tempdir().unwrap();
-    let quiet = Hooks { fingerprint: Arc::new(|_, _, _, _| std::panic::resume_unwind(Box::new(()))), ..hooks() };
+    let quiet =
+        Hooks { fingerprint: Arc::new(|_, _, _, _| std::panic::resume_unwind(Box::new(()))), ..hooks() };
     let j = open_with(config(dir.path()), quiet).unwrap();
     let _ = j.offer(call(1, "a", "b"));
     j.append(vec![]).unwrap();
@@ -410,7 +419,8 @@ fn a_destroyed_key_file_is_a_loss_that_is_told_and_nothing_decrypts() {
 fn floats_come_back_exactly() {
     let dir = tempfile::tempdir().unwrap();
     let j = open(dir.path());
-    let values: Vec<f64> = (1..500).map(|n| (f64::from(n) * 0.1).sin() / 3.0).chain([f64::MIN_POSITIVE, 1e300]).collect();
+    let values: Vec<f64> =
+        (1..500).map(|n| (f64::from(n) * 0.1).sin() / 3.0).chain([f64::MIN_POSITIVE, 1e300]).collect();
     let of = |n: &f64| Record::Note { kind: "f".into(), json: json!({ "v": n }) };
     j.append(values.iter().map(of).collect()).unwrap();
     let (records, _) = all(&j, 2);

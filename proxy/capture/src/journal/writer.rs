@@ -293,7 +293,11 @@ impl Writer {
                     self.shared.shelf.failed(&volume)?;
                     drop(volume);
                     // Once more; then it is moved aside, or the disk refuses.
-                    return if again_worth(&e) && tries > 0 { self.take_up(durable, tries - 1) } else { Err(e) };
+                    return if again_worth(&e) && tries > 0 {
+                        self.take_up(durable, tries - 1)
+                    } else {
+                        Err(e)
+                    };
                 }
             },
             None => None,
@@ -315,7 +319,10 @@ impl Writer {
     /// A cursor may have found that the volume's database fails.
     fn see_to_the_volume(&mut self) {
         if self.volume.as_ref().is_some_and(|v| v.has_failed()) {
-            self.fail(&JournalError::Volume { volume: String::new(), problem: "it failed while it was read".to_owned() });
+            self.fail(&JournalError::Volume {
+                volume: String::new(),
+                problem: "it failed while it was read".to_owned(),
+            });
         }
         let due = self.retry.is_some_and(|t| t.elapsed() >= self.shared.config.retry_after);
         if due && self.volume.is_none() {
@@ -355,7 +362,9 @@ impl Writer {
 
     fn enough_space(&self, bytes: usize) -> Result<(), JournalError> {
         let dir: &Path = &self.shared.config.dir;
-        let stat = rustix::fs::statvfs(dir).map_err(std::io::Error::from).during("ask for the free space of", dir)?;
+        let stat = rustix::fs::statvfs(dir)
+            .map_err(std::io::Error::from)
+            .during("ask for the free space of", dir)?;
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         let floor = self.shared.free_floor.load(Relaxed);
         if free < floor.saturating_add(2 * bytes as u64) {
@@ -393,7 +402,9 @@ fn reason(e: &JournalError) -> DropReason {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     match e {
         JournalError::DiskFull { .. } => DropReason::DiskFull,
-        JournalError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded) => DropReason::DiskFull,
+        JournalError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded) => {
+            DropReason::DiskFull
+        }
         JournalError::Volume { problem, .. } if problem.contains("No space left") => DropReason::DiskFull,
         JournalError::Key(_) => DropReason::Key,
         JournalError::Record(_) => DropReason::Malformed,

@@ -73,7 +73,9 @@ fn is_card(number: &str) -> bool {
         _ => false,
     };
     let one_digit_over = number.bytes().all(|b| Some(b) == number.bytes().next());
-    network && !one_digit_over && luhn(&number.chars().filter_map(|c| c.to_digit(10)).collect::<Vec<_>>()) % 10 == 0
+    network
+        && !one_digit_over
+        && luhn(&number.chars().filter_map(|c| c.to_digit(10)).collect::<Vec<_>>()) % 10 == 0
 }
 
 /// Not a piece of a longer number, a decimal or an id in groups.

@@ -110,7 +110,9 @@ fn glued(text: &str, at: &Range<usize>) -> bool {
     let before = text.get(..at.start).and_then(|t| t.chars().next_back());
     let mut after = text.get(at.end..).unwrap_or_default().chars();
     let (next, second) = (after.next(), after.next());
-    before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '-' | '.' | '/' | '_' | '=' | '#' | '$' | '€' | '£' | '+'))
-        || next.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '=' | '%'))
-        || (next.is_some_and(|c| matches!(c, '-' | '.' | '/' | ',')) && second.is_some_and(char::is_alphanumeric))
+    before.is_some_and(|c| {
+        c.is_alphanumeric() || matches!(c, '-' | '.' | '/' | '_' | '=' | '#' | '$' | '€' | '£' | '+')
+    }) || next.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '=' | '%'))
+        || (next.is_some_and(|c| matches!(c, '-' | '.' | '/' | ','))
+            && second.is_some_and(char::is_alphanumeric))
 }

@@ -95,8 +95,10 @@ impl Detector for Secret {
 
     fn stand_in(&self, value: &str, draw: &mut Draw) -> String {
         if value.starts_with("-----BEGIN") {
-            let (head, rest) = value.split_at_checked(value.find("KEY-----").map_or(0, |i| i + 8)).unwrap_or(("", value));
-            let (body, tail) = rest.split_at_checked(rest.rfind("-----END").unwrap_or(rest.len())).unwrap_or((rest, ""));
+            let (head, rest) =
+                value.split_at_checked(value.find("KEY-----").map_or(0, |i| i + 8)).unwrap_or(("", value));
+            let (body, tail) =
+                rest.split_at_checked(rest.rfind("-----END").unwrap_or(rest.len())).unwrap_or((rest, ""));
             return format!("{head}{}{tail}", body.chars().map(|c| draw.like(c)).collect::<String>());
         }
         let kept = self.kept(value);

@@ -48,7 +48,12 @@ const PERSONAL: &[&str] = &[
 fn each_kind_is_found_in_a_sentence_and_nothing_of_it_stays() {
     let r = redactor();
     for value in SECRETS.iter().chain(PERSONAL) {
-        for text in [format!("please use {value}, and go on."), format!("{value}"), format!("({value})"), format!("x: \"{value}\"")] {
+        for text in [
+            format!("please use {value}, and go on."),
+            format!("{value}"),
+            format!("({value})"),
+            format!("x: \"{value}\""),
+        ] {
             let out = r.text(&text);
             assert!(!out.contains(value), "{text} -> {out}");
             assert_eq!(out, r.text(&text));
@@ -61,7 +66,19 @@ fn a_stand_in_keeps_its_format() {
     let r = redactor();
     for value in PERSONAL.iter().filter(|v| !v.contains('@')) {
         let out = r.text(value);
-        let shape = |s: &str| s.chars().map(|c| if c.is_ascii_digit() { '9' } else if c.is_ascii_uppercase() { 'A' } else { c }).collect::<String>();
+        let shape = |s: &str| {
+            s.chars()
+                .map(|c| {
+                    if c.is_ascii_digit() {
+                        '9'
+                    } else if c.is_ascii_uppercase() {
+                        'A'
+                    } else {
+                        c
+                    }
+                })
+                .collect::<String>()
+        };
         assert_eq!(shape(&out), shape(value));
     }
     for card in ["4111 1111 1111 1111", "378282246310005"] {
@@ -142,15 +159,23 @@ fn an_id_from_a_tool_result_that_comes_back_as_an_argument_keeps_its_identity() 
     let mut request = Request {
         messages: vec![
             Message::text_of(Role::System, "You help Anna (anna@firma.de)."),
-            Message { tool_call_id: Some("call_1".into()), ..Message::text_of(Role::Tool, r#"{"customer":"anna@firma.de","balance":12}"#) },
+            Message {
+                tool_call_id: Some("call_1".into()),
+                ..Message::text_of(Role::Tool, r#"{"customer":"anna@firma.de","balance":12}"#)
+            },
         ],
         ..Request::default()
     };
     let mut reply: Reply = serde_json::from_value(serde_json::json!({ "choices": [{}] })).unwrap();
-    reply.choices[0].tool_calls.push(ToolCall { id: "call_2".into(), name: "send".into(), arguments: r#"{"to": "anna@firma.de"}"#.into() });
+    reply.choices[0].tool_calls.push(ToolCall {
+        id: "call_2".into(),
+        name: "send".into(),
+        arguments: r#"{"to": "anna@firma.de"}"#.into(),
+    });
     assert!(r.request(&mut request) && r.reply(&mut reply));
     let result: serde_json::Value = serde_json::from_str(&request.messages[1].text()).unwrap();
-    let arguments: serde_json::Value = serde_json::from_str(&reply.choices[0].tool_calls[0].arguments).unwrap();
+    let arguments: serde_json::Value =
+        serde_json::from_str(&reply.choices[0].tool_calls[0].arguments).unwrap();
     assert_eq!(result["customer"], arguments["to"]);
     assert_eq!(result["balance"], 12);
     assert!(request.messages[0].text().contains(result["customer"].as_str().unwrap()));

@@ -59,7 +59,12 @@ impl Shelf {
         }
         let slots = names_in(&volumes)?
             .into_iter()
-            .map(|name| Slot { bytes: bytes_under(&volumes.join(name.as_str())), open: Weak::new(), failures: 0, name })
+            .map(|name| Slot {
+                bytes: bytes_under(&volumes.join(name.as_str())),
+                open: Weak::new(),
+                failures: 0,
+                name,
+            })
             .collect();
         let aside_firsts = names_in(&aside)?.into_iter().map(|n| n.first).collect();
         let row = Mutex::new(Row { slots, aside: aside_firsts, floor });
@@ -143,8 +148,7 @@ impl Shelf {
             slot.bytes = bytes_under(&self.volumes.join(slot.name.as_str()));
         }
         let mut aside = names_in(&self.aside)?;
-        let mut total: u64 =
-            row.slots.iter().map(|s| s.bytes).sum::<u64>() + bytes_under(&self.aside);
+        let mut total: u64 = row.slots.iter().map(|s| s.bytes).sum::<u64>() + bytes_under(&self.aside);
         while total > keep_bytes && !aside.is_empty() {
             let name = aside.remove(0);
             let dir = self.aside.join(name.as_str());
@@ -169,7 +173,8 @@ impl Shelf {
     /// How many volumes, and their size.
     pub(crate) fn size(&self) -> (u64, u64) {
         let row = lock(&self.row);
-        let bytes = row.slots.iter().map(|s| s.open.upgrade().map_or(s.bytes, |v| s.bytes.max(v.log_bytes()))).sum();
+        let bytes =
+            row.slots.iter().map(|s| s.open.upgrade().map_or(s.bytes, |v| s.bytes.max(v.log_bytes()))).sum();
         (row.slots.len() as u64, bytes)
     }
 
@@ -241,7 +246,11 @@ impl Shelf {
 impl Row {
     /// Why a number after the volume that begins at `after` is not in it.
     fn why_gone(&self, after: u64, seq: u64) -> GapWhy {
-        if self.aside.iter().any(|first| (after..=seq).contains(first)) { GapWhy::SetAside } else { GapWhy::Missing }
+        if self.aside.iter().any(|first| (after..=seq).contains(first)) {
+            GapWhy::SetAside
+        } else {
+            GapWhy::Missing
+        }
     }
 }
 

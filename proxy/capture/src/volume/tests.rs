@@ -34,7 +34,8 @@ fn get(v: &Volume, seq: u64) -> Vec<u8> {
 fn blobs_stay_empty_for_bodies_from_1_kib_to_4_mib() {
     let dir = tempfile::tempdir().unwrap();
     let v = fresh(dir.path());
-    let sizes: Vec<usize> = (10..=22).flat_map(|p| [1 << p, (1 << p) + (1 << (p - 1)) + 7]).filter(|n| *n <= 4 << 20).collect();
+    let sizes: Vec<usize> =
+        (10..=22).flat_map(|p| [1 << p, (1 << p) + (1 << (p - 1)) + 7]).filter(|n| *n <= 4 << 20).collect();
     let mut seq = 0;
     for _ in 0..3 {
         for &size in &sizes {

@@ -29,7 +29,8 @@ fn copy(from: &Path, to: &Path) {
 
 fn mutate(dir: &Path, draw: &mut Draw) -> String {
     let of = |part: &str| -> Vec<PathBuf> {
-        let mut all: Vec<_> = files_under(&dir.join(part)).into_iter().filter(|f| fs::metadata(f).unwrap().len() > 0).collect();
+        let mut all: Vec<_> =
+            files_under(&dir.join(part)).into_iter().filter(|f| fs::metadata(f).unwrap().len() > 0).collect();
         all.sort();
         all
     };
@@ -116,7 +117,8 @@ fn damage_is_no_panic_no_wrong_record_and_every_loss_is_told() {
 fn check(dir: &Path, expected: &BTreeMap<u64, Record>, lossy: &mut u32) -> Result<(), String> {
     let last = *expected.keys().last().unwrap();
     let j = std::panic::catch_unwind(|| open(dir)).map_err(|_| "open panicked")?;
-    j.append(vec![Record::Note { kind: "after".into(), json: 2.into() }]).map_err(|e| format!("append: {e}"))?;
+    j.append(vec![Record::Note { kind: "after".into(), json: 2.into() }])
+        .map_err(|e| format!("append: {e}"))?;
     let mut cursor = j.cursor(1);
     let mut served = 0;
     let mut after = false;

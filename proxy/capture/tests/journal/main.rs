@@ -9,13 +9,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use understudy_call::{
-    AnsweredBy, ConversationKey, Credential, Dialect, ExchangeId, FormHash, Lane, Metadata, Sizes, Timings, Truncation,
+    AnsweredBy, ConversationKey, Credential, Dialect, ExchangeId, FormHash, Lane, Metadata, Sizes, Timings,
+    Truncation,
 };
 use understudy_capture::{Captured, FileKey, Hooks, Journal, JournalConfig};
 
 fn open(dir: &Path) -> Journal {
     let hooks = Hooks {
-        fingerprint: Arc::new(|_, r, _, _| (FormHash([r.messages.len() as u8; 16]), ConversationKey([1; 16]))),
+        fingerprint: Arc::new(|_, r, _, _| {
+            (FormHash([r.messages.len() as u8; 16]), ConversationKey([1; 16]))
+        }),
         audit: Arc::new(|_, _, _| 1.0),
     };
     let config = JournalConfig {

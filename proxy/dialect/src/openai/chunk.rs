@@ -99,7 +99,9 @@ impl<'de> Fields<'de> for Delta<'de> {
             }
             "content" => self.content = map.next_value()?,
             "refusal" => self.refusal = map.next_value()?,
-            "tool_calls" => self.calls = map.next_value::<Option<List<_>>>()?.map(|l| l.0).unwrap_or_default(),
+            "tool_calls" => {
+                self.calls = map.next_value::<Option<List<_>>>()?.map(|l| l.0).unwrap_or_default()
+            }
             "function_call" => self.function = map.next_value()?,
             "audio" => self.audio = map.next_value()?,
             "annotations" => {

@@ -87,7 +87,14 @@ impl Chunks {
         self.events.push(event);
     }
 
-    fn piece(&mut self, index: u32, delta: &impl Serialize, logprobs: &Value, outer: Option<&Value>, finish: Option<&str>) {
+    fn piece(
+        &mut self,
+        index: u32,
+        delta: &impl Serialize,
+        logprobs: &Value,
+        outer: Option<&Value>,
+        finish: Option<&str>,
+    ) {
         let mut choices = b"\"choices\":[{\"index\":".to_vec();
         write(&mut choices, &index);
         field(&mut choices, "delta", delta);
@@ -143,7 +150,9 @@ impl Chunks {
         for part in &c.content {
             match part {
                 Part::Audio(v) => self.delta(c.index, &json!({ "audio": v })),
-                Part::Image(v) | Part::File(v) | Part::Other(v) => self.delta(c.index, &json!({ "content": [v] })),
+                Part::Image(v) | Part::File(v) | Part::Other(v) => {
+                    self.delta(c.index, &json!({ "content": [v] }))
+                }
                 _ => {}
             }
         }
@@ -169,7 +178,8 @@ impl Chunks {
             let mut header = call.clone();
             header.arguments.clear();
             let header = CallOut { call: &header, extra };
-            let (of, input) = if header.kind() == "custom" { ("custom", "input") } else { ("function", "arguments") };
+            let (of, input) =
+                if header.kind() == "custom" { ("custom", "input") } else { ("function", "arguments") };
             let mut map = Map::from_iter([("index".to_owned(), Value::from(i))]);
             if let Ok(Value::Object(rest)) = serde_json::to_value(&header) {
                 map.extend(rest);

@@ -65,7 +65,9 @@ pub(crate) fn render_error(d: Dialect, status: u16, kind: &str, message: &str) -
         (kind, _) => kind,
     };
     let out = match d {
-        Dialect::AnthropicMessages => json!({ "type": "error", "error": { "type": kind, "message": message } }),
+        Dialect::AnthropicMessages => {
+            json!({ "type": "error", "error": { "type": kind, "message": message } })
+        }
         _ => json!({ "error": { "message": message, "type": kind, "param": null, "code": null } }),
     };
     out.to_string().into_bytes()

@@ -51,7 +51,11 @@ impl<'de> Fields<'de> for Reading {
                     "tool" => Role::Tool,
                     "developer" => note(m, "@role", word, Role::System),
                     "function" => note(m, "@role", word, Role::Tool),
-                    _ => return Err(Fault::expected("system, developer, user, assistant, tool or function").raise()),
+                    _ => {
+                        return Err(
+                            Fault::expected("system, developer, user, assistant, tool or function").raise()
+                        );
+                    }
                 };
             }
             "content" => {
@@ -119,7 +123,11 @@ fn note(m: &mut Message, key: &str, word: String, role: Role) -> Role {
     role
 }
 
-fn string_or_null<'de, A: MapAccess<'de>>(key: &str, map: &mut A, extra: &mut Map<String, Value>) -> Result<Option<String>, A::Error> {
+fn string_or_null<'de, A: MapAccess<'de>>(
+    key: &str,
+    map: &mut A,
+    extra: &mut Map<String, Value>,
+) -> Result<Option<String>, A::Error> {
     let text: Option<String> = map.next_value()?;
     if text.is_none() {
         keep(extra, key, Value::Null);
@@ -136,9 +144,8 @@ fn hinders(key: &str, v: &Value) -> Option<Ineligible> {
         "annotations" => None,
         k if tool::HARMLESS.contains(&k) => None,
         "audio" => Some(Ineligible::Media),
-        "reasoning" | "reasoning_content" | "reasoning_details" | "thinking" | "thinking_blocks" | "encrypted_content" => {
-            Some(Ineligible::Reasoning)
-        }
+        "reasoning" | "reasoning_content" | "reasoning_details" | "thinking" | "thinking_blocks"
+        | "encrypted_content" => Some(Ineligible::Reasoning),
         _ => Some(Ineligible::UnknownField),
     }
 }
@@ -170,11 +177,13 @@ impl<'de> Deserialize<'de> for Content {
                 Ok(Content { parts: vec![Part::Text(v)], ..Content::default() })
             }
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Content, A::Error> {
-                let List(list) = List::<Value>::deserialize(serde::de::value::SeqAccessDeserializer::new(seq))?;
+                let List(list) =
+                    List::<Value>::deserialize(serde::de::value::SeqAccessDeserializer::new(seq))?;
                 let mut content = Content::default();
                 let mut extras = Vec::with_capacity(list.len());
                 for (i, v) in list.into_iter().enumerate() {
-                    let (part, extra) = parse_part(v, &mut content.hinders).map_err(|e| e.within(&format!("[{i}]")).raise())?;
+                    let (part, extra) = parse_part(v, &mut content.hinders)
+                        .map_err(|e| e.within(&format!("[{i}]")).raise())?;
                     content.parts.push(part);
                     extras.push(Value::Object(extra));
                 }
@@ -260,7 +269,13 @@ impl Serialize for Out<'_> {
         w.put("role", role)?;
         let note = m.extra.get("@content");
         if is_list(m) {
-            w.put("content", &PartsOut { parts: &m.content, extras: note.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default() })?;
+            w.put(
+                "content",
+                &PartsOut {
+                    parts: &m.content,
+                    extras: note.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default(),
+                },
+            )?;
         } else {
             put_flat(&mut w, &m.content, note.is_none())?;
         }
@@ -274,7 +289,11 @@ impl Serialize for Out<'_> {
 
 /// Writes `content` as a string (or, if there is none and `null` is wanted, as
 /// null) and `refusal` where there is one.
-pub(crate) fn put_flat<M: SerializeMap>(w: &mut Writer<M>, parts: &[Part], null: bool) -> Result<(), M::Error> {
+pub(crate) fn put_flat<M: SerializeMap>(
+    w: &mut Writer<M>,
+    parts: &[Part],
+    null: bool,
+) -> Result<(), M::Error> {
     let said = parts.iter().find_map(|p| if let Part::Text(t) = p { Some(t) } else { None });
     match said {
         Some(text) => w.put("content", text)?,

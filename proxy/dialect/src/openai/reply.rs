@@ -19,8 +19,9 @@ pub(crate) fn parse_reply(status: u16, content_type: &str, body: &[u8]) -> Resul
     let failed = status >= 400;
     let trimmed = body.trim_ascii_start();
     let json = content_type.to_ascii_lowercase().contains("json") || trimmed.starts_with(b"{");
-    let events = content_type.trim_start().get(..17).is_some_and(|t| t.eq_ignore_ascii_case("text/event-stream"))
-        || [&b"data:"[..], b"event:", b":"].iter().any(|p| trimmed.starts_with(p));
+    let events =
+        content_type.trim_start().get(..17).is_some_and(|t| t.eq_ignore_ascii_case("text/event-stream"))
+            || [&b"data:"[..], b"event:", b":"].iter().any(|p| trimmed.starts_with(p));
     if events && !json {
         let mut stream = Assembler::default();
         stream.push(body)?;
@@ -212,7 +213,10 @@ fn token(v: Value) -> Result<TokenLogprob, Fault> {
         return Err(Fault::expected("an object"));
     };
     let token = super::wire::text(&mut extra, "token")?;
-    let logprob = extra.remove("logprob").and_then(|v| v.as_f64()).ok_or(Fault::expected("a number").within("logprob"))?;
+    let logprob = extra
+        .remove("logprob")
+        .and_then(|v| v.as_f64())
+        .ok_or(Fault::expected("a number").within("logprob"))?;
     Ok(TokenLogprob { token, logprob, extra })
 }
 
@@ -243,7 +247,9 @@ pub(crate) fn take_usage(reply: &mut Reply, mut map: Map<String, Value>) {
         cached_input_tokens: detail(&mut map, "prompt_tokens_details", "cached_tokens"),
         reasoning_tokens: detail(&mut map, "completion_tokens_details", "reasoning_tokens"),
     };
-    if map.get("total_tokens").and_then(Value::as_u64) == Some(usage.input_tokens.saturating_add(usage.output_tokens)) {
+    if map.get("total_tokens").and_then(Value::as_u64)
+        == Some(usage.input_tokens.saturating_add(usage.output_tokens))
+    {
         map.remove("total_tokens");
     }
     reply.usage = Some(usage);
@@ -292,7 +298,12 @@ pub(crate) fn render_reply(reply: &Reply) -> Vec<u8> {
 
 /// Whether there is nothing but an error.
 pub(crate) fn is_bare_error(r: &Reply) -> bool {
-    r.error.is_some() && r.choices.is_empty() && r.id.is_empty() && r.model.is_empty() && r.created == 0 && r.usage.is_none()
+    r.error.is_some()
+        && r.choices.is_empty()
+        && r.id.is_empty()
+        && r.model.is_empty()
+        && r.created == 0
+        && r.usage.is_none()
 }
 
 struct Out<'a>(&'a Reply);
@@ -345,7 +356,10 @@ pub(crate) fn logprobs_out(tokens: &[TokenLogprob], rest: Option<&Value>) -> Val
     let tokens: Vec<Value> = tokens
         .iter()
         .map(|t| {
-            let mut map = Map::from_iter([("token".to_owned(), t.token.clone().into()), ("logprob".to_owned(), t.logprob.into())]);
+            let mut map = Map::from_iter([
+                ("token".to_owned(), t.token.clone().into()),
+                ("logprob".to_owned(), t.logprob.into()),
+            ]);
             map.extend(t.extra.clone());
             Value::Object(map)
         })

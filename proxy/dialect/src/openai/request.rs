@@ -57,7 +57,12 @@ impl Reading {
 
     /// Takes a sampling field if it fits; else it is kept as it came and the
     /// provider says what it thinks of it.
-    fn sample<T: serde::de::DeserializeOwned>(&mut self, key: &str, v: Value, ok: impl Fn(&T) -> bool) -> Option<T> {
+    fn sample<T: serde::de::DeserializeOwned>(
+        &mut self,
+        key: &str,
+        v: Value,
+        ok: impl Fn(&T) -> bool,
+    ) -> Option<T> {
         let fits = fit::<T>(&v).filter(|t| ok(t));
         if fits.is_none() {
             if !v.is_null() {
@@ -100,7 +105,9 @@ impl Reading {
                     None => {}
                 }
             }
-            "temperature" => self.request.sampling.temperature = self.sample(key, v, |t| (0.0..=2.0).contains(t)),
+            "temperature" => {
+                self.request.sampling.temperature = self.sample(key, v, |t| (0.0..=2.0).contains(t))
+            }
             "top_p" => self.request.sampling.top_p = self.sample(key, v, |p| (0.0..=1.0).contains(p)),
             "seed" => self.request.sampling.seed = self.sample(key, v, |_| true),
             "n" => {
@@ -185,7 +192,10 @@ impl Reading {
         };
         let usage = options.get("include_usage").and_then(Value::as_bool) == Some(true);
         self.request.include_usage = usage;
-        if options.iter().any(|(k, v)| !v.is_null() && !matches!(k.as_str(), "include_usage" | "include_obfuscation")) {
+        if options
+            .iter()
+            .any(|(k, v)| !v.is_null() && !matches!(k.as_str(), "include_usage" | "include_obfuscation"))
+        {
             self.hinder(Ineligible::UnknownField);
         }
         if !(usage && options.len() == 1) {
@@ -214,8 +224,10 @@ fn hinders(key: &str, v: &Value) -> Option<Ineligible> {
         "web_search_options" => Some(Ineligible::HostedTool),
         "reasoning_effort" => is(v == "none", Ineligible::Reasoning),
         "reasoning" | "thinking" | "include_reasoning" | "enable_thinking" => Some(Ineligible::Reasoning),
-        "prediction" | "verbosity" | "top_k" | "min_p" | "top_a" | "typical_p" | "repetition_penalty" | "min_tokens"
-        | "ignore_eos" | "stop_token_ids" | "use_beam_search" | "length_penalty" => Some(Ineligible::Sampling),
+        "prediction" | "verbosity" | "top_k" | "min_p" | "top_a" | "typical_p" | "repetition_penalty"
+        | "min_tokens" | "ignore_eos" | "stop_token_ids" | "use_beam_search" | "length_penalty" => {
+            Some(Ineligible::Sampling)
+        }
         // A list that came empty says nothing.
         "tools" | "functions" => is(v.as_array().is_some_and(Vec::is_empty), Ineligible::UnknownField),
         _ => Some(Ineligible::UnknownField),
@@ -257,7 +269,11 @@ impl<'de> Fields<'de> for Reading {
                         self.note("@tools", key);
                     }
                 }
-                other => keep(&mut self.request.extra, key, other.map_or(Value::Null, |_| Value::Array(Vec::new()))),
+                other => keep(
+                    &mut self.request.extra,
+                    key,
+                    other.map_or(Value::Null, |_| Value::Array(Vec::new())),
+                ),
             },
             "stream" => match map.next_value::<Option<bool>>()? {
                 Some(true) => self.request.stream = true,
@@ -298,7 +314,9 @@ impl Serialize for Out<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let r = self.0;
         let word = |key: &str| r.extra.get(key).and_then(Value::as_str);
-        let given = |key: &str| r.extra.get("@given").and_then(Value::as_array).is_some_and(|l| l.iter().any(|k| k == key));
+        let given = |key: &str| {
+            r.extra.get("@given").and_then(Value::as_array).is_some_and(|l| l.iter().any(|k| k == key))
+        };
         let mut w = Writer::new(s.serialize_map(None)?);
         w.put("model", &r.model)?;
         w.put("messages", &Each(&r.messages, message::Out))?;
@@ -314,7 +332,9 @@ impl Serialize for Out<'_> {
         }
         w.put_some("parallel_tool_calls", r.parallel_tool_calls.as_ref())?;
         match &r.format {
-            Format::Text if given("response_format") => w.put("response_format", &serde_json::json!({ "type": "text" }))?,
+            Format::Text if given("response_format") => {
+                w.put("response_format", &serde_json::json!({ "type": "text" }))?
+            }
             Format::Text => {}
             Format::JsonObject => w.put("response_format", &serde_json::json!({ "type": "json_object" }))?,
             Format::JsonSchema { name, schema, strict } => {
@@ -328,7 +348,10 @@ impl Serialize for Out<'_> {
                 if let Some(strict) = strict {
                     inner.insert("strict".to_owned(), (*strict).into());
                 }
-                w.put("response_format", &serde_json::json!({ "type": "json_schema", "json_schema": inner }))?;
+                w.put(
+                    "response_format",
+                    &serde_json::json!({ "type": "json_schema", "json_schema": inner }),
+                )?;
             }
         }
         let p = &r.sampling;

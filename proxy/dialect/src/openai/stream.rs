@@ -205,11 +205,13 @@ impl Draft {
             Some(place) => self.calls.iter_mut().rev().find(|c| c.place == place),
             None => self.calls.last_mut(),
         };
-        let same = |c: &Call| id.is_empty() || c.call.id == id || (piece.place.is_some() && c.call.id.is_empty());
+        let same =
+            |c: &Call| id.is_empty() || c.call.id == id || (piece.place.is_some() && c.call.id.is_empty());
         match found {
             Some(call) if same(call) => call.add(id, piece.body, piece.extra),
             _ => {
-                let place = piece.place.unwrap_or_else(|| self.calls.last().map_or(0, |c| c.place.saturating_add(1)));
+                let place =
+                    piece.place.unwrap_or_else(|| self.calls.last().map_or(0, |c| c.place.saturating_add(1)));
                 let call = ToolCall { id: String::new(), name: String::new(), arguments: String::new() };
                 let mut call = Call { place, call, extra: Map::new() };
                 call.add(id, piece.body, piece.extra);
@@ -279,7 +281,9 @@ pub(crate) fn merge(to: &mut Map<String, Value>, key: &str, v: Value) {
             to.insert(key.to_owned(), v);
         }
         (Some(_), Value::Null) => {}
-        (Some(Value::String(had)), Value::String(more)) if !matches!(key, "id" | "type" | "role" | "format" | "name") => {
+        (Some(Value::String(had)), Value::String(more))
+            if !matches!(key, "id" | "type" | "role" | "format" | "name") =>
+        {
             had.push_str(&more);
         }
         (Some(Value::Object(had)), Value::Object(more)) => {

@@ -31,11 +31,12 @@ pub(crate) fn parse(v: Value) -> Result<(Tool, Option<Ineligible>), Fault> {
         Some(kind) => {
             // A custom tool is run by the agent, but its input is free text under
             // a grammar of its own; everything else is run by the provider.
-            let (name, why) = match (kind, outer.get("custom").and_then(|c| c.get("name")).and_then(Value::as_str)) {
-                ("custom", Some(name)) => (name, Ineligible::UnknownField),
-                ("custom", None) => (kind, Ineligible::UnknownField),
-                _ => (kind, Ineligible::HostedTool),
-            };
+            let (name, why) =
+                match (kind, outer.get("custom").and_then(|c| c.get("name")).and_then(Value::as_str)) {
+                    ("custom", Some(name)) => (name, Ineligible::UnknownField),
+                    ("custom", None) => (kind, Ineligible::UnknownField),
+                    _ => (kind, Ineligible::HostedTool),
+                };
             let name = name.to_owned();
             let extra = Map::from_iter([("@raw".to_owned(), Value::Object(outer))]);
             Ok((Tool { name, description: None, parameters: Value::Null, strict: None, extra }, Some(why)))
@@ -59,9 +60,13 @@ pub(crate) fn parse_function(mut f: Map<String, Value>) -> Result<(Tool, Option<
     for (key, v) in f {
         match (key.as_str(), v) {
             ("description", Value::String(s)) => tool.description = Some(s),
-            ("description", v) if !v.is_null() => return Err(Fault::expected("a string").within("description")),
+            ("description", v) if !v.is_null() => {
+                return Err(Fault::expected("a string").within("description"));
+            }
             ("parameters", v @ Value::Object(_)) => tool.parameters = v,
-            ("parameters", v) if !v.is_null() => return Err(Fault::expected("a JSON Schema object").within("parameters")),
+            ("parameters", v) if !v.is_null() => {
+                return Err(Fault::expected("a JSON Schema object").within("parameters"));
+            }
             ("strict", Value::Bool(b)) => tool.strict = Some(b),
             (known, v) => {
                 let known = v.is_null() || HARMLESS.contains(&known);
@@ -131,7 +136,8 @@ pub(crate) fn parse_choice(v: &Value) -> Result<(ToolChoice, bool), Fault> {
     };
     match object.get("type").and_then(Value::as_str) {
         Some("function") => {
-            let plain = object.len() == 2 && object.get("function").and_then(Value::as_object).is_some_and(|f| f.len() == 1);
+            let plain = object.len() == 2
+                && object.get("function").and_then(Value::as_object).is_some_and(|f| f.len() == 1);
             Ok((named("function")?, !plain))
         }
         Some("custom") => Ok((named("custom")?, true)),
@@ -211,16 +217,25 @@ pub(crate) fn parse_calls(list: Vec<Value>) -> Result<(Vec<ToolCall>, Option<Val
 }
 
 /// Writes the calls of a message or a reply under the right field.
-pub(crate) fn put_calls<M: SerializeMap>(w: &mut Writer<M>, calls: &[ToolCall], extra: &Map<String, Value>) -> Result<(), M::Error> {
+pub(crate) fn put_calls<M: SerializeMap>(
+    w: &mut Writer<M>,
+    calls: &[ToolCall],
+    extra: &Map<String, Value>,
+) -> Result<(), M::Error> {
     let Some(first) = calls.first() else {
         return Ok(());
     };
     match extra.get("@tool_calls") {
-        Some(Value::String(_)) => w.put("function_call", &LegacyCall { name: &first.name, arguments: &first.arguments }),
+        Some(Value::String(_)) => {
+            w.put("function_call", &LegacyCall { name: &first.name, arguments: &first.arguments })
+        }
         note => {
             let notes = note.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            let calls: Vec<CallOut<'_>> =
-                calls.iter().enumerate().map(|(i, call)| CallOut { call, extra: notes.get(i).and_then(Value::as_object) }).collect();
+            let calls: Vec<CallOut<'_>> = calls
+                .iter()
+                .enumerate()
+                .map(|(i, call)| CallOut { call, extra: notes.get(i).and_then(Value::as_object) })
+                .collect();
             w.put("tool_calls", &calls)
         }
     }

@@ -87,7 +87,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
 /// Puts `segment` before the path in an error.
 fn within<E: serde::de::Error>(segment: &str, e: E) -> E {
     // The names of unknown fields are the agent's own: not repeated unless plain.
-    let plain = segment.len() <= 40 && segment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_[]".contains(&b));
+    let plain = segment.len() <= 40
+        && segment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_[]".contains(&b));
     E::custom(format_args!("{}{SEGMENT}{e}", if plain { segment } else { "?" }))
 }
 
@@ -186,7 +187,11 @@ impl<M: SerializeMap> Writer<M> {
         self.map.serialize_entry(key, v)
     }
 
-    pub(crate) fn put_some<T: Serialize>(&mut self, key: &'static str, v: Option<&T>) -> Result<(), M::Error> {
+    pub(crate) fn put_some<T: Serialize>(
+        &mut self,
+        key: &'static str,
+        v: Option<&T>,
+    ) -> Result<(), M::Error> {
         v.map_or(Ok(()), |v| self.put(key, v))
     }
 

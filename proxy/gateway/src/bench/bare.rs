@@ -35,7 +35,8 @@ impl Bare {
     pub(super) fn start(provider: SocketAddr) -> io::Result<Self> {
         // pingora binds by name and does not tell the port it got: take a free one first.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let conf = Arc::new(ServerConf { threads: 1, upstream_keepalive_pool_size: 512, ..ServerConf::default() });
+        let conf =
+            Arc::new(ServerConf { threads: 1, upstream_keepalive_pool_size: 512, ..ServerConf::default() });
         let mut service = http_proxy_service(&conf, OnlyPeer(provider));
         service.add_tcp(&address.to_string());
         let (stop, stopping) = watch::channel(false);

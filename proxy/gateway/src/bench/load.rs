@@ -183,7 +183,9 @@ fn cpu_of(threads: &str) -> Duration {
     let Ok(all) = std::fs::read_dir("/proc/self/task") else { return Duration::ZERO };
     let nanos = all
         .flatten()
-        .filter(|t| std::fs::read_to_string(t.path().join("comm")).is_ok_and(|name| name.starts_with(threads)))
+        .filter(|t| {
+            std::fs::read_to_string(t.path().join("comm")).is_ok_and(|name| name.starts_with(threads))
+        })
         .filter_map(|t| {
             let stat = std::fs::read_to_string(t.path().join("schedstat")).ok()?;
             stat.split(' ').next()?.parse::<u64>().ok()

@@ -46,8 +46,17 @@ async fn a_body_or_head_over_the_limit_is_refused() {
     let world = open(cfg);
     let got = send(world.gateway, post("/v1/chat/completions", "x".repeat(1001))).await;
     assert_eq!(got.status(), 413);
-    assert!(serde_json::from_slice::<serde_json::Value>(&got.body).unwrap()["error"]["message"].as_str().unwrap().contains("1000 bytes"));
-    let chunked = format!("POST /v1/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{}\r\n0\r\n\r\n", 1001, "x".repeat(1001));
+    assert!(
+        serde_json::from_slice::<serde_json::Value>(&got.body).unwrap()["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("1000 bytes")
+    );
+    let chunked = format!(
+        "POST /v1/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{}\r\n0\r\n\r\n",
+        1001,
+        "x".repeat(1001)
+    );
     assert_eq!(send(world.gateway, chunked).await.status(), 413);
     let head = format!("GET /v1/models HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "a".repeat(2048));
     assert_eq!(send(world.gateway, head).await.status(), 431);
@@ -154,7 +163,12 @@ async fn every_mistake_in_the_configuration_is_said_at_once() {
     cfg.providers.push(cfg.providers[0].clone());
     cfg.providers[1].base_url = "ftp://x".into();
     let err = understudy_gateway::build(cfg, Seams::pass_through(key())).unwrap_err().to_string();
-    for part in ["needs a host name", "http or https", "two providers have this name", "two providers have this prefix"] {
+    for part in [
+        "needs a host name",
+        "http or https",
+        "two providers have this name",
+        "two providers have this prefix",
+    ] {
         assert!(err.contains(part), "{err}");
     }
 }

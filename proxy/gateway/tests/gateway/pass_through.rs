@@ -36,7 +36,11 @@ async fn the_agent_gets_the_providers_bytes() {
         assert_eq!(second.header("authorization"), Some("Bearer sk-test"));
         assert_eq!(second.header("host"), Some(provider.address.to_string().as_str()));
         let extra: Vec<&str> = second.head.lines().filter(|l| !first.head.contains(l)).collect();
-        assert_eq!(extra, [format!("Host: {}", provider.address)], "nothing is added on the way to the provider");
+        assert_eq!(
+            extra,
+            [format!("Host: {}", provider.address)],
+            "nothing is added on the way to the provider"
+        );
     }
 }
 
@@ -101,7 +105,8 @@ async fn uploads_and_unknown_paths_pass_untouched() {
     assert_eq!(got.status(), 200);
     assert!(provider.last().body == body);
     // Chunked, of a length that is not said.
-    let mut request = b"PUT /v1/some/thing/new?a=1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    let mut request =
+        b"PUT /v1/some/thing/new?a=1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     for chunk in body.chunks(100_000).take(10) {
         request.extend(format!("{:x}\r\n", chunk.len()).bytes());
         request.extend(chunk);
@@ -113,7 +118,9 @@ async fn uploads_and_unknown_paths_pass_untouched() {
     assert!(provider.last().body == body[..1_000_000]);
     assert_eq!(provider.last().target(), "/v1/some/thing/new?a=1");
     let kept = world.kept.at_least(2).await;
-    assert!(kept.iter().all(|k| k.meta.dialect == Dialect::Other && k.request.is_empty() && k.reply.is_empty()));
+    assert!(
+        kept.iter().all(|k| k.meta.dialect == Dialect::Other && k.request.is_empty() && k.reply.is_empty())
+    );
     assert_eq!(kept[0].meta.sizes.request, body.len() as u64);
 }
 
@@ -160,7 +167,10 @@ async fn an_upgrade_that_is_no_websocket_is_ignored() {
 async fn a_call_is_recorded_with_its_bytes_and_without_its_key() {
     let mut reply = json_reply("{\"choices\":[]}");
     let head = "HTTP/1.1 200 OK\r\n";
-    reply.splice(..head.len(), format!("{head}X-Request-Id: req_1\r\nSet-Cookie: secret=1\r\nX-RateLimit-Limit: 9\r\n").bytes());
+    reply.splice(
+        ..head.len(),
+        format!("{head}X-Request-Id: req_1\r\nSet-Cookie: secret=1\r\nX-RateLimit-Limit: 9\r\n").bytes(),
+    );
     let provider = FakeProvider::saying(reply).await;
     let world = open(config(provider.address));
     let body = "{\"model\":\"m\",\"messages\":[]}";

@@ -8,7 +8,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 use understudy_call::{
-    Answer, AnsweredBy, Ask, Choice, Declined, Dialect, Finish, Lane, Part, Reply, Responder, ToolCall, UnderstudyId,
+    Answer, AnsweredBy, Ask, Choice, Declined, Dialect, Finish, Lane, Part, Reply, Responder, ToolCall,
+    UnderstudyId,
 };
 use understudy_gateway::CallSeen;
 use understudy_policy::{Roster, RosterEntry, RosterTask, Stage, TaskId};
@@ -35,7 +36,11 @@ fn tool_answer() -> Answer {
     Answer {
         reply: Reply {
             choices: vec![Choice {
-                tool_calls: vec![ToolCall { id: String::new(), name: "route".into(), arguments: "{\"to\":\"cards\"}".into() }],
+                tool_calls: vec![ToolCall {
+                    id: String::new(),
+                    name: "route".into(),
+                    arguments: "{\"to\":\"cards\"}".into(),
+                }],
                 finish: Some(Finish::ToolCalls),
                 ..Choice::default()
             }],
@@ -49,7 +54,11 @@ fn tool_answer() -> Answer {
 
 fn text_answer(text: &str) -> Answer {
     let mut answer = tool_answer();
-    answer.reply.choices = vec![Choice { content: vec![Part::Text(text.into())], finish: Some(Finish::Stop), ..Choice::default() }];
+    answer.reply.choices = vec![Choice {
+        content: vec![Part::Text(text.into())],
+        finish: Some(Finish::Stop),
+        ..Choice::default()
+    }];
     answer
 }
 
@@ -77,7 +86,13 @@ fn task(body: &str) -> RosterTask {
 }
 
 fn entry(name: &str) -> RosterEntry {
-    RosterEntry { k: 1, understudy: UnderstudyId(name.into()), bar: 0.5, strata: vec!["route".into()], weak: vec!["refund".into()] }
+    RosterEntry {
+        k: 1,
+        understudy: UnderstudyId(name.into()),
+        bar: 0.5,
+        strata: vec!["route".into()],
+        weak: vec!["refund".into()],
+    }
 }
 
 /// A gateway whose roster has `tasks`, with one actor for every understudy.
@@ -157,7 +172,8 @@ async fn an_understudy_answers_as_a_stream_where_one_is_asked_for() {
     let got = exchange(&mut agent, post("/v1/chat/completions", &body)).await;
     assert!(got.header("content-type").unwrap().starts_with("text/event-stream"));
     assert!(got.text().ends_with("data: [DONE]\n\n"));
-    let reply = understudy_dialect::parse_reply(Dialect::OpenaiChat, 200, "text/event-stream", &got.body).unwrap();
+    let reply =
+        understudy_dialect::parse_reply(Dialect::OpenaiChat, 200, "text/event-stream", &got.body).unwrap();
     assert_eq!(reply.choices[0].tool_calls[0].arguments, "{\"to\":\"cards\"}");
     assert!(reply.is_whole() && reply.usage.is_some());
     // The connection goes on.
@@ -205,7 +221,10 @@ async fn every_decline_goes_to_the_provider_and_says_why() {
 
 #[tokio::test]
 async fn a_panic_of_the_understudy_is_not_the_agents() {
-    let s = stage(vec![task(BODY)], Arc::new(|_| Box::pin(async { panic!("the actor fell") }))).await.accepted().await;
+    let s = stage(vec![task(BODY)], Arc::new(|_| Box::pin(async { panic!("the actor fell") })))
+        .await
+        .accepted()
+        .await;
     for i in 0..20 {
         assert_eq!(s.ask(&numbered(i)).await.text(), "{\"id\":\"chatcmpl-p\",\"choices\":[]}");
     }
@@ -255,12 +274,16 @@ async fn a_rate_limit_is_the_providers_to_say() {
     let provider = FakeProvider::start(Arc::new(move |_, mut stream| {
         let first = n.fetch_add(1, Ordering::Relaxed) == 0;
         Box::pin(async move {
-            stream.write_all(if first { b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" } else { limited }).await.ok()?;
+            stream
+                .write_all(if first { b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" } else { limited })
+                .await
+                .ok()?;
             Some(stream)
         })
     }))
     .await;
-    let roster = Arc::new(ArcSwap::from_pointee(Roster { version: 1, stopped: false, tasks: vec![task(BODY)] }));
+    let roster =
+        Arc::new(ArcSwap::from_pointee(Roster { version: 1, stopped: false, tasks: vec![task(BODY)] }));
     let world = open_with(config(provider.address), |seams| {
         seams.roster = roster;
         seams.responders = Arc::new(|id| Some(Arc::new(Actor(id.clone(), always(Ok(tool_answer()))))));
@@ -284,7 +307,10 @@ async fn what_an_understudy_cannot_honour_is_not_asked() {
     assert_eq!(s.ask(&large).await.status(), 200);
     assert!(s.provider.last().body == large.as_bytes());
     assert_eq!(s.fallback("too_large"), 1);
-    let chunked = format!("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-test\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{BODY}\r\n0\r\n\r\n", BODY.len());
+    let chunked = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-test\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{BODY}\r\n0\r\n\r\n",
+        BODY.len()
+    );
     assert_eq!(send(s.world.gateway, chunked).await.status(), 200);
     assert_eq!(s.provider.last().body, BODY.as_bytes());
     assert_eq!(s.fallback("unknown_length"), 1);
@@ -331,7 +357,10 @@ async fn an_audited_call_is_answered_here_and_examined_there() {
     assert_eq!(audit.understudy_reply.as_ref().unwrap().choices[0].tool_calls[0].name, "route");
     assert_eq!(audit.request.concat(), BODY.as_bytes());
     let sent = s.provider.last();
-    assert_eq!((sent.target(), sent.header("authorization")), ("/v1/chat/completions", Some("Bearer sk-test")));
+    assert_eq!(
+        (sent.target(), sent.header("authorization")),
+        ("/v1/chat/completions", Some("Bearer sk-test"))
+    );
     assert_eq!(sent.body, BODY.as_bytes());
     assert_eq!(s.provider.calls(), 2);
     assert_eq!(s.world.seams.counters.audits(), 1);

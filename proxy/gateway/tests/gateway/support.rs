@@ -206,7 +206,11 @@ pub(crate) fn post_as(path: &str, authorization: &str, body: impl AsRef<[u8]>) -
 }
 
 pub(crate) fn json_reply(body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 /// Keeps what is offered.

@@ -46,7 +46,9 @@ async fn provider() -> (SocketAddr, NamedTempFile) {
                     let body = format!("{:?} {} {host:?}", request.version(), request.uri().path());
                     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(body))))
                 });
-                let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await;
+                let _ = auto::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), answer)
+                    .await;
             });
         }
     });

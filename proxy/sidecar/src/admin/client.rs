@@ -57,17 +57,23 @@ impl Client {
     }
 
     async fn send<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, Failure> {
-        let reply = request
-            .bearer_auth(&self.token)
-            .send()
-            .await
-            .map_err(|e| Failure::Unavailable(format!("the running understudy cannot be reached at {}: {}", self.base, e.without_url())))?;
+        let reply = request.bearer_auth(&self.token).send().await.map_err(|e| {
+            Failure::Unavailable(format!(
+                "the running understudy cannot be reached at {}: {}",
+                self.base,
+                e.without_url()
+            ))
+        })?;
         let status = reply.status();
         let body = reply.bytes().await.map_err(|e| Failure::Admin(e.without_url().to_string()))?;
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|e| Failure::Admin(format!("something else than expected ({e}); is it another version?")));
+            return serde_json::from_slice(&body).map_err(|e| {
+                Failure::Admin(format!("something else than expected ({e}); is it another version?"))
+            });
         }
-        let said = serde_json::from_slice::<Value>(&body).ok().and_then(|v| v.get("error")?.as_str().map(str::to_owned));
+        let said = serde_json::from_slice::<Value>(&body)
+            .ok()
+            .and_then(|v| v.get("error")?.as_str().map(str::to_owned));
         Err(Failure::Admin(said.unwrap_or_else(|| status.to_string())))
     }
 }

@@ -42,18 +42,32 @@ impl Guard {
     }
 
     /// Whether a request with these headers may pass; the reason if not.
-    fn judge(&self, peer: Option<IpAddr>, headers: &HeaderMap, authority: Option<&str>) -> Result<(), (StatusCode, &'static str)> {
+    fn judge(
+        &self,
+        peer: Option<IpAddr>,
+        headers: &HeaderMap,
+        authority: Option<&str>,
+    ) -> Result<(), (StatusCode, &'static str)> {
         if !peer.is_some_and(|p| p.to_canonical().is_loopback()) {
             return Err((StatusCode::FORBIDDEN, "only this machine may ask"));
         }
         let host = authority.or_else(|| headers.get(header::HOST).and_then(|h| h.to_str().ok()));
         if !host.is_some_and(|h| self.knows(h)) {
-            return Err((StatusCode::FORBIDDEN, "the Host is not this machine; add it to admin.hosts if it is meant"));
+            return Err((
+                StatusCode::FORBIDDEN,
+                "the Host is not this machine; add it to admin.hosts if it is meant",
+            ));
         }
         if let Some(origin) = headers.get(header::ORIGIN) {
-            let name = origin.to_str().ok().and_then(|o| o.strip_prefix("http://").or_else(|| o.strip_prefix("https://")));
+            let name = origin
+                .to_str()
+                .ok()
+                .and_then(|o| o.strip_prefix("http://").or_else(|| o.strip_prefix("https://")));
             if !name.is_some_and(|n| self.knows(n)) {
-                return Err((StatusCode::FORBIDDEN, "the Origin is not this machine; add it to admin.hosts if it is meant"));
+                return Err((
+                    StatusCode::FORBIDDEN,
+                    "the Origin is not this machine; add it to admin.hosts if it is meant",
+                ));
             }
         }
         let given = headers
@@ -71,7 +85,12 @@ impl Guard {
 
     fn knows(&self, host: &str) -> bool {
         let name = match host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) => name,
+            Some((name, port))
+                if port.bytes().all(|b| b.is_ascii_digit())
+                    && (!name.contains(':') || name.ends_with(']')) =>
+            {
+                name
+            }
             _ => host,
         };
         self.hosts.iter().any(|h| h.eq_ignore_ascii_case(name))
@@ -119,7 +138,10 @@ mod tests {
         assert_eq!(judge(&headers("localhost:9", None, "other")), Err(401));
         assert_eq!(judge(&HeaderMap::new()), Err(403));
         let far = Some("10.0.0.1".parse().unwrap());
-        assert_eq!(guard.judge(far, &headers("localhost", None, "secret"), None).map_err(|e| e.0.as_u16()), Err(403));
+        assert_eq!(
+            guard.judge(far, &headers("localhost", None, "secret"), None).map_err(|e| e.0.as_u16()),
+            Err(403)
+        );
         assert!(guard.judge(None, &headers("localhost", None, "secret"), None).is_err());
     }
 

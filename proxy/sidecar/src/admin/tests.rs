@@ -18,7 +18,12 @@ impl Backstage for Fake {
         Status { version: "test".into(), ..Status::default() }
     }
     fn tasks(&self) -> Vec<TaskRow> {
-        vec![TaskRow { id: "00c0ffee00c0ffee".into(), name: "look up".into(), stage: "live".into(), ..TaskRow::default() }]
+        vec![TaskRow {
+            id: "00c0ffee00c0ffee".into(),
+            name: "look up".into(),
+            stage: "live".into(),
+            ..TaskRow::default()
+        }]
     }
     fn task(&self, which: &str) -> Result<TaskPage, Refused> {
         if which == "look up" {
@@ -66,7 +71,8 @@ async fn stand() -> Stand {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = router(Arc::clone(&fake) as Arc<dyn Backstage>, Guard::new(&token, &[]));
-    let _serving = tokio::spawn(async move { serve(listener, router, std::future::pending()).await.unwrap() });
+    let _serving =
+        tokio::spawn(async move { serve(listener, router, std::future::pending()).await.unwrap() });
     let running = Running {
         pid: std::process::id(),
         gateway: address,
@@ -92,7 +98,14 @@ async fn the_command_line_reads_and_orders() {
     }
     let _: Acted = client.post("/v1/tasks/x/name", &json!({ "name": " new ", "by": "me" })).await.unwrap();
     let orders: Vec<Order> = stand.fake.orders.lock().unwrap().iter().map(|(_, o, _)| o.clone()).collect();
-    let expected = [Order::Approve, Order::Promote, Order::Demote, Order::Pin(true), Order::Pin(false), Order::Name("new".into())];
+    let expected = [
+        Order::Approve,
+        Order::Promote,
+        Order::Demote,
+        Order::Pin(true),
+        Order::Pin(false),
+        Order::Name("new".into()),
+    ];
     assert_eq!(orders, expected);
     let stopped: Stopped = client.post("/v1/stop-serving", &json!({})).await.unwrap();
     assert!(stopped.stopped);
@@ -127,7 +140,10 @@ async fn nobody_without_the_token_or_from_a_web_page_passes() {
     assert_eq!(status(http.get(&url).bearer_auth(&token).header("host", "rebound.test")).await, 403);
     assert_eq!(status(http.get(&url).bearer_auth(&token).header("origin", "https://web.test")).await, 403);
     let page = stand.running.admin;
-    assert_eq!(status(http.get(&url).bearer_auth(&token).header("origin", format!("http://{page}"))).await, 200);
+    assert_eq!(
+        status(http.get(&url).bearer_auth(&token).header("origin", format!("http://{page}"))).await,
+        200
+    );
 }
 
 #[test]

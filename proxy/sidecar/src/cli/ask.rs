@@ -14,7 +14,11 @@ fn get<T: DeserializeOwned + Serialize>(config: &Config, path: &str) -> Result<T
     runtime()?.block_on(async { Client::find(&config.state)?.get(path).await })
 }
 
-fn post<T: DeserializeOwned + Serialize>(config: &Config, path: &str, body: &serde_json::Value) -> Result<T, Failure> {
+fn post<T: DeserializeOwned + Serialize>(
+    config: &Config,
+    path: &str,
+    body: &serde_json::Value,
+) -> Result<T, Failure> {
     runtime()?.block_on(async { Client::find(&config.state)?.post(path, body).await })
 }
 
@@ -37,7 +41,9 @@ pub(super) fn act(config: &Config, task: &str, action: &str, out: &Out) -> Resul
 }
 
 pub(super) fn decisions(config: &Config, last: usize, out: &Out) -> Result<Exit, Failure> {
-    out.show(&get::<Vec<DecisionRow>>(config, &format!("/v1/decisions?last={last}"))?, |d| tables::decisions(d))
+    out.show(&get::<Vec<DecisionRow>>(config, &format!("/v1/decisions?last={last}"))?, |d| {
+        tables::decisions(d)
+    })
 }
 
 pub(super) fn savings(config: &Config, out: &Out) -> Result<Exit, Failure> {
@@ -48,7 +54,8 @@ pub(super) fn stop_serving(config: &Config, resume: bool, out: &Out) -> Result<E
     let body = serde_json::json!({ "resume": resume, "by": by() });
     out.show(&post::<Stopped>(config, "/v1/stop-serving", &body)?, |s| {
         if s.stopped {
-            "every call goes to the provider; `understudy stop-serving --resume` lets tasks answer again\n".to_owned()
+            "every call goes to the provider; `understudy stop-serving --resume` lets tasks answer again\n"
+                .to_owned()
         } else {
             "tasks that have earned it answer again\n".to_owned()
         }

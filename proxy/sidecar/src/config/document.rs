@@ -30,13 +30,16 @@ pub(crate) fn document() -> String {
         if own.is_empty() {
             continue;
         }
-        out.push_str(&format!("\n## [{section}]\n\n{title}\n\n| key | must be | default | |\n| --- | --- | --- | --- |\n"));
+        out.push_str(&format!(
+            "\n## [{section}]\n\n{title}\n\n| key | must be | default | |\n| --- | --- | --- | --- |\n"
+        ));
         for key in own {
             let text = key.text.replace('|', "\\|");
             out.push_str(&format!("| `{}` | {} | {} | {text} |\n", key.key, key.kind, code(&key.default)));
         }
         if let Some(first) = keys.iter().find(|k| k.section == *section) {
-            let path: Vec<String> = first.section.split('.').chain([first.key.as_str()]).map(str::to_owned).collect();
+            let path: Vec<String> =
+                first.section.split('.').chain([first.key.as_str()]).map(str::to_owned).collect();
             out.push_str(&format!("\nVariables: `{}` and so on.\n", variable(&path)));
         }
     }

@@ -49,7 +49,9 @@ pub(crate) fn prefixes() -> Kind<Vec<String>> {
     kind("a list of path prefixes such as \"/openai\"", |v| {
         v.as_array()?
             .iter()
-            .map(|v| v.as_str().filter(|s| s.starts_with('/') && !s.ends_with('/') || *s == "/").map(str::to_owned))
+            .map(|v| {
+                v.as_str().filter(|s| s.starts_with('/') && !s.ends_with('/') || *s == "/").map(str::to_owned)
+            })
             .collect()
     })
 }

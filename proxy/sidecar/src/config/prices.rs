@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::written::Section;
 use super::kinds;
+use super::written::Section;
 
 /// US dollars for a million tokens.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -25,7 +25,8 @@ impl Price {
     /// What one call costs.
     pub(crate) fn of(&self, input: u64, cached: u64, output: u64) -> f64 {
         let cached = cached.min(input);
-        ((input - cached) as f64 * self.input + cached as f64 * self.cached + output as f64 * self.output) / 1e6
+        ((input - cached) as f64 * self.input + cached as f64 * self.cached + output as f64 * self.output)
+            / 1e6
     }
 }
 
@@ -58,7 +59,12 @@ impl Prices {
             LISTED
                 .iter()
                 .map(|(provider, model, input, cached, output)| {
-                    let price = Price { input: *input, cached: *cached, output: *output, dated: LISTED_ON.to_owned() };
+                    let price = Price {
+                        input: *input,
+                        cached: *cached,
+                        output: *output,
+                        dated: LISTED_ON.to_owned(),
+                    };
                     (((*provider).to_owned(), (*model).to_owned()), price)
                 })
                 .collect(),
@@ -95,14 +101,21 @@ pub(super) fn one(section: &Section<'_>) -> Price {
         "The same for tokens that the provider had cached; without it, the price of `input`.",
     );
     let output = section.required("output", dollars(), "US dollars for a million reply tokens.");
-    let dated = section.get("dated", kinds::text(), "\"unknown\"", "When you looked the price up; shown beside savings.");
+    let dated = section.get(
+        "dated",
+        kinds::text(),
+        "\"unknown\"",
+        "When you looked the price up; shown beside savings.",
+    );
     Price { input, cached: cached.unwrap_or(input), output, dated }
 }
 
 fn is_version_of(model: &str, listed: &str) -> bool {
     match model.strip_prefix(listed) {
         Some("") => true,
-        Some(rest) => rest.strip_prefix('-').is_some_and(|r| r == "latest" || r.starts_with(|c: char| c.is_ascii_digit())),
+        Some(rest) => rest
+            .strip_prefix('-')
+            .is_some_and(|r| r == "latest" || r.starts_with(|c: char| c.is_ascii_digit())),
         None => false,
     }
 }

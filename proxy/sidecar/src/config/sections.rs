@@ -34,10 +34,19 @@ pub(super) const TITLES: &[(&str, &str)] = &[
     ("model", "The small models."),
     ("worker", "The rehearsal in the background."),
     ("policy", "When a task is promoted and demoted. The unit of evidence is the conversation."),
-    ("tasks.NAME", "The same keys for one task, by its name or id; what is not written comes from `[policy]`."),
-    ("remote.NAME", "An understudy behind any OpenAI-compatible server, the provider's own smaller model included."),
+    (
+        "tasks.NAME",
+        "The same keys for one task, by its name or id; what is not written comes from `[policy]`.",
+    ),
+    (
+        "remote.NAME",
+        "An understudy behind any OpenAI-compatible server, the provider's own smaller model included.",
+    ),
     ("telemetry", "Logs, and traces and metrics over OTLP. Prompts and replies never enter either."),
-    ("admin", "The API that the command line uses, on loopback, with a token in the state folder (mode 0600)."),
+    (
+        "admin",
+        "The API that the command line uses, on loopback, with a token in the state folder (mode 0600).",
+    ),
     ("metrics", "Prometheus text at /metrics, with /healthz and /readyz. No content, no token."),
 ];
 

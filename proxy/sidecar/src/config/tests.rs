@@ -104,7 +104,10 @@ fn a_task_inherits_what_it_does_not_say() {
 #[test]
 fn an_unknown_variable_of_a_section_is_refused_and_kubernetes_own_are_not() {
     let said = mistakes("", &[("UNDERSTUDY_GATEWAY_LISTN", "127.0.0.1:1")]);
-    assert_eq!(said, ["UNDERSTUDY_GATEWAY_LISTN: no key has this variable; did you mean UNDERSTUDY_GATEWAY_LISTEN?"]);
+    assert_eq!(
+        said,
+        ["UNDERSTUDY_GATEWAY_LISTN: no key has this variable; did you mean UNDERSTUDY_GATEWAY_LISTEN?"]
+    );
     read(
         "",
         &[
@@ -149,7 +152,14 @@ fn every_key_of_the_policy_is_explained_and_none_that_is_not_there() {
 #[test]
 fn every_key_is_in_the_document() {
     let text = document();
-    for part in ["## [gateway]", "## [providers.NAME]", "## [tasks.NAME]", "## [remote.NAME]", "`request_body`", "UNDERSTUDY_GATEWAY_LISTEN"] {
+    for part in [
+        "## [gateway]",
+        "## [providers.NAME]",
+        "## [tasks.NAME]",
+        "## [remote.NAME]",
+        "`request_body`",
+        "UNDERSTUDY_GATEWAY_LISTEN",
+    ] {
         assert!(text.contains(part), "{part} is missing");
     }
     assert!(!text.contains("the default itself is wrong"));
@@ -159,7 +169,10 @@ fn every_key_is_in_the_document() {
 fn the_document_is_the_one_in_the_folder() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
     let kept = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(kept == document(), "docs/configuration.md is not in step: run `understudy check --document > docs/configuration.md`");
+    assert!(
+        kept == document(),
+        "docs/configuration.md is not in step: run `understudy check --document > docs/configuration.md`"
+    );
 }
 
 #[test]

@@ -60,7 +60,11 @@ pub(crate) struct Written {
 
 impl Written {
     /// Reads the text of a file, and the environment's `UNDERSTUDY_…`.
-    pub(crate) fn new(text: &str, origin: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub(crate) fn new(
+        text: &str,
+        origin: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
         let mut written = Self {
             env: env.into_iter().filter(|(name, _)| name.starts_with("UNDERSTUDY_")).collect(),
             ..Self::default()
@@ -68,7 +72,9 @@ impl Written {
         match text.parse::<toml::Table>() {
             Ok(table) => written.table = table,
             Err(error) => {
-                let line = error.span().map_or(0, |span| text.bytes().take(span.start).filter(|b| *b == b'\n').count() + 1);
+                let line = error
+                    .span()
+                    .map_or(0, |span| text.bytes().take(span.start).filter(|b| *b == b'\n').count() + 1);
                 let file = origin.map_or_else(|| "the configuration".to_owned(), |p| p.display().to_string());
                 written.blame(format!("{file}, line {line}"), String::new(), error.message().to_owned());
             }
@@ -159,7 +165,8 @@ impl Written {
                 continue;
             }
             let last = path.last().map_or("", String::as_str);
-            let same = keys.iter().filter(|k| k.section.split('.').next() == Some(first)).map(|k| k.key.as_str());
+            let same =
+                keys.iter().filter(|k| k.section.split('.').next() == Some(first)).map(|k| k.key.as_str());
             self.blame(shown, show(value), format!("no such key{}", did_you_mean(nearest(last, same))));
         }
     }
@@ -233,7 +240,10 @@ impl<'a> Section<'a> {
         if let Some(found) = self.read(key, &kind) {
             return found;
         }
-        let fallback = format!("x = {default}").parse::<toml::Table>().ok().and_then(|t| t.get("x").and_then(&*kind.parse));
+        let fallback = format!("x = {default}")
+            .parse::<toml::Table>()
+            .ok()
+            .and_then(|t| t.get("x").and_then(&*kind.parse));
         match fallback {
             Some(value) => value,
             None => {
@@ -356,5 +366,9 @@ fn dotted(path: &[String]) -> String {
 pub(crate) fn show(value: &Value) -> String {
     let text = value.to_string();
     let text = text.trim();
-    if text.chars().count() > 80 { text.chars().take(77).collect::<String>() + "…" } else { text.to_owned() }
+    if text.chars().count() > 80 {
+        text.chars().take(77).collect::<String>() + "…"
+    } else {
+        text.to_owned()
+    }
 }

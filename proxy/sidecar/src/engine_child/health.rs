@@ -10,7 +10,10 @@ pub(super) struct Asking {
 
 impl Asking {
     pub(super) fn new(socket: &Path) -> Result<Self, String> {
-        let http = reqwest::Client::builder().unix_socket(socket.to_path_buf()).build().map_err(|e| e.to_string())?;
+        let http = reqwest::Client::builder()
+            .unix_socket(socket.to_path_buf())
+            .build()
+            .map_err(|e| e.to_string())?;
         Ok(Self { http })
     }
 

@@ -41,7 +41,9 @@ fn one_that_ends_is_started_again() {
 fn one_that_does_not_answer_is_killed() {
     let dir = tempfile::tempdir().unwrap();
     let pid = dir.path().join("pid");
-    let engine = Supervised::start(care(&format!("echo $$ > {}; exec sleep 1000", pid.display()), dir.path())).unwrap();
+    let engine =
+        Supervised::start(care(&format!("echo $$ > {}; exec sleep 1000", pid.display()), dir.path()))
+            .unwrap();
     let down = until(&engine, |h| matches!(h, Health::Down(_)));
     assert!(matches!(&down, Health::Down(why) if why.contains("did not answer")), "{down:?}");
     assert!(counts(&engine).hung >= 1);
@@ -63,7 +65,8 @@ fn one_that_takes_too_much_memory_is_killed() {
 fn it_ends_with_us() {
     let dir = tempfile::tempdir().unwrap();
     let pid = dir.path().join("pid");
-    let mut care = care(&format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", pid.display()), dir.path());
+    let mut care =
+        care(&format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", pid.display()), dir.path());
     care.hung_after = Duration::from_secs(60);
     let engine = Supervised::start(care).unwrap();
     let id = loop {

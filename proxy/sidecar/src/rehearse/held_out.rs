@@ -146,12 +146,14 @@ pub(crate) async fn measure(
         }
     }
     bar.finish_and_clear();
-    let names: BTreeMap<_, _> = rehearsal.book().tasks().into_iter().map(|t| (t.id, t.name.clone())).collect();
+    let names: BTreeMap<_, _> =
+        rehearsal.book().tasks().into_iter().map(|t| (t.id, t.name.clone())).collect();
     Ok(all
         .into_iter()
         .map(|(id, mut m)| {
             m.name = names.get(&id).cloned().unwrap_or_default();
-            let parts = m.by_mark.values_mut().chain(m.by_stratum.values_mut()).chain(m.baselines.values_mut());
+            let parts =
+                m.by_mark.values_mut().chain(m.by_stratum.values_mut()).chain(m.baselines.values_mut());
             parts.for_each(Part::finish);
             m.served.finish();
             m.understudies.values_mut().for_each(Curve::finish);
@@ -167,7 +169,11 @@ impl Curve {
         self.curve = CURVE
             .iter()
             .filter_map(|coverage| {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of answers")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a count of answers"
+                )]
                 let n = (coverage * self.asked as f64).round() as usize;
                 let top = self.answers.get(..n).filter(|t| !t.is_empty())?;
                 Some((*coverage, top.iter().filter(|a| a.1).count() as f64 / n as f64))

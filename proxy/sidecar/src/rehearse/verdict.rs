@@ -79,7 +79,9 @@ impl Verdict {
         }
         line("Agreement is fidelity to the provider, call by call, and not the success of the errand.");
         if !self.has_durations {
-            line("The logs do not say how long the provider took: times are the understudy's own, and no latency rule was applied.");
+            line(
+                "The logs do not say how long the provider took: times are the understudy's own, and no latency rule was applied.",
+            );
         }
         if self.approved {
             line("Approval of tools that act was taken as given (--approve).");

@@ -114,7 +114,9 @@ mod tests {
     #[tokio::test]
     async fn a_command_that_is_not_there_is_named() {
         let missing = [OsString::from("no-such-command-here")];
-        assert!(run(&missing, &BTreeMap::new()).await.unwrap_err().to_string().contains("no-such-command-here"));
+        assert!(
+            run(&missing, &BTreeMap::new()).await.unwrap_err().to_string().contains("no-such-command-here")
+        );
     }
 
     #[tokio::test]

@@ -68,8 +68,12 @@ pub(crate) fn plan(running: &Running, chain: bool, set: &dyn Fn(&str) -> Option<
 
 /// Loopback is never reached through somebody else's proxy.
 fn no_proxy(own: Option<String>) -> String {
-    let mut hosts: Vec<String> =
-        own.iter().flat_map(|v| v.split(',')).map(|h| h.trim().to_owned()).filter(|h| !h.is_empty()).collect();
+    let mut hosts: Vec<String> = own
+        .iter()
+        .flat_map(|v| v.split(','))
+        .map(|h| h.trim().to_owned())
+        .filter(|h| !h.is_empty())
+        .collect();
     if hosts.iter().any(|h| h == "*") {
         return "*".to_owned();
     }

@@ -81,52 +81,148 @@ impl Wings {
             metrics.read(Read { name, help, kind, label, values });
         };
         let c = Arc::clone(counters);
-        add("fallbacks", "Calls of serving tasks that went to the provider", Kind::Counter, Some("reason"), Box::new(move || {
-            c.fallbacks().map(|(why, n)| (why.to_owned(), n as f64)).collect()
-        }));
+        add(
+            "fallbacks",
+            "Calls of serving tasks that went to the provider",
+            Kind::Counter,
+            Some("reason"),
+            Box::new(move || c.fallbacks().map(|(why, n)| (why.to_owned(), n as f64)).collect()),
+        );
         let c = Arc::clone(counters);
-        add("errors", "Errors that the gateway answered with, by whose fault", Kind::Counter, Some("fault"), Box::new(move || {
-            c.faults().iter().map(|(who, n)| ((*who).to_owned(), *n as f64)).collect()
-        }));
+        add(
+            "errors",
+            "Errors that the gateway answered with, by whose fault",
+            Kind::Counter,
+            Some("fault"),
+            Box::new(move || c.faults().iter().map(|(who, n)| ((*who).to_owned(), *n as f64)).collect()),
+        );
         let c = Arc::clone(counters);
-        add("served", "Calls that an understudy answered", Kind::Counter, None, Box::new(move || one(c.served())));
+        add(
+            "served",
+            "Calls that an understudy answered",
+            Kind::Counter,
+            None,
+            Box::new(move || one(c.served())),
+        );
         let c = Arc::clone(counters);
-        add("audits", "Served calls that the provider was asked too", Kind::Counter, None, Box::new(move || one(c.audits())));
+        add(
+            "audits",
+            "Served calls that the provider was asked too",
+            Kind::Counter,
+            None,
+            Box::new(move || one(c.audits())),
+        );
         let c = Arc::clone(counters);
-        add("audits_dropped", "Audits dropped because too many were under way", Kind::Counter, None, Box::new(move || one(c.audits_dropped())));
+        add(
+            "audits_dropped",
+            "Audits dropped because too many were under way",
+            Kind::Counter,
+            None,
+            Box::new(move || one(c.audits_dropped())),
+        );
         let c = Arc::clone(counters);
-        add("connections", "Connections from agents", Kind::Gauge, None, Box::new(move || one(c.connections())));
+        add(
+            "connections",
+            "Connections from agents",
+            Kind::Gauge,
+            None,
+            Box::new(move || one(c.connections())),
+        );
         let c = Arc::clone(counters);
-        add("connections_refused", "Connections refused for being too many", Kind::Counter, None, Box::new(move || one(c.connections_refused())));
+        add(
+            "connections_refused",
+            "Connections refused for being too many",
+            Kind::Counter,
+            None,
+            Box::new(move || one(c.connections_refused())),
+        );
         if let Some(outward) = outward {
-            add("telemetry_dropped", "Calls and trials that telemetry had no room for", Kind::Counter, None, Box::new(move || one(outward.dropped())));
+            add(
+                "telemetry_dropped",
+                "Calls and trials that telemetry had no room for",
+                Kind::Counter,
+                None,
+                Box::new(move || one(outward.dropped())),
+            );
         }
         let stopped = Arc::clone(&self.stopped);
-        add("stopped", "1 while the kill switch is on", Kind::Gauge, None, Box::new(move || one(u64::from(stopped.load(Ordering::Acquire)))));
+        add(
+            "stopped",
+            "1 while the kill switch is on",
+            Kind::Gauge,
+            None,
+            Box::new(move || one(u64::from(stopped.load(Ordering::Acquire)))),
+        );
         let recording = self.journal.is_ok();
-        add("recording", "1 while calls are recorded", Kind::Gauge, None, Box::new(move || one(u64::from(recording))));
+        add(
+            "recording",
+            "1 while calls are recorded",
+            Kind::Gauge,
+            None,
+            Box::new(move || one(u64::from(recording))),
+        );
         if let Ok(journal) = &self.journal {
             let j = journal.clone();
-            add("drops", "Exchanges that were not recorded", Kind::Counter, Some("reason"), Box::new(move || {
-                j.drops().into_iter().map(|(why, n)| (why.label().to_owned(), n as f64)).collect()
-            }));
+            add(
+                "drops",
+                "Exchanges that were not recorded",
+                Kind::Counter,
+                Some("reason"),
+                Box::new(move || {
+                    j.drops().into_iter().map(|(why, n)| (why.label().to_owned(), n as f64)).collect()
+                }),
+            );
             let j = journal.clone();
-            add("journal_bytes", "Size of the journal", Kind::Gauge, None, Box::new(move || one(j.stats().bytes)));
+            add(
+                "journal_bytes",
+                "Size of the journal",
+                Kind::Gauge,
+                None,
+                Box::new(move || one(j.stats().bytes)),
+            );
             let j = journal.clone();
-            add("journal_queued_bytes", "What waits to be written", Kind::Gauge, None, Box::new(move || one(j.stats().queued_bytes)));
+            add(
+                "journal_queued_bytes",
+                "What waits to be written",
+                Kind::Gauge,
+                None,
+                Box::new(move || one(j.stats().queued_bytes)),
+            );
             let j = journal.clone();
-            add("journal_durable_seq", "The last durable record", Kind::Gauge, None, Box::new(move || one(j.durable_seq())));
+            add(
+                "journal_durable_seq",
+                "The last durable record",
+                Kind::Gauge,
+                None,
+                Box::new(move || one(j.durable_seq())),
+            );
             let j = journal.clone();
-            add("journal_set_aside", "Volumes that did not open", Kind::Counter, None, Box::new(move || one(j.stats().set_aside)));
+            add(
+                "journal_set_aside",
+                "Volumes that did not open",
+                Kind::Counter,
+                None,
+                Box::new(move || one(j.stats().set_aside)),
+            );
         }
         if let Some((health, counts)) = self.engine.clone() {
-            add("engine_up", "1 while the engine answers", Kind::Gauge, None, Box::new(move || {
-                one(u64::from(matches!(*health.borrow(), Health::Ready(_))))
-            }));
-            add("engine_kills", "Times the engine was killed", Kind::Counter, Some("reason"), Box::new(move || {
-                let c = *counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                vec![("hung".into(), c.hung as f64), ("memory".into(), c.memory as f64)]
-            }));
+            add(
+                "engine_up",
+                "1 while the engine answers",
+                Kind::Gauge,
+                None,
+                Box::new(move || one(u64::from(matches!(*health.borrow(), Health::Ready(_))))),
+            );
+            add(
+                "engine_kills",
+                "Times the engine was killed",
+                Kind::Counter,
+                Some("reason"),
+                Box::new(move || {
+                    let c = *counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    vec![("hung".into(), c.hung as f64), ("memory".into(), c.memory as f64)]
+                }),
+            );
         }
     }
 
@@ -160,7 +256,10 @@ impl Backstage for Wings {
             up_seconds: self.born.elapsed().as_secs(),
             listen: self.listen.iter().map(ToString::to_string).collect(),
             stopped: self.stopped.load(Ordering::Acquire),
-            capture: self.journal.as_ref().map_or_else(|why| format!("off: {why}"), |_| "recording".to_owned()),
+            capture: self
+                .journal
+                .as_ref()
+                .map_or_else(|why| format!("off: {why}"), |_| "recording".to_owned()),
             engine: self.engine.as_ref().map_or_else(|| self.engine_off.clone(), |(h, _)| h.borrow().line()),
             worker: match &self.worker {
                 Some((shown, _)) => shown.load().line.clone(),
@@ -183,7 +282,9 @@ impl Backstage for Wings {
     }
 
     fn act(&self, which: &str, order: Order, by: &str) -> Result<Acted, Refused> {
-        let (shown, orders) = self.worker.as_ref().ok_or_else(|| Refused::Off("nobody rehearses: worker.enabled is false, or nothing is recorded".to_owned()))?;
+        let (shown, orders) = self.worker.as_ref().ok_or_else(|| {
+            Refused::Off("nobody rehearses: worker.enabled is false, or nothing is recorded".to_owned())
+        })?;
         let id = find(&shown.load().reports, which)?.task.to_string();
         let said = match &order {
             Order::Approve => "approved".to_owned(),
@@ -194,7 +295,8 @@ impl Backstage for Wings {
             Order::Name(name) => format!("named {name}"),
         };
         let name = orders.give(&id, order, by).map_err(Refused::NotNow)?;
-        let stage = find(&shown.load().reports, &id).map(|r| r.evidence.stage.label().to_owned()).unwrap_or_default();
+        let stage =
+            find(&shown.load().reports, &id).map(|r| r.evidence.stage.label().to_owned()).unwrap_or_default();
         Ok(Acted { task: id, name, stage, said })
     }
 
@@ -226,14 +328,16 @@ impl Backstage for Wings {
     fn export(&self, from: u64, limit: usize, by: &str) -> Result<Vec<Value>, Refused> {
         let journal = self.journal.as_ref().map_err(|why| Refused::Off(why.clone()))?;
         let asked = json!({ "by": by, "from": from, "limit": limit });
-        journal
-            .append(vec![Record::Note { kind: "read".to_owned(), json: asked }])
-            .map_err(|e| Refused::Off(format!("the audit log cannot be written, so nothing is shown: {e}")))?;
+        journal.append(vec![Record::Note { kind: "read".to_owned(), json: asked }]).map_err(|e| {
+            Refused::Off(format!("the audit log cannot be written, so nothing is shown: {e}"))
+        })?;
         let mut cursor = journal.cursor(from.max(journal.oldest_seq().unwrap_or(0)));
         let mut rows = Vec::new();
         while rows.len() < limit {
             match cursor.next() {
-                Ok(Some((seq, Record::Exchange(exchange)))) => rows.push(json!({ "seq": seq, "exchange": exchange })),
+                Ok(Some((seq, Record::Exchange(exchange)))) => {
+                    rows.push(json!({ "seq": seq, "exchange": exchange }))
+                }
                 Ok(Some(_)) => {}
                 _ => break,
             }
@@ -247,7 +351,8 @@ impl Backstage for Wings {
             tracing::error!(%error, "the kill switch holds until the process ends; its position could not be kept");
         }
         if let Ok(journal) = &self.journal {
-            let note = Record::Note { kind: "stop_serving".to_owned(), json: json!({ "stopped": stop, "by": by }) };
+            let note =
+                Record::Note { kind: "stop_serving".to_owned(), json: json!({ "stopped": stop, "by": by }) };
             if let Err(error) = journal.append(vec![note]) {
                 tracing::warn!(%error, "the kill switch could not be recorded");
             }

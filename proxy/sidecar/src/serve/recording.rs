@@ -116,7 +116,12 @@ pub(crate) fn hooks(hash_key: &HashKey) -> Hooks {
 }
 
 fn first_user(request: &Request) -> String {
-    request.messages.iter().find(|m| m.role == understudy_call::Role::User).map(understudy_call::Message::text).unwrap_or_default()
+    request
+        .messages
+        .iter()
+        .find(|m| m.role == understudy_call::Role::User)
+        .map(understudy_call::Message::text)
+        .unwrap_or_default()
 }
 
 /// An audit counts as a trial does: 1 where the replies agree. A near miss is a miss.

@@ -7,7 +7,9 @@ use understudy_policy::{Decision, EntryView, Stage, TaskId};
 use understudy_rehearsal::TaskReport;
 use understudy_tasks::{Effect, Form, reads_or_acts};
 
-use crate::admin::pages::{DecisionRow, EntryRow, Interval, SavingsPage, SavingsRow, StratumRow, TaskPage, TaskRow};
+use crate::admin::pages::{
+    DecisionRow, EntryRow, Interval, SavingsPage, SavingsRow, StratumRow, TaskPage, TaskRow,
+};
 use crate::config::{Price, Prices};
 
 /// Characters of a form that a page shows.
@@ -75,13 +77,17 @@ fn waits_for(report: &TaskReport) -> Option<String> {
         Stage::Shadowing if !view.entries.iter().any(|e| e.closed.is_none()) => {
             let nearest = view.development.iter().map(|(_, done, needed)| (*done, *needed)).max();
             match nearest {
-                Some((done, needed)) if done < needed => Some(format!("a bar: {done} of {needed} conversations judged")),
+                Some((done, needed)) if done < needed => {
+                    Some(format!("a bar: {done} of {needed} conversations judged"))
+                }
                 Some(_) => Some("a bar that keeps τ: nobody has one yet".to_owned()),
                 None => Some("trials".to_owned()),
             }
         }
         Stage::Shadowing => Some("evidence".to_owned()),
-        Stage::Canary { .. } => view.step.map(|(done, needed)| format!("audits: {done} of {needed} conversations")),
+        Stage::Canary { .. } => {
+            view.step.map(|(done, needed)| format!("audits: {done} of {needed} conversations"))
+        }
         Stage::Live => None,
     }
 }
@@ -109,14 +115,16 @@ fn entry_row(e: &EntryView, serving: Option<u32>) -> EntryRow {
 
 /// A unit variant in the words that its serialised form has.
 fn words<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_value(value)
-        .ok()
-        .and_then(|v| v.as_str().map(|s| s.replace('_', " ")))
-        .unwrap_or_default()
+    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(|s| s.replace('_', " "))).unwrap_or_default()
 }
 
 /// A task in full.
-pub(crate) fn page(report: &TaskReport, row: TaskRow, form: Option<&Form>, decisions: Vec<DecisionRow>) -> TaskPage {
+pub(crate) fn page(
+    report: &TaskReport,
+    row: TaskRow,
+    form: Option<&Form>,
+    decisions: Vec<DecisionRow>,
+) -> TaskPage {
     let view = &report.evidence;
     let shown = shown_entry(report);
     TaskPage {
@@ -193,9 +201,9 @@ pub(crate) fn decisions(all: &[Decision], reports: &[TaskReport]) -> Vec<Decisio
 fn saving(report: &TaskReport, price: Option<&Price>) -> SavingsRow {
     let t = &report.tally;
     let judged_by_provider = t.calls.saturating_sub(t.served - t.judged.min(t.served));
-    let mean_usd = price.filter(|_| judged_by_provider > 0).map(|p| {
-        p.of(t.tokens[0], t.tokens[1], t.tokens[2]) / judged_by_provider as f64
-    });
+    let mean_usd = price
+        .filter(|_| judged_by_provider > 0)
+        .map(|p| p.of(t.tokens[0], t.tokens[1], t.tokens[2]) / judged_by_provider as f64);
     let gross_usd = mean_usd.map(|m| m * t.served as f64);
     let audits_usd = mean_usd.map(|m| m * t.judged as f64);
     let mean_tokens = |i: usize| {

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 use understudy_capture::{Journal, Record};
-use understudy_cast::remote::{Budget, RemoteConfig};
 use understudy_cast::prompted::PromptRules;
+use understudy_cast::remote::{Budget, RemoteConfig};
 use understudy_cast::{Cast, CastConfig, EngineAddr, EngineClient};
 use understudy_policy::{Action, Decision, Roster, RosterTask};
 use understudy_rehearsal::worker::{Happened, Pause};
@@ -74,7 +74,9 @@ pub(crate) struct Given {
 /// When no client can be made.
 pub(crate) fn cast(config: &Config, socket: Option<std::path::PathBuf>) -> Result<Arc<Cast>, Failure> {
     let address = match &config.engine.address {
-        Some(url) => EngineAddr::Http(url.clone(), config.engine.key_env.as_ref().and_then(|v| std::env::var(v).ok())),
+        Some(url) => {
+            EngineAddr::Http(url.clone(), config.engine.key_env.as_ref().and_then(|v| std::env::var(v).ok()))
+        }
         None => EngineAddr::Unix(socket.unwrap_or_else(|| state::engine_socket(&config.state))),
     };
     let client = Arc::new(EngineClient::new(address).map_err(|e| Failure::Failed(e.to_string()))?);
@@ -134,7 +136,10 @@ impl Worker {
     /// # Errors
     /// When there is no thread to be had.
     pub(crate) fn start(config: &Config, given: Given) -> Result<Self, Failure> {
-        let shown = Arc::new(ArcSwap::from_pointee(Snapshot { line: "reading the journal".to_owned(), ..Snapshot::default() }));
+        let shown = Arc::new(ArcSwap::from_pointee(Snapshot {
+            line: "reading the journal".to_owned(),
+            ..Snapshot::default()
+        }));
         let (orders, received) = mpsc::channel(16);
         let end = Arc::new(AtomicBool::new(false));
         let settings = settings(config, Mode::Live);
@@ -148,7 +153,9 @@ impl Worker {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 let roster = (Arc::clone(&given.roster), Arc::clone(&given.stopped));
                 let why = match runtime {
-                    Ok(runtime) => runtime.block_on(work(settings, given, book, duty, frozen, received, &shown, &end)),
+                    Ok(runtime) => {
+                        runtime.block_on(work(settings, given, book, duty, frozen, received, &shown, &end))
+                    }
                     Err(e) => Err(format!("no runtime: {e}")),
                 };
                 if let Err(why) = why {
@@ -226,8 +233,7 @@ async fn work(
         told: Arc::new(move |what| tell(outward.as_ref(), what)),
     };
     let pace = Pace::new(duty, pause);
-    let mut rehearsal =
-        Rehearsal::new(settings, journal.clone(), cast, key, book, pace, outlets);
+    let mut rehearsal = Rehearsal::new(settings, journal.clone(), cast, key, book, pace, outlets);
     let from = rehearsal.restore().await.map_err(|e| e.to_string())?;
     let mut cursor = journal.cursor(from);
     let line = if frozen { "frozen: nothing is learnt" } else { "rehearsing" };
@@ -256,7 +262,8 @@ async fn work(
                     rehearsal.flush().await.map_err(|e| e.to_string())?;
                 }
                 show(&rehearsal, shown, line);
-                if let Ok(Some((which, order, by, answer))) = tokio::time::timeout(IDLE, orders.recv()).await {
+                if let Ok(Some((which, order, by, answer))) = tokio::time::timeout(IDLE, orders.recv()).await
+                {
                     let _ = answer.send(obey(&mut rehearsal, &which, order, &by).await);
                 }
             }
@@ -265,7 +272,12 @@ async fn work(
     if frozen { Ok(()) } else { rehearsal.flush().await.map_err(|e| e.to_string()) }
 }
 
-async fn obey(rehearsal: &mut Rehearsal, which: &str, order: Order, by: &str) -> Result<String, RehearsalError> {
+async fn obey(
+    rehearsal: &mut Rehearsal,
+    which: &str,
+    order: Order,
+    by: &str,
+) -> Result<String, RehearsalError> {
     let action = match order {
         Order::Name(name) => {
             rehearsal.rename(which, &name).await?;

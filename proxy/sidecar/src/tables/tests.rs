@@ -26,7 +26,17 @@ fn row() -> TaskRow {
 #[test]
 fn a_task_is_one_line_with_agreement_beside_coverage() {
     let text = tasks(&[row()]);
-    for part in ["00c0ffee", "look up a customer", "canary 1/2", "81.5 %", "98.2 % (97.1–99.0)", "1.2 s", "9.4 ms", "$0.00120", "about 12 more"] {
+    for part in [
+        "00c0ffee",
+        "look up a customer",
+        "canary 1/2",
+        "81.5 %",
+        "98.2 % (97.1–99.0)",
+        "1.2 s",
+        "9.4 ms",
+        "$0.00120",
+        "about 12 more",
+    ] {
         assert!(text.contains(part), "{part:?} is missing from\n{text}");
     }
     assert!(text.contains("fidelity to the provider"));
@@ -34,7 +44,10 @@ fn a_task_is_one_line_with_agreement_beside_coverage() {
 
 #[test]
 fn nothing_is_said_where_nothing_is_known() {
-    assert_eq!((percent(None), interval(None), millis(None), dollars(None)), ("–".into(), "–".into(), "–".into(), "–".into()));
+    assert_eq!(
+        (percent(None), interval(None), millis(None), dollars(None)),
+        ("–".into(), "–".into(), "–".into(), "–".into())
+    );
     assert!(tasks(&[]).contains("no tasks yet"));
     assert!(decisions(&[]).contains("nothing was decided"));
     assert!(savings(&SavingsPage::default()).contains("nothing was served"));
@@ -45,7 +58,13 @@ fn a_task_in_full_shows_its_evidence() {
     let page = TaskPage {
         row: row(),
         tools: vec![("transfer".into(), "acts".into())],
-        entries: vec![EntryRow { k: 1, understudy: "head-0123".into(), wealth: 88.25, threshold: 200.0, ..EntryRow::default() }],
+        entries: vec![EntryRow {
+            k: 1,
+            understudy: "head-0123".into(),
+            wealth: 88.25,
+            threshold: 200.0,
+            ..EntryRow::default()
+        }],
         declined: [("below_bar".to_owned(), 4)].into(),
         cusum: Some((1.25, 1000.0)),
         decisions: vec![DecisionRow {
@@ -59,7 +78,16 @@ fn a_task_in_full_shows_its_evidence() {
         ..TaskPage::default()
     };
     let text = task(&page);
-    for part in ["step 1 of 2", "transfer (acts)", "head-0123", "88.25", "below_bar 4", "1.25 of 1000", "wealth 201.5", "n 188"] {
+    for part in [
+        "step 1 of 2",
+        "transfer (acts)",
+        "head-0123",
+        "88.25",
+        "below_bar 4",
+        "1.25 of 1000",
+        "wealth 201.5",
+        "n 188",
+    ] {
         assert!(text.contains(part), "{part:?} is missing from\n{text}");
     }
 }
@@ -67,7 +95,13 @@ fn a_task_in_full_shows_its_evidence() {
 #[test]
 fn savings_without_a_price_are_in_tokens() {
     let page = SavingsPage {
-        tasks: vec![SavingsRow { name: "t".into(), served: 3, input_tokens: 100, output_tokens: 20, ..SavingsRow::default() }],
+        tasks: vec![SavingsRow {
+            name: "t".into(),
+            served: 3,
+            input_tokens: 100,
+            output_tokens: 20,
+            ..SavingsRow::default()
+        }],
         prices_dated: Vec::new(),
     };
     let text = savings(&page);

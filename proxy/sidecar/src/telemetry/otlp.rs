@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
-use opentelemetry_otlp::{MetricExporter, Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_otlp::{
+    MetricExporter, Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
@@ -24,9 +26,12 @@ pub(super) struct Providers {
 impl Providers {
     /// Sends what is left.
     pub(super) fn end(&self) {
-        for problem in [self.traces.shutdown_with_timeout(TIMEOUT).err(), self.metrics.shutdown_with_timeout(TIMEOUT).err()]
-            .into_iter()
-            .flatten()
+        for problem in [
+            self.traces.shutdown_with_timeout(TIMEOUT).err(),
+            self.metrics.shutdown_with_timeout(TIMEOUT).err(),
+        ]
+        .into_iter()
+        .flatten()
         {
             tracing::warn!(%problem, "telemetry that was left could not be sent");
         }
@@ -34,9 +39,15 @@ impl Providers {
 }
 
 /// Sets them up.
-pub(super) fn providers(config: &Telemetry, endpoint: &str) -> Result<Providers, Box<dyn std::error::Error + Send + Sync>> {
+pub(super) fn providers(
+    config: &Telemetry,
+    endpoint: &str,
+) -> Result<Providers, Box<dyn std::error::Error + Send + Sync>> {
     let (spans, metrics) = if config.http {
-        let http = Http { handle: tokio::runtime::Handle::try_current()?, client: reqwest::Client::builder().timeout(TIMEOUT).build()? };
+        let http = Http {
+            handle: tokio::runtime::Handle::try_current()?,
+            client: reqwest::Client::builder().timeout(TIMEOUT).build()?,
+        };
         let spans = SpanExporter::builder()
             .with_http()
             .with_http_client(http.clone())
@@ -53,8 +64,10 @@ pub(super) fn providers(config: &Telemetry, endpoint: &str) -> Result<Providers,
             .build()?;
         (spans, metrics)
     } else {
-        let spans = SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(TIMEOUT).build()?;
-        let metrics = MetricExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(TIMEOUT).build()?;
+        let spans =
+            SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(TIMEOUT).build()?;
+        let metrics =
+            MetricExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(TIMEOUT).build()?;
         (spans, metrics)
     };
     Ok(Providers {
@@ -70,7 +83,9 @@ pub(super) fn providers(config: &Telemetry, endpoint: &str) -> Result<Providers,
 /// followed, a share of the rest is kept.
 pub(super) fn tracer(
     config: &Telemetry,
-    exporter: impl FnOnce(opentelemetry_sdk::trace::TracerProviderBuilder) -> opentelemetry_sdk::trace::TracerProviderBuilder,
+    exporter: impl FnOnce(
+        opentelemetry_sdk::trace::TracerProviderBuilder,
+    ) -> opentelemetry_sdk::trace::TracerProviderBuilder,
 ) -> SdkTracerProvider {
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample)));
     exporter(SdkTracerProvider::builder())
@@ -83,7 +98,8 @@ pub(super) fn tracer(
 fn resource() -> Resource {
     // `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` are read by the builder and win.
     let named = std::env::var_os("OTEL_SERVICE_NAME").is_some();
-    let builder = Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
+    let builder =
+        Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
     if named { builder.build() } else { builder.with_service_name("understudy").build() }
 }
 

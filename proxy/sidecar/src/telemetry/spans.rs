@@ -70,16 +70,33 @@ pub(super) struct Emitter {
 impl Emitter {
     pub(super) fn new(traces: &SdkTracerProvider, metrics: &SdkMeterProvider, old_names: bool) -> Self {
         let meter = metrics.meter("understudy");
-        let seconds = |name: &'static str, about: &'static str| meter.f64_histogram(name).with_unit("s").with_description(about);
+        let seconds = |name: &'static str, about: &'static str| {
+            meter.f64_histogram(name).with_unit("s").with_description(about)
+        };
         Self {
             tracer: traces.tracer("understudy"),
             old_names,
             duration: seconds("gen_ai.client.inference.duration", "Duration of calls").build(),
-            old_duration: old_names.then(|| seconds("gen_ai.client.operation.duration", "Duration of calls").build()),
-            first_chunk: seconds("gen_ai.client.inference.time_to_first_chunk", "Time to the reply's first byte").build(),
-            input: meter.u64_counter("gen_ai.client.inference.usage.input_tokens").with_unit("{token}").build(),
-            output: meter.u64_counter("gen_ai.client.inference.usage.output_tokens").with_unit("{token}").build(),
-            trials: meter.u64_counter("understudy.trials").with_unit("{trial}").with_description("Shadow trials").build(),
+            old_duration: old_names
+                .then(|| seconds("gen_ai.client.operation.duration", "Duration of calls").build()),
+            first_chunk: seconds(
+                "gen_ai.client.inference.time_to_first_chunk",
+                "Time to the reply's first byte",
+            )
+            .build(),
+            input: meter
+                .u64_counter("gen_ai.client.inference.usage.input_tokens")
+                .with_unit("{token}")
+                .build(),
+            output: meter
+                .u64_counter("gen_ai.client.inference.usage.output_tokens")
+                .with_unit("{token}")
+                .build(),
+            trials: meter
+                .u64_counter("understudy.trials")
+                .with_unit("{trial}")
+                .with_description("Shadow trials")
+                .build(),
             fallbacks: meter
                 .u64_counter("understudy.fallbacks")
                 .with_unit("{call}")
@@ -92,27 +109,31 @@ impl Emitter {
 
     pub(super) fn take(&mut self, told: Told) {
         match told {
-            Told::Call(call) => match position(&self.bodies, |b| b.id == call.id).and_then(|i| self.bodies.remove(i)) {
-                Some(bodies) => self.call(&call, Some(&bodies)),
-                None if call.meta.dialect == Dialect::OpenaiChat => {
-                    self.calls.push_back(*call);
-                    if self.calls.len() > WAITING
-                        && let Some(oldest) = self.calls.pop_front()
-                    {
-                        self.call(&oldest, None);
+            Told::Call(call) => {
+                match position(&self.bodies, |b| b.id == call.id).and_then(|i| self.bodies.remove(i)) {
+                    Some(bodies) => self.call(&call, Some(&bodies)),
+                    None if call.meta.dialect == Dialect::OpenaiChat => {
+                        self.calls.push_back(*call);
+                        if self.calls.len() > WAITING
+                            && let Some(oldest) = self.calls.pop_front()
+                        {
+                            self.call(&oldest, None);
+                        }
+                    }
+                    None => self.call(&call, None),
+                }
+            }
+            Told::Bodies(bodies) => {
+                match position(&self.calls, |c| c.id == bodies.id).and_then(|i| self.calls.remove(i)) {
+                    Some(call) => self.call(&call, Some(&bodies)),
+                    None => {
+                        self.bodies.push_back(*bodies);
+                        if self.bodies.len() > WAITING {
+                            self.bodies.pop_front();
+                        }
                     }
                 }
-                None => self.call(&call, None),
-            },
-            Told::Bodies(bodies) => match position(&self.calls, |c| c.id == bodies.id).and_then(|i| self.calls.remove(i)) {
-                Some(call) => self.call(&call, Some(&bodies)),
-                None => {
-                    self.bodies.push_back(*bodies);
-                    if self.bodies.len() > WAITING {
-                        self.bodies.pop_front();
-                    }
-                }
-            },
+            }
             Told::Trial(trial) => self.trial(&trial),
             Told::End => {}
         }
@@ -136,12 +157,16 @@ impl Emitter {
 
         let mut shared = vec![
             KeyValue::new("gen_ai.operation.name", operation),
-            KeyValue::new("gen_ai.provider.name", if local { "understudy".to_owned() } else { meta.provider.clone() }),
+            KeyValue::new(
+                "gen_ai.provider.name",
+                if local { "understudy".to_owned() } else { meta.provider.clone() },
+            ),
         ];
         if let Some(model) = &model {
             shared.push(KeyValue::new("gen_ai.request.model", model.clone()));
         }
-        let failed = call.error.map(str::to_owned).or_else(|| (meta.status >= 400).then(|| meta.status.to_string()));
+        let failed =
+            call.error.map(str::to_owned).or_else(|| (meta.status >= 400).then(|| meta.status.to_string()));
         if let Some(kind) = &failed {
             shared.push(KeyValue::new("error.type", kind.clone()));
         }
@@ -186,11 +211,16 @@ impl Emitter {
             self.output.add(usage.output_tokens, &shared);
             attributes.push(KeyValue::new("gen_ai.usage.input_tokens", whole(usage.input_tokens)));
             attributes.push(KeyValue::new("gen_ai.usage.output_tokens", whole(usage.output_tokens)));
-            attributes.push(KeyValue::new("gen_ai.usage.cache_read.input_tokens", whole(usage.cached_input_tokens)));
-            attributes.push(KeyValue::new("gen_ai.usage.reasoning.output_tokens", whole(usage.reasoning_tokens)));
+            attributes.push(KeyValue::new(
+                "gen_ai.usage.cache_read.input_tokens",
+                whole(usage.cached_input_tokens),
+            ));
+            attributes
+                .push(KeyValue::new("gen_ai.usage.reasoning.output_tokens", whole(usage.reasoning_tokens)));
         }
 
-        let start = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(meta.timings.started_unix_ms).unwrap_or(0));
+        let start = SystemTime::UNIX_EPOCH
+            + Duration::from_millis(u64::try_from(meta.timings.started_unix_ms).unwrap_or(0));
         let end = start + meta.timings.total.unwrap_or_default();
         let parent = call
             .traceparent
@@ -218,7 +248,10 @@ impl Emitter {
             Some(_) if trial.agrees => "agrees",
             Some(_) => "differs",
         };
-        self.trials.add(1, &[KeyValue::new("understudy.task", trial.task.clone()), KeyValue::new("understudy.label", label)]);
+        self.trials.add(
+            1,
+            &[KeyValue::new("understudy.task", trial.task.clone()), KeyValue::new("understudy.label", label)],
+        );
         let attributes = vec![
             KeyValue::new("gen_ai.operation.name", "chat"),
             KeyValue::new("gen_ai.provider.name", "understudy"),

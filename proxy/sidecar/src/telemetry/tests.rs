@@ -8,7 +8,9 @@ use opentelemetry::trace::{SpanKind, Status};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
-use understudy_call::{AnsweredBy, Credential, Dialect, ExchangeId, Lane, Metadata, Sizes, Timings, Truncation, UnderstudyId};
+use understudy_call::{
+    AnsweredBy, Credential, Dialect, ExchangeId, Lane, Metadata, Sizes, Timings, Truncation, UnderstudyId,
+};
 use understudy_gateway::{CallSeen, Recorded};
 
 use super::spans::{Emitter, Told, TrialSeen};
@@ -57,7 +59,8 @@ fn seen(id: u8, traceparent: Option<&str>) -> CallSeen {
 }
 
 fn bodies(id: u8) -> Recorded {
-    let request = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"a secret question"}],"max_tokens":9}"#;
+    let request =
+        r#"{"model":"gpt-4o","messages":[{"role":"user","content":"a secret question"}],"max_tokens":9}"#;
     let reply = r#"{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"gpt-4o-2024-08-06","choices":[{"index":0,"message":{"role":"assistant","content":"a secret answer"},"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"completion_tokens":3,"total_tokens":15}}"#;
     Recorded {
         id: ExchangeId([id; 16]),
@@ -159,7 +162,10 @@ fn a_trial_is_a_trace_of_its_own_that_links_to_its_call() {
         assert_eq!(trial.span_kind, SpanKind::Internal);
         assert_ne!(trial.span_context.trace_id(), call.span_context.trace_id());
         let link = &trial.links.links[0].span_context;
-        assert_eq!((link.trace_id(), link.span_id()), (call.span_context.trace_id(), call.span_context.span_id()));
+        assert_eq!(
+            (link.trace_id(), link.span_id()),
+            (call.span_context.trace_id(), call.span_context.span_id())
+        );
         let event = &trial.events.events[0];
         assert_eq!(event.name, "gen_ai.evaluation.result");
         assert!(event.attributes.iter().any(|a| a.key.as_str() == "gen_ai.evaluation.score.value"));

@@ -1,10 +1,4 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use std::sync::{Arc, Mutex};
 
@@ -16,9 +10,7 @@ use super::*;
 use crate::testing::{block_on, question};
 
 /// An engine that answers as its contract says, and keeps what it was asked.
-async fn serve(
-    chat: (StatusCode, Value),
-) -> (EngineClient, Arc<Mutex<Vec<Value>>>, tempfile::TempDir) {
+async fn serve(chat: (StatusCode, Value)) -> (EngineClient, Arc<Mutex<Vec<Value>>>, tempfile::TempDir) {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&asked);
     let app = Router::new()
@@ -50,11 +42,7 @@ async fn serve(
     let path = dir.path().join("engine.sock");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await });
-    (
-        EngineClient::new(EngineAddr::Unix(path)).unwrap(),
-        asked,
-        dir,
-    )
+    (EngineClient::new(EngineAddr::Unix(path)).unwrap(), asked, dir)
 }
 
 fn chat_ask() -> ChatAsk {
@@ -105,11 +93,7 @@ fn each_decline_keeps_its_reason() {
         block_on(async {
             let error = json!({"error": {"message": "no", "type": "declined", "code": code}});
             let (client, _, _dir) = serve((StatusCode::from_u16(status).unwrap(), error)).await;
-            assert_eq!(
-                client.chat(chat_ask()).await.unwrap_err(),
-                why,
-                "{status} {code}"
-            );
+            assert_eq!(client.chat(chat_ask()).await.unwrap_err(), why, "{status} {code}");
         });
     }
 }
@@ -123,10 +107,7 @@ fn a_reply_that_was_cut_or_makes_no_sense_is_invalid() {
     ] {
         block_on(async {
             let (client, _, _dir) = serve((StatusCode::OK, broken)).await;
-            assert_eq!(
-                client.chat(chat_ask()).await.unwrap_err(),
-                Declined::Invalid
-            );
+            assert_eq!(client.chat(chat_ask()).await.unwrap_err(), Declined::Invalid);
         });
     }
 }
@@ -149,27 +130,13 @@ fn an_engine_that_is_not_there_is_unavailable() {
     block_on(async {
         let dir = tempfile::tempdir().unwrap();
         let nowhere = EngineClient::new(EngineAddr::Unix(dir.path().join("none.sock"))).unwrap();
-        assert_eq!(
-            nowhere.chat(chat_ask()).await.unwrap_err(),
-            Declined::Unavailable
-        );
-        assert!(
-            nowhere
-                .embed(&["a".to_owned()], Priority::Live)
-                .await
-                .is_err()
-        );
+        assert_eq!(nowhere.chat(chat_ask()).await.unwrap_err(), Declined::Unavailable);
+        assert!(nowhere.embed(&["a".to_owned()], Priority::Live).await.is_err());
         assert!(nowhere.model().await.is_none());
         // A port that was just free: nobody listens.
-        let free = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let closed = EngineClient::new(EngineAddr::Http(format!("http://{free}"), None)).unwrap();
-        assert_eq!(
-            closed.chat(chat_ask()).await.unwrap_err(),
-            Declined::Unavailable
-        );
+        assert_eq!(closed.chat(chat_ask()).await.unwrap_err(), Declined::Unavailable);
     });
 }
 
@@ -181,10 +148,7 @@ fn an_engine_that_hangs_is_too_slow() {
         // It takes the connection and never answers.
         let _listener = tokio::net::UnixListener::bind(&path).unwrap();
         let client = EngineClient::new(EngineAddr::Unix(path)).unwrap();
-        let ask = ChatAsk {
-            deadline: Duration::from_millis(1),
-            ..chat_ask()
-        };
+        let ask = ChatAsk { deadline: Duration::from_millis(1), ..chat_ask() };
         assert_eq!(client.chat(ask).await.unwrap_err(), Declined::TooSlow);
     });
 }
@@ -192,7 +156,5 @@ fn an_engine_that_hangs_is_too_slow() {
 #[test]
 fn a_key_is_never_printed() {
     let addr = EngineAddr::Http("http://pool".into(), Some("sk-secret".into()));
-    assert!(
-        !format!("{addr:?} {:?}", EngineClient::new(addr.clone()).unwrap()).contains("sk-secret")
-    );
+    assert!(!format!("{addr:?} {:?}", EngineClient::new(addr.clone()).unwrap()).contains("sk-secret"));
 }

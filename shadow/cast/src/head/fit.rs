@@ -105,10 +105,7 @@ pub fn fit(
     born_seq: u64,
     rules: &HeadRules,
 ) -> Result<HeadSnapshot, NotFitted> {
-    let dim = examples
-        .iter()
-        .find_map(|e| e.embedding.as_ref())
-        .map_or(0, Vec::len);
+    let dim = examples.iter().find_map(|e| e.embedding.as_ref()).map_or(0, Vec::len);
     let mut usable: Vec<(&Example, &[f32])> = examples
         .iter()
         .filter(|e| e.seq <= born_seq && credential.is_none_or(|c| c == e.credential))
@@ -116,9 +113,7 @@ pub fn fit(
         .filter(|(_, v)| v.len() == dim && v.iter().all(|x| x.is_finite()))
         .collect();
     if usable.is_empty() || dim == 0 {
-        return Err(NotFitted::NoEmbeddings {
-            examples: examples.len(),
-        });
+        return Err(NotFitted::NoEmbeddings { examples: examples.len() });
     }
     usable.sort_by_key(|(e, _)| (e.seq, e.exchange));
     usable.dedup_by_key(|(e, _)| e.exchange);
@@ -148,25 +143,15 @@ pub fn fit(
 }
 
 /// The replies with enough exchanges, in the order of their text.
-fn frequent<'a>(
-    usable: &[(&'a Example, &[f32])],
-    rules: &HeadRules,
-) -> Result<Vec<&'a str>, NotFitted> {
+fn frequent<'a>(usable: &[(&'a Example, &[f32])], rules: &HeadRules) -> Result<Vec<&'a str>, NotFitted> {
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for (e, _) in usable {
         *seen.entry(e.label.as_str()).or_default() += 1;
     }
-    let often: Vec<(&str, usize)> = seen
-        .into_iter()
-        .filter(|(_, n)| *n >= rules.least_per_label)
-        .collect();
+    let often: Vec<(&str, usize)> = seen.into_iter().filter(|(_, n)| *n >= rules.least_per_label).collect();
     let covered = often.iter().map(|(_, n)| n).sum::<usize>() as f64 / usable.len() as f64;
     if often.is_empty() || often.len() > rules.most_labels || covered < rules.least_cover {
-        return Err(NotFitted::NotFew {
-            labels: often.len(),
-            covered,
-            examples: usable.len(),
-        });
+        return Err(NotFitted::NotFew { labels: often.len(), covered, examples: usable.len() });
     }
     Ok(often.into_iter().map(|(n, _)| n).collect())
 }
@@ -183,17 +168,8 @@ fn label_of(name: &str, usable: &[(&Example, &[f32])]) -> Label {
         }
     }
     // `max_by_key` takes the last of equals, so look from the end.
-    let reply = ways
-        .iter()
-        .rev()
-        .max_by_key(|(_, n)| *n)
-        .map(|(e, _)| e.reply.clone())
-        .unwrap_or_default();
-    Label {
-        stratum: stratum(&reply, name),
-        reply,
-        seen,
-    }
+    let reply = ways.iter().rev().max_by_key(|(_, n)| *n).map(|(e, _)| e.reply.clone()).unwrap_or_default();
+    Label { stratum: stratum(&reply, name), reply, seen }
 }
 
 /// The regression's weights, label by label, intercept last, for embeddings of
@@ -209,14 +185,8 @@ fn weights(
         // One reply: nothing to choose, distance alone decides.
         return Ok(Floats(vec![0.0; dim + 1]));
     }
-    let rows: Vec<(usize, &[f32])> = usable
-        .iter()
-        .filter_map(|(e, v)| Some((of(e)?, *v)))
-        .collect();
-    let flat: Vec<f32> = rows
-        .iter()
-        .flat_map(|(_, v)| v.iter().map(|x| x * SCALE))
-        .collect();
+    let rows: Vec<(usize, &[f32])> = usable.iter().filter_map(|(e, v)| Some((of(e)?, *v))).collect();
+    let flat: Vec<f32> = rows.iter().flat_map(|(_, v)| v.iter().map(|x| x * SCALE)).collect();
     let x = Array2::from_shape_vec((rows.len(), dim), flat).map_err(|_| NotFitted::Solver)?;
     let y: Array1<usize> = rows.iter().map(|(l, _)| *l).collect();
     let model = MultiLogisticRegression::default()
@@ -251,9 +221,7 @@ fn remember(
             list.push(v);
         }
     }
-    let each = rules
-        .memory_per_label
-        .min((rules.memory / (labels + 1)).max(2 * NEAREST));
+    let each = rules.memory_per_label.min((rules.memory / (labels + 1)).max(2 * NEAREST));
     // What the small labels leave of the whole goes to the large ones.
     let spare: usize = by_label.iter().map(|l| each.saturating_sub(l.len())).sum();
     let large = by_label.iter().filter(|l| l.len() > each).count().max(1);
@@ -277,12 +245,7 @@ fn remember(
 fn usual(memory: &Rows, marks: &[u16], labels: usize) -> f32 {
     let step = (marks.len() / 512).max(1);
     let mut owns: Vec<f32> = Vec::new();
-    for (i, own) in marks
-        .iter()
-        .enumerate()
-        .step_by(step)
-        .filter(|(_, l)| usize::from(**l) < labels)
-    {
+    for (i, own) in marks.iter().enumerate().step_by(step).filter(|(_, l)| usize::from(**l) < labels) {
         let Some(v) = memory.row(i) else { continue };
         let mut nearest = Nearest::default();
         for (j, (cosine, l)) in memory.dots(&v).zip(marks).enumerate() {

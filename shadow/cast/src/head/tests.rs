@@ -1,10 +1,4 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use super::*;
 use crate::example::{Example, label};
@@ -18,9 +12,7 @@ const DIM: usize = 16;
 
 /// Exchange `i` of label `l`: near the label's own axis.
 fn at(l: usize, i: u64, spread: f32) -> Vec<f32> {
-    let mut v: Vec<f32> = (0..DIM)
-        .map(|d| spread * noise(l as u64 * 1_000 + i, d as u64))
-        .collect();
+    let mut v: Vec<f32> = (0..DIM).map(|d| spread * noise(l as u64 * 1_000 + i, d as u64)).collect();
     v[l] += 1.0;
     unit(v)
 }
@@ -48,15 +40,7 @@ fn clusters(labels: usize, each: u64) -> Vec<Example> {
 }
 
 fn fitted(examples: &[Example]) -> HeadSnapshot {
-    fit(
-        TaskId(1),
-        Some(CREDENTIAL),
-        "e",
-        examples,
-        u64::MAX,
-        &HeadRules::default(),
-    )
-    .unwrap()
+    fit(TaskId(1), Some(CREDENTIAL), "e", examples, u64::MAX, &HeadRules::default()).unwrap()
 }
 
 #[test]
@@ -72,14 +56,10 @@ fn a_head_tells_clusters_apart_and_is_less_sure_of_what_lies_between_or_far() {
     }
     for i in 0..20 {
         // A direction that no label has, and one between two labels.
-        let novel = head
-            .guess(&at(6 + i % 8, 500 + i as u64, 0.15), None)
-            .unwrap();
+        let novel = head.guess(&at(6 + i % 8, 500 + i as u64, 0.15), None).unwrap();
         assert!(novel.confidence() < surest_known, "{novel:?}");
         let (a, b) = (at(i % 6, 1, 0.0), at((i + 1) % 6, 1, 0.0));
-        let torn = head
-            .guess(&unit(a.iter().zip(&b).map(|(a, b)| a + b).collect()), None)
-            .unwrap();
+        let torn = head.guess(&unit(a.iter().zip(&b).map(|(a, b)| a + b).collect()), None).unwrap();
         assert!(torn.confidence() < surest_known, "{torn:?}");
     }
 }
@@ -104,21 +84,11 @@ fn anything_else_is_another_version() {
     other[7].embedding = Some(at(1, 999, 0.2));
     assert_ne!(fitted(&other).id(), base.id());
     let of = |task, embedder| {
-        fit(
-            TaskId(task),
-            Some(CREDENTIAL),
-            embedder,
-            &examples,
-            u64::MAX,
-            &HeadRules::default(),
-        )
+        fit(TaskId(task), Some(CREDENTIAL), embedder, &examples, u64::MAX, &HeadRules::default())
     };
     assert_ne!(of(2, "e").unwrap().id(), base.id());
     assert_ne!(of(1, "f").unwrap().id(), base.id());
-    let damaged = HeadSnapshot {
-        usual: base.usual + 0.1,
-        ..base.clone()
-    };
+    let damaged = HeadSnapshot { usual: base.usual + 0.1, ..base.clone() };
     assert_ne!(damaged.id(), base.id());
 }
 
@@ -128,20 +98,9 @@ fn a_head_knows_nothing_later_and_nothing_of_another_credential() {
     let base = fitted(&examples);
     let last = examples.iter().map(|e| e.seq).max().unwrap();
     let fit = |examples: &[Example]| {
-        fit(
-            TaskId(1),
-            Some(CREDENTIAL),
-            "e",
-            examples,
-            last,
-            &HeadRules::default(),
-        )
-        .unwrap()
+        fit(TaskId(1), Some(CREDENTIAL), "e", examples, last, &HeadRules::default()).unwrap()
     };
-    let expected = HeadSnapshot {
-        born_seq: last,
-        ..base.clone()
-    };
+    let expected = HeadSnapshot { born_seq: last, ..base.clone() };
     let mut later = example(last + 1, "later", choice("{\"intent\": \"label_0\"}"));
     later.embedding = Some(at(3, 77, 0.1));
     let mut stranger = example(3, "stranger", choice("{\"intent\": \"label_0\"}"));
@@ -161,26 +120,8 @@ fn there_is_no_head_where_replies_are_many() {
             e
         })
         .collect();
-    let no = fit(
-        TaskId(1),
-        None,
-        "e",
-        &examples,
-        u64::MAX,
-        &HeadRules::default(),
-    )
-    .unwrap_err();
-    assert!(
-        matches!(
-            no,
-            NotFitted::NotFew {
-                labels: 0,
-                examples: 100,
-                ..
-            }
-        ),
-        "{no}"
-    );
+    let no = fit(TaskId(1), None, "e", &examples, u64::MAX, &HeadRules::default()).unwrap_err();
+    assert!(matches!(no, NotFitted::NotFew { labels: 0, examples: 100, .. }), "{no}");
 }
 
 #[test]
@@ -199,11 +140,7 @@ fn a_rare_reply_is_remembered_against_answering_and_one_reply_is_enough_for_a_he
 
 #[test]
 fn the_memory_is_bounded_and_keeps_each_label() {
-    let rules = HeadRules {
-        memory: 60,
-        memory_per_label: 50,
-        ..HeadRules::default()
-    };
+    let rules = HeadRules { memory: 60, memory_per_label: 50, ..HeadRules::default() };
     let mut examples = clusters(3, 60);
     examples.truncate(125);
     let head = fit(TaskId(1), None, "e", &examples, u64::MAX, &rules).unwrap();
@@ -216,45 +153,25 @@ fn the_memory_is_bounded_and_keeps_each_label() {
 #[test]
 fn a_head_answers_with_the_provider_s_words_and_never_a_call_that_it_learnt() {
     let examples = clusters(4, 10);
-    let embedder = Vectors::default()
-        .with("where is my card", at(2, 50, 0.1))
-        .with("weather", at(9, 1, 0.1));
+    let embedder = Vectors::default().with("where is my card", at(2, 50, 0.1)).with("weather", at(9, 1, 0.1));
     let head = Head::new(fitted(&examples), Arc::new(embedder)).unwrap();
     let request = question("where is my card");
     let answer = block_on(head.respond(ask(&request, None))).unwrap();
-    assert_eq!(
-        answer.reply.first().unwrap().text(),
-        "{\"intent\": \"label_2\"}"
-    );
+    assert_eq!(answer.reply.first().unwrap().text(), "{\"intent\": \"label_2\"}");
     assert_eq!(answer.stratum, "label_2");
     assert!(answer.reply.is_whole());
 
     let learnt = block_on(head.respond(ask(&request, Some(examples[3].exchange))));
     assert_eq!(learnt.unwrap_err(), Declined::Unavailable);
-    let stranger = Ask {
-        credential: OTHER,
-        ..ask(&request, None)
-    };
-    assert_eq!(
-        block_on(head.respond(stranger)).unwrap_err(),
-        Declined::Unavailable
-    );
-    let barred = Ask {
-        bar: Some(answer.confidence),
-        ..ask(&request, None)
-    };
+    let stranger = Ask { credential: OTHER, ..ask(&request, None) };
+    assert_eq!(block_on(head.respond(stranger)).unwrap_err(), Declined::Unavailable);
+    let barred = Ask { bar: Some(answer.confidence), ..ask(&request, None) };
     assert!(block_on(head.respond(barred)).is_ok());
     let novel = question("weather");
-    let barred = Ask {
-        bar: Some(answer.confidence),
-        ..ask(&novel, None)
-    };
+    let barred = Ask { bar: Some(answer.confidence), ..ask(&novel, None) };
     assert_eq!(block_on(head.respond(barred)).unwrap_err(), Declined::Novel);
     let unknown = question("the embedder does not know this");
-    assert_eq!(
-        block_on(head.respond(ask(&unknown, None))).unwrap_err(),
-        Declined::Unavailable
-    );
+    assert_eq!(block_on(head.respond(ask(&unknown, None))).unwrap_err(), Declined::Unavailable);
 }
 
 #[test]
@@ -262,27 +179,18 @@ fn an_embedder_of_another_version_is_not_asked_twice() {
     let mut embedder = Vectors::default().with("q", at(0, 1, 0.1));
     embedder.name = "another".into();
     let head = Head::new(fitted(&clusters(3, 10)), Arc::new(embedder)).unwrap();
-    assert_eq!(
-        block_on(head.respond(ask(&question("q"), None))).unwrap_err(),
-        Declined::Unavailable
-    );
+    assert_eq!(block_on(head.respond(ask(&question("q"), None))).unwrap_err(), Declined::Unavailable);
 }
 
 #[test]
 fn tool_calls_are_labels_too_whatever_the_order_of_their_arguments() {
-    let (a, b) = (
-        tool_call("go", r#"{"x": 1, "y": 2}"#),
-        tool_call("go", r#"{"y":2,"x":1}"#),
-    );
+    let (a, b) = (tool_call("go", r#"{"x": 1, "y": 2}"#), tool_call("go", r#"{"y":2,"x":1}"#));
     assert_eq!(label(&a), label(&b));
     assert_ne!(label(&a), label(&tool_call("go", r#"{"x": 2, "y": 2}"#)));
     let mut examples = Vec::new();
     for n in 0..20 {
-        let reply = if n < 10 {
-            if n % 2 == 0 { a.clone() } else { b.clone() }
-        } else {
-            tool_call("stay", "{}")
-        };
+        let reply =
+            if n < 10 { if n % 2 == 0 { a.clone() } else { b.clone() } } else { tool_call("stay", "{}") };
         let mut e = example(n, "q", reply);
         e.embedding = Some(at(usize::from(n < 10), n, 0.2));
         examples.push(e);
@@ -318,10 +226,6 @@ fn shadow_work_is_asked_for_as_such() {
     let embedder = Arc::new(Vectors::default().with("q", at(0, 1, 0.1)));
     let head = Head::new(fitted(&clusters(3, 10)), Arc::<Vectors>::clone(&embedder)).unwrap();
     let request = question("q");
-    block_on(head.respond(Ask {
-        priority: Priority::Live,
-        ..ask(&request, None)
-    }))
-    .unwrap();
+    block_on(head.respond(Ask { priority: Priority::Live, ..ask(&request, None) })).unwrap();
     assert_eq!(embedder.asked(), vec![Priority::Live]);
 }

@@ -50,11 +50,7 @@ fn tool_line(tool: &Tool) -> String {
             properties
                 .iter()
                 .map(|(name, schema)| {
-                    let mark = if required.contains(&name.as_str()) {
-                        ""
-                    } else {
-                        "?"
-                    };
+                    let mark = if required.contains(&name.as_str()) { "" } else { "?" };
                     format!("{name}{mark}: {}", type_in_short(schema))
                 })
                 .collect()
@@ -70,28 +66,15 @@ fn type_in_short(schema: &Value) -> String {
             .take(MOST_VALUES)
             .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
             .collect();
-        let more = if values.len() > MOST_VALUES {
-            "|…"
-        } else {
-            ""
-        };
+        let more = if values.len() > MOST_VALUES { "|…" } else { "" };
         return format!("{}{more}", named.join("|"));
     }
     match schema.get("type") {
         Some(Value::String(t)) if t == "array" => {
-            format!(
-                "{}[]",
-                schema
-                    .get("items")
-                    .map_or_else(|| "any".to_owned(), type_in_short)
-            )
+            format!("{}[]", schema.get("items").map_or_else(|| "any".to_owned(), type_in_short))
         }
         Some(Value::String(t)) => t.clone(),
-        Some(Value::Array(ts)) => ts
-            .iter()
-            .filter_map(Value::as_str)
-            .collect::<Vec<_>>()
-            .join("|"),
+        Some(Value::Array(ts)) => ts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("|"),
         _ => "any".to_owned(),
     }
 }

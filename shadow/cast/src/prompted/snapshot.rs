@@ -165,12 +165,7 @@ impl PromptedSnapshot {
     /// never `exchange` itself, nor what came after it; nothing at all where its
     /// place is not known any more.
     #[must_use]
-    pub fn nearest(
-        &self,
-        embedding: &[f32],
-        exchange: Option<ExchangeId>,
-        k: usize,
-    ) -> Vec<(&Shown, f32)> {
+    pub fn nearest(&self, embedding: &[f32], exchange: Option<ExchangeId>, k: usize) -> Vec<(&Shown, f32)> {
         let unplaced = exchange.is_some_and(|e| self.unshown.binary_search(&head::mark(e)).is_ok());
         if embedding.len() != self.memory.dim() || unplaced {
             return Vec::new();
@@ -183,8 +178,7 @@ impl PromptedSnapshot {
             .filter(|(s, _)| exchange != Some(s.exchange) && itself.is_none_or(|i| s.seq < i.seq))
             .collect();
         // Of equals the later one: agents change, and what is newest holds.
-        let order =
-            |a: &(&Shown, f32), b: &(&Shown, f32)| b.1.total_cmp(&a.1).then(b.0.seq.cmp(&a.0.seq));
+        let order = |a: &(&Shown, f32), b: &(&Shown, f32)| b.1.total_cmp(&a.1).then(b.0.seq.cmp(&a.0.seq));
         if all.len() > k {
             all.select_nth_unstable_by(k, order);
             all.truncate(k);

@@ -1,17 +1,10 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use super::*;
 use crate::client::ChatAnswer;
 use crate::example::Example;
 use crate::testing::{
-    CREDENTIAL, OTHER, Script, Vectors, ask, block_on, choice, example, id, question, tool,
-    tool_call,
+    CREDENTIAL, OTHER, Script, Vectors, ask, block_on, choice, example, id, question, tool, tool_call,
 };
 use serde_json::json;
 use understudy_call::{Choice, Dialect, Message, Role};
@@ -52,10 +45,7 @@ fn snapshot(examples: &[Example], born: u64, rules: &PromptRules) -> PromptedSna
 
 fn said(choice: Choice, confidence: f64) -> Result<ChatAnswer, Declined> {
     Ok(ChatAnswer {
-        reply: Reply {
-            choices: vec![choice],
-            ..Reply::default()
-        },
+        reply: Reply { choices: vec![choice], ..Reply::default() },
         confidence: Some(confidence),
         min_logprob: None,
         free_tokens: 1,
@@ -74,10 +64,7 @@ fn texts(messages: &[Message]) -> Vec<String> {
 #[test]
 fn it_is_shown_the_nearest_earlier_exchanges_the_nearest_last() {
     let script = Script::new(vec![said(choice("answer 50"), -0.5)]);
-    let rules = PromptRules {
-        k: 3,
-        ..PromptRules::default()
-    };
+    let rules = PromptRules { k: 3, ..PromptRules::default() };
     let p = prompted(snapshot(&examples(100), 99, &rules), 2.5, "where?", &script);
     let request = question("where?");
     let answer = block_on(p.respond(ask(&request, None))).unwrap();
@@ -90,11 +77,7 @@ fn it_is_shown_the_nearest_earlier_exchanges_the_nearest_last() {
     assert_eq!(asked[0].shape, ReplyShape::Text);
     assert_eq!(asked[0].request.sampling.temperature, Some(0.0));
     // All neighbours answered with text, and lie next to it.
-    assert!(
-        (answer.confidence + 0.5).abs() < 0.01,
-        "{}",
-        answer.confidence
-    );
+    assert!((answer.confidence + 0.5).abs() < 0.01, "{}", answer.confidence);
     assert_eq!(answer.stratum, "text");
     assert_eq!(answer.reply.model, "big");
 }
@@ -115,19 +98,12 @@ fn it_is_never_shown_the_call_itself_nor_a_later_one() {
 fn it_is_never_shown_what_came_after_the_snapshot() {
     let s = snapshot(&examples(100), 49, &PromptRules::default());
     assert_eq!(s.shown.len(), 50);
-    assert!(
-        s.nearest(&at(0.9), None, 6)
-            .iter()
-            .all(|(e, _)| e.seq <= 49)
-    );
+    assert!(s.nearest(&at(0.9), None, 6).iter().all(|(e, _)| e.seq <= 49));
 }
 
 #[test]
 fn a_call_that_the_snapshot_knows_of_and_does_not_hold_is_shown_nothing() {
-    let rules = PromptRules {
-        snapshot: 10,
-        ..PromptRules::default()
-    };
+    let rules = PromptRules { snapshot: 10, ..PromptRules::default() };
     let s = snapshot(&examples(100), 99, &rules);
     assert_eq!(s.shown.iter().map(|e| e.seq).min(), Some(90));
     assert!(s.nearest(&at(0.5), Some(id(50)), 6).is_empty());
@@ -136,9 +112,7 @@ fn a_call_that_the_snapshot_knows_of_and_does_not_hold_is_shown_nothing() {
 #[test]
 fn it_is_never_shown_another_credential_s_exchange_unless_the_task_is_shared() {
     let mut all = examples(20);
-    all.iter_mut()
-        .filter(|e| e.seq % 2 == 0)
-        .for_each(|e| e.credential = OTHER);
+    all.iter_mut().filter(|e| e.seq % 2 == 0).for_each(|e| e.credential = OTHER);
     let s = snapshot(&all, 99, &PromptRules::default());
     assert!(s.shown.iter().all(|e| e.seq % 2 == 1));
     let shared = PromptedSnapshot::new(
@@ -155,14 +129,8 @@ fn it_is_never_shown_another_credential_s_exchange_unless_the_task_is_shared() {
     let script = Script::new(vec![said(choice("x"), -0.5)]);
     let p = prompted(s, 0.1, "where?", &script);
     let request = question("where?");
-    let stranger = Ask {
-        credential: OTHER,
-        ..ask(&request, None)
-    };
-    assert_eq!(
-        block_on(p.respond(stranger)).unwrap_err(),
-        Declined::Unavailable
-    );
+    let stranger = Ask { credential: OTHER, ..ask(&request, None) };
+    assert_eq!(block_on(p.respond(stranger)).unwrap_err(), Declined::Unavailable);
     assert!(script.asked.lock().unwrap().is_empty());
 }
 
@@ -170,37 +138,20 @@ fn it_is_never_shown_another_credential_s_exchange_unless_the_task_is_shared() {
 fn too_long_a_prompt_loses_examples_and_then_the_call() {
     let long = || Err(Declined::TooLong);
     let script = Script::new(vec![long(), long(), said(choice("ok"), -0.1)]);
-    let rules = PromptRules {
-        k: 4,
-        ..PromptRules::default()
-    };
+    let rules = PromptRules { k: 4, ..PromptRules::default() };
     let s = snapshot(&examples(10), 99, &rules);
     let request = question("where?");
-    assert!(
-        block_on(prompted(s.clone(), 0.0, "where?", &script).respond(ask(&request, None))).is_ok()
-    );
-    let lengths: Vec<usize> = script
-        .asked
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|a| a.request.messages.len())
-        .collect();
+    assert!(block_on(prompted(s.clone(), 0.0, "where?", &script).respond(ask(&request, None))).is_ok());
+    let lengths: Vec<usize> = script.asked.lock().unwrap().iter().map(|a| a.request.messages.len()).collect();
     assert_eq!(lengths, [10, 6, 4]);
 
     let script = Script::new(vec![long(), long(), long(), long(), long()]);
     let p = prompted(s.clone(), 0.0, "where?", &script);
-    assert_eq!(
-        block_on(p.respond(ask(&request, None))).unwrap_err(),
-        Declined::TooLong
-    );
+    assert_eq!(block_on(p.respond(ask(&request, None))).unwrap_err(), Declined::TooLong);
 
     let endless = question(&"x".repeat(rules.prompt_chars + 1));
     let p = prompted(s, 0.0, "where?", &script);
-    assert_eq!(
-        block_on(p.respond(ask(&endless, None))).unwrap_err(),
-        Declined::TooLong
-    );
+    assert_eq!(block_on(p.respond(ask(&endless, None))).unwrap_err(), Declined::TooLong);
 }
 
 #[test]
@@ -224,10 +175,7 @@ fn tools_constrain_the_reply_and_are_named_in_the_form() {
         )
         .unwrap()
     };
-    assert_eq!(
-        make().form,
-        "Help.\n\nTools:\nweather(city: string, unit?: C|F)"
-    );
+    assert_eq!(make().form, "Help.\n\nTools:\nweather(city: string, unit?: C|F)");
     assert_eq!(make().id(), make().id());
     let script = Script::new(vec![
         said(tool_call("weather", r#"{"city": "Oslo"}"#), -0.2),
@@ -246,10 +194,7 @@ fn tools_constrain_the_reply_and_are_named_in_the_form() {
             r#"{"name": "weather", "arguments": {"city": "Town 0"}}"#
         );
     }
-    assert_eq!(
-        block_on(p.respond(ask(&request, None))).unwrap_err(),
-        Declined::Invalid
-    );
+    assert_eq!(block_on(p.respond(ask(&request, None))).unwrap_err(), Declined::Invalid);
 }
 
 #[test]
@@ -257,19 +202,9 @@ fn the_bar_is_handed_on_less_what_the_neighbours_already_cost() {
     let mut all = examples(20);
     // Far from everything: cosine of about 0.54.
     let script = Script::new(vec![said(choice("x"), -0.1), said(choice("x"), -3.0)]);
-    let p = prompted(
-        snapshot(&all, 99, &PromptRules::default()),
-        1.95,
-        "where?",
-        &script,
-    );
+    let p = prompted(snapshot(&all, 99, &PromptRules::default()), 1.95, "where?", &script);
     let request = question("where?");
-    let at_bar = |bar| {
-        block_on(p.respond(Ask {
-            bar: Some(bar),
-            ..ask(&request, None)
-        }))
-    };
+    let at_bar = |bar| block_on(p.respond(Ask { bar: Some(bar), ..ask(&request, None) }));
     assert_eq!(at_bar(-1.0).unwrap_err(), Declined::Novel);
     assert!(script.asked.lock().unwrap().is_empty());
     assert!(at_bar(-4.0).is_ok());
@@ -280,33 +215,17 @@ fn the_bar_is_handed_on_less_what_the_neighbours_already_cost() {
     for e in all.iter_mut().filter(|e| e.seq % 2 == 0) {
         e.reply = choice(r#"{"a": 1}"#);
     }
-    let p = prompted(
-        snapshot(&all, 99, &PromptRules::default()),
-        0.1,
-        "where?",
-        &script,
-    );
-    let torn = block_on(p.respond(Ask {
-        bar: Some(-0.3),
-        ..ask(&request, None)
-    }));
+    let p = prompted(snapshot(&all, 99, &PromptRules::default()), 0.1, "where?", &script);
+    let torn = block_on(p.respond(Ask { bar: Some(-0.3), ..ask(&request, None) }));
     assert_eq!(torn.unwrap_err(), Declined::BelowBar);
 }
 
 #[test]
 fn a_model_that_changed_is_another_understudy() {
     let script = Script::new(vec![said(choice("x"), -0.1)]);
-    let p = prompted(
-        snapshot(&examples(5), 99, &PromptRules::default()),
-        0.0,
-        "q",
-        &script,
-    );
+    let p = prompted(snapshot(&examples(5), 99, &PromptRules::default()), 0.0, "q", &script);
     *script.name.lock().unwrap() = "m@2".to_owned();
-    assert_eq!(
-        block_on(p.respond(ask(&question("q"), None))).unwrap_err(),
-        Declined::Unavailable
-    );
+    assert_eq!(block_on(p.respond(ask(&question("q"), None))).unwrap_err(), Declined::Unavailable);
 }
 
 #[test]
@@ -324,8 +243,7 @@ fn the_same_exchanges_in_any_order_give_the_same_version_and_a_note_gives_it_bac
 #[test]
 fn a_long_form_is_cut_in_the_middle() {
     let mut request = question("q");
-    request.messages[0] =
-        Message::text_of(Role::System, format!("Begin {} end.", "x".repeat(2_000)));
+    request.messages[0] = Message::text_of(Role::System, format!("Begin {} end.", "x".repeat(2_000)));
     let short = form_in_short(&form(&request), 300);
     assert!(short.starts_with("Begin ") && short.ends_with(" end.") && short.chars().count() < 320);
 }

@@ -16,12 +16,7 @@ impl Cast {
     /// A version as a note of [`super::NOTE_KIND`]; `None` for one that is not known or was published from elsewhere.
     #[must_use]
     pub fn to_note(&self, id: &UnderstudyId) -> Option<Value> {
-        let member = self
-            .members
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(id)
-            .cloned()?;
+        let member = self.members.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()?;
         let snapshot = match &member.keeps {
             Keeps::Head(head) => serde_json::to_value(head.snapshot()).ok()?,
             Keeps::Prompted(prompted) => serde_json::to_value(prompted.snapshot()).ok()?,
@@ -52,10 +47,8 @@ impl Cast {
         }
         let Named { id, kind } = Named::deserialize(note)?;
         let snapshot = note.get("snapshot").unwrap_or(&Value::Null);
-        let damaged = |found: &UnderstudyId| CastError::Damaged {
-            named: id.0.clone(),
-            found: found.0.clone(),
-        };
+        let damaged =
+            |found: &UnderstudyId| CastError::Damaged { named: id.0.clone(), found: found.0.clone() };
         let taken = match kind {
             Kind::Head => {
                 let s = HeadSnapshot::deserialize(snapshot)?;

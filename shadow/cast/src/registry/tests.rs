@@ -1,10 +1,4 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use super::*;
 use crate::baseline::Baselines;
@@ -14,8 +8,8 @@ use crate::testing::{
 };
 use serde_json::{Value, json};
 use understudy_call::{
-    AnsweredBy, Credential, Dialect, Exchange, Lane, Message, Metadata, Reply, Role, Sizes,
-    Timings, Truncation,
+    AnsweredBy, Credential, Dialect, Exchange, Lane, Message, Metadata, Reply, Role, Sizes, Timings,
+    Truncation,
 };
 use understudy_tasks::Form;
 
@@ -40,19 +34,9 @@ fn examples() -> (Vec<Example>, Vectors) {
     let mut all = Vec::new();
     for n in 0..40 {
         let text = format!("question {n}");
-        vectors = vectors.with(
-            &text,
-            if n % 2 == 0 {
-                vec![1.0, 0.01 * n as f32]
-            } else {
-                vec![0.01 * n as f32, 1.0]
-            },
-        );
-        all.push(example(
-            n,
-            &text,
-            choice(if n % 2 == 0 { "yes" } else { "no" }),
-        ));
+        vectors = vectors
+            .with(&text, if n % 2 == 0 { vec![1.0, 0.01 * n as f32] } else { vec![0.01 * n as f32, 1.0] });
+        all.push(example(n, &text, choice(if n % 2 == 0 { "yes" } else { "no" })));
     }
     (all, vectors)
 }
@@ -64,21 +48,10 @@ fn cast(vectors: Vectors) -> Cast {
         key: None,
         model: "mini".into(),
         logprobs: false,
-        budget: Budget {
-            tokens_per_day: Some(0),
-            ..Budget::default()
-        },
+        budget: Budget { tokens_per_day: Some(0), ..Budget::default() },
     };
-    let config = CastConfig {
-        remotes: vec![remote],
-        ..CastConfig::default()
-    };
-    Cast::new(
-        config,
-        Some(Arc::new(vectors)),
-        Some(Script::new(Vec::new())),
-        || 0,
-    )
+    let config = CastConfig { remotes: vec![remote], ..CastConfig::default() };
+    Cast::new(config, Some(Arc::new(vectors)), Some(Script::new(Vec::new())), || 0)
 }
 
 #[test]
@@ -86,34 +59,15 @@ fn a_fit_makes_each_kind_and_the_cheapest_comes_first() {
     let (all, vectors) = examples();
     let cast = cast(vectors);
     let made = block_on(cast.rehearse_fit(&task(), &all, 39));
-    let of: Vec<(Kind, u8)> = cast
-        .of_task(TaskId(7))
-        .iter()
-        .map(|m| (m.kind, m.cost_rank))
-        .collect();
-    assert_eq!(
-        of,
-        [(Kind::Head, 0), (Kind::Prompted, 1), (Kind::Remote, 3)]
-    );
-    assert_eq!(
-        made,
-        cast.of_task(TaskId(7))
-            .into_iter()
-            .map(|m| m.id)
-            .collect::<Vec<_>>()
-    );
+    let of: Vec<(Kind, u8)> = cast.of_task(TaskId(7)).iter().map(|m| (m.kind, m.cost_rank)).collect();
+    assert_eq!(of, [(Kind::Head, 0), (Kind::Prompted, 1), (Kind::Remote, 3)]);
+    assert_eq!(made, cast.of_task(TaskId(7)).into_iter().map(|m| m.id).collect::<Vec<_>>());
     let head = cast.find(&made[0]).unwrap();
     let request = question("new");
-    assert_eq!(
-        block_on(head.respond(ask(&request, None))).unwrap().stratum,
-        "yes"
-    );
+    assert_eq!(block_on(head.respond(ask(&request, None))).unwrap().stratum, "yes");
     // Nothing is left of its budget, so nobody is asked.
     let remote = cast.find(&made[2]).unwrap();
-    assert_eq!(
-        block_on(remote.respond(ask(&request, None))).unwrap_err(),
-        understudy_call::Declined::Budget
-    );
+    assert_eq!(block_on(remote.respond(ask(&request, None))).unwrap_err(), understudy_call::Declined::Budget);
 }
 
 #[test]
@@ -127,12 +81,8 @@ fn the_same_evidence_is_the_same_version_and_more_is_another() {
     assert_eq!(one.all().len(), 3);
     let earlier = block_on(one.rehearse_fit(&task(), &all, 19));
     assert_ne!(first[0], earlier[0]);
-    let heads: Vec<u64> = one
-        .of_task(TaskId(7))
-        .iter()
-        .filter(|m| m.kind == Kind::Head)
-        .map(|m| m.born_seq)
-        .collect();
+    let heads: Vec<u64> =
+        one.of_task(TaskId(7)).iter().filter(|m| m.kind == Kind::Head).map(|m| m.born_seq).collect();
     assert_eq!(heads, [39, 19]);
 }
 
@@ -146,10 +96,7 @@ fn another_credential_s_exchanges_change_nothing() {
         stranger.credential = OTHER;
         all.push(stranger);
     }
-    assert_eq!(
-        alone,
-        block_on(cast(others).rehearse_fit(&task(), &all, 100))
-    );
+    assert_eq!(alone, block_on(cast(others).rehearse_fit(&task(), &all, 100)));
 }
 
 #[test]
@@ -158,8 +105,7 @@ fn a_restart_has_the_same_cast() {
     let (_, others) = examples();
     let (before, after) = (cast(vectors), cast(others));
     for made in block_on(before.rehearse_fit(&task(), &all, 39)) {
-        let note: Value =
-            serde_json::from_str(&before.to_note(&made).unwrap().to_string()).unwrap();
+        let note: Value = serde_json::from_str(&before.to_note(&made).unwrap().to_string()).unwrap();
         assert_eq!(after.from_note(&note).unwrap(), made);
     }
     assert_eq!(before.of_task(TaskId(7)), after.of_task(TaskId(7)));
@@ -184,12 +130,7 @@ fn a_damaged_note_is_told_and_left_out() {
 #[test]
 fn without_an_engine_there_is_nobody_new_and_no_error() {
     let (all, _) = examples();
-    let away = Cast::new(
-        CastConfig::default(),
-        Some(Arc::new(Vectors::default())),
-        None,
-        || 0,
-    );
+    let away = Cast::new(CastConfig::default(), Some(Arc::new(Vectors::default())), None, || 0);
     assert!(block_on(away.rehearse_fit(&task(), &all, 39)).is_empty());
     let none = Cast::new(CastConfig::default(), None, None, || 0);
     assert!(block_on(none.rehearse_fit(&task(), &all, 39)).is_empty());
@@ -206,15 +147,10 @@ fn versions_are_due_when_the_exchanges_double() {
 fn exchange(answered_by: AnsweredBy, understudy_reply: Option<Reply>, turns: usize) -> Exchange {
     let mut request = question("a");
     for _ in 1..turns {
-        request
-            .messages
-            .push(Message::text_of(Role::Assistant, "b"));
+        request.messages.push(Message::text_of(Role::Assistant, "b"));
         request.messages.push(Message::text_of(Role::User, "c"));
     }
-    let reply = Reply {
-        choices: vec![tool_call("go", "{}")],
-        ..Reply::default()
-    };
+    let reply = Reply { choices: vec![tool_call("go", "{}")], ..Reply::default() };
     Exchange {
         id: id(1),
         meta: Metadata {

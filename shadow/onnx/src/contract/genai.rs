@@ -59,8 +59,7 @@ impl Genai {
             format: "ONNX Runtime GenAI's configuration",
             why,
         };
-        let json: Value =
-            serde_json::from_str(&read_text(&path)?).map_err(|e| bad(e.to_string()))?;
+        let json: Value = serde_json::from_str(&read_text(&path)?).map_err(|e| bad(e.to_string()))?;
         let at = |pointer: &str| json.pointer(pointer);
         let size = |pointer: &str| {
             at(pointer)
@@ -68,12 +67,8 @@ impl Genai {
                 .and_then(|n| usize::try_from(n).ok())
                 .ok_or_else(|| bad(format!("{pointer} is not a size")))
         };
-        let name = |pointer: &str, usual: &str| {
-            at(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or(usual)
-                .to_owned()
-        };
+        let name =
+            |pointer: &str, usual: &str| at(pointer).and_then(Value::as_str).unwrap_or(usual).to_owned();
         let token = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
         let eos = at("/model/eos_token_id");
         let eos_tokens: Vec<u32> = match eos {
@@ -86,9 +81,7 @@ impl Genai {
         }
         let filename = name("/model/decoder/filename", "model.onnx");
         if Path::new(&filename).file_name() != Some(filename.as_ref()) {
-            return Err(bad(
-                "/model/decoder/filename is not a plain file name".into()
-            ));
+            return Err(bad("/model/decoder/filename is not a plain file name".into()));
         }
         let inputs = "/model/decoder/inputs";
         let outputs = "/model/decoder/outputs";
@@ -104,23 +97,12 @@ impl Genai {
             head_size: size("/model/decoder/head_size")?,
             input_ids: name(&format!("{inputs}/input_ids"), "input_ids"),
             attention_mask: name(&format!("{inputs}/attention_mask"), "attention_mask"),
-            position_ids: at(&format!("{inputs}/position_ids"))
-                .and_then(Value::as_str)
-                .map(Into::into),
-            past_keys: name(
-                &format!("{inputs}/past_key_names"),
-                "past_key_values.%d.key",
-            ),
-            past_values: name(
-                &format!("{inputs}/past_value_names"),
-                "past_key_values.%d.value",
-            ),
+            position_ids: at(&format!("{inputs}/position_ids")).and_then(Value::as_str).map(Into::into),
+            past_keys: name(&format!("{inputs}/past_key_names"), "past_key_values.%d.key"),
+            past_values: name(&format!("{inputs}/past_value_names"), "past_key_values.%d.value"),
             logits: name(&format!("{outputs}/logits"), "logits"),
             present_keys: name(&format!("{outputs}/present_key_names"), "present.%d.key"),
-            present_values: name(
-                &format!("{outputs}/present_value_names"),
-                "present.%d.value",
-            ),
+            present_values: name(&format!("{outputs}/present_value_names"), "present.%d.value"),
         })
     }
 }

@@ -1,11 +1,5 @@
 //! Folders that keep the contract, and every way not to.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use std::fs;
 
@@ -18,11 +12,7 @@ const GENAI: &str = r#"{"model": {"type": "llama", "context_length": 64, "vocab_
 
 fn folder(licence: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let files = [
-        ("model.onnx", "graph"),
-        ("tokenizer.json", "{}"),
-        ("genai_config.json", GENAI),
-    ];
+    let files = [("model.onnx", "graph"), ("tokenizer.json", "{}"), ("genai_config.json", GENAI)];
     let mut manifest = format!("name = \"tiny\"\nkind = \"generator\"\n{licence}\n[files]\n");
     for (name, text) in files {
         fs::write(dir.path().join(name), text).unwrap();
@@ -41,10 +31,7 @@ fn a_whole_folder_opens_and_checks() {
     let model = ModelFolder::open(dir.path()).unwrap();
     model.check().unwrap();
     let genai = model.genai().unwrap();
-    assert_eq!(
-        (genai.layers, genai.eos_tokens.as_slice()),
-        (2, [2, 3].as_slice())
-    );
+    assert_eq!((genai.layers, genai.eos_tokens.as_slice()), (2, [2, 3].as_slice()));
     assert_eq!(genai.past_keys, "past_key_values.%d.key");
     assert_eq!(model.hash().len(), 64);
     assert_eq!(model.chat_template().unwrap(), None);
@@ -55,9 +42,7 @@ fn a_changed_byte_is_named_with_both_hashes() {
     let dir = folder(FREE);
     fs::write(dir.path().join("model.onnx"), "graph!").unwrap();
     let error = ModelFolder::open(dir.path()).unwrap().check().unwrap_err();
-    assert!(
-        matches!(&error, ContractError::WrongHash { path, .. } if path.ends_with("model.onnx"))
-    );
+    assert!(matches!(&error, ContractError::WrongHash { path, .. } if path.ends_with("model.onnx")));
     assert!(error.to_string().contains("pull or copy the model again"));
 }
 
@@ -74,20 +59,12 @@ fn a_hub_folder_says_what_to_write() {
     let dir = folder(FREE);
     fs::remove_file(dir.path().join(MANIFEST)).unwrap();
     let error = ModelFolder::open(dir.path()).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("has no understudy.toml: write one"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("has no understudy.toml: write one"), "{error}");
 }
 
 #[test]
 fn no_licence_is_refused() {
-    assert!(matches!(
-        ModelFolder::open(folder("").path()),
-        Err(ContractError::NoLicence(_))
-    ));
+    assert!(matches!(ModelFolder::open(folder("").path()), Err(ContractError::NoLicence(_))));
 }
 
 #[test]
@@ -105,10 +82,7 @@ fn names_cannot_lead_out_of_the_folder() {
         let path = dir.path().join(MANIFEST);
         let text = format!("{}{name:?} = \"00\"\n", fs::read_to_string(&path).unwrap());
         fs::write(&path, text).unwrap();
-        assert!(matches!(
-            ModelFolder::open(dir.path()),
-            Err(ContractError::OutsideName { .. })
-        ));
+        assert!(matches!(ModelFolder::open(dir.path()), Err(ContractError::OutsideName { .. })));
     }
 }
 
@@ -125,8 +99,5 @@ fn a_broken_manifest_names_file_and_place() {
     let dir = folder(FREE);
     fs::write(dir.path().join(MANIFEST), "name = \"x\"\nkindness = 3\n").unwrap();
     let error = ModelFolder::open(dir.path()).unwrap_err().to_string();
-    assert!(
-        error.contains(MANIFEST) && error.contains("kindness"),
-        "{error}"
-    );
+    assert!(error.contains(MANIFEST) && error.contains("kindness"), "{error}");
 }

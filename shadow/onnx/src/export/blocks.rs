@@ -57,9 +57,7 @@ impl Blocks {
     /// Bytes that so many weights take; none if they do not fill their blocks.
     pub(crate) fn byte_len(self, weights: usize) -> Option<usize> {
         let (per_block, bytes) = self.size();
-        weights
-            .is_multiple_of(per_block)
-            .then_some(weights / per_block * bytes)
+        weights.is_multiple_of(per_block).then_some(weights / per_block * bytes)
     }
 
     /// Every weight as a float.
@@ -85,13 +83,7 @@ impl Blocks {
         for block in raw.chunks_exact(bytes) {
             let mut b = Cursor(block);
             let step = b.half();
-            let mut push = |step, bottom| {
-                out.push(Ladder {
-                    step,
-                    bottom,
-                    levels,
-                })
-            };
+            let mut push = |step, bottom| out.push(Ladder { step, bottom, levels });
             match self {
                 Self::Q4_0 => push(step, -8.0 * step),
                 Self::Q5_0 => push(step, -16.0 * step),
@@ -128,11 +120,7 @@ impl Blocks {
             }
             Self::Q5_0 | Self::Q5_1 => {
                 let d = b.half();
-                let m = if self == Self::Q5_1 {
-                    b.half()
-                } else {
-                    -16.0 * d
-                };
+                let m = if self == Self::Q5_1 { b.half() } else { -16.0 * d };
                 let high = u32::from_le_bytes(b.take());
                 let q: [u8; 16] = b.take();
                 let five = |low: u8, bit: usize| low | (((high >> bit) & 1) << 4) as u8;
@@ -168,10 +156,7 @@ fn k_scale(packed: &[u8; 12], run: usize) -> (f32, f32) {
     let (scale, minimum) = if run < 4 {
         (at(run) & 63, at(run + 4) & 63)
     } else {
-        (
-            (at(run + 4) & 15) | ((at(run - 4) >> 6) << 4),
-            (at(run + 4) >> 4) | ((at(run) >> 6) << 4),
-        )
+        ((at(run + 4) & 15) | ((at(run - 4) >> 6) << 4), (at(run + 4) >> 4) | ((at(run) >> 6) << 4))
     };
     (f32::from(scale), f32::from(minimum))
 }

@@ -30,32 +30,18 @@ pub(crate) fn write(
     folder: &std::path::Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), ExportError> {
-    let mut w = Writer {
-        gguf,
-        d,
-        weights,
-        graph,
-        seen: BTreeMap::new(),
-    };
+    let mut w = Writer { gguf, d, weights, graph, seen: BTreeMap::new() };
     w.io();
     w.lengths();
     w.rotary()?;
     let mut stream = w.embedding()?;
     let mut pending: Option<String> = None;
     for layer in 0..d.layers {
-        progress(Progress {
-            stage: Stage::Export,
-            done: layer as u64,
-            total: d.layers as u64,
-        });
+        progress(Progress { stage: Stage::Export, done: layer as u64, total: d.layers as u64 });
         (stream, pending) = w.layer(layer, stream, pending)?;
     }
     w.head(stream, pending)?;
-    progress(Progress {
-        stage: Stage::Export,
-        done: d.layers as u64,
-        total: d.layers as u64,
-    });
+    progress(Progress { stage: Stage::Export, done: d.layers as u64, total: d.layers as u64 });
     w.graph.finish(folder)
 }
 
@@ -71,10 +57,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn io(&mut self) {
         let tokens = [Axis::Named("batch_size"), Axis::Named("sequence_length")];
-        let total = [
-            Axis::Named("batch_size"),
-            Axis::Named("total_sequence_length"),
-        ];
+        let total = [Axis::Named("batch_size"), Axis::Named("total_sequence_length")];
         self.graph.input("input_ids", Element::Int64, &tokens);
         self.graph.input("attention_mask", Element::Int64, &total);
         let cache = |length| {
@@ -85,15 +68,8 @@ impl Writer<'_> {
                 Axis::Fixed(self.d.head_size),
             ]
         };
-        let (past, present) = (
-            cache("past_sequence_length"),
-            cache("total_sequence_length"),
-        );
-        let logits = [
-            Axis::Named("batch_size"),
-            Axis::Fixed(1),
-            Axis::Fixed(self.d.vocabulary),
-        ];
+        let (past, present) = (cache("past_sequence_length"), cache("total_sequence_length"));
+        let logits = [Axis::Named("batch_size"), Axis::Fixed(1), Axis::Fixed(self.d.vocabulary)];
         self.graph.output("logits", Element::Float, &logits);
         for layer in 0..self.d.layers {
             for half in ["key", "value"] {
@@ -114,28 +90,13 @@ impl Writer<'_> {
         g.ints("index_1", &[], &[1]);
         let cast = || vec![Attribute::int("to", Element::Int32 as i64)];
         let flat = vec![Attribute::int("keepdims", 0)];
-        g.node(
-            "ReduceSum",
-            &["attention_mask", "axis_1"],
-            &["mask_sum"],
-            flat,
-        );
+        g.node("ReduceSum", &["attention_mask", "axis_1"], &["mask_sum"], flat);
         g.node("Sub", &["mask_sum", "one"], &["last_index"], vec![]);
         g.node("Cast", &["last_index"], &["seqlens_k"], cast());
         g.node("Shape", &["attention_mask"], &["mask_shape"], vec![]);
         let axis = vec![Attribute::int("axis", 0)];
-        g.node(
-            "Gather",
-            &["mask_shape", "index_1"],
-            &["total_length"],
-            axis,
-        );
-        g.node(
-            "Cast",
-            &["total_length"],
-            &["total_sequence_length"],
-            cast(),
-        );
+        g.node("Gather", &["mask_shape", "index_1"], &["total_length"], axis);
+        g.node("Cast", &["total_length"], &["total_sequence_length"], cast());
     }
 
     /// Cosines and sines for every position and each rope base.
@@ -165,18 +126,8 @@ impl Writer<'_> {
         let blocks = columns / BLOCK;
         let width = columns * stored.bits.count() / 8;
         let g = &mut self.graph;
-        g.initializer(
-            "embedding.data",
-            Element::Uint8,
-            &[rows, width],
-            stored.data,
-        );
-        g.initializer(
-            "embedding.scales",
-            Element::Float,
-            &[rows, blocks],
-            stored.scales,
-        );
+        g.initializer("embedding.data", Element::Uint8, &[rows, width], stored.data);
+        g.initializer("embedding.scales", Element::Float, &[rows, blocks], stored.scales);
         let mut inputs = vec!["embedding.data", "input_ids", "embedding.scales"];
         if let Some((extent, bytes)) = stored.zeros {
             g.initializer("embedding.zeros", Element::Uint8, &[rows, bytes], extent);
@@ -193,12 +144,7 @@ impl Writer<'_> {
             return Ok("embedding".into());
         }
         g.scalar("embedding.factor", self.d.embedding_scale);
-        g.node(
-            "Mul",
-            &["embedding", "embedding.factor"],
-            &["embedding.scaled"],
-            vec![],
-        );
+        g.node("Mul", &["embedding", "embedding.factor"], &["embedding.scaled"], vec![]);
         Ok("embedding.scaled".into())
     }
 
@@ -212,8 +158,7 @@ impl Writer<'_> {
     ) -> Result<(String, Option<String>), ExportError> {
         let block = |part: &str| format!("blk.{layer}.{part}.weight");
         let at = |part: &str| format!("layers.{layer}.{part}");
-        let (mut stream, normed) =
-            self.add_norm(&at("input_norm"), &block("attn_norm"), stream, pending)?;
+        let (mut stream, normed) = self.add_norm(&at("input_norm"), &block("attn_norm"), stream, pending)?;
         let mut branch = self.attention(layer, &normed)?;
         if layer + 1 == self.d.layers {
             // Only the last position goes on to the head.
@@ -224,14 +169,9 @@ impl Writer<'_> {
         self.linear(&out, &branch, &block("attn_output"), self.weights.linear)?;
         let mut branch = out;
         if self.d.post_norms {
-            branch = self.norm(
-                &at("post_attention_norm"),
-                &block("post_attention_norm"),
-                &branch,
-            )?;
+            branch = self.norm(&at("post_attention_norm"), &block("post_attention_norm"), &branch)?;
         }
-        let (stream, normed) =
-            self.add_norm(&at("ffn_norm"), &block("ffn_norm"), stream, Some(branch))?;
+        let (stream, normed) = self.add_norm(&at("ffn_norm"), &block("ffn_norm"), stream, Some(branch))?;
         let mut branch = self.feed_forward(layer, &normed)?;
         if self.d.post_norms {
             branch = self.norm(&at("post_ffn_norm"), &block("post_ffw_norm"), &branch)?;
@@ -268,11 +208,7 @@ impl Writer<'_> {
             Attribute::int("do_rotary", 1),
             Attribute::int("rotary_interleaved", 0),
         ];
-        if let Attention {
-            window: Some(window),
-            ..
-        } = attention
-        {
+        if let Attention { window: Some(window), .. } = attention {
             attributes.push(Attribute::int("local_window_size", window as i64));
         }
         let out = at("attention");
@@ -289,11 +225,7 @@ impl Writer<'_> {
                 cos,
                 sin,
             ],
-            &[
-                &out,
-                &format!("present.{layer}.key"),
-                &format!("present.{layer}.value"),
-            ],
+            &[&out, &format!("present.{layer}.key"), &format!("present.{layer}.value")],
             attributes,
         );
         Ok(out)
@@ -323,21 +255,12 @@ impl Writer<'_> {
     fn head(&mut self, stream: String, pending: Option<String>) -> Result<(), ExportError> {
         let (_, normed) = self.add_norm("final_norm", "output_norm.weight", stream, pending)?;
         let tied = !self.gguf.has("output.weight");
-        let tensor = if tied {
-            "token_embd.weight"
-        } else {
-            "output.weight"
-        };
+        let tensor = if tied { "token_embd.weight" } else { "output.weight" };
         self.linear("logits", &normed, tensor, self.weights.head)
     }
 
     fn last_position(&mut self, from: &str, to: &str) -> String {
-        self.graph.node(
-            "Gather",
-            &[from, "last"],
-            &[to],
-            vec![Attribute::int("axis", 1)],
-        );
+        self.graph.node("Gather", &[from, "last"], &[to], vec![Attribute::int("axis", 1)]);
         to.into()
     }
 
@@ -357,8 +280,7 @@ impl Writer<'_> {
             let normed = self.norm(out, tensor, &stream)?;
             return Ok((stream, normed));
         };
-        self.graph
-            .floats(tensor, &[self.d.hidden], &self.gguf.floats(tensor)?)?;
+        self.graph.floats(tensor, &[self.d.hidden], &self.gguf.floats(tensor)?)?;
         let sum = format!("{out}.sum");
         let attributes = vec![self.epsilon()];
         self.graph.contrib(
@@ -374,12 +296,7 @@ impl Writer<'_> {
         let gamma = self.gguf.floats(tensor)?;
         self.graph.floats(tensor, &[gamma.len()], &gamma)?;
         let attributes = vec![self.epsilon(), Attribute::int("axis", -1)];
-        self.graph.node(
-            "SimplifiedLayerNormalization",
-            &[from, tensor],
-            &[out],
-            attributes,
-        );
+        self.graph.node("SimplifiedLayerNormalization", &[from, tensor], &[out], attributes);
         Ok(out.into())
     }
 
@@ -389,14 +306,12 @@ impl Writer<'_> {
         let split = format!("{from}.heads");
         let shape = format!("{from}.heads.shape");
         self.graph.ints(&shape, &[4], &[0, 0, heads as i64, size]);
-        self.graph
-            .node("Reshape", &[from, &shape], &[&split], vec![]);
+        self.graph.node("Reshape", &[from, &shape], &[&split], vec![]);
         let normed = self.norm(&format!("{from}.normed"), tensor, &split)?;
         let joined = format!("{from}.joined");
         let shape = format!("{from}.joined.shape");
         self.graph.ints(&shape, &[3], &[0, 0, heads as i64 * size]);
-        self.graph
-            .node("Reshape", &[&normed, &shape], &[&joined], vec![]);
+        self.graph.node("Reshape", &[&normed, &shape], &[&joined], vec![]);
         Ok(joined)
     }
 }

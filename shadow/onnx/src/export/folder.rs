@@ -9,8 +9,7 @@ use super::graph::Graph;
 use super::shape::Decoder;
 use super::{ExportError, Progress, Stage, Weights, decoder, pack, tokenizer};
 use crate::contract::{
-    Embedding, Kind, Licence, MANIFEST, Manifest, Prompt, PromptForm, Source, WeightForm,
-    sha256_file,
+    Embedding, Kind, Licence, MANIFEST, Manifest, Prompt, PromptForm, Source, WeightForm, sha256_file,
 };
 
 /// Rises with every change of what is written, so that a pull renews folders.
@@ -49,19 +48,9 @@ pub fn gguf_to_folder(
     if let Some(template) = template {
         write_text(&out.join(TEMPLATE), template)?;
     }
-    write_json(
-        &out.join("tokenizer_config.json"),
-        &tokenizer_config(&gguf, d.context)?,
-    )?;
+    write_json(&out.join("tokenizer_config.json"), &tokenizer_config(&gguf, d.context)?)?;
     write_json(&out.join("genai_config.json"), &genai_config(&gguf, &d)?)?;
-    decoder::write(
-        &gguf,
-        &d,
-        weights,
-        Graph::create(out, &origin.name)?,
-        out,
-        progress,
-    )?;
+    decoder::write(&gguf, &d, weights, Graph::create(out, &origin.name)?, out, progress)?;
 
     let manifest = Manifest {
         name: origin.name.clone(),
@@ -70,11 +59,7 @@ pub fn gguf_to_folder(
         licence: origin.licence.clone(),
         source: origin.source.clone(),
         prompt: Some(Prompt {
-            form: if template.is_some() {
-                PromptForm::Chat
-            } else {
-                PromptForm::Completion
-            },
+            form: if template.is_some() { PromptForm::Chat } else { PromptForm::Completion },
             template: template.map(|_| TEMPLATE.into()),
         }),
         weights: Some(WeightForm {
@@ -119,11 +104,7 @@ pub fn embedder_to_folder(
 }
 
 /// Hashes what is there and writes `understudy.toml`.
-fn seal(
-    out: &Path,
-    mut manifest: Manifest,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<(), ExportError> {
+fn seal(out: &Path, mut manifest: Manifest, progress: &mut dyn FnMut(Progress)) -> Result<(), ExportError> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(out).map_err(|e| ExportError::read(out, e))? {
         let entry = entry.map_err(|e| ExportError::read(out, e))?;
@@ -135,23 +116,14 @@ fn seal(
     names.sort();
     let total = names.len() as u64;
     for (done, name) in names.into_iter().enumerate() {
-        progress(Progress {
-            stage: Stage::Hash,
-            done: done as u64,
-            total,
-        });
+        progress(Progress { stage: Stage::Hash, done: done as u64, total });
         let sha256 = sha256_file(&out.join(&name))?;
         manifest.files.insert(name, sha256);
     }
     let path = out.join(MANIFEST);
-    let text = toml::to_string(&manifest)
-        .map_err(|e| ExportError::write(&path, std::io::Error::other(e)))?;
+    let text = toml::to_string(&manifest).map_err(|e| ExportError::write(&path, std::io::Error::other(e)))?;
     write_text(&path, &text)?;
-    progress(Progress {
-        stage: Stage::Hash,
-        done: total,
-        total,
-    });
+    progress(Progress { stage: Stage::Hash, done: total, total });
     Ok(())
 }
 

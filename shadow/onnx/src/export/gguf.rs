@@ -48,10 +48,7 @@ impl Gguf {
     pub(crate) fn open(path: &Path) -> Result<Self, ExportError> {
         let file = File::open(path).map_err(|e| ExportError::read(path, e))?;
         let handle = file.try_clone().map_err(|e| ExportError::read(path, e))?;
-        let mut source = Source {
-            path,
-            inner: BufReader::with_capacity(1 << 16, handle),
-        };
+        let mut source = Source { path, inner: BufReader::with_capacity(1 << 16, handle) };
         if &source.bytes::<4>()? != b"GGUF" {
             return Err(source.bad("it does not begin with GGUF"));
         }
@@ -83,35 +80,17 @@ impl Gguf {
             shape.reverse();
             let kind = u32::from_le_bytes(source.bytes()?);
             let offset = u64::from_le_bytes(source.bytes()?);
-            let blocks = Blocks::from_ggml(kind).ok_or_else(|| ExportError::UnknownBlocks {
-                tensor: name.clone(),
-                kind,
-            })?;
-            tensors.insert(
-                name,
-                TensorRow {
-                    shape,
-                    blocks,
-                    offset,
-                },
-            );
+            let blocks = Blocks::from_ggml(kind)
+                .ok_or_else(|| ExportError::UnknownBlocks { tensor: name.clone(), kind })?;
+            tensors.insert(name, TensorRow { shape, blocks, offset });
         }
         let alignment = match keys.get("general.alignment") {
             Some(Value::Int(n)) if *n > 0 => *n as u64,
             _ => 32,
         };
-        let at = source
-            .inner
-            .stream_position()
-            .map_err(|e| ExportError::read(path, e))?;
+        let at = source.inner.stream_position().map_err(|e| ExportError::read(path, e))?;
         let data_start = at.div_ceil(alignment) * alignment;
-        Ok(Self {
-            path: path.into(),
-            file,
-            keys,
-            tensors,
-            data_start,
-        })
+        Ok(Self { path: path.into(), file, keys, tensors, data_start })
     }
 
     pub(crate) fn text(&self, key: &str) -> Result<&str, ExportError> {
@@ -165,10 +144,7 @@ impl Gguf {
     pub(crate) fn row(&self, tensor: &str) -> Result<&TensorRow, ExportError> {
         self.tensors
             .get(tensor)
-            .ok_or_else(|| ExportError::MissingTensor {
-                tensor: tensor.into(),
-                path: self.path.clone(),
-            })
+            .ok_or_else(|| ExportError::MissingTensor { tensor: tensor.into(), path: self.path.clone() })
     }
 
     pub(crate) fn has(&self, tensor: &str) -> bool {
@@ -177,23 +153,17 @@ impl Gguf {
 
     /// How many weights there are in all.
     pub(crate) fn parameters(&self) -> u64 {
-        self.tensors
-            .values()
-            .map(|t| t.shape.iter().map(|d| *d as u64).product::<u64>())
-            .sum()
+        self.tensors.values().map(|t| t.shape.iter().map(|d| *d as u64).product::<u64>()).sum()
     }
 
     /// The tensor's blocks as they are in the file.
     pub(crate) fn raw(&self, tensor: &str) -> Result<Vec<u8>, ExportError> {
         let row = self.row(tensor)?;
         let weights: usize = row.shape.iter().product();
-        let length = row
-            .blocks
-            .byte_len(weights)
-            .ok_or_else(|| ExportError::BadFile {
-                path: self.path.clone(),
-                why: format!("{tensor} is not made of whole blocks"),
-            })?;
+        let length = row.blocks.byte_len(weights).ok_or_else(|| ExportError::BadFile {
+            path: self.path.clone(),
+            why: format!("{tensor} is not made of whole blocks"),
+        })?;
         let mut bytes = vec![0; length];
         self.file
             .read_exact_at(&mut bytes, self.data_start + row.offset)
@@ -207,10 +177,7 @@ impl Gguf {
     }
 
     fn missing(&self, key: &str) -> ExportError {
-        ExportError::MissingKey {
-            key: key.into(),
-            path: self.path.clone(),
-        }
+        ExportError::MissingKey { key: key.into(), path: self.path.clone() }
     }
 }
 
@@ -221,27 +188,18 @@ struct Source<'a> {
 
 impl Source<'_> {
     fn bad(&self, why: &str) -> ExportError {
-        ExportError::BadFile {
-            path: self.path.into(),
-            why: why.into(),
-        }
+        ExportError::BadFile { path: self.path.into(), why: why.into() }
     }
 
     fn bytes<const N: usize>(&mut self) -> Result<[u8; N], ExportError> {
         let mut bytes = [0; N];
-        self.inner
-            .read_exact(&mut bytes)
-            .map_err(|e| ExportError::read(self.path, e))?;
+        self.inner.read_exact(&mut bytes).map_err(|e| ExportError::read(self.path, e))?;
         Ok(bytes)
     }
 
     fn count(&mut self) -> Result<u64, ExportError> {
         let n = u64::from_le_bytes(self.bytes()?);
-        if n > MOST {
-            Err(self.bad(&format!("a count of {n} is not believable")))
-        } else {
-            Ok(n)
-        }
+        if n > MOST { Err(self.bad(&format!("a count of {n} is not believable"))) } else { Ok(n) }
     }
 
     fn text(&mut self) -> Result<String, ExportError> {

@@ -48,10 +48,7 @@ impl Graph {
         let path = folder.join(DATA_FILE);
         let file = File::create(&path).map_err(|e| ExportError::write(&path, e))?;
         Ok(Self {
-            def: GraphDef {
-                name: name.into(),
-                ..GraphDef::default()
-            },
+            def: GraphDef { name: name.into(), ..GraphDef::default() },
             data: BufWriter::with_capacity(1 << 20, file),
             offset: 0,
         })
@@ -64,10 +61,7 @@ impl Graph {
         let zeros = vec![0_u8; usize::try_from(gap).unwrap_or_default()];
         self.data.write_all(&zeros).map_err(failed)?;
         self.data.write_all(bytes).map_err(failed)?;
-        let extent = Extent {
-            offset: self.offset + gap,
-            length: bytes.len() as u64,
-        };
+        let extent = Extent { offset: self.offset + gap, length: bytes.len() as u64 };
         self.offset = extent.offset + extent.length;
         Ok(extent)
     }
@@ -76,10 +70,7 @@ impl Graph {
     /// under different shapes: that is how the tied head and the embedding
     /// stay one copy on disk.
     pub(crate) fn initializer(&mut self, name: &str, element: Element, dims: &[usize], at: Extent) {
-        let entry = |key: &str, value: String| Entry {
-            key: key.into(),
-            value,
-        };
+        let entry = |key: &str, value: String| Entry { key: key.into(), value };
         self.def.initializer.push(Tensor {
             dims: dims.iter().map(|d| *d as i64).collect(),
             data_type: element as i32,
@@ -95,12 +86,7 @@ impl Graph {
     }
 
     /// Stores floats and declares them.
-    pub(crate) fn floats(
-        &mut self,
-        name: &str,
-        dims: &[usize],
-        values: &[f32],
-    ) -> Result<(), ExportError> {
+    pub(crate) fn floats(&mut self, name: &str, dims: &[usize], values: &[f32]) -> Result<(), ExportError> {
         let at = self.store(&float_bytes(values))?;
         self.initializer(name, Element::Float, dims, at);
         Ok(())
@@ -133,21 +119,12 @@ impl Graph {
     }
 
     /// Adds an operator of ONNX Runtime's own domain.
-    pub(crate) fn contrib(
-        &mut self,
-        op: &str,
-        inputs: &[&str],
-        outputs: &[&str],
-        a: Vec<Attribute>,
-    ) {
+    pub(crate) fn contrib(&mut self, op: &str, inputs: &[&str], outputs: &[&str], a: Vec<Attribute>) {
         self.push(MICROSOFT, op, inputs, outputs, a);
     }
 
     fn push(&mut self, domain: &str, op: &str, i: &[&str], o: &[&str], attribute: Vec<Attribute>) {
-        let name = o
-            .first()
-            .map(|first| format!("{first}/{op}"))
-            .unwrap_or_default();
+        let name = o.first().map(|first| format!("{first}/{op}")).unwrap_or_default();
         self.def.node.push(Node {
             input: i.iter().map(|s| (*s).into()).collect(),
             output: o.iter().map(|s| (*s).into()).collect(),
@@ -171,17 +148,9 @@ impl Graph {
     /// Flushes the weights and writes `model.onnx`.
     pub(crate) fn finish(mut self, folder: &Path) -> Result<(), ExportError> {
         let data = folder.join(DATA_FILE);
-        self.data
-            .flush()
-            .map_err(|e| ExportError::write(&data, e))?;
-        self.data
-            .get_ref()
-            .sync_all()
-            .map_err(|e| ExportError::write(&data, e))?;
-        let opset = |domain: &str, version| OperatorSet {
-            domain: domain.into(),
-            version,
-        };
+        self.data.flush().map_err(|e| ExportError::write(&data, e))?;
+        self.data.get_ref().sync_all().map_err(|e| ExportError::write(&data, e))?;
+        let opset = |domain: &str, version| OperatorSet { domain: domain.into(), version };
         let model = Model {
             ir_version: 10,
             producer_name: "understudy".into(),
@@ -209,14 +178,6 @@ fn value(name: &str, element: Element, axes: &[Axis]) -> ValueInfo {
             }),
         })
         .collect();
-    let tensor = TensorKind {
-        elem_type: element as i32,
-        shape: Some(Shape { dim }),
-    };
-    ValueInfo {
-        name: name.into(),
-        kind: Some(Kind {
-            tensor: Some(tensor),
-        }),
-    }
+    let tensor = TensorKind { elem_type: element as i32, shape: Some(Shape { dim }) };
+    ValueInfo { name: name.into(), kind: Some(Kind { tensor: Some(tensor) }) }
 }

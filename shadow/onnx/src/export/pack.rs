@@ -57,10 +57,7 @@ pub(crate) fn keep(blocks: Blocks, raw: &[u8], columns: usize) -> Option<Packed>
         return None;
     }
     let (_, bytes) = blocks.size();
-    let mut packed = Packed {
-        columns,
-        ..Packed::default()
-    };
+    let mut packed = Packed { columns, ..Packed::default() };
     for block in raw.chunks_exact(bytes) {
         let (scale, q) = block.split_at(2);
         let scale: [u8; 2] = scale.try_into().ok()?;
@@ -79,10 +76,7 @@ pub(crate) fn quantise(weights: &[f32], ladders: &[Ladder], columns: usize, bits
         Bits::Four => 15.0_f32,
         Bits::Eight => 255.0,
     };
-    let mut packed = Packed {
-        columns,
-        ..Packed::default()
-    };
+    let mut packed = Packed { columns, ..Packed::default() };
     if columns == 0 {
         return packed;
     }
@@ -94,9 +88,7 @@ pub(crate) fn quantise(weights: &[f32], ladders: &[Ladder], columns: usize, bits
             let ladder = ladders.next();
             let (scale, zero) = match bits {
                 Bits::Four => best_range(block, top),
-                Bits::Eight => ladder
-                    .and_then(on_ladder)
-                    .unwrap_or_else(|| range(block, top, 1.0)),
+                Bits::Eight => ladder.and_then(on_ladder).unwrap_or_else(|| range(block, top, 1.0)),
             };
             packed.scales.push(scale);
             zeros.push(zero as u8);
@@ -134,11 +126,7 @@ fn range(block: &[f32], top: f32, shrink: f32) -> (f32, f32) {
     let low = block.iter().fold(0.0_f32, |a, w| a.min(*w)) * shrink;
     let high = block.iter().fold(0.0_f32, |a, w| a.max(*w)) * shrink;
     let scale = (high - low) / top;
-    if scale > 0.0 {
-        (scale, (-low / scale).round().clamp(0.0, top))
-    } else {
-        (1.0, 0.0)
-    }
+    if scale > 0.0 { (scale, (-low / scale).round().clamp(0.0, top)) } else { (1.0, 0.0) }
 }
 
 /// With four bits the range that cuts off the ends a little may err less:

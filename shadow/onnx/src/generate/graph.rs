@@ -13,8 +13,8 @@
 
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, Session, SessionInputValue};
-use ort::value::{Shape, TensorElementType};
 use ort::value::{DynTensor, DynValue, Tensor, ValueType};
+use ort::value::{Shape, TensorElementType};
 
 use crate::contract::Genai;
 use crate::runtime::{ExecutionProvider, RuntimeError};
@@ -86,10 +86,12 @@ impl Graph {
         let allocator = if on_cpu {
             Allocator::default()
         } else {
-            let info = MemoryInfo::new(AllocationDevice::CUDA, 0, AllocatorType::Device, MemoryType::Default)?;
+            let info =
+                MemoryInfo::new(AllocationDevice::CUDA, 0, AllocatorType::Device, MemoryType::Default)?;
             Allocator::new(&session, info)?
         };
-        let logits_at = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
+        let logits_at =
+            MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
         Ok(Self { session, names, layers, shared, allocator, on_cpu, logits_at })
     }
 
@@ -108,7 +110,9 @@ impl Graph {
         let kept = if self.on_cpu { cache.tokens.len() } else { 0 };
         for (i, layer) in self.layers.iter().enumerate() {
             let mut tensor = DynTensor::new(&self.allocator, layer.element, layer.shape(capacity))?;
-            if kept > 0 && let Some(old) = cache.past.get(i) {
+            if kept > 0
+                && let Some(old) = cache.past.get(i)
+            {
                 layer.copy_rows(old, &mut tensor, cache.capacity, capacity, kept)?;
             }
             binding.bind_input(&layer.past, &tensor)?;
@@ -187,8 +191,10 @@ impl Graph {
                 last_row(value, row)?;
             }
         } else {
-            let mut inputs: Vec<(String, SessionInputValue<'_>)> =
-                vec![(self.names.input_ids.clone(), ids.into()), (self.names.attention_mask.clone(), mask.into())];
+            let mut inputs: Vec<(String, SessionInputValue<'_>)> = vec![
+                (self.names.input_ids.clone(), ids.into()),
+                (self.names.attention_mask.clone(), mask.into()),
+            ];
             if let Some((name, p)) = positions {
                 inputs.push((name.clone(), p.into()));
             }
@@ -227,7 +233,9 @@ impl Layer {
     ) -> Result<(), RuntimeError> {
         match self.element {
             TensorElementType::Float32 => self.copy_typed::<f32>(from, to, from_capacity, to_capacity, rows),
-            TensorElementType::Float16 => self.copy_typed::<half::f16>(from, to, from_capacity, to_capacity, rows),
+            TensorElementType::Float16 => {
+                self.copy_typed::<half::f16>(from, to, from_capacity, to_capacity, rows)
+            }
             other => Err(RuntimeError::Onnx(format!("key-value cache of {other} is not supported"))),
         }
     }

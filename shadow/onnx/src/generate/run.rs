@@ -52,7 +52,13 @@ impl Run {
     }
 
     /// Takes a token into the reply. `true` when the run ends with it.
-    pub(super) fn write(&mut self, vocabulary: &Vocabulary, id: u32, logprob: Option<f64>, forced: bool) -> bool {
+    pub(super) fn write(
+        &mut self,
+        vocabulary: &Vocabulary,
+        id: u32,
+        logprob: Option<f64>,
+        forced: bool,
+    ) -> bool {
         self.tokens.push(id);
         let bytes = vocabulary.token_bytes(id);
         if let Some(out) = &mut self.out {

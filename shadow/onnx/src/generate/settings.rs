@@ -24,7 +24,10 @@ impl Settings {
             _ => String::new(),
         };
         Self {
-            shared_buffers: config.pointer("/search/past_present_share_buffer").and_then(Value::as_bool).unwrap_or(false),
+            shared_buffers: config
+                .pointer("/search/past_present_share_buffer")
+                .and_then(Value::as_bool)
+                .unwrap_or(false),
             bos: token("bos_token"),
             eos: token("eos_token"),
         }

@@ -1,4 +1,11 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 //! These run on the real model: the folder `smollm2-135m-instruct` under
 //! `UNDERSTUDY_MODELS`, with ONNX Runtime at `ORT_DYLIB_PATH`.
 
@@ -20,7 +27,12 @@ fn folder() -> Option<ModelFolder> {
 }
 
 fn options() -> LoadOptions {
-    LoadOptions { threads: 2, providers: vec![ExecutionProvider::Cpu], prefill_chunk: 64, ..LoadOptions::default() }
+    LoadOptions {
+        threads: 2,
+        providers: vec![ExecutionProvider::Cpu],
+        prefill_chunk: 64,
+        ..LoadOptions::default()
+    }
 }
 
 fn model() -> Option<Generator> {
@@ -50,7 +62,8 @@ fn weather() -> Tool {
 #[test]
 fn a_question_is_answered_and_counted() {
     let Some(mut g) = model() else { return };
-    let prompt = chat(&g, "You are a helpful assistant.", "What is the capital of France? Answer in one word.");
+    let prompt =
+        chat(&g, "You are a helpful assistant.", "What is the capital of France? Answer in one word.");
     let r = g.generate(&prompt, &upto(24), &()).unwrap();
     assert!(r.text.contains("Paris"), "{}", r.text);
     assert_eq!(r.finish, Finish::Stop);
@@ -68,7 +81,8 @@ fn shared_buffers_passed_caches_and_chunks_say_the_same() {
     let prompt = chat(&g, "You tell short stories.", &"Tell me about a fox and a crow. ".repeat(8));
     let want = g.generate(&prompt, &upto(24), &()).unwrap();
 
-    let mut whole = Generator::load(&folder().unwrap(), &LoadOptions { prefill_chunk: 4096, ..options() }).unwrap();
+    let mut whole =
+        Generator::load(&folder().unwrap(), &LoadOptions { prefill_chunk: 4096, ..options() }).unwrap();
     let got = whole.generate(&prompt, &upto(24), &()).unwrap();
     assert_eq!(got.text, want.text);
 
@@ -103,7 +117,9 @@ fn a_cache_grows_past_its_first_capacity() {
     let Some(mut g) = model() else { return };
     let prompt = chat(&g, "You count.", "Count from one, in words, for ever.");
     let decoding = Decoding { temperature: 0.7, seed: 5, ..upto(700) };
-    let grammar = Grammar::JsonSchema(json!({"type": "array", "items": {"type": "string", "maxLength": 12}, "minItems": 400}));
+    let grammar = Grammar::JsonSchema(
+        json!({"type": "array", "items": {"type": "string", "maxLength": 12}, "minItems": 400}),
+    );
     let r = g.generate(&prompt, &Decoding { grammar: Some(grammar), ..decoding }, &()).unwrap();
     assert_eq!((r.finish, r.reply_tokens), (Finish::Length, 700));
 }
@@ -154,7 +170,8 @@ fn two_runs_take_turns_without_mixing() {
     let Some(mut g) = model() else { return };
     let a = chat(&g, "You are helpful.", "Name a colour.");
     let b = chat(&g, "You are helpful.", "Name an animal.");
-    let (want_a, want_b) = (g.generate(&a, &upto(12), &()).unwrap().text, g.generate(&b, &upto(12), &()).unwrap().text);
+    let (want_a, want_b) =
+        (g.generate(&a, &upto(12), &()).unwrap().text, g.generate(&b, &upto(12), &()).unwrap().text);
     let mut run_a = g.begin(&a, &upto(12)).unwrap();
     g.step(&mut run_a).unwrap();
     let mut run_b = g.begin(&b, &upto(12)).unwrap();
@@ -169,7 +186,9 @@ fn two_runs_take_turns_without_mixing() {
 fn a_seed_means_one_reply() {
     let Some(mut g) = model() else { return };
     let prompt = chat(&g, "You write poems.", "A line about the sea.");
-    let mut reply = |seed| g.generate(&prompt, &Decoding { temperature: 1.0, top_p: 0.95, seed, ..upto(16) }, &()).unwrap().text;
+    let mut reply = |seed| {
+        g.generate(&prompt, &Decoding { temperature: 1.0, top_p: 0.95, seed, ..upto(16) }, &()).unwrap().text
+    };
     let first = reply(1);
     assert_eq!(first, reply(1));
     assert_ne!(first, reply(2));
@@ -178,7 +197,8 @@ fn a_seed_means_one_reply() {
 #[test]
 fn stop_texts_end_the_reply_before_them() {
     let Some(mut g) = model() else { return };
-    let prompt = chat(&g, "You are a helpful assistant.", "What is the capital of France? Answer in one word.");
+    let prompt =
+        chat(&g, "You are a helpful assistant.", "What is the capital of France? Answer in one word.");
     let r = g.generate(&prompt, &Decoding { stop: vec!["ari".into()], ..upto(24) }, &()).unwrap();
     assert!(r.text.ends_with('P') && r.finish == Finish::Stop, "{}", r.text);
 }

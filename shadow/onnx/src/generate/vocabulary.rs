@@ -21,7 +21,8 @@ impl Vocabulary {
     /// Reads `tokenizer.json`. `ends` are the tokens at which a reply ends.
     pub(crate) fn load(folder: &ModelFolder, ends: &[u32]) -> Result<Arc<Self>, RuntimeError> {
         let wrong = |problem: String| RuntimeError::Folder { folder: folder.path().to_path_buf(), problem };
-        let bytes = std::fs::read(folder.tokenizer_file()).map_err(|e| wrong(format!("tokenizer.json: {e}")))?;
+        let bytes =
+            std::fs::read(folder.tokenizer_file()).map_err(|e| wrong(format!("tokenizer.json: {e}")))?;
         let tokenizer = Tokenizer::from_bytes(&bytes).map_err(|e| wrong(format!("tokenizer.json: {e}")))?;
         let json = serde_json::from_slice(&bytes).map_err(|e| wrong(format!("tokenizer.json: {e}")))?;
         let words = llguidance::token_bytes_from_tokenizer_json(&json)

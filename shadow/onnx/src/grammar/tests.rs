@@ -15,7 +15,10 @@ fn tools() -> Vec<Tool> {
                 "unit": {"type": "string", "enum": ["celsius", "fahrenheit"]}},
                 "required": ["city"]}),
         ),
-        tool("refund", json!({"type": "object", "properties": {"amount": {"type": "number"}}, "required": ["amount"]})),
+        tool(
+            "refund",
+            json!({"type": "object", "properties": {"amount": {"type": "number"}}, "required": ["amount"]}),
+        ),
         tool("ping", Value::Null),
     ]
 }
@@ -94,7 +97,11 @@ fn a_tools_own_definitions_survive_the_embedding() {
             "required": ["from", "to"],
             "$defs": {"p": {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}}}),
     );
-    let g = Grammar::ToolCall { tools: vec![tools()[2].clone(), pair], choice: ToolChoice::Required, parallel: true };
+    let g = Grammar::ToolCall {
+        tools: vec![tools()[2].clone(), pair],
+        choice: ToolChoice::Required,
+        parallel: true,
+    };
     assert!(takes(&g, r#"{"name": "move", "arguments": {"from": {"x": 1}, "to": {"x": 2}}}"#));
     assert!(!takes(&g, r#"{"name": "move", "arguments": {"from": {"x": "1"}, "to": {"x": 2}}}"#));
 }

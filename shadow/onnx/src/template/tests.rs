@@ -52,7 +52,9 @@ fn calls_become_text_where_the_template_has_no_place() {
 fn tools_are_described_where_the_template_has_no_place() {
     let t = ChatTemplate::new(CHATML, "", "").unwrap();
     let text = t.render(&[Message::text_of(Role::System, "S")], &[weather()]).unwrap();
-    assert!(text.contains("system\nS\n\nYou may call one of these tools:\n{\"name\": \"get_weather\", \"description\""));
+    assert!(text.contains(
+        "system\nS\n\nYou may call one of these tools:\n{\"name\": \"get_weather\", \"description\""
+    ));
     let text = t.render(&[Message::text_of(Role::User, "U")], &[weather()]).unwrap();
     assert!(text.starts_with("<|im_start|>system\nYou may call"));
 }
@@ -63,7 +65,10 @@ fn a_template_that_knows_tools_gets_them() {
     let mut m = Message::text_of(Role::Assistant, "");
     m.tool_calls = vec![call("get_weather", r#"{"city":"Köln"}"#)];
     let text = t.render(&[Message::text_of(Role::User, "  Weather? "), m], &[weather()]).unwrap();
-    assert!(text.starts_with("<s>{\"type\": \"function\", \"function\": {\"name\": \"get_weather\""), "{text}");
+    assert!(
+        text.starts_with("<s>{\"type\": \"function\", \"function\": {\"name\": \"get_weather\""),
+        "{text}"
+    );
     assert!(text.contains("user: Weather?"));
     assert!(text.ends_with("<call>GET_WEATHER({\n  \"city\": \"Köln\"\n})"), "{text}");
 }

@@ -23,22 +23,15 @@ impl LogFormat for Agent {
     }
 
     fn knows(&self, first: &Value) -> bool {
-        first.get("agent").is_some_and(Value::is_string)
-            && first.get("messages").is_some_and(Value::is_array)
+        first.get("agent").is_some_and(Value::is_string) && first.get("messages").is_some_and(Value::is_array)
     }
 
     fn open(&mut self, path: &Path) -> Result<(), LogError> {
-        let file = path
-            .file_name()
-            .and_then(|n| n.to_str())
-            .unwrap_or_default();
+        let file = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         let name = file.split('.').next().unwrap_or(file);
         let beside = path.with_file_name(format!("{name}.agent.json"));
-        let problem = |problem: String| LogError::Beside {
-            path: path.to_owned(),
-            beside: beside.clone(),
-            problem,
-        };
+        let problem =
+            |problem: String| LogError::Beside { path: path.to_owned(), beside: beside.clone(), problem };
         let text = std::fs::read(&beside).map_err(|e| problem(e.to_string()))?;
         let agent: Value = serde_json::from_slice(&text).map_err(|e| problem(e.to_string()))?;
         self.system = agent
@@ -59,13 +52,7 @@ impl LogFormat for Agent {
             .ok_or_else(|| LineError("no 'messages'".to_owned()))?;
         let id = line.get("id").and_then(Value::as_str);
         if let Some(reply) = line.get("reply") {
-            return Ok(vec![self.call(
-                &line,
-                messages,
-                reply,
-                id.map(str::to_owned),
-                None,
-            )?]);
+            return Ok(vec![self.call(&line, messages, reply, id.map(str::to_owned), None)?]);
         }
         messages
             .iter()
@@ -89,14 +76,8 @@ impl Agent {
         conversation: Option<&str>,
     ) -> Result<LoggedCall, LineError> {
         let mut body = self.shared.clone();
-        body.insert(
-            "messages".to_owned(),
-            self.system.iter().chain(messages).cloned().collect(),
-        );
-        let model = body
-            .get("model")
-            .cloned()
-            .unwrap_or_else(|| Value::String("unknown".to_owned()));
+        body.insert("messages".to_owned(), self.system.iter().chain(messages).cloned().collect());
+        let model = body.get("model").cloned().unwrap_or_else(|| Value::String("unknown".to_owned()));
         Ok(LoggedCall {
             request: request(&Value::Object(body))?,
             reply: reply_of_message(reply, &model)?,

@@ -21,8 +21,7 @@ impl LogFormat for Batch {
     }
 
     fn knows(&self, first: &Value) -> bool {
-        first.get("custom_id").is_some()
-            && (first.get("body").is_some() || first.get("response").is_some())
+        first.get("custom_id").is_some() && (first.get("body").is_some() || first.get("response").is_some())
     }
 
     fn calls(&mut self, line: Value) -> Result<Vec<LoggedCall>, LineError> {
@@ -42,9 +41,7 @@ impl LogFormat for Batch {
                 None => self.answered.insert(id, line),
             };
         } else {
-            return Err(LineError(
-                "the batch gave no response to this call".to_owned(),
-            ));
+            return Err(LineError("the batch gave no response to this call".to_owned()));
         }
         Ok(Vec::new())
     }

@@ -18,23 +18,15 @@ impl LogFormat for Messages {
     }
 
     fn calls(&mut self, line: Value) -> Result<Vec<LoggedCall>, LineError> {
-        let mut messages = line
-            .get("messages")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
+        let mut messages = line.get("messages").and_then(Value::as_array).cloned().unwrap_or_default();
         // A stored completion carries its own choices beside the messages.
         let stored = line.pointer("/choices/0/message").cloned();
         let answer = match stored {
             Some(answer) => answer,
-            None => messages
-                .pop()
-                .ok_or_else(|| LineError("no messages".to_owned()))?,
+            None => messages.pop().ok_or_else(|| LineError("no messages".to_owned()))?,
         };
         if answer.get("role").and_then(Value::as_str) != Some("assistant") {
-            return Err(LineError(
-                "the last message is not the assistant's: there is no reply".to_owned(),
-            ));
+            return Err(LineError("the last message is not the assistant's: there is no reply".to_owned()));
         }
         let mut body = Map::new();
         for key in [
@@ -50,20 +42,14 @@ impl LogFormat for Messages {
                 body.insert(key.to_owned(), value.clone());
             }
         }
-        let model = body
-            .entry("model")
-            .or_insert_with(|| Value::String("unknown".to_owned()))
-            .clone();
+        let model = body.entry("model").or_insert_with(|| Value::String("unknown".to_owned())).clone();
         body.insert("messages".to_owned(), Value::Array(messages));
         Ok(vec![LoggedCall {
             request: request(&Value::Object(body))?,
             reply: reply_of_message(&answer, &model)?,
             at_ms: time_of(&line, &["created", "created_at", "timestamp"]),
             took: None,
-            conversation: line
-                .get("conversation_id")
-                .and_then(Value::as_str)
-                .map(str::to_owned),
+            conversation: line.get("conversation_id").and_then(Value::as_str).map(str::to_owned),
             status: 200,
             id: line.get("id").and_then(Value::as_str).map(str::to_owned),
             marks: marks(&line, &[]),

@@ -20,14 +20,8 @@ impl LogFormat for Pair {
 
     fn calls(&mut self, line: Value) -> Result<Vec<LoggedCall>, LineError> {
         let body = |side: &str| -> Result<Value, LineError> {
-            let value = line
-                .get(side)
-                .ok_or_else(|| LineError(format!("no '{side}'")))?;
-            Ok(value
-                .get("body")
-                .filter(|b| b.is_object())
-                .unwrap_or(value)
-                .clone())
+            let value = line.get(side).ok_or_else(|| LineError(format!("no '{side}'")))?;
+            Ok(value.get("body").filter(|b| b.is_object()).unwrap_or(value).clone())
         };
         let status = ["status", "status_code"]
             .iter()
@@ -43,10 +37,7 @@ impl LogFormat for Pair {
         Ok(vec![LoggedCall {
             request: request(&body("request")?)?,
             reply: reply(status, &body("response")?)?,
-            at_ms: time_of(
-                &line,
-                &["timestamp", "time", "created_at", "started_at", "created"],
-            ),
+            at_ms: time_of(&line, &["timestamp", "time", "created_at", "started_at", "created"]),
             took,
             conversation: text("conversation_id")
                 .or_else(|| text("session_id"))

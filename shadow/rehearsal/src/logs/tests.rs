@@ -1,10 +1,4 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -34,10 +28,7 @@ fn pairs_are_read_in_time_order_and_broken_lines_are_counted() {
     assert_eq!(log.calls.len(), 2);
     assert!(log.calls[0].at_ms < log.calls[1].at_ms);
     assert_eq!(log.calls[0].took.unwrap().as_millis(), 250);
-    assert_eq!(
-        log.broken.iter().map(|b| b.line).collect::<Vec<_>>(),
-        [2, 5]
-    );
+    assert_eq!(log.broken.iter().map(|b| b.line).collect::<Vec<_>>(), [2, 5]);
     assert!(log.has_times && log.has_durations);
 }
 
@@ -84,20 +75,12 @@ fn a_trajectory_becomes_one_call_for_each_assistant_turn() {
         "x.trajectories.jsonl",
         r#"{"agent":"x","split":"train","id":"t0","messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"},{"role":"assistant","content":null,"tool_calls":[{"type":"function","function":{"name":"f","arguments":"{}"}}]}]}"#,
     );
-    let log = read(&[file.clone()], &|m| {
-        m.get("split").is_some_and(|s| s == "train")
-    })
-    .unwrap();
+    let log = read(&[file.clone()], &|m| m.get("split").is_some_and(|s| s == "train")).unwrap();
     assert_eq!(log.calls.len(), 2);
     assert_eq!(log.calls[1].request.messages.len(), 4);
     assert_eq!(log.calls[1].conversation.as_deref(), Some("t0"));
     assert_eq!(log.calls[1].reply.first().unwrap().tool_calls[0].name, "f");
-    assert!(
-        read(&[file], &|m| m.get("split").is_some_and(|s| s == "test"))
-            .unwrap()
-            .calls
-            .is_empty()
-    );
+    assert!(read(&[file], &|m| m.get("split").is_some_and(|s| s == "test")).unwrap().calls.is_empty());
 }
 
 #[test]
@@ -107,14 +90,7 @@ fn a_file_that_is_no_log_is_refused_by_name() {
     assert!(matches!(odd, LogError::Unknown { line: 1, .. }), "{odd}");
     let empty = read(&[write(&dir, "empty.jsonl", "")], &all).unwrap_err();
     assert!(matches!(empty, LogError::Empty { .. }), "{empty}");
-    let alone = read(
-        &[write(
-            &dir,
-            "y.calls.jsonl",
-            "{\"agent\":\"y\",\"messages\":[],\"reply\":{}}",
-        )],
-        &all,
-    );
+    let alone = read(&[write(&dir, "y.calls.jsonl", "{\"agent\":\"y\",\"messages\":[],\"reply\":{}}")], &all);
     assert!(alone.unwrap_err().to_string().contains("y.agent.json"));
 }
 

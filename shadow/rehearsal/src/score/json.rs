@@ -30,9 +30,7 @@ pub(super) fn compare(schema: Option<&Value>, wanted: &Value, given: &Value) -> 
     match (wanted, given) {
         (Value::Object(w), Value::Object(g)) => {
             for (key, value) in w {
-                let inner = schema
-                    .and_then(|s| s.get("properties"))
-                    .and_then(|p| p.get(key));
+                let inner = schema.and_then(|s| s.get("properties")).and_then(|p| p.get(key));
                 match g.get(key) {
                     Some(other) => tally.add(compare_leaf(Some(key), inner, value, other)),
                     None => tally.differs(Difference::Structure),

@@ -1,10 +1,4 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 use proptest::prelude::*;
 use understudy_call::{Choice, Finish, Part, Reply, Request};
 
@@ -17,23 +11,16 @@ fn every_minimal_pair_is_judged_right() {
         .iter()
         .filter_map(|p| {
             let score = compare(&p.request, &p.reference, &p.answer);
-            (score.agrees != p.should_agree)
-                .then(|| format!("{} / {}: {score:?}", p.scorer, p.kind))
+            (score.agrees != p.should_agree).then(|| format!("{} / {}: {score:?}", p.scorer, p.kind))
         })
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 fn said(text: &str) -> Reply {
-    let choice = Choice {
-        content: vec![Part::Text(text.into())],
-        finish: Some(Finish::Stop),
-        ..Choice::default()
-    };
-    Reply {
-        choices: vec![choice],
-        ..Reply::default()
-    }
+    let choice =
+        Choice { content: vec![Part::Text(text.into())], finish: Some(Finish::Stop), ..Choice::default() };
+    Reply { choices: vec![choice], ..Reply::default() }
 }
 
 #[test]

@@ -9,10 +9,7 @@ use super::{Difference, Tally};
 /// Numbers with their sign, unit marks and inner separators; dates and times;
 /// URLs, e-mail addresses, paths; identifiers, i.e. words that mix letters with
 /// digits or contain an underscore.
-#[expect(
-    clippy::expect_used,
-    reason = "the pattern is a constant that a test compiles"
-)]
+#[expect(clippy::expect_used, reason = "the pattern is a constant that a test compiles")]
 static FACTS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
         r"https?://[^\s<>\x22')\]]+",
@@ -72,12 +69,7 @@ pub(super) fn compare(wanted: &str, given: &str) -> Tally {
         tally.differs(Difference::Fact)
     }
     let (wanted, given) = (words(wanted), words(given));
-    let negations = |words: &[String]| {
-        words
-            .iter()
-            .filter(|w| NEGATIONS.contains(&w.as_str()))
-            .count()
-    };
+    let negations = |words: &[String]| words.iter().filter(|w| NEGATIONS.contains(&w.as_str())).count();
     if negations(&wanted) == negations(&given) {
         tally.matched()
     } else {
@@ -97,15 +89,8 @@ fn facts(text: &str) -> Vec<String> {
     FACTS
         .find_iter(text)
         .map(|m| {
-            let fact = m
-                .as_str()
-                .trim_end_matches(['.', ',', ':', ';', '!', '?'])
-                .replace('−', "-");
-            if is_grouped(&fact) {
-                fact.replace(',', "")
-            } else {
-                fact
-            }
+            let fact = m.as_str().trim_end_matches(['.', ',', ':', ';', '!', '?']).replace('−', "-");
+            if is_grouped(&fact) { fact.replace(',', "") } else { fact }
         })
         .collect()
 }
@@ -114,9 +99,7 @@ fn facts(text: &str) -> Vec<String> {
 fn is_grouped(fact: &str) -> bool {
     let whole = fact.split('.').next().unwrap_or(fact);
     let mut groups = whole.split(',');
-    groups
-        .next()
-        .is_some_and(|head| head.ends_with(|c: char| c.is_ascii_digit()))
+    groups.next().is_some_and(|head| head.ends_with(|c: char| c.is_ascii_digit()))
         && whole.contains(',')
         && groups.all(|g| g.len() == 3 && g.bytes().all(|b| b.is_ascii_digit()))
 }
@@ -128,18 +111,10 @@ fn words(text: &str) -> Vec<String> {
         .replace(['’', '‘'], "'")
         .split(|c: char| c.is_whitespace() || matches!(c, '—' | '–'))
         .map(|w| {
-            w.trim_matches(|c: char| {
-                !c.is_alphanumeric() && !matches!(c, '$' | '€' | '£' | '%' | '+' | '-')
-            })
+            w.trim_matches(|c: char| !c.is_alphanumeric() && !matches!(c, '$' | '€' | '£' | '%' | '+' | '-'))
         })
         .map(|w| w.trim_matches(|c: char| c == '-'))
         .filter(|w| !w.is_empty())
-        .map(|w| {
-            if is_grouped(w) {
-                w.replace(',', "")
-            } else {
-                w.to_owned()
-            }
-        })
+        .map(|w| if is_grouped(w) { w.replace(',', "") } else { w.to_owned() })
         .collect()
 }

@@ -20,9 +20,7 @@ pub(super) fn compare(tools: &[Tool], wanted: &[ToolCall], given: &[ToolCall]) -
     // cannot cost an agreeing call its partner.
     let mut unmatched = Vec::new();
     for call in wanted {
-        let agreeing = left
-            .iter()
-            .position(|g| one(tools, call, g).first == Difference::None);
+        let agreeing = left.iter().position(|g| one(tools, call, g).first == Difference::None);
         match agreeing {
             Some(i) => tally.add(one(tools, call, left.swap_remove(i))),
             None => unmatched.push(call),
@@ -48,10 +46,7 @@ fn one(tools: &[Tool], wanted: &ToolCall, given: &ToolCall) -> Tally {
         return tally;
     }
     tally.matched();
-    let schema = tools
-        .iter()
-        .find(|t| t.name == wanted.name)
-        .map(|t| &t.parameters);
+    let schema = tools.iter().find(|t| t.name == wanted.name).map(|t| &t.parameters);
     match (arguments(&wanted.arguments), arguments(&given.arguments)) {
         (Some(w), Some(g)) => tally.add(object(schema, &w, &g)),
         // The provider wrote arguments that are not JSON: only the same text agrees.
@@ -72,17 +67,9 @@ fn arguments(text: &str) -> Option<Map<String, Value>> {
     }
 }
 
-fn object(
-    schema: Option<&Value>,
-    wanted: &Map<String, Value>,
-    given: &Map<String, Value>,
-) -> Tally {
+fn object(schema: Option<&Value>, wanted: &Map<String, Value>, given: &Map<String, Value>) -> Tally {
     let mut tally = Tally::new();
-    let property = |key: &str| {
-        schema
-            .and_then(|s| s.get("properties"))
-            .and_then(|p| p.get(key))
-    };
+    let property = |key: &str| schema.and_then(|s| s.get("properties")).and_then(|p| p.get(key));
     for (key, value) in wanted {
         let inner = property(key);
         match given.get(key) {
@@ -103,9 +90,7 @@ fn object(
 
 /// Leaving an optional argument out says its default.
 fn is_default(schema: Option<&Value>, value: &Value) -> bool {
-    schema
-        .and_then(|s| s.get("default"))
-        .is_some_and(|d| d == value)
+    schema.and_then(|s| s.get("default")).is_some_and(|d| d == value)
 }
 
 fn value_of(key: Option<&str>, schema: Option<&Value>, wanted: &Value, given: &Value) -> Tally {
@@ -201,11 +186,8 @@ const EXACT_KEYS: &[&str] = &[
 /// key says that it is an id, a path or an amount, or it looks like one (a
 /// digit, a slash, an underscore, an at sign, a leading minus).
 pub(super) fn is_exact(key: Option<&str>, schema: Option<&Value>, value: &str) -> bool {
-    let limited = schema.is_some_and(|s| {
-        ["enum", "const", "format", "pattern"]
-            .iter()
-            .any(|k| s.get(*k).is_some())
-    });
+    let limited =
+        schema.is_some_and(|s| ["enum", "const", "format", "pattern"].iter().any(|k| s.get(*k).is_some()));
     let key_says = key.is_some_and(|k| {
         let mut word = String::new();
         let mut words = Vec::new();
@@ -221,8 +203,8 @@ pub(super) fn is_exact(key: Option<&str>, schema: Option<&Value>, value: &str) -
         words.iter().any(|w| EXACT_KEYS.contains(&w.as_str()))
     });
     let looks_exact = value.starts_with('-')
-        || value.chars().any(|c| {
-            c.is_ascii_digit() || matches!(c, '/' | '\\' | '_' | '@' | '$' | '€' | '£' | '%')
-        });
+        || value
+            .chars()
+            .any(|c| c.is_ascii_digit() || matches!(c, '/' | '\\' | '_' | '@' | '$' | '€' | '£' | '%'));
     limited || key_says || looks_exact
 }

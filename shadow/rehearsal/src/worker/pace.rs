@@ -38,10 +38,7 @@ pub struct Pace {
 
 impl std::fmt::Debug for Pace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pace")
-            .field("duty", &self.duty)
-            .field("until", &self.until)
-            .finish_non_exhaustive()
+        f.debug_struct("Pace").field("duty", &self.duty).field("until", &self.until).finish_non_exhaustive()
     }
 }
 

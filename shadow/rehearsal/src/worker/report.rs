@@ -51,16 +51,8 @@ impl Tally {
         self.repeats += u64::from(seen.repeats);
         self.eligible += u64::from(seen.eligible);
         self.control += u64::from(seen.lane == Lane::Control);
-        let usage = exchange
-            .reply
-            .as_ref()
-            .and_then(|r| r.usage)
-            .unwrap_or_default();
-        let tokens = [
-            usage.input_tokens,
-            usage.cached_input_tokens,
-            usage.output_tokens,
-        ];
+        let usage = exchange.reply.as_ref().and_then(|r| r.usage).unwrap_or_default();
+        let tokens = [usage.input_tokens, usage.cached_input_tokens, usage.output_tokens];
         add(&mut self.tokens, tokens);
         if let Some(ms) = seen.provider_ms {
             self.provider_ms.0 += ms;

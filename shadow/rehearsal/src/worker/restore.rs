@@ -47,64 +47,71 @@ impl Rehearsal {
     /// # Errors
     /// The journal cannot be read.
     pub async fn restore(&mut self) -> Result<u64, RehearsalError> {
+        self.offer_checkpoint();
         let mut events: BTreeMap<TaskId, Vec<Event>> = BTreeMap::new();
         let mut written = 0usize;
+        // Losses that an earlier start has drawn its conclusions from.
+        let mut known: Vec<(u64, u64)> = Vec::new();
+        let mut first = true;
         let folded = self.last_folded()?;
         let mut cursor = self.journal.cursor(0);
         while let Some((seq, record)) = cursor.next()? {
             match record {
-                Record::Exchange(exchange) if seq <= folded => {
-                    self.remember(seq, &exchange, &mut events)
-                }
+                // Older volumes were let go: what was known then stands at the
+                // beginning of the oldest that is left.
+                Record::Checkpoint(state) if first && !state.is_null() => self.take_up(&state),
+                Record::Exchange(exchange) if seq <= folded => self.remember(seq, &exchange, &mut events),
                 Record::Exchange(_) | Record::Checkpoint(_) => {}
-                Record::Trial(trial) => events
-                    .entry(trial.task)
-                    .or_default()
-                    .push(Event::Trial(trial)),
+                Record::Trial(trial) => events.entry(trial.task).or_default().push(Event::Trial(trial)),
                 Record::EntryOpened(opened) => {
-                    events
-                        .entry(opened.task)
-                        .or_default()
-                        .push(Event::EntryOpened(opened));
+                    events.entry(opened.task).or_default().push(Event::EntryOpened(opened));
                 }
                 Record::Decision(_) => written += 1,
+                Record::Note { kind, json } if kind == "lost" => {
+                    known.extend(Vec::<(u64, u64)>::deserialize(json).unwrap_or_default());
+                }
                 Record::Note { kind, json } => self.note(&kind, &json, &mut events),
             }
+            first = false;
         }
-        let lost = cursor.gaps().iter().any(|g| g.why != GapWhy::Retired);
+        let lost: Vec<(u64, u64)> = cursor
+            .gaps()
+            .iter()
+            .filter(|g| g.why != GapWhy::Retired)
+            .map(|g| (g.from, g.to))
+            .filter(|gap| !known.contains(gap))
+            .collect();
+        let base = self.folded;
         for (id, mut of_task) in events {
             self.meet(id);
+            of_task.retain(|e| e.seq().is_none_or(|seq| seq > base));
             keep_noted(&mut of_task);
             understudy_policy::replay_order(&mut of_task);
             for event in &of_task {
-                let Some(state) = self.tasks.get_mut(&id) else {
-                    continue;
-                };
+                let Some(state) = self.tasks.get_mut(&id) else { continue };
                 state.multi_turn |= matches!(event, Event::MultiTurn(true));
                 self.decisions.extend(state.ledger.apply(event));
             }
         }
-        if self.decisions.len() != written {
-            tracing::warn!(
-                written,
-                again = self.decisions.len(),
-                "replay made another number of decisions"
-            );
+        if base == 0 && self.decisions.len() != written {
+            tracing::warn!(written, again = self.decisions.len(), "replay made another number of decisions");
         }
         self.decisions.sort_by_key(|d| d.seq);
-        self.folded = folded;
-        if lost {
+        self.folded = folded.max(base);
+        if !lost.is_empty() {
             tracing::error!(
-                gaps = cursor.gaps().len(),
+                gaps = lost.len(),
                 "the journal has lost records: tasks start again at shadowing"
             );
             let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
             for id in ids {
-                self.fold(id, vec![Event::JournalLost { seq: folded }]);
+                self.fold(id, vec![Event::JournalLost { seq: self.folded }]);
             }
+            self.pending.push(Record::Note { kind: "lost".to_owned(), json: serde_json::json!(lost) });
         }
+        self.gone(self.folded);
         self.flush().await?;
-        Ok(folded + 1)
+        Ok(self.folded + 1)
     }
 
     /// The last exchange that an earlier run folded.
@@ -122,12 +129,7 @@ impl Rehearsal {
         Ok(folded)
     }
 
-    fn remember(
-        &mut self,
-        seq: u64,
-        exchange: &Exchange,
-        events: &mut BTreeMap<TaskId, Vec<Event>>,
-    ) {
+    fn remember(&mut self, seq: u64, exchange: &Exchange, events: &mut BTreeMap<TaskId, Vec<Event>>) {
         let Some(id) = self.book.assign(exchange) else {
             return;
         };
@@ -135,10 +137,17 @@ impl Rehearsal {
         let acts = self.book.task(id).is_some_and(|t| t.acts);
         let live = self.settings.mode == Mode::Live;
         let most = self.settings.examples;
+        let (base, example) = (self.folded, Example::of(seq, exchange));
         let Some(state) = self.tasks.get_mut(&id) else {
             return;
         };
         let seen = state.seen(seq, exchange, acts);
+        if seq <= base {
+            if let Some(example) = example {
+                state.keep_example(example, most);
+            }
+            return;
+        }
         if live {
             let served = state.served_live(seq, exchange);
             let agrees = exchange.audit_score.map(|s| s >= 1.0);
@@ -147,17 +156,12 @@ impl Rehearsal {
             of_task.push(Event::Exchange(seen));
             of_task.extend(served.map(Event::Served));
         }
-        if let Some(example) = Example::of(seq, exchange) {
+        if let Some(example) = example {
             state.learn(example, most);
         }
     }
 
-    fn note(
-        &mut self,
-        kind: &str,
-        json: &serde_json::Value,
-        events: &mut BTreeMap<TaskId, Vec<Event>>,
-    ) {
+    fn note(&mut self, kind: &str, json: &serde_json::Value, events: &mut BTreeMap<TaskId, Vec<Event>>) {
         match kind {
             "event" => match Noted::deserialize(json) {
                 Ok(noted) => events.entry(noted.task).or_default().push(noted.event),
@@ -166,12 +170,8 @@ impl Rehearsal {
                 }
             },
             "name" => {
-                let task = json
-                    .get("task")
-                    .and_then(|t| t.as_str())
-                    .and_then(|t| t.parse().ok());
-                if let (Some(task), Some(name)) = (task, json.get("name").and_then(|n| n.as_str()))
-                {
+                let task = json.get("task").and_then(|t| t.as_str()).and_then(|t| t.parse().ok());
+                if let (Some(task), Some(name)) = (task, json.get("name").and_then(|n| n.as_str())) {
                     self.book.rename(task, name);
                 }
             }

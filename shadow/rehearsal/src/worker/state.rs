@@ -6,8 +6,7 @@ use understudy_call::{AnsweredBy, ConversationKey, Declined, Exchange, Finish, L
 use understudy_cast::baseline::Baselines;
 use understudy_cast::{Cast, CastMember, Example};
 use understudy_policy::{
-    Event, ExchangeSeen, Ledger, Outcome, RosterMeta, RosterTask, ServedSeen, TaskId, Trial,
-    TrialKind,
+    Event, ExchangeSeen, Ledger, Outcome, RosterMeta, RosterTask, ServedSeen, TaskId, Trial, TrialKind,
 };
 use understudy_tasks::Task;
 
@@ -71,28 +70,18 @@ impl TaskState {
     pub(super) fn seen_frozen(&self, exchange: &Exchange) -> ExchangeSeen {
         let meta = &exchange.meta;
         let total_ms = meta.timings.total.map(|t| t.as_secs_f64() * 1000.0);
-        let understudy_ms = meta
-            .timings
-            .understudy
-            .map_or(0.0, |t| t.as_secs_f64() * 1000.0);
+        let understudy_ms = meta.timings.understudy.map_or(0.0, |t| t.as_secs_f64() * 1000.0);
         ExchangeSeen {
             seq: 0,
             // A call without a conversation is one of its own.
             conversation: meta.conversation.unwrap_or(ConversationKey(exchange.id.0)),
             lane: meta.lane,
-            at_ms: u64::try_from(meta.timings.started_unix_ms)
-                .ok()
-                .filter(|ms| *ms > 0),
-            provider_ms: total_ms
-                .filter(|_| by_provider(exchange))
-                .map(|t| (t - understudy_ms).max(0.0)),
+            at_ms: u64::try_from(meta.timings.started_unix_ms).ok().filter(|ms| *ms > 0),
+            provider_ms: total_ms.filter(|_| by_provider(exchange)).map(|t| (t - understudy_ms).max(0.0)),
             total_ms,
             answered_by_understudy: false,
             repeats: false,
-            eligible: exchange
-                .request
-                .as_ref()
-                .is_some_and(|r| r.ineligible.is_empty()),
+            eligible: exchange.request.as_ref().is_some_and(|r| r.ineligible.is_empty()),
             acting: false,
             troubled: troubled(exchange),
         }
@@ -127,18 +116,11 @@ impl TaskState {
         let asked = exchange.meta.asked.as_ref()?;
         Some(ServedSeen {
             seq,
-            conversation: exchange
-                .meta
-                .conversation
-                .unwrap_or(ConversationKey(exchange.id.0)),
+            conversation: exchange.meta.conversation.unwrap_or(ConversationKey(exchange.id.0)),
             k: asked.entry,
             understudy: asked.understudy.clone(),
             declined: asked.declined,
-            spent_ms: exchange
-                .meta
-                .timings
-                .understudy
-                .map_or(0.0, |t| t.as_secs_f64() * 1000.0),
+            spent_ms: exchange.meta.timings.understudy.map_or(0.0, |t| t.as_secs_f64() * 1000.0),
             invalid: asked.declined == Some(Declined::Invalid),
             late: asked.declined == Some(Declined::TooSlow),
         })
@@ -171,17 +153,8 @@ impl TaskState {
             conversation: seen.conversation,
             kind: TrialKind::Audit,
             // It was served, so it was above its bar.
-            outcome: Outcome::Answered {
-                score,
-                agrees: score >= 1.0,
-                confidence: f64::MAX,
-                stratum,
-            },
-            spent_ms: exchange
-                .meta
-                .timings
-                .understudy
-                .map_or(0.0, |t| t.as_secs_f64() * 1000.0),
+            outcome: Outcome::Answered { score, agrees: score >= 1.0, confidence: f64::MAX, stratum },
+            spent_ms: exchange.meta.timings.understudy.map_or(0.0, |t| t.as_secs_f64() * 1000.0),
             provider_ms: seen.provider_ms,
         })
     }
@@ -190,12 +163,7 @@ impl TaskState {
     /// has an open entry, all born before the call; a version whose development
     /// went on for twice what it needs without a bar rests until the next doubling.
     pub(super) fn wanted(&self, cast: &Cast, task: TaskId, seq: u64) -> Vec<CastMember> {
-        let view = self.ledger.view();
-        let open = |m: &CastMember| {
-            view.entries
-                .iter()
-                .any(|e| e.closed.is_none() && e.understudy == m.id)
-        };
+        let open = |m: &CastMember| self.ledger.open_understudies().any(|u| *u == m.id);
         let mut kinds = Vec::new();
         cast.of_task(task)
             .into_iter()
@@ -218,10 +186,7 @@ impl TaskState {
             name: task.name.clone(),
             form: task.form.hash,
             credential: task.credential,
-            budget_ms: settings
-                .budget_ms
-                .or_else(|| self.median_ms())
-                .unwrap_or(f64::MAX),
+            budget_ms: settings.budget_ms.or_else(|| self.median_ms()).unwrap_or(f64::MAX),
         })
     }
 
@@ -237,6 +202,11 @@ impl TaskState {
 
     pub(super) fn learn(&mut self, example: Example, most: usize) {
         self.learnt += 1;
+        self.keep_example(example, most);
+    }
+
+    /// Keeps an example that was counted before the checkpoint.
+    pub(super) fn keep_example(&mut self, example: Example, most: usize) {
         self.baselines.learn(&example);
         if self.examples.len() >= most {
             self.examples.pop_front();
@@ -245,21 +215,13 @@ impl TaskState {
     }
 
     /// Whether exact repeat and nearest neighbour have a reply, and whether it agrees.
-    pub(super) async fn baselines_say(
-        &self,
-        cast: &Cast,
-        reference: &Example,
-    ) -> [Option<bool>; 2] {
-        let same = |choice: &understudy_call::Choice| {
-            understudy_cast::example::label(choice) == reference.label
-        };
+    pub(super) async fn baselines_say(&self, cast: &Cast, reference: &Example) -> [Option<bool>; 2] {
+        let same =
+            |choice: &understudy_call::Choice| understudy_cast::example::label(choice) == reference.label;
         let exact = self.baselines.exact_repeat(&reference.part_text).map(same);
         let nearest = match cast.embedder() {
             Some(embedder) => embedder
-                .embed(
-                    &[Cast::embed_text(&reference.part_text)],
-                    understudy_call::Priority::Shadow,
-                )
+                .embed(&[Cast::embed_text(&reference.part_text)], understudy_call::Priority::Shadow)
                 .await
                 .ok()
                 .and_then(|v| Some(same(self.baselines.nearest(v.first()?)?.0))),
@@ -295,22 +257,14 @@ fn troubled(exchange: &Exchange) -> bool {
         r.turns().next_back().is_some_and(|m| {
             m.role == Role::Tool && {
                 let text = m.text();
-                let head: String = text
-                    .trim_start()
-                    .chars()
-                    .take(48)
-                    .collect::<String>()
-                    .to_lowercase();
-                head.starts_with("error")
-                    || head.starts_with("{\"error")
-                    || head.contains("exception")
+                let head: String = text.trim_start().chars().take(48).collect::<String>().to_lowercase();
+                head.starts_with("error") || head.starts_with("{\"error") || head.contains("exception")
             }
         })
     });
-    let cut = exchange.reply.as_ref().is_some_and(|r| {
-        r.choices
-            .iter()
-            .any(|c| matches!(c.finish, Some(Finish::Length) | None))
-    });
+    let cut = exchange
+        .reply
+        .as_ref()
+        .is_some_and(|r| r.choices.iter().any(|c| matches!(c.finish, Some(Finish::Length) | None)));
     tool_error || cut
 }

@@ -44,41 +44,21 @@ pub(super) async fn answer(
     };
     let began = Instant::now();
     let outcome = match responder.respond(ask).await {
-        Ok(Answer {
-            reply: given,
-            confidence,
-            stratum,
-            ..
-        }) => {
+        Ok(Answer { reply: given, confidence, stratum, .. }) => {
             let score = score::compare(request, reply, &given);
-            Outcome::Answered {
-                score: score.value,
-                agrees: score.agrees,
-                confidence,
-                stratum,
-            }
+            Outcome::Answered { score: score.value, agrees: score.agrees, confidence, stratum }
         }
         Err(Declined::Unavailable | Declined::Busy | Declined::Cancelled | Declined::Budget) => {
             return None;
         }
         Err(why) => Outcome::Declined(why),
     };
-    Some(Answered {
-        understudy: id.clone(),
-        outcome,
-        spent: began.elapsed(),
-    })
+    Some(Answered { understudy: id.clone(), outcome, spent: began.elapsed() })
 }
 
 impl Answered {
     /// The trial of it, in the shadows.
-    pub(super) fn trial(
-        self,
-        task: TaskId,
-        seq: u64,
-        exchange: &Exchange,
-        seen: &ExchangeSeen,
-    ) -> Judged {
+    pub(super) fn trial(self, task: TaskId, seq: u64, exchange: &Exchange, seen: &ExchangeSeen) -> Judged {
         Judged {
             trial: Trial {
                 task,
@@ -112,11 +92,7 @@ impl Judged {
 
     /// The trial, marked as an audit where it was served and examined.
     pub(super) fn into_trial(self, audited: bool) -> Trial {
-        let kind = if audited {
-            TrialKind::Audit
-        } else {
-            TrialKind::Shadow
-        };
+        let kind = if audited { TrialKind::Audit } else { TrialKind::Shadow };
         Trial { kind, ..self.trial }
     }
 
@@ -124,11 +100,7 @@ impl Judged {
     pub(super) fn verdict(&self, entry: &RosterEntry) -> Option<Declined> {
         match &self.trial.outcome {
             Outcome::Declined(why) => Some(*why),
-            Outcome::Answered {
-                confidence,
-                stratum,
-                ..
-            } => {
+            Outcome::Answered { confidence, stratum, .. } => {
                 if *confidence < entry.bar {
                     Some(Declined::BelowBar)
                 } else if entry.strata.contains(stratum) {

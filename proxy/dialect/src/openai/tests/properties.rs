@@ -8,11 +8,21 @@ use super::{D, rendered, request, same};
 use crate::StreamParser;
 
 fn text() -> impl Strategy<Value = String> {
-    prop_oneof!["[ a-z\"\\\\\n\t{}:,]{0,30}", "\\PC{0,12}", Just(String::new()), Just("data: [DONE]\r\n\u{2028}é😀".to_owned())]
+    prop_oneof![
+        "[ a-z\"\\\\\n\t{}:,]{0,30}",
+        "\\PC{0,12}",
+        Just(String::new()),
+        Just("data: [DONE]\r\n\u{2028}é😀".to_owned())
+    ]
 }
 
 fn leaf() -> impl Strategy<Value = Value> {
-    prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from), text().prop_map(Value::from)]
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        text().prop_map(Value::from)
+    ]
 }
 
 fn json_value() -> impl Strategy<Value = Value> {
@@ -32,7 +42,11 @@ fn unknown(at: &'static str) -> impl Strategy<Value = Map<String, Value>> {
 
 fn logprob() -> impl Strategy<Value = TokenLogprob> {
     (text(), -900..=0i32, any::<bool>()).prop_map(|(token, p, more)| {
-        let extra = if more { Map::from_iter([("bytes".to_owned(), json!([1])), ("top_logprobs".to_owned(), json!([]))]) } else { Map::new() };
+        let extra = if more {
+            Map::from_iter([("bytes".to_owned(), json!([1])), ("top_logprobs".to_owned(), json!([]))])
+        } else {
+            Map::new()
+        };
         TokenLogprob { token, logprob: f64::from(p) / 64.0, extra }
     })
 }

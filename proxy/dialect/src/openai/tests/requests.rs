@@ -70,12 +70,27 @@ fn fields_that_an_understudy_cannot_honour_survive_and_say_why() {
         (json!({ "previous_response_id": "r" }), I::StoredState),
         (json!({ "web_search_options": {} }), I::HostedTool),
         (json!({ "tools": [{ "type": "web_search", "filters": {} }] }), I::HostedTool),
-        (json!({ "tools": [{ "type": "custom", "custom": { "name": "c", "format": { "type": "text" } } }] }), I::UnknownField),
-        (json!({ "tools": [{ "type": "function", "function": { "name": "f", "new": 1 } }] }), I::UnknownField),
-        (json!({ "tools": [{ "type": "function", "new": 1, "function": { "name": "f" } }] }), I::UnknownField),
-        (json!({ "functions": [{ "name": "f", "parameters": {} }], "function_call": "auto" }), I::UnknownField),
+        (
+            json!({ "tools": [{ "type": "custom", "custom": { "name": "c", "format": { "type": "text" } } }] }),
+            I::UnknownField,
+        ),
+        (
+            json!({ "tools": [{ "type": "function", "function": { "name": "f", "new": 1 } }] }),
+            I::UnknownField,
+        ),
+        (
+            json!({ "tools": [{ "type": "function", "new": 1, "function": { "name": "f" } }] }),
+            I::UnknownField,
+        ),
+        (
+            json!({ "functions": [{ "name": "f", "parameters": {} }], "function_call": "auto" }),
+            I::UnknownField,
+        ),
         (json!({ "tool_choice": { "type": "custom", "custom": { "name": "c" } } }), I::UnknownField),
-        (json!({ "tool_choice": { "type": "allowed_tools", "allowed_tools": { "mode": "required", "tools": [{ "type": "function", "function": { "name": "f" } }] } } }), I::UnknownField),
+        (
+            json!({ "tool_choice": { "type": "allowed_tools", "allowed_tools": { "mode": "required", "tools": [{ "type": "function", "function": { "name": "f" } }] } } }),
+            I::UnknownField,
+        ),
         (json!({ "modalities": ["text", "audio"], "audio": { "voice": "ash", "format": "wav" } }), I::Media),
         (json!({ "prediction": { "type": "content", "content": "x" } }), I::Sampling),
         (json!({ "reasoning_effort": "low" }), I::Reasoning),
@@ -86,7 +101,10 @@ fn fields_that_an_understudy_cannot_honour_survive_and_say_why() {
         (json!({ "max_tokens": -1 }), I::Sampling),
         (json!({ "stop": [1] }), I::Sampling),
         (json!({ "response_format": { "type": "grammar", "grammar": "x" } }), I::UnknownField),
-        (json!({ "response_format": { "type": "json_schema", "json_schema": { "name": "x", "new": 1 } } }), I::UnknownField),
+        (
+            json!({ "response_format": { "type": "json_schema", "json_schema": { "name": "x", "new": 1 } } }),
+            I::UnknownField,
+        ),
         (json!({ "stream_options": { "new": true } }), I::UnknownField),
         (json!({ "future": { "a": [1, null] } }), I::UnknownField),
         (json!({ "@role": "x", "@@given": ["stream"] }), I::UnknownField),
@@ -110,20 +128,56 @@ fn messages_of_every_role_survive() {
         (json!({ "role": "user", "content": "a", "name": "bob" }), R::User, "a"),
         (json!({ "role": "user", "content": "" }), R::User, ""),
         (json!({ "role": "user", "content": [] }), R::User, ""),
-        (json!({ "role": "user", "content": [{ "type": "text", "text": "a" }, { "type": "text", "text": "b", "cache_control": {} }] }), R::User, "ab"),
+        (
+            json!({ "role": "user", "content": [{ "type": "text", "text": "a" }, { "type": "text", "text": "b", "cache_control": {} }] }),
+            R::User,
+            "ab",
+        ),
         (json!({ "role": "assistant", "content": null }), R::Assistant, ""),
         (json!({ "role": "assistant", "refusal": "no" }), R::Assistant, ""),
-        (json!({ "role": "assistant", "content": null, "refusal": "no", "annotations": [] }), R::Assistant, ""),
+        (
+            json!({ "role": "assistant", "content": null, "refusal": "no", "annotations": [] }),
+            R::Assistant,
+            "",
+        ),
         (json!({ "role": "assistant", "content": "a", "refusal": "no" }), R::Assistant, "a"),
-        (json!({ "role": "assistant", "content": [{ "type": "refusal", "refusal": "no" }] }), R::Assistant, ""),
-        (json!({ "role": "assistant", "content": [{ "type": "text", "text": "a" }], "refusal": "no" }), R::Assistant, "a"),
-        (json!({ "role": "assistant", "content": "a", "refusal": null, "audio": null, "function_call": null, "tool_calls": null, "annotations": [{ "type": "url_citation" }] }), R::Assistant, "a"),
+        (
+            json!({ "role": "assistant", "content": [{ "type": "refusal", "refusal": "no" }] }),
+            R::Assistant,
+            "",
+        ),
+        (
+            json!({ "role": "assistant", "content": [{ "type": "text", "text": "a" }], "refusal": "no" }),
+            R::Assistant,
+            "a",
+        ),
+        (
+            json!({ "role": "assistant", "content": "a", "refusal": null, "audio": null, "function_call": null, "tool_calls": null, "annotations": [{ "type": "url_citation" }] }),
+            R::Assistant,
+            "a",
+        ),
         (json!({ "role": "assistant", "content": "", "tool_calls": [] }), R::Assistant, ""),
-        (json!({ "role": "assistant", "tool_calls": [{ "id": "c", "type": "function", "function": { "name": "f", "arguments": "{}" } }] }), R::Assistant, ""),
-        (json!({ "role": "assistant", "content": null, "tool_calls": [{ "id": "c", "type": "function", "function": { "name": "f", "arguments": "{" } }, { "id": "d", "type": "function", "function": { "name": "g", "arguments": "" } }] }), R::Assistant, ""),
-        (json!({ "role": "assistant", "content": null, "function_call": { "name": "f", "arguments": "{}" } }), R::Assistant, ""),
+        (
+            json!({ "role": "assistant", "tool_calls": [{ "id": "c", "type": "function", "function": { "name": "f", "arguments": "{}" } }] }),
+            R::Assistant,
+            "",
+        ),
+        (
+            json!({ "role": "assistant", "content": null, "tool_calls": [{ "id": "c", "type": "function", "function": { "name": "f", "arguments": "{" } }, { "id": "d", "type": "function", "function": { "name": "g", "arguments": "" } }] }),
+            R::Assistant,
+            "",
+        ),
+        (
+            json!({ "role": "assistant", "content": null, "function_call": { "name": "f", "arguments": "{}" } }),
+            R::Assistant,
+            "",
+        ),
         (json!({ "role": "tool", "tool_call_id": "c", "content": "r" }), R::Tool, "r"),
-        (json!({ "role": "tool", "tool_call_id": "c", "name": "f", "content": [{ "type": "text", "text": "r" }] }), R::Tool, "r"),
+        (
+            json!({ "role": "tool", "tool_call_id": "c", "name": "f", "content": [{ "type": "text", "text": "r" }] }),
+            R::Tool,
+            "r",
+        ),
         (json!({ "role": "function", "name": "f", "content": "r" }), R::Tool, "r"),
     ] {
         let parsed = message_survives(&message, &[]);
@@ -135,17 +189,32 @@ fn messages_of_every_role_survive() {
 fn messages_with_more_than_text_survive_and_say_why() {
     use Ineligible as I;
     for (message, why) in [
-        (json!({ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": "https://x", "detail": "low" } }, { "type": "text", "text": "?" }] }), I::Media),
-        (json!({ "role": "user", "content": [{ "type": "input_audio", "input_audio": { "data": "", "format": "wav" } }] }), I::Media),
+        (
+            json!({ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": "https://x", "detail": "low" } }, { "type": "text", "text": "?" }] }),
+            I::Media,
+        ),
+        (
+            json!({ "role": "user", "content": [{ "type": "input_audio", "input_audio": { "data": "", "format": "wav" } }] }),
+            I::Media,
+        ),
         (json!({ "role": "user", "content": [{ "type": "file", "file": { "file_id": "f" } }] }), I::Media),
         (json!({ "role": "user", "content": [{ "type": "video", "x": 1 }] }), I::UnknownField),
         (json!({ "role": "user", "content": [{ "type": "text", "text": "a", "new": 1 }] }), I::UnknownField),
         (json!({ "role": "user", "content": "a", "new": 1 }), I::UnknownField),
         (json!({ "role": "assistant", "content": null, "audio": { "id": "a" } }), I::Media),
         (json!({ "role": "assistant", "content": "a", "reasoning_content": "hm" }), I::Reasoning),
-        (json!({ "role": "assistant", "content": [{ "type": "thinking", "thinking": "hm", "signature": "s" }] }), I::Reasoning),
-        (json!({ "role": "assistant", "content": null, "tool_calls": [{ "id": "c", "type": "custom", "custom": { "name": "f", "input": "x" } }] }), I::UnknownField),
-        (json!({ "role": "assistant", "content": null, "tool_calls": [{ "id": "c", "index": 0, "type": "function", "function": { "name": "f", "arguments": "{}", "new": 1 } }] }), I::UnknownField),
+        (
+            json!({ "role": "assistant", "content": [{ "type": "thinking", "thinking": "hm", "signature": "s" }] }),
+            I::Reasoning,
+        ),
+        (
+            json!({ "role": "assistant", "content": null, "tool_calls": [{ "id": "c", "type": "custom", "custom": { "name": "f", "input": "x" } }] }),
+            I::UnknownField,
+        ),
+        (
+            json!({ "role": "assistant", "content": null, "tool_calls": [{ "id": "c", "index": 0, "type": "function", "function": { "name": "f", "arguments": "{}", "new": 1 } }] }),
+            I::UnknownField,
+        ),
     ] {
         message_survives(&message, &[why]);
     }
@@ -193,13 +262,28 @@ fn a_malformed_body_is_named_by_place_and_never_quoted() {
         (m(json!([{ "role": "user", "content": "a" }, { "role": secret }])), "messages[1].role"),
         (m(json!([{ "content": secret }])), "messages[0]"),
         (m(json!([{ "role": "user", "content": { "secret": secret } }])), "messages[0].content"),
-        (m(json!([{ "role": "user", "content": [{ "type": "text", "text": 7 }] }])), "messages[0].content[0].text"),
+        (
+            m(json!([{ "role": "user", "content": [{ "type": "text", "text": 7 }] }])),
+            "messages[0].content[0].text",
+        ),
         (m(json!([{ "role": "user", "content": [secret] }])), "messages[0].content[0]"),
-        (m(json!([{ "role": "assistant", "tool_calls": [{ "id": "c", "function": { "name": [secret] } }] }])), "messages[0].tool_calls[0].function.name"),
-        (json!({ "model": "m", "messages": [], "tools": [{ "type": "function", "function": {} }] }).to_string(), "tools[0].function"),
+        (
+            m(
+                json!([{ "role": "assistant", "tool_calls": [{ "id": "c", "function": { "name": [secret] } }] }]),
+            ),
+            "messages[0].tool_calls[0].function.name",
+        ),
+        (
+            json!({ "model": "m", "messages": [], "tools": [{ "type": "function", "function": {} }] })
+                .to_string(),
+            "tools[0].function",
+        ),
         (json!({ "model": "m", "messages": [], "stream": secret }).to_string(), "stream"),
         (json!({ "model": "m", "messages": [], "tool_choice": secret }).to_string(), "tool_choice"),
-        (format!("{{\"model\":\"m\",\"messages\":[{{\"role\":\"user\",\"content\":\"{secret}"), "messages[0].content"),
+        (
+            format!("{{\"model\":\"m\",\"messages\":[{{\"role\":\"user\",\"content\":\"{secret}"),
+            "messages[0].content",
+        ),
     ] {
         let e = crate::parse_request(D, body.as_bytes()).unwrap_err();
         let DialectError::Malformed { at, .. } = &e else { panic!("{e}") };

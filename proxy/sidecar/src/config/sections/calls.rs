@@ -14,7 +14,12 @@ use crate::config::{Capture, Prices};
 
 /// Limits and addresses; the providers come from their own sections.
 pub(super) fn gateway(s: &Section<'_>) -> (GatewayConfig, Duration) {
-    let listen = s.get("listen", addresses(), "[\"127.0.0.1:4141\"]", "Where agents connect; port 0 takes a free one.");
+    let listen = s.get(
+        "listen",
+        addresses(),
+        "[\"127.0.0.1:4141\"]",
+        "Where agents connect; port 0 takes a free one.",
+    );
     let exposed = s.get("exposed", flag(), "false", "Allows an address that is not loopback. Whoever reaches it can spend whatever key they bring, and nothing else; still, put it behind something.");
     for address in listen.iter().filter(|a| !a.ip().is_loopback() && !exposed) {
         s.blame("listen", address.to_string(), "is not loopback: write exposed = true if that is meant");
@@ -39,13 +44,41 @@ pub(super) fn gateway(s: &Section<'_>) -> (GatewayConfig, Duration) {
     let config = GatewayConfig {
         listen,
         limits,
-        threads: size(s.get("threads", whole(0..=256), "0", "Threads that carry calls; 0 takes one a core, at most four.")),
-        conversation_header: s.get("conversation_header", text(), "\"x-understudy-conversation\"", "The request header that names the conversation, where the agent sends one."),
-        ask_threads: size(s.get("ask_threads", whole(1..=64), "1", "Threads that wait for understudies and ask the provider in audits.")),
-        audits: size(s.get("audits", whole(1..=10_000), "16", "Audits under way at once; one more is dropped and counted.")),
+        threads: size(s.get(
+            "threads",
+            whole(0..=256),
+            "0",
+            "Threads that carry calls; 0 takes one a core, at most four.",
+        )),
+        conversation_header: s.get(
+            "conversation_header",
+            text(),
+            "\"x-understudy-conversation\"",
+            "The request header that names the conversation, where the agent sends one.",
+        ),
+        ask_threads: size(s.get(
+            "ask_threads",
+            whole(1..=64),
+            "1",
+            "Threads that wait for understudies and ask the provider in audits.",
+        )),
+        audits: size(s.get(
+            "audits",
+            whole(1..=10_000),
+            "16",
+            "Audits under way at once; one more is dropped and counted.",
+        )),
         ..GatewayConfig::default()
     };
-    (config, s.get("drain", duration(S(0)..=S(3600)), "\"30s\"", "How long calls in flight may take when the process is told to end."))
+    (
+        config,
+        s.get(
+            "drain",
+            duration(S(0)..=S(3600)),
+            "\"30s\"",
+            "How long calls in flight may take when the process is told to end.",
+        ),
+    )
 }
 
 /// A size that fits this machine.
@@ -61,7 +94,12 @@ pub(super) type BuiltIn = (&'static str, &'static str, &'static str, &'static st
 pub(super) const BUILT_IN: &[BuiltIn] = &[
     ("openai", "https://api.openai.com/v1", "[\"/v1\", \"/openai/v1\", \"/openai\"]", "[\"api.openai.com\"]"),
     ("anthropic", "https://api.anthropic.com", "[\"/anthropic\"]", "[\"api.anthropic.com\"]"),
-    ("google", "https://generativelanguage.googleapis.com", "[\"/google\"]", "[\"generativelanguage.googleapis.com\"]"),
+    (
+        "google",
+        "https://generativelanguage.googleapis.com",
+        "[\"/google\"]",
+        "[\"generativelanguage.googleapis.com\"]",
+    ),
 ];
 
 /// What the providers' sections mean.
@@ -95,9 +133,23 @@ pub(super) fn provider(name: &str, s: &Section<'_>, built_in: Option<&BuiltIn>) 
         None => s.required("base_url", url(), about_url),
     };
     let own_prefix = format!("[\"/{name}\"]");
-    let prefixes = s.get("prefixes", prefixes(), built_in.map_or(own_prefix.as_str(), |b| b.2), "Paths that mean this provider; the longest wins.");
-    let hosts = s.get("hosts", texts(), built_in.map_or("[]", |b| b.3), "Values of the Host header that mean this provider, before any prefix.");
-    let ca_file = s.optional("ca_file", path(), "Certificates in PEM to trust beside the system's, for this provider only.");
+    let prefixes = s.get(
+        "prefixes",
+        prefixes(),
+        built_in.map_or(own_prefix.as_str(), |b| b.2),
+        "Paths that mean this provider; the longest wins.",
+    );
+    let hosts = s.get(
+        "hosts",
+        texts(),
+        built_in.map_or("[]", |b| b.3),
+        "Values of the Host header that mean this provider, before any prefix.",
+    );
+    let ca_file = s.optional(
+        "ca_file",
+        path(),
+        "Certificates in PEM to trust beside the system's, for this provider only.",
+    );
     if let Some(file) = ca_file.as_deref().filter(|f| !f.is_file()) {
         s.blame("ca_file", file.display().to_string(), "no such file");
     }
@@ -109,15 +161,61 @@ pub(super) fn provider(name: &str, s: &Section<'_>, built_in: Option<&BuiltIn>) 
 pub(super) fn capture(s: &Section<'_>, state: &Path) -> Capture {
     let enabled = s.get("enabled", flag(), "true", "Records calls. Without it nothing rehearses.");
     let journal = JournalConfig {
-        dir: s.optional("dir", path(), "The journal; by default `journal` in the state folder. One process owns it.").unwrap_or_else(|| state.join("journal")),
-        volume_bytes: s.get("volume_bytes", bytes(1 << 20..=1 << 36), "\"64 MiB\"", "The size at which the next volume begins; small enough that one opens in under a second."),
-        keep_bytes: s.get("keep_bytes", bytes(1 << 20..=1 << 46), "\"4 GiB\"", "The size of the whole journal; beyond it the oldest volumes go."),
-        queue_bytes: size(s.get("queue_bytes", bytes(1 << 16..=1 << 34), "\"8 MiB\"", "What may wait to be written. When it is full, exchanges are dropped and counted, never a call.")),
-        body_limit: size(s.get("body_limit", bytes(1 << 10..=1 << 30), "\"4 MiB\"", "The largest body that is recorded whole; larger ones are recorded as sizes and timings.")),
-        commit_every: s.get("commit_every", duration(Duration::from_millis(1)..=S(60)), "\"100ms\"", "The longest time between an exchange and its fsync."),
-        commit_bytes: size(s.get("commit_bytes", bytes(1 << 10..=1 << 30), "\"1 MiB\"", "A group that is larger is written at once.")),
-        redact: s.get("redact", flag(), "true", "Replaces personal data and secrets by stand-ins before anything is written."),
-        free_floor_bytes: s.get("free_floor_bytes", bytes(0..=1 << 40), "\"32 MiB\"", "Nothing is recorded while the disk has less room than this."),
+        dir: s
+            .optional(
+                "dir",
+                path(),
+                "The journal; by default `journal` in the state folder. One process owns it.",
+            )
+            .unwrap_or_else(|| state.join("journal")),
+        volume_bytes: s.get(
+            "volume_bytes",
+            bytes(1 << 20..=1 << 36),
+            "\"64 MiB\"",
+            "The size at which the next volume begins; small enough that one opens in under a second.",
+        ),
+        keep_bytes: s.get(
+            "keep_bytes",
+            bytes(1 << 20..=1 << 46),
+            "\"4 GiB\"",
+            "The size of the whole journal; beyond it the oldest volumes go.",
+        ),
+        queue_bytes: size(s.get(
+            "queue_bytes",
+            bytes(1 << 16..=1 << 34),
+            "\"8 MiB\"",
+            "What may wait to be written. When it is full, exchanges are dropped and counted, never a call.",
+        )),
+        body_limit: size(s.get(
+            "body_limit",
+            bytes(1 << 10..=1 << 30),
+            "\"4 MiB\"",
+            "The largest body that is recorded whole; larger ones are recorded as sizes and timings.",
+        )),
+        commit_every: s.get(
+            "commit_every",
+            duration(Duration::from_millis(1)..=S(60)),
+            "\"100ms\"",
+            "The longest time between an exchange and its fsync.",
+        ),
+        commit_bytes: size(s.get(
+            "commit_bytes",
+            bytes(1 << 10..=1 << 30),
+            "\"1 MiB\"",
+            "A group that is larger is written at once.",
+        )),
+        redact: s.get(
+            "redact",
+            flag(),
+            "true",
+            "Replaces personal data and secrets by stand-ins before anything is written.",
+        ),
+        free_floor_bytes: s.get(
+            "free_floor_bytes",
+            bytes(0..=1 << 40),
+            "\"32 MiB\"",
+            "Nothing is recorded while the disk has less room than this.",
+        ),
         ..JournalConfig::default()
     };
     if journal.keep_bytes < journal.volume_bytes {

@@ -23,19 +23,34 @@ pub(super) fn telemetry(s: &Section<'_>) -> Telemetry {
 }
 
 pub(super) fn admin(s: &Section<'_>) -> Admin {
-    let listen = s.get("listen", address(), "\"127.0.0.1:0\"", "Where it listens, on loopback only; the command line finds the port in the state folder.");
+    let listen = s.get(
+        "listen",
+        address(),
+        "\"127.0.0.1:0\"",
+        "Where it listens, on loopback only; the command line finds the port in the state folder.",
+    );
     if let Some(address) = listen.filter(|a| !a.ip().is_loopback()) {
         s.blame("listen", address.to_string(), "must be loopback: the admin API is never exposed");
     }
     Admin {
         listen,
-        hosts: s.get("hosts", texts(), "[]", "Names, beside loopback's own, that a request's Host and Origin may carry."),
+        hosts: s.get(
+            "hosts",
+            texts(),
+            "[]",
+            "Names, beside loopback's own, that a request's Host and Origin may carry.",
+        ),
     }
 }
 
 pub(super) fn metrics(s: &Section<'_>) -> Metrics {
     Metrics {
         enabled: s.get("enabled", flag(), "true", "Serves them."),
-        listen: s.get("listen", address(), "\"127.0.0.1:4143\"", "Where; a pod's scraper needs 0.0.0.0, which is safe here."),
+        listen: s.get(
+            "listen",
+            address(),
+            "\"127.0.0.1:4143\"",
+            "Where; a pod's scraper needs 0.0.0.0, which is safe here.",
+        ),
     }
 }

@@ -60,7 +60,8 @@ pub(super) fn worker(s: &Section<'_>) -> Worker {
     }
 }
 
-pub(super) const REMOTE_KEYS: &[&str] = &["base_url", "model", "key_env", "logprobs", "budget_usd", "budget_tokens"];
+pub(super) const REMOTE_KEYS: &[&str] =
+    &["base_url", "model", "key_env", "logprobs", "budget_usd", "budget_tokens"];
 
 pub(super) fn remote(name: &str, s: &Section<'_>) -> Remote {
     Remote {

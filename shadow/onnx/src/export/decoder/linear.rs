@@ -18,19 +18,10 @@ pub(super) struct Stored {
 }
 
 impl Writer<'_> {
-    pub(super) fn packed_qkv(
-        &mut self,
-        layer: usize,
-        out: &str,
-        from: &str,
-    ) -> Result<(), ExportError> {
+    pub(super) fn packed_qkv(&mut self, layer: usize, out: &str, from: &str) -> Result<(), ExportError> {
         let mut all = Packed::default();
         let bits = self.weights.linear;
-        let parts = [
-            ("attn_q", self.d.heads),
-            ("attn_k", self.d.kv_heads),
-            ("attn_v", 0),
-        ];
+        let parts = [("attn_q", self.d.heads), ("attn_k", self.d.kv_heads), ("attn_v", 0)];
         for (part, heads) in parts {
             let tensor = format!("blk.{layer}.{part}.weight");
             let columns = self.columns(&tensor)?;
@@ -64,9 +55,7 @@ impl Writer<'_> {
     fn columns(&self, tensor: &str) -> Result<usize, ExportError> {
         match self.gguf.row(tensor)?.shape.last() {
             Some(columns) if columns.is_multiple_of(BLOCK) && *columns > 0 => Ok(*columns),
-            _ => Err(ExportError::OddShape {
-                tensor: tensor.into(),
-            }),
+            _ => Err(ExportError::OddShape { tensor: tensor.into() }),
         }
     }
 
@@ -77,11 +66,7 @@ impl Writer<'_> {
         let columns = self.columns(tensor)?;
         let raw = self.gguf.raw(tensor)?;
         let blocks = self.gguf.row(tensor)?.blocks;
-        let kept = if bits == Bits::Eight {
-            pack::keep(blocks, &raw, columns)
-        } else {
-            None
-        };
+        let kept = if bits == Bits::Eight { pack::keep(blocks, &raw, columns) } else { None };
         let packed = kept.unwrap_or_else(|| {
             let ladders = blocks.ladders(&raw).unwrap_or_default();
             pack::quantise(&blocks.to_floats(&raw), &ladders, columns, bits)
@@ -114,18 +99,8 @@ impl Writer<'_> {
         let (data, scales) = (format!("{name}.data"), format!("{name}.scales"));
         let zeros = format!("{name}.zeros");
         let g = &mut self.graph;
-        g.initializer(
-            &data,
-            Element::Uint8,
-            &[stored.rows, blocks, BLOCK * bits / 8],
-            stored.data,
-        );
-        g.initializer(
-            &scales,
-            Element::Float,
-            &[stored.rows, blocks],
-            stored.scales,
-        );
+        g.initializer(&data, Element::Uint8, &[stored.rows, blocks, BLOCK * bits / 8], stored.data);
+        g.initializer(&scales, Element::Float, &[stored.rows, blocks], stored.scales);
         let mut inputs = vec![from, &data, &scales];
         if let Some((extent, width)) = stored.zeros {
             g.initializer(&zeros, Element::Uint8, &[stored.rows, width], extent);
@@ -145,11 +120,7 @@ impl Writer<'_> {
 /// llama.cpp turns the rows of a llama's query and key so that rotary pairs
 /// lie side by side; this turns them back (first halves, then second halves),
 /// as the checkpoint, its adapters and `rotary_interleaved = 0` have them.
-pub(in crate::export) fn unpermute<T: Clone>(
-    weights: &[T],
-    columns: usize,
-    heads: usize,
-) -> Vec<T> {
+pub(in crate::export) fn unpermute<T: Clone>(weights: &[T], columns: usize, heads: usize) -> Vec<T> {
     let rows = weights.len() / columns.max(1);
     let size = rows / heads.max(1);
     let mut out = Vec::with_capacity(weights.len());
@@ -157,11 +128,7 @@ pub(in crate::export) fn unpermute<T: Clone>(
         let (head, within) = (row / size, row % size);
         let (half, pair) = (within / (size / 2), within % (size / 2));
         let from = head * size + 2 * pair + half;
-        out.extend_from_slice(
-            weights
-                .get(from * columns..(from + 1) * columns)
-                .unwrap_or(&[]),
-        );
+        out.extend_from_slice(weights.get(from * columns..(from + 1) * columns).unwrap_or(&[]));
     }
     out
 }

@@ -1,0 +1,107 @@
+//! A help desk's questions, generated: as many different ones as a test wants,
+//! the same ones every time.
+
+use serde_json::{Value, json};
+
+const TICKETS: [&str; 16] = [
+    "I was charged twice for my {thing}.",
+    "The parcel with my {thing} never arrived.",
+    "I forgot my password and want to see my {thing}.",
+    "The {thing} makes a strange noise.",
+    "The payment for the {thing} failed but money is gone.",
+    "The courier left the {thing} at the wrong house.",
+    "I can't log in to register the {thing}.",
+    "How do I clean the {thing}?",
+    "My card was declined when I bought the {thing}.",
+    "Shipping of the {thing} takes too long.",
+    "My account is locked since I ordered the {thing}.",
+    "The {thing} stopped working after a week.",
+    "There is a mistake on the invoice for my {thing}.",
+    "When do you deliver the {thing}?",
+    "Two-factor codes for the {thing} app do not come.",
+    "Does the {thing} come in blue?",
+];
+const THINGS: [&str; 40] = [
+    "kettle",
+    "lamp",
+    "headset",
+    "bicycle",
+    "toaster",
+    "printer",
+    "backpack",
+    "clock",
+    "heater",
+    "drill",
+    "fan",
+    "tent",
+    "camera",
+    "mixer",
+    "chair",
+    "desk",
+    "monitor",
+    "speaker",
+    "razor",
+    "scale",
+    "blender",
+    "ladder",
+    "mirror",
+    "piano",
+    "radio",
+    "scooter",
+    "sofa",
+    "stove",
+    "tablet",
+    "telescope",
+    "tripod",
+    "umbrella",
+    "vacuum",
+    "wallet",
+    "watch",
+    "whistle",
+    "window",
+    "wrench",
+    "pillow",
+    "bottle",
+];
+const TAILS: [&str; 7] = [
+    "",
+    " Thanks!",
+    " Please help.",
+    " It is urgent.",
+    " Kind regards",
+    " I look forward to your answer.",
+    " Hello.",
+];
+
+/// How many triage tickets there are before they repeat.
+pub const TRIAGE: usize = TICKETS.len() * THINGS.len() * TAILS.len();
+
+/// The n-th triage ticket. Neighbours differ in everything.
+#[must_use]
+pub fn triage(n: usize) -> Value {
+    // A stride without a common factor visits every ticket once.
+    let n = (n * 1_009) % TRIAGE;
+    let text = TICKETS[n % TICKETS.len()].replace("{thing}", THINGS[n / TICKETS.len() % THINGS.len()]);
+    let tail = TAILS[n / TICKETS.len() / THINGS.len()];
+    json!({"model": "gpt-4o-mini", "temperature": 0, "response_format": {"type": "json_object"}, "messages": [
+        {"role": "system", "content": "You are the triage desk. Reply with JSON only: {\"queue\": NAME}. \
+            Queues: billing, delivery, access, product."},
+        {"role": "user", "content": format!("{text}{tail}")}]})
+}
+
+/// The n-th question that is a different open text every time.
+#[must_use]
+pub fn reason(n: usize) -> Value {
+    json!({"model": "gpt-4o-mini", "temperature": 0, "messages": [
+        {"role": "system", "content": "You are a careful planner. Think the question through and answer in full sentences."},
+        {"role": "user", "content": format!(
+            "We have {} {}s and {} spare parts for {} shops. How should we share them, and how many rounds do we need?",
+            10 + n * 7 % 90, THINGS[n % THINGS.len()], 10 + n * 11 % 90, 3 + n % 7)}]})
+}
+
+/// The same request with something else in it.
+#[must_use]
+pub fn with(mut request: Value, key: &str, value: Value) -> Value {
+    request[key] = value;
+    request
+}
