@@ -42,7 +42,7 @@ crash: ## kill -9 during writes, 1,000 rounds (make test runs 50)
 
 .PHONY: build
 build: ## the binary
-	@$(ENV) cargo build --release --bin understudy
+	@$(ENV) cargo build --release --workspace --bins
 
 .PHONY: fmt
 fmt: ## format

@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
-cargo build --release --quiet --bin understudy
+cargo build --release --quiet --workspace --bins
 "$CARGO_TARGET_DIR/release/understudy" bench "$@"

@@ -10,6 +10,6 @@ say "docs";          RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace 
 say "deny";          cargo deny --log-level error check
 say "machete";       cargo machete
 say "configuration page in step"
-cargo build --release --quiet --bin understudy
+cargo build --release --quiet --workspace --bins
 diff -u docs/configuration.md <("$CARGO_TARGET_DIR/release/understudy" check --document) || die "docs/configuration.md is out of step: run 'understudy check --document > docs/configuration.md'"
 say "check: all clean"

@@ -12,7 +12,7 @@ need python3 "install Python 3.11 or later"
 ORT_DYLIB_PATH=${ORT_DYLIB_PATH:-$(scripts/onnxruntime.sh)}
 export ORT_DYLIB_PATH
 say "building (the first time some ten minutes on two cores)"
-cargo build --release --bin understudy --bin stand-in
+cargo build --release --workspace --bins
 bin=$CARGO_TARGET_DIR/release
 say "models (once)"
 "$bin/understudy" model pull
@@ -40,6 +40,8 @@ cat >"$home/understudy.toml" <<TOML
 dir = "$home/state"
 [gateway]
 listen = ["127.0.0.1:0"]
+[metrics]
+listen = "127.0.0.1:0"
 [providers.openai]
 base_url = "$url"
 [policy]

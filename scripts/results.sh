@@ -48,6 +48,8 @@ for agent in "${agents[@]}"; do
 dir = "$state"
 [gateway]
 listen = ["127.0.0.1:0"]
+[metrics]
+listen = "127.0.0.1:0"
 [providers.openai]
 base_url = "$(cat "$state/url")"
 [worker]

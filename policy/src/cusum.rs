@@ -104,6 +104,13 @@ impl EDetector {
         self.value
     }
 
+    /// Where its value comes to rest while every conversation agrees.
+    #[must_use]
+    pub fn rest(&self) -> f64 {
+        let fall = (self.lambda * (1.0 - self.tau)).max(1e-9);
+        (1.0 - fall) / fall
+    }
+
     /// Outcomes taken so far.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -98,7 +98,6 @@ fn key(request: &Value) -> String {
 }
 
 /// The server's routes. The last reply of several to the same request is played.
-#[must_use]
 pub fn router(calls: &[Recorded], delay: Duration) -> Router {
     let replies = calls.iter().map(|c| (key(&c.request), c.reply.clone())).collect();
     let state = Arc::new(Playback { replies, delay });

@@ -14,6 +14,26 @@ use crate::process::{Owned, binary, wait_until};
 /// How long a machine under load may take for what takes a moment.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Rules of promotion that are looser than the defaults, so that a task goes
+/// live in minutes. The last open section is `[policy]`.
+pub const LOOSE: &str = "
+[policy]
+tau = 0.90
+alpha = 0.05
+steps = [0.5]
+step_conversations = 10
+first_fit = 60
+dev_conversations = 40
+stratum_min = 6
+observe_calls = 10
+conversation_gap = 20
+audit_first = 100
+audit_first_share = 0.5
+audit_share = 0.25
+cusum_limit = 200
+min_coverage = 0.1
+";
+
 /// Where one understudy keeps everything.
 #[derive(Debug)]
 pub struct Home {

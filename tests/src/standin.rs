@@ -34,7 +34,6 @@ struct Standin {
 }
 
 /// The server's routes.
-#[must_use]
 pub fn router(config: Config) -> Router {
     let state = Arc::new(Standin { config, changed: AtomicBool::new(false), calls: AtomicU64::new(0) });
     Router::new()
@@ -84,8 +83,8 @@ async fn chat(State(standin): State<Arc<Standin>>, headers: HeaderMap, body: Byt
 #[must_use]
 pub fn reply(request: &Value, changed: bool, serial: u64) -> Value {
     let messages = request["messages"].as_array().cloned().unwrap_or_default();
-    let system = messages.iter().find(|m| m["role"] == "system").map(|m| content(m)).unwrap_or_default();
-    let user = messages.iter().rev().find(|m| m["role"] == "user").map(|m| content(m)).unwrap_or_default();
+    let system = messages.iter().find(|m| m["role"] == "system").map(content).unwrap_or_default();
+    let user = messages.iter().rev().find(|m| m["role"] == "user").map(content).unwrap_or_default();
     if system.contains("order desk") {
         look_up(&user, serial)
     } else if system.contains("triage") {

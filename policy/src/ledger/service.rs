@@ -22,8 +22,11 @@ const COVERAGE_SLACK: f64 = 0.75;
 /// A budget is spent when so few overruns would be this unlikely within it: one
 /// bad answer at the very start spends nothing, five of five do.
 const BUDGET_LEVEL: f64 = 0.001;
-/// A canary step asks for a detector at most at this share of its limit.
+/// A canary step asks for a detector at most at this share of its limit, or at
+/// most at this multiple of where it rests while everything agrees: with a
+/// strict τ or a low limit it rests above that share.
 const QUIET: f64 = 0.1;
+const RESTING: f64 = 2.0;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Service {
@@ -151,7 +154,7 @@ impl Service {
     }
 
     pub(crate) fn quiet(&self, policy: &TaskPolicy) -> bool {
-        self.detector.value() < QUIET * policy.cusum_limit
+        self.detector.value() < (QUIET * policy.cusum_limit).max(RESTING * self.detector.rest())
     }
 
     pub(crate) fn shares(&self) -> [(&'static str, Option<f64>); 3] {

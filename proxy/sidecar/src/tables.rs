@@ -51,6 +51,11 @@ pub(crate) fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "–".into(), |s| format!("{:.1} %", s * 100.0))
 }
 
+/// `12.34`, or `1.2e30` where nobody would read the digits.
+fn wealth(w: f64) -> String {
+    if w < 1e6 { format!("{w:.2}") } else { format!("{w:.1e}") }
+}
+
 /// `97.1 % (95.0–98.6)`, or a dash.
 pub(crate) fn interval(share: Option<Interval>) -> String {
     share.map_or_else(
@@ -176,7 +181,7 @@ pub(crate) fn task(page: &TaskPage) -> String {
                 right(percent(e.coverage)),
                 right(interval(e.agreement)),
                 right(e.conversations),
-                right(format!("{:.2}", e.wealth)),
+                right(wealth(e.wealth)),
                 right(format!("{:.0}", e.threshold)),
                 Cell::new(&e.state),
             ]);
@@ -196,7 +201,7 @@ pub(crate) fn task(page: &TaskPage) -> String {
             t.add_row(vec![
                 Cell::new(&s.stratum),
                 right(s.conversations),
-                right(interval(s.agreement)),
+                right(percent(Some(s.agreement))),
                 Cell::new(&s.state),
             ]);
         }

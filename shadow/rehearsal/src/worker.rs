@@ -485,7 +485,12 @@ impl Rehearsal {
 
     /// What a frozen worker does with one call, without learning from it: for
     /// measuring on calls that nothing may be learnt from.
-    pub async fn evaluate(&mut self, exchange: &Exchange) -> Option<Evaluated> {
+    /// Whoever serves is asked; of the others, those that `also` wants.
+    pub async fn evaluate(
+        &mut self,
+        exchange: &Exchange,
+        also: &mut (dyn FnMut(&understudy_cast::CastMember) -> bool + Send),
+    ) -> Option<Evaluated> {
         let id = self.book.assign(exchange)?;
         let task = self.book.task(id)?;
         let state = self.tasks.get(&id)?;
@@ -499,6 +504,11 @@ impl Rehearsal {
         let baselines = state.baselines_say(&self.cast, &reference).await;
         let mut answers = Vec::new();
         for member in state.wanted(&self.cast, id, u64::MAX) {
+            let entry =
+                roster_task.iter().flat_map(|t| &t.entries).find(|e| e.understudy == member.id).cloned();
+            if entry.is_none() && !also(&member) {
+                continue;
+            }
             let answer =
                 trials::answer(&self.cast, &member.id, exchange, &reference, self.settings.trial_deadline)
                     .await;

@@ -1,6 +1,8 @@
 //! The fingerprint on the call's path: a short router prompt, and an agent's
 //! long policy with a dozen tools.
-use criterion::{Criterion, black_box, criterion_group, criterion_main};
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
 use understudy_call::{Dialect, Message, Request, Role, Tool};
 
 fn request(system_words: usize, tools: usize) -> Request {

@@ -21,6 +21,32 @@ fn a_good_understudy_goes_live_step_by_step() {
 }
 
 #[test]
+fn a_strict_target_and_a_low_limit_still_let_a_perfect_understudy_go_live() {
+    // The detector rests at 8 of 50, and at 198 of 1,000.
+    for (tau, cusum_limit, times) in [(0.9, 50.0, 1), (0.995, 1000.0, 12)] {
+        let policy = TaskPolicy {
+            tau,
+            cusum_limit,
+            steps: vec![0.5],
+            step_conversations: 300,
+            dev_conversations: 300 * times,
+            ..policy()
+        };
+        let who = name("head-1");
+        let mut play = Play::new(policy);
+        play.calls(450 * times, Lane::Provider, &who);
+        play.end();
+        play.open(&who);
+        play.calls(400 * times, Lane::Provider, &who);
+        play.end();
+        assert_eq!(play.ledger.stage(), Stage::Canary { step: 0 }, "τ {tau}");
+        play.calls(300, Lane::Audit, &who);
+        play.end();
+        assert_eq!(play.ledger.stage(), Stage::Live, "τ {tau}, limit {cusum_limit}");
+    }
+}
+
+#[test]
 fn evidence_starts_after_the_entry_opened() {
     let who = name("head-1");
     let mut play = Play::new(policy());

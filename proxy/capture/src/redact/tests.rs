@@ -11,7 +11,7 @@ fn redactor() -> Redactor {
 }
 
 fn luhn_ok(n: &str) -> bool {
-    luhn(&digits(n).chars().filter_map(|c| c.to_digit(10)).collect::<Vec<_>>()) % 10 == 0
+    luhn(&digits(n).chars().filter_map(|c| c.to_digit(10)).collect::<Vec<_>>()).is_multiple_of(10)
 }
 
 const SECRETS: &[&str] = &[
@@ -50,7 +50,7 @@ fn each_kind_is_found_in_a_sentence_and_nothing_of_it_stays() {
     for value in SECRETS.iter().chain(PERSONAL) {
         for text in [
             format!("please use {value}, and go on."),
-            format!("{value}"),
+            (*value).to_owned(),
             format!("({value})"),
             format!("x: \"{value}\""),
         ] {

@@ -91,7 +91,7 @@ pub(crate) struct EntryRow {
 pub(crate) struct StratumRow {
     pub(crate) stratum: String,
     pub(crate) conversations: u64,
-    pub(crate) agreement: Option<Interval>,
+    pub(crate) agreement: f64,
     /// `allowed`, `rare`, `weak`.
     pub(crate) state: String,
 }

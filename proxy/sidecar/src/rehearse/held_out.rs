@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use understudy_call::Lane;
+use understudy_cast::{CastMember, Kind};
 use understudy_policy::{Outcome, interval};
 use understudy_rehearsal::Rehearsal;
 use understudy_rehearsal::logs::Log;
@@ -14,6 +15,9 @@ use crate::failure::Failure;
 
 /// Coverages at which an understudy's curve is shown.
 const CURVE: [f64; 8] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.3, 0.2];
+
+/// Calls on which a dear understudy that does not serve shows its curve.
+const SAMPLE: u32 = 150;
 
 /// What held-out calls say of one task.
 #[derive(Debug, Default, Serialize)]
@@ -93,7 +97,7 @@ pub(crate) struct Curve {
 /// Measures a frozen rehearsal on held-out calls.
 ///
 /// # Errors
-/// When the progress bar cannot be drawn; never for a call.
+/// When it is interrupted; never for a call.
 pub(crate) async fn measure(
     rehearsal: &mut Rehearsal,
     held: &Log,
@@ -101,11 +105,30 @@ pub(crate) async fn measure(
     key: &HashKey,
 ) -> Result<Vec<Measured>, Failure> {
     let mut all: BTreeMap<understudy_policy::TaskId, Measured> = BTreeMap::new();
+    let mut interrupted = std::pin::pin!(crate::serve::told_to_end()?);
+    let mut asked = BTreeMap::new();
     let bar = indicatif::ProgressBar::new(held.calls.len() as u64);
     for (n, call) in held.calls.iter().enumerate() {
         bar.inc(1);
         let exchange = caller.exchange(n as u64, call, key);
-        let Some(evaluated) = rehearsal.evaluate(&exchange).await else { continue };
+        let mut also = |m: &CastMember| {
+            let n = asked.entry(m.id.clone()).or_insert(0u32);
+            *n += 1;
+            m.kind == Kind::Head || *n <= SAMPLE
+        };
+        let evaluated = tokio::select! {
+            biased;
+            () = &mut interrupted => {
+                bar.finish_and_clear();
+                return Err(Failure::Failed(
+                    "interrupted while held-out calls were measured; what was rehearsed is kept, and the same command \
+                     measures again"
+                        .to_owned(),
+                ));
+            }
+            evaluated = rehearsal.evaluate(&exchange, &mut also) => evaluated,
+        };
+        let Some(evaluated) = evaluated else { continue };
         let m = all.entry(evaluated.task).or_default();
         m.calls += 1;
         if !evaluated.eligible {

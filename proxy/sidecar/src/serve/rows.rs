@@ -107,7 +107,8 @@ fn entry_row(e: &EntryView, serving: Option<u32>) -> EntryRow {
         coverage: Some(e.coverage),
         agreement: interval(e.agreement, e.interval),
         conversations: e.conversations,
-        wealth: e.log_wealth.exp(),
+        // JSON has no infinity, and a long-lived entry gets there.
+        wealth: e.log_wealth.exp().min(f64::MAX),
         threshold: e.log_threshold.exp(),
         state,
     }
@@ -151,7 +152,7 @@ pub(crate) fn page(
             .map(|s| StratumRow {
                 stratum: s.name.clone(),
                 conversations: u64::from(s.conversations),
-                agreement: interval(Some(s.agreement), (f64::NAN, f64::NAN)),
+                agreement: s.agreement,
                 state: words(&s.standing),
             })
             .collect(),
@@ -208,7 +209,7 @@ fn saving(report: &TaskReport, price: Option<&Price>) -> SavingsRow {
     let audits_usd = mean_usd.map(|m| m * t.judged as f64);
     let mean_tokens = |i: usize| {
         let sum = t.tokens.get(i).copied().unwrap_or(0);
-        if judged_by_provider == 0 { 0 } else { sum / judged_by_provider * t.served.saturating_sub(t.judged) }
+        sum.checked_div(judged_by_provider).unwrap_or(0) * t.served.saturating_sub(t.judged)
     };
     SavingsRow {
         task: report.task.to_string(),

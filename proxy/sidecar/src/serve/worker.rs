@@ -144,7 +144,8 @@ impl Worker {
         let end = Arc::new(AtomicBool::new(false));
         let settings = settings(config, Mode::Live);
         let book = book(config);
-        let (duty, frozen) = (config.worker.busy_share, config.worker.frozen);
+        let pace = Pace::new(config.worker.busy_share, Arc::clone(&given.pause));
+        let frozen = config.worker.frozen;
         let thread = {
             let (shown, end) = (Arc::clone(&shown), Arc::clone(&end));
             std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
@@ -154,7 +155,7 @@ impl Worker {
                 let roster = (Arc::clone(&given.roster), Arc::clone(&given.stopped));
                 let why = match runtime {
                     Ok(runtime) => {
-                        runtime.block_on(work(settings, given, book, duty, frozen, received, &shown, &end))
+                        runtime.block_on(work(settings, (given, book), pace, frozen, received, &shown, &end))
                     }
                     Err(e) => Err(format!("no runtime: {e}")),
                 };
@@ -219,20 +220,18 @@ fn publish(roster: &ArcSwap<Roster>, stopped: &AtomicBool, tasks: Vec<RosterTask
 
 async fn work(
     settings: Settings,
-    given: Given,
-    book: TaskBook,
-    duty: f64,
+    (given, book): (Given, TaskBook),
+    pace: Pace,
     frozen: bool,
     mut orders: mpsc::Receiver<(String, Order, String, Answered)>,
     shown: &ArcSwap<Snapshot>,
     end: &AtomicBool,
 ) -> Result<(), String> {
-    let Given { journal, cast, key, roster, stopped, pause, outward } = given;
+    let Given { journal, cast, key, roster, stopped, outward, pause: _ } = given;
     let outlets = Outlets {
         roster: Arc::new(move |next: Roster| publish(&roster, &stopped, next.tasks)),
         told: Arc::new(move |what| tell(outward.as_ref(), what)),
     };
-    let pace = Pace::new(duty, pause);
     let mut rehearsal = Rehearsal::new(settings, journal.clone(), cast, key, book, pace, outlets);
     let from = rehearsal.restore().await.map_err(|e| e.to_string())?;
     let mut cursor = journal.cursor(from);

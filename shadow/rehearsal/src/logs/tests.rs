@@ -75,7 +75,7 @@ fn a_trajectory_becomes_one_call_for_each_assistant_turn() {
         "x.trajectories.jsonl",
         r#"{"agent":"x","split":"train","id":"t0","messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"},{"role":"assistant","content":null,"tool_calls":[{"type":"function","function":{"name":"f","arguments":"{}"}}]}]}"#,
     );
-    let log = read(&[file.clone()], &|m| m.get("split").is_some_and(|s| s == "train")).unwrap();
+    let log = read(std::slice::from_ref(&file), &|m| m.get("split").is_some_and(|s| s == "train")).unwrap();
     assert_eq!(log.calls.len(), 2);
     assert_eq!(log.calls[1].request.messages.len(), 4);
     assert_eq!(log.calls[1].conversation.as_deref(), Some("t0"));

@@ -98,8 +98,8 @@ impl Pace {
             return if *cost > DEAR { self.thinned } else { 1.0 };
         };
         let left = end.saturating_duration_since(Instant::now()).as_secs_f64();
-        // A little is kept back for embedding and fitting.
-        let fits = 0.8 * left / (cost * (calls.max(1) as f64));
+        // Half is kept back: for the other versions, embedding and fitting.
+        let fits = 0.5 * left / (cost * (calls.max(1) as f64));
         fits.clamp(0.0, 1.0)
     }
 
