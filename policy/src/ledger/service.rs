@@ -1,7 +1,7 @@
 //! What is kept while an entry serves: audits, steps, budgets, latency, arms.
 
 use serde::{Deserialize, Serialize};
-use understudy_call::Lane;
+use understudy_call::{Declined, Lane};
 
 use crate::betting::Outcomes;
 use crate::cusum::{ArmsCompared, EDetector};
@@ -93,7 +93,10 @@ impl Service {
             return;
         }
         let share = |yes: bool| f64::from(u8::from(yes));
-        self.answered.push(share(seen.declined.is_none() && !seen.invalid));
+        // An engine that is down says nothing of how much its understudies take.
+        if seen.declined != Some(Declined::Unavailable) {
+            self.answered.push(share(seen.declined.is_none() && !seen.invalid));
+        }
         self.invalid.push(share(seen.invalid));
         self.late.push(share(seen.late));
         if seen.invalid && spent(&self.invalid, policy.invalid_budget) {

@@ -273,6 +273,18 @@ fn calls_slower_than_the_providers_demote() {
 }
 
 #[test]
+fn an_engine_that_is_down_demotes_nobody() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    play.reach_live(&who);
+    for _ in 0..1000 {
+        let seq = play.seq;
+        play.apply(&served(seq, 1, Some(Declined::Unavailable), false));
+    }
+    assert_eq!(play.ledger.stage(), Stage::Live);
+}
+
+#[test]
 fn coverage_that_fell_away_demotes() {
     let who = name("head-1");
     let mut play = Play::new(policy());
