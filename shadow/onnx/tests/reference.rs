@@ -3,7 +3,7 @@
 //! `reference/tokens.py` (tiktoken, sentencepiece).
 //!
 //! Needs pulled models in `$UNDERSTUDY_MODELS`, `ORT_DYLIB_PATH`, and a Python
-//! (`$UNDERSTUDY_PYTHON`, else `python3`) with `reference/requirements.txt`.
+//! (`$UNDERSTUDY_REFERENCE_PYTHON`, else `python3`) with `reference/requirements.txt`.
 //! Without them each test says what it skipped. To see the figures:
 //!
 //!     cargo test --release -p understudy-onnx --test reference -- --nocapture
@@ -99,7 +99,7 @@ fn bench(name: &str, modules: &str) -> Result<Bench, String> {
     let models = PathBuf::from(models);
     let folder = ModelFolder::open(&models.join(name)).map_err(|e| e.to_string())?;
     folder.check().expect("a pulled model keeps its hashes");
-    let python = std::env::var("UNDERSTUDY_PYTHON").unwrap_or_else(|_| "python3".into());
+    let python = std::env::var("UNDERSTUDY_REFERENCE_PYTHON").unwrap_or_else(|_| "python3".into());
     let has = Command::new(&python)
         .args(["-c", &format!("import {modules}")])
         .stderr(Stdio::null())
