@@ -3,11 +3,11 @@
 //! A score is *fidelity to the provider*, call by call: whether the understudy
 //! said what the provider said, not whether the errand succeeded.
 //!
-//! - [`tools`]: calls compared as the Berkeley Function Calling Leaderboard's
+//! - `tools`: calls compared as the Berkeley Function Calling Leaderboard's
 //!   AST check does (names, required and unexpected arguments, types, sets of
 //!   calls without order), strict where a string is an id, a path or an amount.
-//! - [`json`]: structure and leaves.
-//! - [`text`]: numbers, dates, identifiers, URLs and negations must be the same
+//! - `json`: structure and leaves.
+//! - `text`: numbers, dates, identifiers, URLs and negations must be the same
 //!   and the rest must match after normalisation. Embedding similarity never
 //!   counts: entity swaps and negations lie near 0.9.
 //!

@@ -23,7 +23,7 @@ impl std::fmt::Debug for Voice {
 }
 
 impl Voice {
-    /// As [`Generator::render_chat`].
+    /// As `Generator::render_chat`.
     ///
     /// # Errors
     /// When the folder has no chat template, or the template refuses.
