@@ -15,4 +15,5 @@ pub mod peer;
 pub mod playback;
 pub mod process;
 pub mod proxy;
+pub mod shape;
 pub mod standin;
