@@ -18,6 +18,6 @@ else
 fi
 say "machete";       cargo machete
 say "configuration page in step"
-cargo build --release --quiet --workspace --bins
+cargo build --release --quiet --workspace --bins --tests
 diff -u docs/configuration.md <("$CARGO_TARGET_DIR/release/understudy" check --document) || die "docs/configuration.md is out of step: run 'understudy check --document > docs/configuration.md'"
 say "check: all clean"

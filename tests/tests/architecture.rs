@@ -87,7 +87,8 @@ fn a_folder_is_its_crates_last_word() {
         let folder = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
         let folder = folder.file_name().unwrap().to_str().unwrap();
         let name = package["name"].as_str().unwrap();
-        let wanted = if folder == "sidecar" { "understudy".to_owned() } else { format!("understudy-{folder}") };
+        let wanted =
+            if folder == "sidecar" { "understudy".to_owned() } else { format!("understudy-{folder}") };
         assert_eq!(name, wanted);
     }
 }
