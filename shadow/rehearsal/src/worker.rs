@@ -307,7 +307,7 @@ impl Rehearsal {
             events.push(Event::Trial(one.into_trial(audited)));
         }
         if let Some(state) = self.tasks.get_mut(&id) {
-            state.tally(exchange, &seen, served.as_ref(), &events);
+            state.tally(report::tokens(exchange), &seen, served.as_ref(), &events);
         }
         if let Some(served) = served {
             events.push(Event::Served(served));

@@ -42,7 +42,7 @@ pub struct Tally {
 impl Tally {
     pub(super) fn count(
         &mut self,
-        exchange: &Exchange,
+        tokens: [u64; 3],
         seen: &ExchangeSeen,
         served: Option<&ServedSeen>,
         agrees: Option<bool>,
@@ -51,8 +51,6 @@ impl Tally {
         self.repeats += u64::from(seen.repeats);
         self.eligible += u64::from(seen.eligible);
         self.control += u64::from(seen.lane == Lane::Control);
-        let usage = exchange.reply.as_ref().and_then(|r| r.usage).unwrap_or_default();
-        let tokens = [usage.input_tokens, usage.cached_input_tokens, usage.output_tokens];
         add(&mut self.tokens, tokens);
         if let Some(ms) = seen.provider_ms {
             self.provider_ms.0 += ms;
@@ -74,6 +72,12 @@ impl Tally {
             }
         }
     }
+}
+
+/// A call's tokens: in, of those cached, out.
+pub(super) fn tokens(exchange: &Exchange) -> [u64; 3] {
+    let usage = exchange.reply.as_ref().and_then(|r| r.usage).unwrap_or_default();
+    [usage.input_tokens, usage.cached_input_tokens, usage.output_tokens]
 }
 
 fn add(sum: &mut [u64; 3], more: [u64; 3]) {

@@ -9,6 +9,8 @@ use understudy_cast::Example;
 use understudy_cast::registry::NOTE_KIND;
 use understudy_policy::{Event, TaskId};
 
+use super::report::tokens;
+use super::state::TaskState;
 use super::{Mode, Rehearsal, RehearsalError};
 
 /// A journal that `rehearse` wrote and a gateway goes on with has exchanges whose
@@ -30,6 +32,19 @@ fn keep_noted(events: &mut Vec<Event>) {
         i += 1;
         keep
     });
+}
+
+/// Counts what a task's events say, call by call.
+fn count_again(state: &mut TaskState, events: &[Event], sizes: &BTreeMap<u64, [u64; 3]>) {
+    for of_call in events.chunk_by(|a, b| a.seq() == b.seq()) {
+        let seen = of_call.iter().find_map(|e| if let Event::Exchange(seen) = e { Some(seen) } else { None });
+        let served =
+            of_call.iter().find_map(|e| if let Event::Served(served) = e { Some(served) } else { None });
+        if let Some(seen) = seen {
+            let tokens = sizes.get(&seen.seq).copied().unwrap_or_default();
+            state.tally(tokens, seen, served, of_call);
+        }
+    }
 }
 
 /// An event that is no record of its own.
@@ -54,13 +69,17 @@ impl Rehearsal {
         let mut known: Vec<(u64, u64)> = Vec::new();
         let mut first = true;
         let folded = self.last_folded()?;
+        let mut sizes: BTreeMap<u64, [u64; 3]> = BTreeMap::new();
         let mut cursor = self.journal.cursor(0);
         while let Some((seq, record)) = cursor.next()? {
             match record {
                 // Older volumes were let go: what was known then stands at the
                 // beginning of the oldest that is left.
                 Record::Checkpoint(state) if first && !state.is_null() => self.take_up(&state),
-                Record::Exchange(exchange) if seq <= folded => self.remember(seq, &exchange, &mut events),
+                Record::Exchange(exchange) if seq <= folded => {
+                    sizes.insert(seq, tokens(&exchange));
+                    self.remember(seq, &exchange, &mut events);
+                }
                 Record::Exchange(_) | Record::Checkpoint(_) => {}
                 Record::Trial(trial) => events.entry(trial.task).or_default().push(Event::Trial(trial)),
                 Record::EntryOpened(opened) => {
@@ -87,6 +106,9 @@ impl Rehearsal {
             of_task.retain(|e| e.seq().is_none_or(|seq| seq > base));
             keep_noted(&mut of_task);
             understudy_policy::replay_order(&mut of_task);
+            if let Some(state) = self.tasks.get_mut(&id) {
+                count_again(state, &of_task, &sizes);
+            }
             for event in &of_task {
                 let Some(state) = self.tasks.get_mut(&id) else { continue };
                 state.multi_turn |= matches!(event, Event::MultiTurn(true));
@@ -150,8 +172,6 @@ impl Rehearsal {
         }
         if live {
             let served = state.served_live(seq, exchange);
-            let agrees = exchange.audit_score.map(|s| s >= 1.0);
-            state.tally.count(exchange, &seen, served.as_ref(), agrees);
             let of_task = events.entry(id).or_default();
             of_task.push(Event::Exchange(seen));
             of_task.extend(served.map(Event::Served));

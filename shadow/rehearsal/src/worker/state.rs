@@ -230,15 +230,16 @@ impl TaskState {
         [exact, nearest]
     }
 
-    pub(super) fn tally(
+    /// Counts a call; `events` are its own, its trials among them.
+    pub(super) fn tally<'a>(
         &mut self,
-        exchange: &Exchange,
+        tokens: [u64; 3],
         seen: &ExchangeSeen,
         served: Option<&ServedSeen>,
-        events: &[Event],
+        events: impl IntoIterator<Item = &'a Event>,
     ) {
         let judged = served.and_then(|s| {
-            events.iter().find_map(|e| match e {
+            events.into_iter().find_map(|e| match e {
                 Event::Trial(t) if t.understudy == s.understudy => match &t.outcome {
                     Outcome::Answered { agrees, .. } => Some(*agrees),
                     Outcome::Declined(_) => None,
@@ -246,7 +247,7 @@ impl TaskState {
                 _ => None,
             })
         });
-        self.tally.count(exchange, seen, served, judged);
+        self.tally.count(tokens, seen, served, judged);
     }
 }
 
