@@ -20,5 +20,5 @@ UNDERSTUDY_NODE_MODULES=$(scripts/node.sh)
 export UNDERSTUDY_NODE_MODULES
 [ -n "${UNDERSTUDY_TRAFFIC:-}" ] || say "UNDERSTUDY_TRAFFIC is unset: the tests on recorded traffic are skipped by name"
 say "tests"
-cargo nextest run --release --workspace "$@"
 cargo test --release --workspace --doc --quiet
+cargo nextest run --release --workspace "$@"
