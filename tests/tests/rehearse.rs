@@ -1,0 +1,173 @@
+//! `understudy rehearse FILES…` reaches the verdict that live traffic would
+//! have reached, from logs alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests"
+)]
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use understudy_tests::process::{Owned, wait_until};
+use understudy_tests::proxy::{Home, LOOSE, said, signal};
+use understudy_tests::{desk, standin};
+
+const LONG: Duration = Duration::from_secs(600);
+
+fn home() -> Home {
+    // No provider: nothing is ever asked of it.
+    Home::new("http://127.0.0.1:9/v1", LOOSE)
+}
+
+/// A line of a log: a request, and what the stand-in says to it.
+fn line(request: &Value) -> String {
+    let message = standin::reply(request, false, 1);
+    let response = json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 40, "completion_tokens": 6, "total_tokens": 46}});
+    json!({"request": request, "response": response}).to_string()
+}
+
+/// So many triage tickets, and an open question after every `every`.
+fn write(path: &Path, tickets: usize, every: usize) {
+    let mut text = String::new();
+    for n in 0..tickets {
+        writeln!(text, "{}", line(&desk::triage(n))).unwrap();
+        if n % every == 0 {
+            writeln!(text, "{}", line(&desk::reason(n / every))).unwrap();
+        }
+    }
+    std::fs::write(path, text).unwrap();
+}
+
+fn rehearse(home: &Home, log: &Path) -> Command {
+    let mut command = home.command(["rehearse", "--json", "--minutes", "3"]);
+    command.arg(log);
+    command
+}
+
+/// The verdict, when the same command has been given until nothing is left.
+fn verdict(home: &Home, log: &Path) -> Value {
+    let mut left = u64::MAX;
+    loop {
+        let out = rehearse(home, log).output().unwrap();
+        assert!(out.status.success(), "{}", said(&out));
+        let verdict: Value = serde_json::from_slice(&out.stdout).unwrap();
+        let still = verdict["left"].as_u64().unwrap();
+        if still == 0 {
+            return verdict;
+        }
+        assert!(still < left, "it does not go on: {still} left of {left}");
+        left = still;
+    }
+}
+
+/// The line of the task whose name has the word.
+fn task<'a>(verdict: &'a Value, word: &str) -> &'a Value {
+    let all = verdict["tasks"].as_array().unwrap();
+    all.iter()
+        .find(|t| t["name"].as_str().unwrap().contains(word))
+        .unwrap_or_else(|| panic!("no {word}: {all:?}"))
+}
+
+#[test]
+fn what_goes_live_in_traffic_is_ready_in_its_logs_and_what_does_not_is_not() {
+    let home = home();
+    let log = home.path("calls.jsonl");
+    write(&log, 1_400, 70);
+    let verdict = verdict(&home, &log);
+    let (triage, reason) = (task(&verdict, "triage"), task(&verdict, "planner"));
+    eprintln!("triage {triage}\nreason {reason}");
+    assert_eq!(triage["stage"], "live", "{triage}");
+    assert!(matches!(reason["stage"].as_str(), Some("observing" | "shadowing")), "{reason}");
+    assert_eq!((&triage["calls"], &reason["calls"]), (&json!(1_400), &json!(20)));
+    assert!(triage["agreement"]["mean"].as_f64().unwrap() > 0.9, "{triage}");
+    let of_triage = verdict["decisions"].as_array().unwrap().iter().filter(|d| d["task"] == triage["id"]);
+    let ways: Vec<&str> = of_triage.map(|d| d["to"].as_str().unwrap()).collect();
+    // The same as in `main_job.rs`, where the same questions come as calls.
+    assert_eq!(ways, ["shadowing", "canary 1", "live"]);
+    assert_eq!((&verdict["left"], &verdict["broken"]), (&json!(0), &json!(0)));
+}
+
+#[test]
+fn broken_lines_are_counted_and_the_rest_is_read() {
+    let home = home();
+    let log = home.path("calls.jsonl");
+    let whole = line(&desk::triage(1));
+    let text = format!(
+        "{whole}\n{{\"request\": \n{}\n\nnot json\n{{\"request\": {{}}}}\n{}\n",
+        line(&desk::triage(2)),
+        line(&desk::triage(3))
+    );
+    std::fs::write(&log, text).unwrap();
+    let out = rehearse(&home, &log).output().unwrap();
+    assert!(out.status.success(), "{}", said(&out));
+    let verdict: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((&verdict["read"], &verdict["broken"]), (&json!(3), &json!(3)));
+    assert_eq!(task(&verdict, "triage")["calls"], 3);
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    for place in ["line=2", "line=5", "line=6"] {
+        assert!(text.contains(place), "{place} is not named: {text}");
+    }
+}
+
+#[test]
+fn an_interrupted_rehearsal_goes_on_from_there() {
+    let home = home();
+    let log = home.path("calls.jsonl");
+    write(&log, 160, 1_000);
+    let child = rehearse(&home, &log).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = Owned(child);
+    // It catches Ctrl-C once it goes through the calls.
+    let catches = |pid: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let mask = status.lines().find_map(|l| l.strip_prefix("SigCgt:")).unwrap_or("0").trim().to_owned();
+        u64::from_str_radix(&mask, 16).is_ok_and(|m| m & 2 != 0)
+    };
+    wait_until("the rehearsal is under way", LONG, || {
+        catches(child.0.id()) || child.0.try_wait().unwrap().is_some()
+    });
+    signal(child.0.id(), "INT");
+    let mut status = None;
+    wait_until("it has ended", LONG, || {
+        status = child.0.try_wait().unwrap();
+        status.is_some()
+    });
+    let first = status.unwrap();
+    assert_eq!(first.code(), Some(0), "Ctrl-C is an end like any other");
+    let verdict = verdict(&home, &log);
+    eprintln!("the interrupted run ended with {first}; the second found {} left", verdict["left"]);
+    assert_eq!((&verdict["left"], &verdict["read"]), (&json!(0), &json!(161)));
+    assert_eq!(task(&verdict, "triage")["calls"], 160, "calls were lost or read twice");
+
+    // A third run has nothing to do and says the same.
+    let again = self::verdict(&home, &log);
+    assert_eq!(task(&again, "triage"), task(&verdict, "triage"));
+    assert_eq!(again["decisions"], verdict["decisions"]);
+}
+
+#[test]
+fn a_file_that_is_no_log_is_refused_by_name() {
+    let home = home();
+    for (name, text) in [
+        ("notes.txt", "Dear diary,\n"),
+        ("other.jsonl", "{\"level\": \"info\", \"msg\": \"started\"}\n"),
+        ("empty.jsonl", ""),
+    ] {
+        let path = home.path(name);
+        std::fs::write(&path, text).unwrap();
+        let out = rehearse(&home, &path).output().unwrap();
+        assert_eq!(out.status.code(), Some(64), "{}", said(&out));
+        assert!(said(&out).contains(name), "{}", said(&out));
+    }
+    let out = rehearse(&home, &home.path("missing.jsonl")).output().unwrap();
+    assert_eq!(out.status.code(), Some(64), "{}", said(&out));
+    assert!(said(&out).contains("missing.jsonl"), "{}", said(&out));
+}
