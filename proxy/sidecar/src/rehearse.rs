@@ -298,24 +298,18 @@ fn import(journal: &Journal, log: &Log, caller: &Caller) -> Result<u64, Failure>
     while let Some((_, record)) = cursor.next().map_err(|e| failed(&e))? {
         there += usize::from(matches!(record, Record::Exchange(_)));
     }
-    let key = caller;
+    // The writer's fingerprint names form and conversation again, so this key
+    // only has to make ids.
+    let key = HashKey::new([0; 32]);
     let rest = log.calls.get(there.min(log.calls.len())..).unwrap_or_default();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     for (group, calls) in rest.chunks(GROUP).enumerate() {
         let exchanges = calls
             .iter()
             .enumerate()
-            .map(|(i, call)| {
-                key.exchange((there + group * GROUP + i) as u64 + (now << 32), call, &journal_key())
-            })
+            .map(|(i, call)| caller.exchange((there + group * GROUP + i) as u64 + (now << 32), call, &key))
             .collect();
         journal.append_exchanges(exchanges).map_err(|e| failed(&e))?;
     }
     Ok(log.calls.len().max(there) as u64)
-}
-
-/// The fingerprint hook names form and conversation again at import, so this
-/// key only has to make ids.
-fn journal_key() -> HashKey {
-    HashKey::new([0; 32])
 }

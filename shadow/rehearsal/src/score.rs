@@ -120,6 +120,15 @@ impl Tally {
         }
     }
 
+    /// Counts a value as matched, or as differing for this reason.
+    fn judge(&mut self, same: bool, why: Difference) {
+        if same {
+            self.matched();
+        } else {
+            self.differs(why);
+        }
+    }
+
     fn add(&mut self, other: Self) {
         self.matched += other.matched;
         self.compared += other.compared;

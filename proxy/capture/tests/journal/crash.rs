@@ -10,7 +10,13 @@ use super::{call, files_under, noise, open};
 
 const DIR: &str = "UNDERSTUDY_TEST_CRASH_DIR";
 const CANARY: &str = "canary-that-no-file-may-hold";
+
+/// Rounds of the short form; `make crash` asks for a thousand.
 const ROUNDS: u64 = 50;
+
+fn rounds() -> u64 {
+    std::env::var("UNDERSTUDY_CRASH_ROUNDS").ok().map_or(ROUNDS, |n| n.parse().unwrap())
+}
 
 /// Not a test of its own: the process that is killed, started again from this very
 /// binary. It offers calls of many sizes, and says after each group what is durable.
@@ -45,7 +51,8 @@ fn after_kill_9_the_journal_opens_and_nothing_reported_durable_is_lost() {
     let dir = dir.path();
     let mut seen = 0;
     let mut written = 0;
-    for round in 0..ROUNDS {
+    let rounds = rounds();
+    for round in 0..rounds {
         let mut child = Killed(
             Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "crash::the_process_that_is_killed", "--nocapture", "--test-threads=1"])
@@ -97,7 +104,7 @@ fn after_kill_9_the_journal_opens_and_nothing_reported_durable_is_lost() {
         assert_eq!((stats.set_aside, stats.lost), (0, 0), "round {round}");
         j.close();
     }
-    assert!(written > ROUNDS * 4);
+    assert!(written > rounds * 4);
     let mut volumes = 0;
     for file in files_under(dir) {
         let bytes = std::fs::read(&file).unwrap();

@@ -70,19 +70,18 @@ fn compare_leaf(key: Option<&str>, schema: Option<&Value>, wanted: &Value, given
                 return text::compare(w, g);
             }
         }
-        (Value::Number(w), Value::Number(g)) => {
-            if same_number(w, g) {
-                tally.matched()
-            } else {
-                tally.differs(Difference::Value)
-            }
-        }
+        _ => return scalar(wanted, given),
+    }
+    tally
+}
+
+/// Compares two values that are neither text nor hold others: by type, then by value.
+pub(super) fn scalar(wanted: &Value, given: &Value) -> Tally {
+    let mut tally = Tally::new();
+    match (wanted, given) {
+        (Value::Number(w), Value::Number(g)) => tally.judge(same_number(w, g), Difference::Value),
         (Value::Bool(_), Value::Bool(_)) | (Value::Null, Value::Null) => {
-            if wanted == given {
-                tally.matched()
-            } else {
-                tally.differs(Difference::Value)
-            }
+            tally.judge(wanted == given, Difference::Value);
         }
         _ => tally.differs(Difference::Type),
     }
@@ -90,7 +89,7 @@ fn compare_leaf(key: Option<&str>, schema: Option<&Value>, wanted: &Value, given
 }
 
 /// Whether two numbers are the same; an integer may stand for a float.
-pub(super) fn same_number(a: &serde_json::Number, b: &serde_json::Number) -> bool {
+fn same_number(a: &serde_json::Number, b: &serde_json::Number) -> bool {
     match (a.as_i64(), b.as_i64()) {
         (Some(a), Some(b)) => a == b,
         _ => match (a.as_f64(), b.as_f64()) {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use understudy_call::{Tool, ToolCall};
 
-use super::json::same_number;
+use super::json::scalar;
 use super::{Difference, Score, Tally};
 
 /// Compares two sets of calls, in any order.
@@ -112,27 +112,9 @@ fn value_of(key: Option<&str>, schema: Option<&Value>, wanted: &Value, given: &V
         }
         (Value::String(w), Value::String(g)) => {
             let exact = is_exact(key, schema, w) || is_exact(key, schema, g);
-            if w == g || (!exact && loosely(w) == loosely(g)) {
-                tally.matched();
-            } else {
-                tally.differs(Difference::Value);
-            }
+            tally.judge(w == g || (!exact && loosely(w) == loosely(g)), Difference::Value);
         }
-        (Value::Number(w), Value::Number(g)) => {
-            if same_number(w, g) {
-                tally.matched()
-            } else {
-                tally.differs(Difference::Value)
-            }
-        }
-        (Value::Bool(_), Value::Bool(_)) | (Value::Null, Value::Null) => {
-            if wanted == given {
-                tally.matched()
-            } else {
-                tally.differs(Difference::Value)
-            }
-        }
-        _ => tally.differs(Difference::Type),
+        _ => return scalar(wanted, given),
     }
     tally
 }

@@ -86,18 +86,6 @@ fn add(sum: &mut [u64; 3], more: [u64; 3]) {
     }
 }
 
-/// One stratum's counts.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct StratumTally {
-    /// Calls taken.
-    pub taken: u64,
-    /// Of those, agreeing.
-    pub agreed: u64,
-}
-
-/// Coverage against agreement, as (coverage, agreement) with falling bar.
-pub type Curve = Vec<(f64, f64)>;
-
 /// What a report says of a task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TaskReport {

@@ -1,0 +1,71 @@
+//! A frozen worker measured on calls that nothing may be learnt from.
+
+use understudy_call::{Exchange, Lane};
+use understudy_cast::{CastMember, Example};
+use understudy_policy::{TaskId, Trial};
+
+use super::{Rehearsal, trials};
+
+/// What a frozen worker would have done with one call.
+#[derive(Debug, Clone)]
+pub struct Evaluated {
+    /// The task.
+    pub task: TaskId,
+    /// Whether it may be answered locally at all.
+    pub eligible: bool,
+    /// What the gateway would have done.
+    pub lane: Lane,
+    /// Every understudy's answer.
+    pub answers: Vec<EvaluatedAnswer>,
+    /// Whether exact repeat and nearest neighbour had an answer, and whether it agrees.
+    pub baselines: [Option<bool>; 2],
+}
+
+/// One understudy's answer to one call.
+#[derive(Debug, Clone)]
+pub struct EvaluatedAnswer {
+    /// Its kind.
+    pub kind: &'static str,
+    /// How it went, whatever the bar.
+    pub trial: Trial,
+    /// Whether the serving entry takes the call; `None` where it does not serve.
+    pub taken: Option<bool>,
+}
+
+impl Rehearsal {
+    /// What a frozen worker does with one call, without learning from it.
+    /// Whoever serves is asked; of the others, those that `also` wants.
+    pub async fn evaluate(
+        &mut self,
+        exchange: &Exchange,
+        also: &mut (dyn FnMut(&CastMember) -> bool + Send),
+    ) -> Option<Evaluated> {
+        let id = self.book.assign(exchange)?;
+        let task = self.book.task(id)?;
+        let state = self.tasks.get(&id)?;
+        let reference = Example::of(u64::MAX, exchange)?;
+        let eligible = exchange.request.as_ref().is_some_and(|r| r.ineligible.is_empty());
+        let roster_task = state.roster_task(task, &self.settings);
+        let lane = match (&roster_task, eligible, exchange.meta.conversation) {
+            (Some(t), true, Some(c)) => understudy_policy::lane::choose(t, c, self.key.call(&exchange.id.0)),
+            _ => Lane::Provider,
+        };
+        let baselines = state.baselines_say(&self.cast, &reference).await;
+        let seen = state.seen_frozen(exchange);
+        let mut answers = Vec::new();
+        for member in state.wanted(&self.cast, id, u64::MAX) {
+            let entry = roster_task.iter().flat_map(|t| &t.entries).find(|e| e.understudy == member.id);
+            if entry.is_none() && !also(&member) {
+                continue;
+            }
+            let answer =
+                trials::answer(&self.cast, &member.id, exchange, &reference, self.settings.trial_deadline)
+                    .await;
+            let Some(answer) = answer else { continue };
+            let one = answer.trial(id, 0, exchange, &seen);
+            let taken = entry.map(|e| one.verdict(e).is_none());
+            answers.push(EvaluatedAnswer { kind: member.kind.label(), trial: one.trial, taken });
+        }
+        Some(Evaluated { task: id, eligible, lane, answers, baselines })
+    }
+}
