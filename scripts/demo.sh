@@ -58,7 +58,8 @@ audit_first = 100
 audit_first_share = 0.5
 audit_share = 0.25
 cusum_limit = 50
-min_coverage = 0.2
+[worker]
+busy_share = 1.0
 TOML
 export UNDERSTUDY_CONFIG=$home/understudy.toml
 export OPENAI_API_KEY=sk-stand-in
@@ -82,31 +83,43 @@ pids+=("$serve")
 for _ in $(seq 200); do "$bin/understudy" tasks >/dev/null 2>&1 && break; sleep 0.1; done
 "$bin/understudy" tasks >/dev/null || { tail -20 "$home/serve.log" >&2; die "the proxy did not start"; }
 
+stages() { "$bin/understudy" tasks --json | python3 scripts/stages.py "$1"; }
 agent() { "$bin/understudy" run --quiet -- "$python" tests/agents/desk.py "$@"; }
-live_routine() { "$bin/understudy" tasks --json | python3 -c '
+# Whether a task whose name begins so has come so far.
+at() { "$bin/understudy" tasks --json | python3 -c '
 import json, sys
-print(",".join(r["id"] for r in json.load(sys.stdin) if r["stage"] == "live"))'; }
+name, stage = sys.argv[1:]
+sys.exit(not any(r["name"].startswith(name) and r["stage"] == stage for r in json.load(sys.stdin)))' "$1" "$2"; }
+name_tasks() {
+  "$bin/understudy" tasks --json | python3 -c '
+import json, sys
+short = {"order desk": "look-up", "triage": "triage", "refund": "refund", "planner": "reasoning"}
+for r in json.load(sys.stdin):
+    for words, name in short.items():
+        if words in r["name"].replace("-", " "): print(r["id"], name)' |
+  while read -r id name; do "$bin/understudy" task name "$id" "$name" >/dev/null; done
+}
 
 say "an agent on the official openai SDK, unchanged: look-ups, extractions, a tool that acts, open reasoning"
-live=""
-for round in $(seq 1 14); do
-  agent --calls 100 --seed "$round" --workers 12
-  "$bin/understudy" tasks
-  live=$(live_routine)
-  [ -n "$live" ] && [ "$round" -ge 6 ] && break
+for round in $(seq 1 30); do
+  agent --calls 100 --seed "$round" --workers 6 >/dev/null
+  [ "$round" = 1 ] && name_tasks
+  stages "$round"
+  at triage live && at look-up live && break
 done
-[ -n "$live" ] || { "$bin/understudy" decisions; die "no routine task went live: see above"; }
+at triage live || at look-up live || { "$bin/understudy" decisions; die "no routine task went live: see above"; }
 
 say "live: the small model answers, the provider is fallback and examiner"
-agent --calls 150 --seed 100 --workers 8
+agent --calls 300 --seed 100 --workers 6
 "$bin/understudy" tasks
 "$bin/understudy" decisions
 "$bin/understudy" savings
 
 say "now the stand-in changes its behaviour ('billing' becomes 'payments'), as a new model version would"
 curl -fsS -X POST -H 'content-type: application/json' -d '{"changed": true}' "${url%/v1}/control" >/dev/null
-for round in $(seq 200 212); do
-  agent --calls 120 --only triage --seed "$round" --workers 8
+for round in $(seq 1 12); do
+  agent --calls 100 --only triage --seed "$((200 + round))" --workers 6 >/dev/null
+  stages "$round"
   "$bin/understudy" decisions --json | grep -q '"audits_disagree"' && break
 done
 "$bin/understudy" tasks
@@ -114,7 +127,7 @@ done
 "$bin/understudy" decisions --json | grep -q '"audits_disagree"' || die "the change was not noticed"
 "$bin/understudy" tasks --json | python3 -c '
 import json, sys
-reasoning = [r for r in json.load(sys.stdin) if "planner" in r["name"]]
+reasoning = [r for r in json.load(sys.stdin) if r["name"] == "reasoning"]
 assert reasoning and all(r["served"] == 0 for r in reasoning), "reasoning left the provider"
 print("\nreasoning never left the provider; the changed task was demoted by its audits")'
 printf '\nthe whole demo took %s minutes\n' "$(( (SECONDS - began + 30) / 60 ))"

@@ -5,11 +5,11 @@
 //! 2110.01052) does: over a grid fixed beforehand, each bar is a hypothesis
 //! "mean agreement above it is at most τ"; with a p-value for each and
 //! Bonferroni's correction, every bar that is kept exceeds τ with probability at
-//! least 1 − δ. Of those kept, the one of the largest coverage is taken.
-//!
-//! The margin is in the test: with 150 accepted conversations and ten bars it
-//! keeps none under 149/150, with 1,000 none under .97, so what is kept most
-//! often lies some points above τ, which is what the entry's evidence needs.
+//! least 1 − δ. Of those kept, the one of the largest coverage that stays
+//! within half of the permitted disagreement is taken: the test alone has a
+//! margin while development is small (with 150 accepted conversations it keeps
+//! none under 149/150), but after some thousands it would keep .957, and an
+//! entry at .957 needs more than ten thousand conversations to prove .95.
 //!
 //! A dev set may be asked again as it grows. That loosens δ, which costs wasted
 //! entries, never false promotions: what a bar is worth is proved by its entry
@@ -20,7 +20,33 @@ use serde::{Deserialize, Serialize};
 use crate::{betting, interval};
 
 /// The grid: shares of the development calls that a bar lets pass.
-pub const GRID: [f64; 10] = [1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.25];
+pub const GRID: [f64; 31] = {
+    let mut grid = [1.0; 31];
+    let mut i = 1;
+    while i < grid.len() {
+        grid[i] = 1.0 - 0.025 * i as f64;
+        i += 1;
+    }
+    grid
+};
+
+/// Share of the permitted disagreement that a bar aims to stay within. At τ
+/// itself an entry would prove nothing for ten thousand conversations, and one
+/// that serves would trip over its audits every now and then.
+const AIM: f64 = 0.5;
+
+/// What is asked of a bar.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rules {
+    /// Agreement that must be exceeded.
+    pub tau: f64,
+    /// Permitted chance that the bar does not.
+    pub delta: f64,
+    /// Coverage under which it is of no use.
+    pub least_coverage: f64,
+    /// Whether only bars that keep well clear of τ are of use.
+    pub aim_only: bool,
+}
 
 /// One judged development call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,21 +74,34 @@ pub struct Bar {
     pub conversations: u32,
 }
 
-/// Chooses the bar of the largest coverage whose agreement exceeds `tau`, at
-/// familywise error `delta` over `grid`. `None`: nothing is shown to exceed it.
+/// Chooses among the bars whose agreement exceeds τ, at familywise error δ over
+/// `grid`: the one of the largest coverage that stays within half of the
+/// permitted disagreement; where there is none, the one that will have proved
+/// itself after the fewest calls. `None`: nothing is shown to exceed τ.
 #[must_use]
-pub fn choose(dev: &[DevCall], tau: f64, delta: f64, grid: &[f64]) -> Option<Bar> {
-    let level = delta / grid.len().max(1) as f64;
-    candidates(dev, grid)
+pub fn choose(dev: &[DevCall], rules: &Rules, grid: &[f64]) -> Option<Bar> {
+    let tau = rules.tau;
+    let candidates = candidates(dev, grid);
+    // How many bars there are depends on the confidences alone, never on what agreed.
+    let level = rules.delta / candidates.len().max(1) as f64;
+    let aim = 1.0 - AIM * (1.0 - tau);
+    let kept: Vec<Bar> = candidates
         .into_iter()
         .filter(|(bar, sum, all_or_nothing)| {
             p_value(*sum, f64::from(bar.conversations), tau, *all_or_nothing) <= level
         })
         .map(|(bar, ..)| bar)
-        .max_by(|a, b| a.coverage.total_cmp(&b.coverage))
+        .filter(|bar| bar.coverage >= rules.least_coverage)
+        .collect();
+    let clear = kept.iter().filter(|b| b.agreement >= aim).max_by(|a, b| a.coverage.total_cmp(&b.coverage));
+    if rules.aim_only {
+        return clear.copied();
+    }
+    let speed = |b: &Bar| betting::divergence(b.agreement, tau) * b.coverage;
+    clear.or_else(|| kept.iter().max_by(|a, b| speed(a).total_cmp(&speed(b)))).copied()
 }
 
-/// Every bar of the grid with its figures, without a test. The second value is
+/// Every different bar of the grid with its figures, without a test. The second value is
 /// the sum of the conversation means, the third whether each is 0 or 1.
 fn candidates(dev: &[DevCall], grid: &[f64]) -> Vec<(Bar, f64, bool)> {
     let mut confidences: Vec<f64> = dev.iter().filter_map(|c| c.confidence).collect();
@@ -75,7 +114,9 @@ fn candidates(dev: &[DevCall], grid: &[f64]) -> Vec<(Bar, f64, bool)> {
         let Some(bar) = confidences.get(rank.clamp(1, confidences.len().max(1)) - 1).copied() else {
             continue;
         };
-        found.push(figures(dev, bar));
+        if found.last().is_none_or(|(last, ..): &(Bar, f64, bool)| last.bar != bar) {
+            found.push(figures(dev, bar));
+        }
     }
     found
 }
@@ -130,6 +171,10 @@ mod tests {
     use rand::{Rng, SeedableRng};
 
     use super::*;
+
+    fn choose(dev: &[DevCall], tau: f64, delta: f64, grid: &[f64]) -> Option<Bar> {
+        super::choose(dev, &Rules { tau, delta, least_coverage: 0.0, aim_only: false }, grid)
+    }
 
     fn dev(rng: &mut impl Rng, n: u32, agreement: impl Fn(f64) -> f64) -> Vec<DevCall> {
         (0..n)

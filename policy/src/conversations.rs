@@ -29,6 +29,9 @@ pub struct Unit {
     pub calls: u32,
     /// Whether any call was drawn for the understudy, audited or not.
     pub served: bool,
+    /// The entry that was asked last in it, if any was.
+    #[serde(default)]
+    pub asked: Option<u32>,
     /// Whether it belongs to the control group.
     pub control: bool,
     /// Whether it shows trouble: a tool error, a cut-off, a repeat.
@@ -81,6 +84,7 @@ impl Unit {
             last_seq: seq,
             calls: 0,
             served: false,
+            asked: None,
             control: false,
             troubled: false,
             trials: Vec::new(),
@@ -173,6 +177,13 @@ impl Conversations {
             unit.recent.pop_front();
         }
         unit.recent.push_back((call.seq, call.lane, call.repeats));
+    }
+
+    /// Notes which entry was asked in an open conversation.
+    pub fn asked(&mut self, key: ConversationKey, k: u32) {
+        if let Some(unit) = self.open.get_mut(&key) {
+            unit.asked = Some(k);
+        }
     }
 
     /// Notes a trial. A trial on a repeat, or given twice, is not noted.

@@ -16,6 +16,9 @@ pub enum Event {
     Trial(Trial),
     /// The gateway asked the serving understudy.
     Served(ServedSeen),
+    /// A version was made, and its fit judged its own examples, each by a fit
+    /// that had not seen it.
+    Fitted(Fitted),
     /// An entry begins; see [`crate::Ledger::propose_entry`].
     EntryOpened(EntryOpened),
     /// The recorded calls end here: open conversations close.
@@ -114,6 +117,19 @@ pub struct ServedSeen {
     pub late: bool,
 }
 
+/// What the fit of a version says of its examples: development, never evidence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fitted {
+    /// The version.
+    pub understudy: UnderstudyId,
+    /// The place of its last example.
+    pub seq: u64,
+    /// The strata that the calls point to.
+    pub strata: Vec<String>,
+    /// The examples.
+    pub calls: Vec<crate::bar::DevCall>,
+}
+
 impl Event {
     /// The place in the journal that it is about; `None` where it has none.
     #[must_use]
@@ -122,6 +138,7 @@ impl Event {
             Self::Exchange(e) => e.seq,
             Self::Trial(t) => t.seq,
             Self::Served(s) => s.seq,
+            Self::Fitted(f) => f.seq,
             Self::EntryOpened(e) => e.after_seq,
             Self::EndOfFile { seq }
             | Self::Operator { seq, .. }

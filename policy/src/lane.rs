@@ -25,7 +25,8 @@ pub fn choose(task: &RosterTask, conversation: ConversationKey, call_draw: u64) 
     if !canary_drawn(conversation, task.share) {
         return Lane::Provider;
     }
-    if share_of(mixed(call_draw ^ AUDIT)) < task.audit { Lane::Audit } else { Lane::Understudy }
+    let tried = task.successor.as_ref().is_some_and(|s| canary_drawn(conversation, s.share));
+    if tried || share_of(mixed(call_draw ^ AUDIT)) < task.audit { Lane::Audit } else { Lane::Understudy }
 }
 
 /// Whether a conversation stays with the provider for good (first four bytes of its key).
@@ -95,6 +96,7 @@ mod tests {
                 strata: vec![],
                 weak: vec![],
             }],
+            successor: None,
         }
     }
 
@@ -121,6 +123,25 @@ mod tests {
         assert!((share(served) - 0.95 * 0.5).abs() < 0.008);
         assert!((share(audit) - 0.95 * 0.5 * 0.2).abs() < 0.005);
         assert!((share(both) - share(audit) * share(trial)).abs() < 0.003);
+    }
+
+    #[test]
+    fn a_successor_has_its_conversations_to_itself_and_all_are_audited() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(9);
+        let mut task = task(Stage::Live, 1.0, 0.0);
+        let entry = RosterEntry { k: 2, ..task.entries[0].clone() };
+        task.successor = Some(crate::Successor { share: 0.1, entry });
+        let mut tried = 0;
+        for _ in 0..10_000 {
+            let key = ConversationKey(rng.random());
+            let [who] = task.entries_for(key) else { panic!() };
+            let lane = choose(&task, key, rng.random());
+            if lane != Lane::Control {
+                assert_eq!(lane == Lane::Audit, who.k == 2);
+                tried += u32::from(who.k == 2);
+            }
+        }
+        assert!((850..1050).contains(&tried), "{tried}"); // 950 of the 9,500 outside the control group
     }
 
     #[test]

@@ -14,10 +14,11 @@
 //!   or above the bar, stratum allowed *before* this conversation was fed. One
 //!   with none of those counts for coverage only.
 //! - Several entries may be open. One serves. Another that has earned its
-//!   evidence, with clearly larger coverage, takes over, through all canary
-//!   steps again. They do not share a task yet: a second one would answer
-//!   what the first declined, the hard calls, and evidence over all calls says
-//!   nothing about those.
+//!   evidence, with clearly larger coverage, succeeds it through all canary
+//!   steps of its own (`succession.rs`); the live one serves all other
+//!   conversations meanwhile. They do not share a conversation: the second one
+//!   would answer what the first declined, the hard calls, and evidence over
+//!   all calls says nothing about those.
 //! - A demotion closes every open entry of the task: what was learnt before the
 //!   world changed may not promote the next one the day after. Development
 //!   begins anew; k never does.
@@ -32,13 +33,16 @@ use understudy_call::UnderstudyId;
 use crate::bar::{self, DevCall};
 use crate::conversations::{Call, Conversations, UnitAnswer, UnitTrial};
 use crate::exact::{Recent, door};
-use crate::{Decision, EntryOpened, Event, ExchangeSeen, Outcome, Stage, TaskId, TaskPolicy, Trial, Why};
+use crate::{
+    Decision, EntryOpened, Event, ExchangeSeen, Fitted, Outcome, Stage, TaskId, TaskPolicy, Trial, Why,
+};
 
 mod entry;
 mod feed;
 mod roster;
 mod service;
 mod stages;
+mod succession;
 mod view;
 
 pub use entry::{Closed, Standing};
@@ -73,6 +77,8 @@ pub struct Ledger {
     entries: Vec<Entry>,
     last_k: u32,
     service: Option<Service>,
+    /// Another entry, in its canary beside the one that is live.
+    successor: Option<Service>,
     provider_ms: Recent,
     cooldown: u32,
     demotions: u32,
@@ -91,6 +97,8 @@ struct Development {
     calls: Vec<DevCall>,
     conversations: u32,
     next: u32,
+    /// How many of them the fit itself judged.
+    from_fit: u32,
     /// Conversations that began up to here are not looked at.
     after_seq: u64,
 }
@@ -112,6 +120,7 @@ impl Ledger {
             entries: Vec::new(),
             last_k: 0,
             service: None,
+            successor: None,
             provider_ms: Recent::new(service::LATENCY_WINDOW),
             cooldown: 0,
             demotions: 0,
@@ -137,6 +146,7 @@ impl Ledger {
             Event::Trial(trial) => self.trial(trial),
             Event::Served(seen) => self.served(seen),
             Event::EntryOpened(opened) => self.open_entry(opened),
+            Event::Fitted(fitted) => self.fitted(fitted),
             Event::EndOfFile { .. } => {
                 for unit in self.conversations.close_all() {
                     self.feed(&unit);
@@ -194,12 +204,15 @@ impl Ledger {
         if development.conversations < self.policy.dev_conversations {
             return None;
         }
-        let bar = bar::choose(&development.calls, self.policy.tau, self.policy.bar_delta, &bar::GRID)?;
-        let needed = match self.serving() {
-            Some(serving) => self.serving_coverage(serving) + self.policy.takeover_coverage,
-            None => self.policy.min_coverage,
+        let rules = bar::Rules {
+            tau: self.policy.tau,
+            delta: self.policy.bar_delta,
+            least_coverage: self.coverage_to_beat(),
+            // What is to take another's place must not be worse at it.
+            aim_only: self.service.is_some(),
         };
-        (bar.coverage >= needed.max(self.policy.min_coverage)).then(|| EntryOpened {
+        let bar = bar::choose(&development.calls, &rules, &bar::GRID)?;
+        Some(EntryOpened {
             task: self.task,
             k: self.last_k + 1,
             understudy: understudy.clone(),
@@ -209,6 +222,55 @@ impl Ledger {
             expected_agreement: door(bar.agreement),
             cost_rank: 0,
         })
+    }
+
+    /// Whether it is time to look for a bar: there is enough, the fit's own
+    /// judgements have come, or a twentieth more conversations. At every one it
+    /// would cost time and wear δ down for nothing.
+    #[must_use]
+    pub fn is_proposal_due(&self, understudy: &UnderstudyId) -> bool {
+        let development = self.number_of(understudy).and_then(|n| self.development.get(&n));
+        development.is_some_and(|d| d.is_due(self.policy.dev_conversations))
+    }
+
+    /// Coverage that makes an entry worth its delay, or worth a change.
+    fn coverage_to_beat(&self) -> f64 {
+        let serves = self.service.iter().chain(&self.successor);
+        serves
+            .filter_map(|s| {
+                let entry = self.entries.iter().find(|e| e.opened.k == s.k)?;
+                // Of the asked calls, once there are enough; until then what its trials promise.
+                let coverage = s.answered_share().unwrap_or_else(|| entry.coverage());
+                Some(coverage + self.policy.takeover_coverage)
+            })
+            .fold(self.policy.min_coverage, f64::max)
+    }
+
+    /// Whether a demotion's trials are still being waited for.
+    #[must_use]
+    pub fn is_cooling(&self) -> bool {
+        self.cooldown > 0
+    }
+
+    /// What the fit of a version said of its own examples becomes development.
+    fn fitted(&mut self, fitted: &Fitted) {
+        let number = self.number(&fitted.understudy);
+        let strata: Vec<u16> = fitted.strata.iter().map(|name| self.stratum(name)).collect();
+        let development = self.development.entry(number).or_default();
+        let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
+        for call in &fitted.calls {
+            let next = numbers.len() as u32;
+            let conversation = *numbers.entry(call.conversation).or_insert(next);
+            development.calls.push(DevCall {
+                conversation,
+                confidence: call.confidence.map(door),
+                agrees: call.agrees,
+                stratum: strata.get(usize::from(call.stratum)).copied().unwrap_or(u16::MAX),
+            });
+        }
+        development.conversations = numbers.len() as u32;
+        development.from_fit = development.conversations;
+        development.next = development.conversations;
     }
 
     /// The understudies with an open entry, by entry.
@@ -239,7 +301,9 @@ impl Ledger {
         }
         let live = self.stage == Stage::Live;
         let provider_ms = self.provider_ms.mean();
-        if let Some(service) = &mut self.service {
+        let asked =
+            if self.is_the_successors(seen.conversation) { &mut self.successor } else { &mut self.service };
+        if let Some(service) = asked {
             service.exchange(seen, live, provider_ms);
         }
     }
@@ -269,7 +333,7 @@ impl Ledger {
         let development = self.development.remove(&understudy).unwrap_or_default();
         // A version has one open entry: another bar is another entry.
         for entry in self.entries.iter_mut().filter(|e| e.closed.is_none() && e.understudy == understudy) {
-            if self.service.as_ref().is_none_or(|s| s.k != entry.opened.k) {
+            if self.service.iter().chain(&self.successor).all(|s| s.k != entry.opened.k) {
                 entry.closed = Some(Closed::Replaced);
             }
         }
@@ -279,12 +343,6 @@ impl Ledger {
     fn serving(&self) -> Option<&Entry> {
         let k = self.service.as_ref()?.k;
         self.entries.iter().find(|e| e.opened.k == k)
-    }
-
-    /// Share of the asked calls that the serving entry answered, once there are
-    /// enough of them; until then the share that its trials promise.
-    fn serving_coverage(&self, serving: &Entry) -> f64 {
-        self.service.as_ref().and_then(Service::answered_share).unwrap_or_else(|| serving.coverage())
     }
 
     fn number_of(&self, understudy: &UnderstudyId) -> Option<u16> {

@@ -42,10 +42,10 @@ mod ledger;
 mod nouns;
 mod task_policy;
 
-pub use event::{Event, ExchangeSeen, ServedSeen, replay_order};
+pub use event::{Event, ExchangeSeen, Fitted, ServedSeen, replay_order};
 pub use ledger::{Audits, Closed, EntryView, Ledger, LedgerView, RosterMeta, Standing, StratumView};
 pub use nouns::{
-    Action, Approval, Decision, EntryOpened, Outcome, Roster, RosterEntry, RosterTask, Stage, TaskId, Trial,
-    TrialKind, Why,
+    Action, Approval, Decision, EntryOpened, Outcome, Roster, RosterEntry, RosterTask, Stage, Successor,
+    TaskId, Trial, TrialKind, Why,
 };
 pub use task_policy::TaskPolicy;

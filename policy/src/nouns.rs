@@ -159,6 +159,11 @@ pub enum Why {
     Evidence,
     /// A canary step was earned on audited conversations.
     StepEarned,
+    /// Beside the entry that is live, another with more coverage has earned its
+    /// evidence: its canary begins, the live one goes on.
+    Successor,
+    /// The successor has earned all its steps and takes the place.
+    Succeeds,
     /// The evidence is there, a person has to approve.
     AwaitingApproval,
     /// A person approved.
@@ -191,6 +196,8 @@ impl Why {
             Self::EnoughCalls => "enough_calls",
             Self::Evidence => "evidence",
             Self::StepEarned => "step_earned",
+            Self::Successor => "successor",
+            Self::Succeeds => "succeeds",
             Self::AwaitingApproval => "awaiting_approval",
             Self::Approved => "approved",
             Self::Operator => "operator",
@@ -206,7 +213,7 @@ impl Why {
     }
 }
 
-/// A change of stage, with its reason and numbers.
+/// A change of stage, or of who serves, with its reason and numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// The task.
@@ -278,6 +285,31 @@ pub struct RosterTask {
     pub budget_ms: f64,
     /// Who may answer, cheapest first.
     pub entries: Vec<RosterEntry>,
+    /// Who is tried in their place, on some conversations.
+    #[serde(default)]
+    pub successor: Option<Successor>,
+}
+
+impl RosterTask {
+    /// Who may answer in a conversation. Which of the two it is depends on the
+    /// conversation alone, so that it stays with one of them.
+    #[must_use]
+    pub fn entries_for(&self, conversation: ConversationKey) -> &[RosterEntry] {
+        match &self.successor {
+            Some(s) if crate::lane::canary_drawn(conversation, s.share) => std::slice::from_ref(&s.entry),
+            _ => &self.entries,
+        }
+    }
+}
+
+/// An entry that goes through its canary while another one is live. Every call
+/// that it serves is audited.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Successor {
+    /// Share of conversations that it answers.
+    pub share: f64,
+    /// The entry.
+    pub entry: RosterEntry,
 }
 
 /// One understudy's right to answer.

@@ -17,7 +17,9 @@ pub struct TaskPolicy {
     pub steps: Vec<f64>,
     /// Audited conversations that each step needs. Default 30.
     pub step_conversations: u32,
-    /// Served calls of a live task that are audited at the higher share. Default 500.
+    /// Served calls of a live task that are audited at the higher share; it comes
+    /// back while an entry with more coverage has yet to prove itself, for at
+    /// most twice as many judged calls. Default 500.
     pub audit_first: u32,
     /// Share of those that are audited. Default 0.20.
     pub audit_first_share: f64,

@@ -13,9 +13,8 @@ const DEVELOPMENT_KEPT: u32 = 4;
 
 impl Ledger {
     pub(super) fn feed(&mut self, unit: &Unit) {
-        let serving = self.service.as_ref().map(|s| s.k);
         let seq = self.seq;
-        let mut audited: Option<f64> = None;
+        let mut audited: BTreeMap<u32, f64> = BTreeMap::new();
         for entry in self.entries.iter_mut().filter(|e| e.closed.is_none()) {
             if unit.first_seq <= entry.opened.after_seq {
                 continue;
@@ -55,9 +54,7 @@ impl Ledger {
             if audit.1 > 0 {
                 let mean = f64::from(audit.0) / f64::from(audit.1);
                 entry.audits.push(mean);
-                if serving == Some(entry.opened.k) {
-                    audited = Some(mean);
-                }
+                audited.insert(entry.opened.k, mean);
             }
             // Only now: what this conversation says of the strata holds from
             // the next one on.
@@ -66,14 +63,16 @@ impl Ledger {
                 entry.judge_stratum(stratum, &self.policy);
             }
         }
-        if let Some(service) = &mut self.service
-            && unit.first_seq > service.since
-        {
-            if let Some(mean) = audited {
-                let of_this_step = unit.first_seq > service.step_since;
-                service.audit(mean, of_this_step);
+        for service in self.service.iter_mut().chain(&mut self.successor) {
+            if unit.first_seq <= service.since {
+                continue;
             }
-            if unit.served || unit.control {
+            if let Some(mean) = audited.get(&service.k) {
+                let of_this_step = unit.first_seq > service.step_since;
+                service.audit(*mean, of_this_step);
+            }
+            let its_own = unit.served && unit.asked.is_none_or(|k| k == service.k);
+            if its_own || unit.control {
                 service.arms(unit.served, unit.troubled, unit.calls);
             }
         }
@@ -105,7 +104,8 @@ impl Ledger {
             if development.holds_next() {
                 development.next += 1;
             }
-            if development.conversations > DEVELOPMENT_KEPT * self.policy.dev_conversations {
+            let kept = (DEVELOPMENT_KEPT * self.policy.dev_conversations).max(development.from_fit);
+            if development.conversations > kept + self.policy.dev_conversations {
                 development.forget_oldest(self.policy.dev_conversations);
             }
         }
@@ -117,18 +117,30 @@ impl Ledger {
             let Ok(number) = u16::try_from(number) else {
                 break;
             };
-            self.development.insert(number, Development { after_seq: self.seq, ..Development::default() });
+            self.develop_anew_of(number);
         }
     }
 
+    /// Forgets development of one version and begins it anew.
+    pub(super) fn develop_anew_of(&mut self, understudy: u16) {
+        self.development.insert(understudy, Development { after_seq: self.seq, ..Development::default() });
+    }
+
     pub(super) fn served(&mut self, seen: &ServedSeen) {
-        if let Some(service) = &mut self.service {
+        self.conversations.asked(seen.conversation, seen.k);
+        for service in self.service.iter_mut().chain(&mut self.successor) {
             service.served(seen, &self.policy);
         }
     }
 }
 
 impl Development {
+    pub(super) fn is_due(&self, enough: u32) -> bool {
+        let n = self.conversations;
+        let step = (n.next_power_of_two() / 32).max(1);
+        n == enough || n == self.from_fit || n.is_multiple_of(step)
+    }
+
     fn holds_next(&self) -> bool {
         self.calls.last().is_some_and(|c| c.conversation == self.next)
     }
@@ -137,5 +149,6 @@ impl Development {
         let kept_from = self.next.saturating_sub(self.conversations.saturating_sub(conversations));
         self.calls.retain(|c| c.conversation >= kept_from);
         self.conversations = self.conversations.saturating_sub(conversations);
+        self.from_fit = self.from_fit.saturating_sub(conversations);
     }
 }

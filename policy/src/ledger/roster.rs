@@ -5,7 +5,7 @@ use understudy_call::{Credential, FormHash};
 use super::Ledger;
 use super::entry::Standing;
 use crate::exact::before_door;
-use crate::{RosterEntry, RosterTask, Stage};
+use crate::{RosterEntry, RosterTask, Stage, Successor};
 
 /// What a roster says of a task that the ledger does not know.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,20 +24,16 @@ impl Ledger {
     /// The task as the gateway sees it; `None` unless it serves.
     #[must_use]
     pub fn roster_task(&self, meta: &RosterMeta) -> Option<RosterTask> {
-        let entry = self.serving()?;
+        let service = self.service.as_ref()?;
         let (share, audit) = match self.stage {
             Stage::Observing | Stage::Shadowing => return None,
             Stage::Canary { step } => (self.policy.steps.get(usize::from(step)).copied()?, 1.0),
             Stage::Live => (1.0, self.audit_share()),
         };
-        let with = |standing: Standing| -> Vec<String> {
-            entry
-                .strata
-                .iter()
-                .filter(|(_, s)| s.standing == standing)
-                .filter_map(|(number, _)| self.strata.get(usize::from(*number)).cloned())
-                .collect()
-        };
+        let successor = self.successor.as_ref().and_then(|s| {
+            let share = self.policy.steps.get(usize::from(s.step)).copied()?;
+            Some(Successor { share, entry: self.roster_entry(s.k)? })
+        });
         Some(RosterTask {
             task: self.task,
             name: meta.name.clone(),
@@ -48,20 +44,49 @@ impl Ledger {
             audit,
             control: self.policy.control_share,
             budget_ms: meta.budget_ms,
-            entries: vec![RosterEntry {
-                k: entry.opened.k,
-                understudy: entry.opened.understudy.clone(),
-                // The gateway compares what has not been through the door.
-                bar: before_door(entry.bar),
-                strata: with(Standing::Allowed),
-                weak: with(Standing::Weak),
-            }],
+            entries: vec![self.roster_entry(service.k)?],
+            successor,
+        })
+    }
+
+    fn roster_entry(&self, k: u32) -> Option<RosterEntry> {
+        let entry = self.entries.iter().find(|e| e.opened.k == k)?;
+        let with = |standing: Standing| -> Vec<String> {
+            entry
+                .strata
+                .iter()
+                .filter(|(_, s)| s.standing == standing)
+                .filter_map(|(number, _)| self.strata.get(usize::from(*number)).cloned())
+                .collect()
+        };
+        Some(RosterEntry {
+            k,
+            understudy: entry.opened.understudy.clone(),
+            // The gateway compares what has not been through the door.
+            bar: before_door(entry.bar),
+            strata: with(Standing::Allowed),
+            weak: with(Standing::Weak),
+        })
+    }
+
+    /// Whether an entry that covers clearly more than the live one has yet to
+    /// prove itself. In a task that serves everything, fair evidence comes from
+    /// audits and the control group alone: at the lower share a better version
+    /// would wait for months. One that has been judged so often without result
+    /// is not worth more.
+    fn is_challenged(&self) -> bool {
+        let most = 2 * u64::from(self.policy.audit_first);
+        self.entries.iter().any(|e| {
+            e.closed.is_none()
+                && e.earned.is_none()
+                && e.calls < most
+                && e.coverage() >= self.coverage_to_beat()
         })
     }
 
     pub(super) fn audit_share(&self) -> f64 {
         let served = self.service.as_ref().map_or(0, |s| s.live_served);
-        if served < u64::from(self.policy.audit_first) {
+        if served < u64::from(self.policy.audit_first) || self.is_challenged() {
             self.policy.audit_first_share.max(self.policy.audit_share)
         } else {
             self.policy.audit_share

@@ -31,6 +31,9 @@ const RESTING: f64 = 2.0;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Service {
     pub(crate) k: u32,
+    /// The canary step of a successor; of an entry that serves alone the task's
+    /// stage says it.
+    pub(crate) step: u8,
     /// Conversations that began later are this entry's own.
     pub(crate) since: u64,
     /// The same for the present step.
@@ -51,6 +54,7 @@ impl Service {
     pub(crate) fn begin(k: u32, seq: u64, policy: &TaskPolicy) -> Self {
         Self {
             k,
+            step: 0,
             since: seq,
             step_since: seq,
             step_audits: Outcomes::default(),
@@ -156,7 +160,12 @@ impl Service {
         if self.answered.count() >= COVERAGE_MIN { self.answered.mean() } else { None }
     }
 
-    pub(crate) fn quiet(&self, policy: &TaskPolicy) -> bool {
+    /// Whether enough audited conversations of this step went well.
+    pub(crate) fn has_earned_its_step(&self, policy: &TaskPolicy) -> bool {
+        self.step_audits.count() >= u64::from(policy.step_conversations) && self.quiet(policy)
+    }
+
+    fn quiet(&self, policy: &TaskPolicy) -> bool {
         self.detector.value() < (QUIET * policy.cusum_limit).max(RESTING * self.detector.rest())
     }
 

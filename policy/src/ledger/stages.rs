@@ -20,6 +20,7 @@ impl Ledger {
             }
             return;
         }
+        self.doubt_successor(out);
         let alarm = self.service.as_ref().and_then(|s| s.alarm(&self.policy, self.provider_ms.mean()));
         if self.alarm.is_none() {
             self.alarm = alarm;
@@ -36,6 +37,7 @@ impl Ledger {
             return;
         }
         self.climb(out);
+        self.succeed(out);
         self.canary(out);
     }
 
@@ -45,9 +47,8 @@ impl Ledger {
             return;
         };
         let Some(service) = &self.service else { return };
-        let audited = service.step_audits.count() >= u64::from(self.policy.step_conversations);
         let next = self.after(step);
-        if audited && service.quiet(&self.policy) && next <= self.reach() {
+        if service.has_earned_its_step(&self.policy) && next <= self.reach() {
             self.move_to(next, Why::StepEarned, None, out);
             let seq = self.seq;
             if let Some(service) = &mut self.service {
@@ -56,22 +57,23 @@ impl Ledger {
         }
     }
 
-    /// An entry that has earned its evidence opens the canary.
+    /// An entry that has earned its evidence opens the canary; beside one that
+    /// is live it becomes the successor.
     fn canary(&mut self, out: &mut Vec<Decision>) {
         let first = Stage::Canary { step: 0 };
         if first > self.reach() {
             return;
         }
-        let needed = match self.serving() {
-            Some(serving) => self.serving_coverage(serving) + self.policy.takeover_coverage,
-            None => self.policy.min_coverage,
-        };
+        if self.successor.is_some() {
+            return;
+        }
+        let needed = self.coverage_to_beat();
         let serving = self.service.as_ref().map(|s| s.k);
         let Some(k) = self
             .entries
             .iter()
             .filter(|e| e.closed.is_none() && e.earned.is_some() && Some(e.opened.k) != serving)
-            .filter(|e| e.coverage() >= needed.max(self.policy.min_coverage))
+            .filter(|e| e.coverage() >= needed)
             .max_by(|a, b| {
                 let cheaper = b.opened.cost_rank.cmp(&a.opened.cost_rank);
                 a.coverage().total_cmp(&b.coverage()).then(cheaper).then(b.opened.k.cmp(&a.opened.k))
@@ -86,6 +88,10 @@ impl Ledger {
                 self.waiting = true;
                 self.decide(self.stage, self.stage, Why::AwaitingApproval, Some(k), None, out);
             }
+            return;
+        }
+        if self.stage == Stage::Live {
+            self.begin_succession(k, out);
             return;
         }
         let why = if self.waiting { Why::Approved } else { Why::Evidence };
@@ -110,6 +116,7 @@ impl Ledger {
         self.move_to(Stage::Shadowing, Why::AwaitingApproval, None, out);
         self.waiting = true;
         self.service = None;
+        self.successor = None;
     }
 
     pub(super) fn demote(&mut self, why: Why, by: Option<&str>, out: &mut Vec<Decision>) {
@@ -125,6 +132,7 @@ impl Ledger {
             entry.closed = Some(why);
         }
         self.service = None;
+        self.successor = None;
         self.alarm = None;
         self.waiting = false;
         self.develop_anew();
@@ -210,8 +218,10 @@ impl Ledger {
         if served {
             self.move_to(Stage::Shadowing, Why::VersionGone, None, out);
             self.service = None;
+            self.successor = None;
             self.alarm = None;
         }
+        self.successor.take_if(|s| self.entries.iter().any(|e| e.opened.k == s.k && e.understudy == number));
         for entry in self.entries.iter_mut().filter(|e| e.closed.is_none() && e.understudy == number) {
             entry.closed = Some(Closed::VersionGone);
         }
@@ -235,7 +245,7 @@ impl Ledger {
     }
 
     /// The furthest stage that evidence may reach.
-    fn reach(&self) -> Stage {
+    pub(super) fn reach(&self) -> Stage {
         if self.multi_turn {
             self.policy.max_stage.min(self.policy.multi_turn_max_stage)
         } else {
@@ -243,7 +253,7 @@ impl Ledger {
         }
     }
 
-    fn after(&self, step: u8) -> Stage {
+    pub(super) fn after(&self, step: u8) -> Stage {
         if usize::from(step) + 1 < self.policy.steps.len() {
             Stage::Canary { step: step + 1 }
         } else {
@@ -251,17 +261,17 @@ impl Ledger {
         }
     }
 
-    fn entry_mut(&mut self, k: u32) -> Option<&mut Entry> {
+    pub(super) fn entry_mut(&mut self, k: u32) -> Option<&mut Entry> {
         self.entries.iter_mut().find(|e| e.opened.k == k)
     }
 
-    fn move_to(&mut self, to: Stage, why: Why, by: Option<&str>, out: &mut Vec<Decision>) {
+    pub(super) fn move_to(&mut self, to: Stage, why: Why, by: Option<&str>, out: &mut Vec<Decision>) {
         let from = self.stage;
         self.decide(from, to, why, self.service.as_ref().map(|s| s.k), by, out);
         self.stage = to;
     }
 
-    fn decide(
+    pub(super) fn decide(
         &self,
         from: Stage,
         to: Stage,
@@ -270,6 +280,7 @@ impl Ledger {
         by: Option<&str>,
         out: &mut Vec<Decision>,
     ) {
+        let service = self.successor.iter().chain(&self.service).find(|s| Some(s.k) == k);
         let entry = k.and_then(|k| self.entries.iter().find(|e| e.opened.k == k));
         let mut numbers = BTreeMap::new();
         let mut note = |name: &str, value: Option<f64>| {
@@ -290,7 +301,7 @@ impl Ledger {
             note("audited_conversations", Some(e.audits.count() as f64));
             note("audited_agreement", e.audits.mean());
         }
-        if let Some(service) = &self.service {
+        if let Some(service) = service.or(self.service.as_ref()) {
             note("detector", Some(service.detector.value()));
             note("detector_limit", Some(self.policy.cusum_limit));
             note("step_conversations", Some(service.step_audits.count() as f64));

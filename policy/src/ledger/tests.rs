@@ -13,6 +13,7 @@ use super::*;
 use crate::{Action, Approval, ServedSeen, TrialKind};
 
 mod rules;
+mod succession;
 
 pub(super) fn key(n: u64) -> ConversationKey {
     let mut bytes = [0; 16];
@@ -164,4 +165,13 @@ pub(super) fn served(seq: u64, k: u32, declined: Option<Declined>, late: bool) -
 
 pub(super) fn policy() -> TaskPolicy {
     TaskPolicy { approval: Approval::Acting, cooldown_trials: 20, ..TaskPolicy::default() }
+}
+
+pub(super) fn meta() -> RosterMeta {
+    RosterMeta {
+        name: "look-ups".to_owned(),
+        form: understudy_call::FormHash([0; 16]),
+        credential: None,
+        budget_ms: 800.0,
+    }
 }

@@ -51,6 +51,10 @@ pub struct LedgerView {
     pub cusum: Option<f64>,
     /// At which it demotes.
     pub cusum_limit: f64,
+    /// The entry that goes through its canary beside a live one, with its step,
+    /// audited conversations of it, and how many it needs.
+    #[serde(default)]
+    pub successor: Option<(u32, u8, u64, u32)>,
     /// Audited conversations of the present canary step, and how many it needs.
     pub step: Option<(u64, u32)>,
     /// Share of served calls that are audited now.
@@ -165,6 +169,10 @@ impl Ledger {
             serving: service.map(|s| s.k),
             cusum: service.map(|s| s.detector.value()),
             cusum_limit: self.policy.cusum_limit,
+            successor: self
+                .successor
+                .as_ref()
+                .map(|s| (s.k, s.step, s.step_audits.count(), self.policy.step_conversations)),
             step: service
                 .filter(|_| matches!(self.stage, Stage::Canary { .. }))
                 .map(|s| (s.step_audits.count(), self.policy.step_conversations)),

@@ -235,7 +235,7 @@ impl World {
         };
         let mut served = None;
         if let (Lane::Understudy | Lane::Audit, Some(roster)) = (chosen, self.roster.clone()) {
-            let entry = &roster.entries[0];
+            let entry = &roster.entries_for(key)[0];
             let confidence: f64 = self.rng.random();
             let agrees = self.agrees(hard, class);
             let declined = if confidence < entry.bar {
@@ -348,7 +348,10 @@ impl World {
             }
             let old = self.cast[i].id.clone();
             self.cast[i].id = UnderstudyId(format!("u{i}-{generation}"));
-            let serves = self.roster.as_ref().is_some_and(|r| r.entries[0].understudy == old);
+            let serves = self.roster.as_ref().is_some_and(|r| {
+                r.entries[0].understudy == old
+                    || r.successor.as_ref().is_some_and(|s| s.entry.understudy == old)
+            });
             if !serves {
                 self.apply(Event::VersionGone { understudy: old, seq: self.seq });
             }

@@ -124,6 +124,9 @@ pub struct Asked {
     pub entry: u32,
     /// Why it did not answer; `None` when it did.
     pub declined: Option<Declined>,
+    /// Whether the call was drawn for an audit, before anyone was asked.
+    #[serde(default)]
+    pub audit: bool,
 }
 
 /// What is done with one call.

@@ -14,7 +14,8 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::task::JoinHandle;
 use understudy_call::{
-    Answer, Ask, Declined, Dialect, Lane, Priority, Reply, Request, Responder, Role, UnderstudyId, Usage,
+    Answer, Ask, ConversationKey, Declined, Dialect, Lane, Priority, Reply, Request, Responder, Role,
+    UnderstudyId, Usage,
 };
 use understudy_dialect::LocalReply;
 use understudy_policy::{Roster, RosterEntry, RosterTask, lane};
@@ -36,6 +37,7 @@ const TASK: &str = "x-understudy-task";
 struct Part {
     task: RosterTask,
     request: Arc<Request>,
+    conversation: ConversationKey,
     body: Bytes,
     /// The keyed hash of its body.
     draw: u64,
@@ -134,7 +136,7 @@ impl Gateway {
             return Err(Fallback::Repeat);
         }
         call.lane = lane;
-        Ok(Some(Part { task: task.clone(), request: Arc::new(request), body, draw }))
+        Ok(Some(Part { task: task.clone(), conversation, request: Arc::new(request), body, draw }))
     }
 
     /// Asks one understudy after another, within the provider's own time. An
@@ -147,7 +149,7 @@ impl Gateway {
     ) -> Result<Result<(UnderstudyId, Answer), Fallback>> {
         let budget = Duration::try_from_secs_f64(part.task.budget_ms / 1000.0).unwrap_or_default();
         let mut why = Fallback::Missing;
-        for entry in &part.task.entries {
+        for entry in part.task.entries_for(part.conversation) {
             let Some(left) = budget.checked_sub(call.started.elapsed()).filter(|d| !d.is_zero()) else {
                 why = Fallback::Declined(Declined::TooSlow);
                 break;
@@ -176,6 +178,7 @@ impl Gateway {
             call.asked = Some(understudy_call::Asked {
                 understudy: entry.understudy.clone(),
                 entry: entry.k,
+                audit: call.lane == Lane::Audit,
                 declined: answered.as_ref().err().map(|why| match why {
                     Fallback::Declined(declined) => *declined,
                     _ => Declined::Unavailable,

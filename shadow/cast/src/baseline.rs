@@ -6,8 +6,52 @@ use std::collections::HashMap;
 
 use understudy_call::Choice;
 
-use crate::example::Example;
+use serde::{Deserialize, Serialize};
+
+use crate::example::{Example, label};
 use crate::packed::Rows;
+
+/// Latest exchanges on which both are measured at a fit.
+const MEASURED: usize = 500;
+
+/// How a baseline did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Exchanges it was asked.
+    pub of: u64,
+    /// Those it had a reply for.
+    pub answered: u64,
+    /// Replies that the provider gave too.
+    pub agreed: u64,
+}
+
+impl Measured {
+    fn count(&mut self, said: Option<&Choice>, wanted: &str) {
+        self.of += 1;
+        if let Some(choice) = said {
+            self.answered += 1;
+            self.agreed += u64::from(label(choice) == wanted);
+        }
+    }
+}
+
+/// Both baselines on the latest of `examples`, each asked what came before it.
+#[must_use]
+pub fn measure(examples: &[Example]) -> [Measured; 2] {
+    let (mut baselines, mut measured) = (Baselines::default(), [Measured::default(); 2]);
+    let from = examples.len().saturating_sub(MEASURED);
+    for (i, example) in examples.iter().enumerate() {
+        if i >= from && i > 0 {
+            let [exact, nearest] = &mut measured;
+            exact.count(baselines.exact_repeat(&example.part_text), &example.label);
+            let near =
+                example.embedding.as_deref().and_then(|v| baselines.nearest(v)).map(|(reply, _)| reply);
+            nearest.count(near, &example.label);
+        }
+        baselines.learn(example);
+    }
+    measured
+}
 
 /// Both baselines over what they were given so far: give an example only after
 /// they were asked about it.

@@ -43,8 +43,10 @@ use crate::packed::{Floats, Rows};
 use crate::window;
 
 mod fit;
+mod folds;
 
 pub use fit::{HeadRules, NotFitted, fit};
+pub use folds::{Rehearsed, rehearse};
 
 /// Nearest parts that make up a similarity.
 const NEAREST: usize = 5;

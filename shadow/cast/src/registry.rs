@@ -8,9 +8,10 @@ use understudy_call::{EmbedError, Embedder, Priority, Responder, UnderstudyId};
 use understudy_policy::TaskId;
 use understudy_tasks::{Part, Task};
 
+use crate::baseline::Measured;
 use crate::client::ChatModel;
 use crate::example::Example;
-use crate::head::{self, Head, HeadRules, HeadSnapshot, NotFitted};
+use crate::head::{self, Head, HeadRules, HeadSnapshot, NotFitted, Rehearsed};
 use crate::prompted::{PromptRules, Prompted, PromptedSnapshot};
 use crate::recall::Recall;
 use crate::remote::{DailyMeter, Meter, Remote, RemoteConfig};
@@ -34,6 +35,26 @@ pub struct CastConfig {
     pub prompt: PromptRules,
     /// Servers elsewhere.
     pub remotes: Vec<RemoteConfig>,
+}
+
+/// A version that was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Made {
+    /// Its name.
+    pub id: UnderstudyId,
+    /// Its examples, each judged by a fit that did not know it; empty for a
+    /// kind that is not fitted.
+    pub rehearsed: Vec<Rehearsed>,
+}
+
+/// What came of a fit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fit {
+    /// The new versions, the cheapest first.
+    pub made: Vec<Made>,
+    /// Exact repeat and nearest neighbour on the latest examples, where these
+    /// could be embedded.
+    pub baselines: Option<[Measured; 2]>,
 }
 
 /// Everyone there is to ask. Cheap to read from many threads.
@@ -144,8 +165,10 @@ impl Cast {
     /// publishes them and returns their names. A kind that cannot be made now
     /// (replies not few, engine away) is left out. The fit runs on a blocking
     /// thread; embeddings are asked for as shadow work.
-    pub async fn rehearse_fit(&self, task: &Task, examples: &[Example], born_seq: u64) -> Vec<UnderstudyId> {
-        let mut made = self.remotes(task, born_seq);
+    pub async fn rehearse_fit(&self, task: &Task, examples: &[Example], born_seq: u64) -> Fit {
+        let made = |id| Made { id, rehearsed: Vec::new() };
+        let mut all: Vec<Made> = self.remotes(task, born_seq).into_iter().map(made).collect();
+        let only = |made| Fit { made, baselines: None };
         let of_task = |e: &&Example| e.seq <= born_seq && task.credential.is_none_or(|c| c == e.credential);
         // The texts are all a version needs; a part's turns stay behind.
         let mut own: Vec<Example> = examples
@@ -154,11 +177,11 @@ impl Cast {
             .map(|e| Example { part: Part { masked: Vec::new(), turns: Vec::new() }, ..e.clone() })
             .collect();
         let Some(embedder) = self.embedder.as_ref().filter(|_| !own.is_empty()) else {
-            return made;
+            return only(all);
         };
         if let Err(e) = embed_missing(embedder.as_ref(), &mut own).await {
             tracing::warn!(task = %task.id, error = %e, "no new understudies: the examples could not be embedded");
-            return made;
+            return only(all);
         }
         let embeds = embedder.id().to_owned();
         if let Some(model) = &self.model
@@ -174,20 +197,31 @@ impl Cast {
                 born_seq,
                 rules,
             );
-            made.extend(snapshot.and_then(|s| self.take_prompted(s)));
+            all.extend(snapshot.and_then(|s| self.take_prompted(s)).map(made));
         }
         let (id, credential, rules) = (task.id, task.credential, self.config.head.clone());
-        let fitted =
-            tokio::task::spawn_blocking(move || head::fit(id, credential, &embeds, &own, born_seq, &rules))
-                .await;
+        let fitted = tokio::task::spawn_blocking(move || {
+            let head = head::fit(id, credential, &embeds, &own, born_seq, &rules).map(|head| {
+                // Without a second opinion on its examples a head still earns one by trials.
+                let rehearsed = head::rehearse(id, credential, &embeds, &own, born_seq, &rules);
+                (head, rehearsed.unwrap_or_default())
+            });
+            (head, crate::baseline::measure(&own))
+        });
+        let (fitted, baselines) = match fitted.await {
+            Ok((fitted, baselines)) => (Ok(fitted), Some(baselines)),
+            Err(cut) => (Err(cut), None),
+        };
         match fitted {
-            Ok(Ok(snapshot)) => made.extend(self.take_head(snapshot)),
+            Ok(Ok((snapshot, rehearsed))) => {
+                all.extend(self.take_head(snapshot).map(|id| Made { id, rehearsed }));
+            }
             Ok(Err(why @ NotFitted::NotFew { .. })) => tracing::debug!(task = %id, %why, "no head"),
             Ok(Err(why)) => tracing::warn!(task = %id, %why, "no head"),
             Err(_) => tracing::error!(task = %id, "the fit of a head was cut off"),
         }
-        made.sort_by_key(|id| self.rank(id));
-        made
+        all.sort_by_key(|m| self.rank(&m.id));
+        Fit { made: all, baselines }
     }
 
     fn remotes(&self, task: &Task, born_seq: u64) -> Vec<UnderstudyId> {

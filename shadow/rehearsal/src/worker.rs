@@ -20,7 +20,9 @@
 //! (`restore.rs`); the decisions that come out are compared with those that
 //! were written.
 
+mod arms;
 mod evaluate;
+mod latency;
 mod pace;
 mod report;
 mod restore;
@@ -36,11 +38,12 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 use understudy_call::{AnsweredBy, Exchange, Lane, UnderstudyId};
 use understudy_capture::{Journal, JournalError, Record};
-use understudy_cast::registry::{NOTE_KIND, is_due};
+use understudy_cast::registry::{Fit, NOTE_KIND, is_due};
 use understudy_cast::{Cast, Example};
 use understudy_policy::{Action, Decision, Event, Ledger, Roster, Stage, TaskId, TaskPolicy, Trial};
 use understudy_tasks::{HashKey, Task, TaskBook};
 
+pub use arms::{Arm, Arms, Tokens};
 pub use evaluate::{Evaluated, EvaluatedAnswer};
 pub use pace::{Pace, Pause};
 pub use report::{Tally, TaskReport};
@@ -248,16 +251,17 @@ impl Rehearsal {
         }
 
         // What was, or would have been, done with the call.
-        let serving = self.settings.mode == Mode::Recorded && seen.eligible && !seen.repeats;
-        let roster_task = serving.then(|| state.roster_task(&task, &self.settings)).flatten();
+        let may_be_served = self.settings.mode == Mode::Recorded && seen.eligible && !seen.repeats;
+        let roster_task = may_be_served.then(|| state.roster_task(&task, &self.settings)).flatten();
+        let serving = roster_task.as_ref().map_or(&[][..], |t| t.entries_for(seen.conversation));
         let mut judged = Vec::new();
         let mut served = None;
         match self.settings.mode {
             Mode::Live => served = state.served_live(seq, exchange),
             Mode::Recorded => {
-                if let Some(serving) = &roster_task {
+                if let Some(roster_task) = &roster_task {
                     seen.lane = understudy_policy::lane::choose(
-                        serving,
+                        roster_task,
                         seen.conversation,
                         self.key.call(&exchange.id.0),
                     );
@@ -275,9 +279,8 @@ impl Rehearsal {
             let draw = self.key.call(&exchange.id.0);
             let wanted = state.wanted(&self.cast, id, seq);
             for member in wanted {
-                let serves =
-                    roster_task.as_ref().is_some_and(|t| t.entries.iter().any(|e| e.understudy == member.id))
-                        && matches!(seen.lane, Lane::Understudy | Lane::Audit);
+                let serves = serving.iter().any(|e| e.understudy == member.id)
+                    && matches!(seen.lane, Lane::Understudy | Lane::Audit);
                 let share = self.pace.share(&member.id.0) * state.ledger.policy().trial_share;
                 if !serves && !understudy_policy::lane::trial_drawn(draw, share) {
                     continue;
@@ -295,11 +298,7 @@ impl Rehearsal {
         }
         for (serves, one) in judged {
             (self.outlets.told)(Happened::Trial(Box::new(one.trial.clone())));
-            let entry = roster_task
-                .iter()
-                .filter(|_| serves)
-                .flat_map(|t| &t.entries)
-                .find(|e| e.understudy == one.trial.understudy);
+            let entry = serving.iter().find(|e| serves && e.understudy == one.trial.understudy);
             if let Some(entry) = entry {
                 let verdict = one.verdict(entry);
                 seen.answered_by_understudy = verdict.is_none();
@@ -362,7 +361,9 @@ impl Rehearsal {
 
     fn propose(&mut self, id: TaskId) {
         for member in self.cast.of_task(id) {
-            let proposed = self.tasks.get(&id).and_then(|s| s.ledger.propose_entry(&member.id));
+            let ledger = self.tasks.get(&id).map(|s| &s.ledger);
+            let proposed =
+                ledger.filter(|l| l.is_proposal_due(&member.id)).and_then(|l| l.propose_entry(&member.id));
             if let Some(mut opened) = proposed {
                 opened.cost_rank = member.cost_rank;
                 self.fold(id, vec![Event::EntryOpened(opened)]);
@@ -381,14 +382,25 @@ impl Rehearsal {
             return;
         }
         let examples: Vec<Example> = state.examples.iter().cloned().collect();
-        let made = self.cast.rehearse_fit(task, &examples, seq).await;
-        for id in &made {
-            if let Some(note) = self.cast.to_note(id) {
+        let Fit { made, baselines } = self.cast.rehearse_fit(task, &examples, seq).await;
+        if let Some(state) = self.tasks.get_mut(&task.id)
+            && let Some(measured) = baselines
+        {
+            state.tally.baselines = baselines;
+            let json = json!({"task": task.id, "measured": measured});
+            self.pending.push(Record::Note { kind: "baselines".to_owned(), json });
+        }
+        for one in &made {
+            if let Some(note) = self.cast.to_note(&one.id) {
                 self.pending.push(Record::Note { kind: NOTE_KIND.to_owned(), json: note });
+            }
+            if let Some(fitted) = trials::fitted(one, seq) {
+                self.fold(task.id, vec![Event::Fitted(fitted)]);
             }
         }
         if !made.is_empty() {
-            (self.outlets.told)(Happened::Made(made));
+            (self.outlets.told)(Happened::Made(made.into_iter().map(|m| m.id).collect()));
+            self.propose(task.id);
         }
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::bar::DevCall;
 
 #[test]
 fn a_good_understudy_goes_live_step_by_step() {
@@ -174,6 +175,34 @@ fn cooldown_counts_trials() {
     play.calls(100, Lane::Provider, &who);
     play.end();
     assert!(play.ledger.propose_entry(&who).is_some());
+}
+
+#[test]
+fn a_fit_that_judged_its_examples_opens_an_entry_at_once_and_its_strata_are_not_rare() {
+    let who = name("head-2");
+    let mut play = Play::new(policy());
+    play.calls(100, Lane::Provider, &name("other"));
+    let call = |n: u32| DevCall {
+        conversation: n,
+        confidence: Some(if n.is_multiple_of(5) { 0.1 } else { 0.9 }),
+        agrees: !n.is_multiple_of(5),
+        stratum: u16::from(n.is_multiple_of(2)),
+    };
+    let fitted = Fitted {
+        understudy: who.clone(),
+        seq: play.seq,
+        strata: vec!["odd".to_owned(), "even".to_owned()],
+        calls: (0..800).map(call).collect(),
+    };
+    play.apply(&Event::Fitted(fitted));
+    assert!(play.ledger.is_proposal_due(&who));
+    let opened = play.open(&who);
+    assert_eq!((opened.bar, opened.expected_coverage, opened.after_seq), (0.9, 0.8, 100));
+    // Development is no evidence: nothing was fed, nobody may serve.
+    let view = play.ledger.view();
+    let entry = &view.entries[0];
+    assert_eq!((entry.conversations, entry.log_wealth, view.stage), (0, 0.0, Stage::Shadowing));
+    assert!(entry.strata.iter().all(|s| s.standing == Standing::Allowed && s.conversations == 320));
 }
 
 #[test]
@@ -449,13 +478,4 @@ fn exact_repeats_count_once() {
     }
     play.end();
     assert_eq!(play.ledger.view().entries[0].conversations, 1);
-}
-
-fn meta() -> RosterMeta {
-    RosterMeta {
-        name: "look-ups".to_owned(),
-        form: understudy_call::FormHash([0; 16]),
-        credential: None,
-        budget_ms: 800.0,
-    }
 }

@@ -82,6 +82,7 @@ fn task(body: &str) -> RosterTask {
         control: 0.0,
         budget_ms: 60_000.0,
         entries: vec![entry("head-1")],
+        successor: None,
     }
 }
 

@@ -28,6 +28,12 @@ impl Price {
         ((input - cached) as f64 * self.input + cached as f64 * self.cached + output as f64 * self.output)
             / 1e6
     }
+
+    /// What one more token costs: in, of those cached, out. Cached ones are
+    /// counted among those in, so their share is what they cost less.
+    pub(crate) fn a_token(&self) -> [f64; 3] {
+        [self.input, self.cached - self.input, self.output].map(|million| million / 1e6)
+    }
 }
 
 /// Prices by provider and model.

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use understudy_policy::{Decision, EntryView, Stage, TaskId};
+use understudy_policy::{Decision, EntryView, LedgerView, Stage, TaskId};
 use understudy_rehearsal::TaskReport;
+use understudy_rehearsal::worker::Arms;
 use understudy_tasks::{Effect, Form, reads_or_acts};
 
 use crate::admin::pages::{
@@ -57,7 +58,7 @@ pub(crate) fn row(report: &TaskReport, steps: usize, prices: &Prices, provider: 
         waits_for: waits_for(report),
         served: tally.served,
         provider_ms: report.provider_p50_ms.or_else(|| mean(tally.provider_ms)),
-        understudy_ms: mean(tally.understudy_ms),
+        understudy_ms: report.understudy_p50_ms.or_else(|| mean(tally.understudy_ms)),
         saved_usd: saved.net_usd,
     }
 }
@@ -88,14 +89,17 @@ fn waits_for(report: &TaskReport) -> Option<String> {
         Stage::Canary { .. } => {
             view.step.map(|(done, needed)| format!("audits: {done} of {needed} conversations"))
         }
-        Stage::Live => None,
+        Stage::Live => view.successor.map(|(k, step, done, needed)| {
+            format!("entry {k} may succeed (step {}): {done} of {needed} audits", step + 1)
+        }),
     }
 }
 
 /// An entry's line.
-fn entry_row(e: &EntryView, serving: Option<u32>) -> EntryRow {
-    let state = match (&e.closed, serving == Some(e.k), e.earned) {
+fn entry_row(e: &EntryView, view: &LedgerView) -> EntryRow {
+    let state = match (&e.closed, view.serving == Some(e.k), e.earned) {
         (Some(why), ..) => format!("closed: {}", words(why)),
+        (None, false, Some(_)) if view.successor.is_some_and(|(k, ..)| k == e.k) => "successor".to_owned(),
         (None, true, _) => "serves".to_owned(),
         (None, false, Some(_)) => "earned".to_owned(),
         (None, false, None) => "open".to_owned(),
@@ -145,7 +149,7 @@ pub(crate) fn page(
             ("approval".to_owned(), approval(report).to_owned()),
             ("audit share now".to_owned(), view.audit_share.to_string()),
         ]),
-        entries: view.entries.iter().map(|e| entry_row(e, view.serving)).collect(),
+        entries: view.entries.iter().map(|e| entry_row(e, view)).collect(),
         strata: shown
             .iter()
             .flat_map(|e| &e.strata)
@@ -157,10 +161,22 @@ pub(crate) fn page(
             })
             .collect(),
         declined: report.tally.declined.clone(),
-        baselines: Vec::new(),
+        baselines: baselines(report),
         cusum: view.cusum.map(|value| (value, view.cusum_limit)),
         decisions,
     }
+}
+
+/// The baselines of the last fit: coverage, and agreement where they answered.
+fn baselines(report: &TaskReport) -> Vec<(String, Option<f64>, Option<f64>)> {
+    let share = |part: u64, of: u64| (of > 0).then(|| part as f64 / of as f64);
+    let names = ["exact repeat", "nearest neighbour"];
+    let measured = report.tally.baselines.iter().flatten();
+    names
+        .into_iter()
+        .zip(measured)
+        .map(|(name, m)| (name.to_owned(), share(m.answered, m.of), share(m.agreed, m.answered)))
+        .collect()
 }
 
 fn approval(report: &TaskReport) -> &'static str {
@@ -197,19 +213,34 @@ pub(crate) fn decisions(all: &[Decision], reports: &[TaskReport]) -> Vec<Decisio
     all.iter().map(|d| decision(d, name(d.task))).collect()
 }
 
+/// Conversations of the control group from which a comparison is worth showing.
+const CONTROL_SHOWN: u64 = 20;
+
+/// What the offered conversations would have cost at the control group's mean,
+/// less what they did cost, with its interval (95 %, normal).
+fn by_control(arms: &Arms, price: &Price) -> Option<(f64, f64, f64)> {
+    let a_token = price.a_token();
+    if arms.control.conversations < CONTROL_SHOWN {
+        return None;
+    }
+    let (control, control_var) = arms.control.cost(a_token)?;
+    let (offered, offered_var) = arms.offered.cost(a_token)?;
+    let n = arms.offered.conversations as f64;
+    let (saved, half) = ((control - offered) * n, 1.96 * (control_var + offered_var).sqrt() * n);
+    Some((saved, saved - half, saved + half))
+}
+
 /// What one task saved: served calls at the task's mean captured price with its
 /// cached share, less audits.
 fn saving(report: &TaskReport, price: Option<&Price>) -> SavingsRow {
     let t = &report.tally;
-    let judged_by_provider = t.calls.saturating_sub(t.served - t.judged.min(t.served));
-    let mean_usd = price
-        .filter(|_| judged_by_provider > 0)
-        .map(|p| p.of(t.tokens[0], t.tokens[1], t.tokens[2]) / judged_by_provider as f64);
+    let [input, cached, output] = t.tokens;
+    let mean_usd = price.filter(|_| t.paid > 0).map(|p| p.of(input, cached, output) / t.paid as f64);
     let gross_usd = mean_usd.map(|m| m * t.served as f64);
     let audits_usd = mean_usd.map(|m| m * t.judged as f64);
     let mean_tokens = |i: usize| {
         let sum = t.tokens.get(i).copied().unwrap_or(0);
-        sum.checked_div(judged_by_provider).unwrap_or(0) * t.served.saturating_sub(t.judged)
+        sum.checked_div(t.paid).unwrap_or(0) * t.served.saturating_sub(t.judged)
     };
     SavingsRow {
         task: report.task.to_string(),
@@ -223,7 +254,7 @@ fn saving(report: &TaskReport, price: Option<&Price>) -> SavingsRow {
         gross_usd,
         audits_usd,
         net_usd: gross_usd.zip(audits_usd).map(|(g, a)| g - a),
-        by_control_usd: None,
+        by_control_usd: price.and_then(|p| by_control(&t.arms, p)),
     }
 }
 

@@ -32,7 +32,7 @@ const IDLE: Duration = Duration::from_millis(100);
 const SHOW_EVERY: Duration = Duration::from_millis(500);
 
 /// Records that may wait before dear trials are thinned.
-const BEHIND: u64 = 256;
+const BEHIND: u64 = 32;
 
 /// What others see of the worker.
 #[derive(Debug, Default, Clone)]

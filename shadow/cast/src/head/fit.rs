@@ -105,19 +105,7 @@ pub fn fit(
     born_seq: u64,
     rules: &HeadRules,
 ) -> Result<HeadSnapshot, NotFitted> {
-    let dim = examples.iter().find_map(|e| e.embedding.as_ref()).map_or(0, Vec::len);
-    let mut usable: Vec<(&Example, &[f32])> = examples
-        .iter()
-        .filter(|e| e.seq <= born_seq && credential.is_none_or(|c| c == e.credential))
-        .filter_map(|e| Some((e, e.embedding.as_deref()?)))
-        .filter(|(_, v)| v.len() == dim && v.iter().all(|x| x.is_finite()))
-        .collect();
-    if usable.is_empty() || dim == 0 {
-        return Err(NotFitted::NoEmbeddings { examples: examples.len() });
-    }
-    usable.sort_by_key(|(e, _)| (e.seq, e.exchange));
-    usable.dedup_by_key(|(e, _)| e.exchange);
-
+    let (usable, dim) = usable(credential, examples, born_seq)?;
     let names = frequent(&usable, rules)?;
     let index: BTreeMap<&str, usize> = names.iter().enumerate().map(|(i, n)| (*n, i)).collect();
     let of = |e: &Example| index.get(e.label.as_str()).copied();
@@ -140,6 +128,27 @@ pub fn fit(
         learnt,
         usual,
     })
+}
+
+/// The examples that count, in the journal's order, and the embeddings' dimension.
+fn usable(
+    credential: Option<Credential>,
+    examples: &[Example],
+    born_seq: u64,
+) -> Result<(Vec<(&Example, &[f32])>, usize), NotFitted> {
+    let dim = examples.iter().find_map(|e| e.embedding.as_ref()).map_or(0, Vec::len);
+    let mut usable: Vec<(&Example, &[f32])> = examples
+        .iter()
+        .filter(|e| e.seq <= born_seq && credential.is_none_or(|c| c == e.credential))
+        .filter_map(|e| Some((e, e.embedding.as_deref()?)))
+        .filter(|(_, v)| v.len() == dim && v.iter().all(|x| x.is_finite()))
+        .collect();
+    if usable.is_empty() || dim == 0 {
+        return Err(NotFitted::NoEmbeddings { examples: examples.len() });
+    }
+    usable.sort_by_key(|(e, _)| (e.seq, e.exchange));
+    usable.dedup_by_key(|(e, _)| e.exchange);
+    Ok((usable, dim))
 }
 
 /// The replies with enough exchanges, in the order of their text.

@@ -229,3 +229,38 @@ fn shadow_work_is_asked_for_as_such() {
     block_on(head.respond(Ask { priority: Priority::Live, ..ask(&request, None) })).unwrap();
     assert_eq!(embedder.asked(), vec![Priority::Live]);
 }
+
+fn rehearsed(examples: &[Example]) -> Vec<Rehearsed> {
+    rehearse(TaskId(1), Some(CREDENTIAL), "e", examples, u64::MAX, &HeadRules::default()).unwrap()
+}
+
+#[test]
+fn a_head_is_judged_on_every_example_by_fits_that_did_not_know_it() {
+    let judged = rehearsed(&clusters(6, 20));
+    assert_eq!(judged.len(), 120);
+    assert!(judged.iter().all(|r| r.agrees && r.stratum.starts_with("label_") && r.confidence.is_some()));
+}
+
+#[test]
+fn what_cannot_be_known_is_not_known() {
+    // Replies without any rule: whoever had seen the example, the same text or
+    // the same conversation, would be right.
+    let rule = |n: u64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).count_ones() % 2;
+    let mut examples = Vec::new();
+    for n in 0..400u64 {
+        let text = n / 2;
+        let mut e = example(
+            n,
+            &format!("question {text}"),
+            choice(&format!("{{\"intent\": \"label_{}\"}}", rule(text))),
+        );
+        e.embedding = Some(at(0, text, 0.5));
+        e.conversation = understudy_call::ConversationKey([(text / 4) as u8; 16]);
+        examples.push(e);
+    }
+    let judged = rehearsed(&examples);
+    assert_eq!(judged.len(), 200, "a text that comes again counts once");
+    let right = judged.iter().filter(|r| r.agrees).count();
+    assert!((70..=130).contains(&right), "{right} of 200 where chance gives 100");
+    assert!(fitted(&examples).exchanges() == 400);
+}

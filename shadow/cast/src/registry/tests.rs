@@ -54,11 +54,15 @@ fn cast(vectors: Vectors) -> Cast {
     Cast::new(config, Some(Arc::new(vectors)), Some(Script::new(Vec::new())), || 0)
 }
 
+fn names(fit: Fit) -> Vec<UnderstudyId> {
+    fit.made.into_iter().map(|m| m.id).collect()
+}
+
 #[test]
 fn a_fit_makes_each_kind_and_the_cheapest_comes_first() {
     let (all, vectors) = examples();
     let cast = cast(vectors);
-    let made = block_on(cast.rehearse_fit(&task(), &all, 39));
+    let made = names(block_on(cast.rehearse_fit(&task(), &all, 39)));
     let of: Vec<(Kind, u8)> = cast.of_task(TaskId(7)).iter().map(|m| (m.kind, m.cost_rank)).collect();
     assert_eq!(of, [(Kind::Head, 0), (Kind::Prompted, 1), (Kind::Remote, 3)]);
     assert_eq!(made, cast.of_task(TaskId(7)).into_iter().map(|m| m.id).collect::<Vec<_>>());
@@ -75,11 +79,11 @@ fn the_same_evidence_is_the_same_version_and_more_is_another() {
     let (all, vectors) = examples();
     let (again, others) = examples();
     let (one, two) = (cast(vectors), cast(others));
-    let first = block_on(one.rehearse_fit(&task(), &all, 39));
-    assert_eq!(first, block_on(two.rehearse_fit(&task(), &again, 39)));
-    assert_eq!(first, block_on(one.rehearse_fit(&task(), &all, 39)));
+    let first = names(block_on(one.rehearse_fit(&task(), &all, 39)));
+    assert_eq!(first, names(block_on(two.rehearse_fit(&task(), &again, 39))));
+    assert_eq!(first, names(block_on(one.rehearse_fit(&task(), &all, 39))));
     assert_eq!(one.all().len(), 3);
-    let earlier = block_on(one.rehearse_fit(&task(), &all, 19));
+    let earlier = names(block_on(one.rehearse_fit(&task(), &all, 19)));
     assert_ne!(first[0], earlier[0]);
     let heads: Vec<u64> =
         one.of_task(TaskId(7)).iter().filter(|m| m.kind == Kind::Head).map(|m| m.born_seq).collect();
@@ -104,7 +108,7 @@ fn a_restart_has_the_same_cast() {
     let (all, vectors) = examples();
     let (_, others) = examples();
     let (before, after) = (cast(vectors), cast(others));
-    for made in block_on(before.rehearse_fit(&task(), &all, 39)) {
+    for made in names(block_on(before.rehearse_fit(&task(), &all, 39))) {
         let note: Value = serde_json::from_str(&before.to_note(&made).unwrap().to_string()).unwrap();
         assert_eq!(after.from_note(&note).unwrap(), made);
     }
@@ -115,7 +119,7 @@ fn a_restart_has_the_same_cast() {
 fn a_damaged_note_is_told_and_left_out() {
     let (all, vectors) = examples();
     let cast = cast(vectors);
-    let made = block_on(cast.rehearse_fit(&task(), &all, 39));
+    let made = names(block_on(cast.rehearse_fit(&task(), &all, 39)));
     for id in &made {
         let mut note = cast.to_note(id).unwrap();
         note["snapshot"]["born_seq"] = json!(38);
@@ -131,9 +135,9 @@ fn a_damaged_note_is_told_and_left_out() {
 fn without_an_engine_there_is_nobody_new_and_no_error() {
     let (all, _) = examples();
     let away = Cast::new(CastConfig::default(), Some(Arc::new(Vectors::default())), None, || 0);
-    assert!(block_on(away.rehearse_fit(&task(), &all, 39)).is_empty());
+    assert!(names(block_on(away.rehearse_fit(&task(), &all, 39))).is_empty());
     let none = Cast::new(CastConfig::default(), None, None, || 0);
-    assert!(block_on(none.rehearse_fit(&task(), &all, 39)).is_empty());
+    assert!(names(block_on(none.rehearse_fit(&task(), &all, 39))).is_empty());
 }
 
 #[test]
@@ -213,4 +217,16 @@ fn baselines_answer_from_what_they_were_given() {
     }
     assert_eq!(baselines.exact_repeat("question 1").unwrap().text(), "no");
     assert_eq!(baselines.nearest(&[0.1, 0.9]).unwrap().0.text(), "no");
+}
+
+#[test]
+fn baselines_are_measured_on_the_latest_examples_by_what_came_before() {
+    let (mut all, _) = examples();
+    for (n, e) in all.iter_mut().enumerate() {
+        e.embedding = Some(if n % 2 == 0 { vec![1.0, 0.0] } else { vec![0.0, 1.0] });
+        e.part_text = format!("question {}", n % 30);
+    }
+    let [exact, nearest] = crate::baseline::measure(&all);
+    assert_eq!((exact.of, exact.answered, exact.agreed), (39, 10, 10));
+    assert_eq!((nearest.of, nearest.answered, nearest.agreed), (39, 39, 38));
 }

@@ -42,7 +42,7 @@ impl Rehearsal {
     ) -> Option<Evaluated> {
         let id = self.book.assign(exchange)?;
         let task = self.book.task(id)?;
-        let state = self.tasks.get(&id)?;
+        let state = self.tasks.get_mut(&id)?;
         let reference = Example::of(u64::MAX, exchange)?;
         let eligible = exchange.request.as_ref().is_some_and(|r| r.ineligible.is_empty());
         let roster_task = state.roster_task(task, &self.settings);
@@ -50,11 +50,11 @@ impl Rehearsal {
             (Some(t), true, Some(c)) => understudy_policy::lane::choose(t, c, self.key.call(&exchange.id.0)),
             _ => Lane::Provider,
         };
-        let baselines = state.baselines_say(&self.cast, &reference).await;
         let seen = state.seen_frozen(exchange);
+        let serving = roster_task.as_ref().map_or(&[][..], |t| t.entries_for(seen.conversation));
         let mut answers = Vec::new();
         for member in state.wanted(&self.cast, id, u64::MAX) {
-            let entry = roster_task.iter().flat_map(|t| &t.entries).find(|e| e.understudy == member.id);
+            let entry = serving.iter().find(|e| e.understudy == member.id);
             if entry.is_none() && !also(&member) {
                 continue;
             }
@@ -66,6 +66,8 @@ impl Rehearsal {
             let taken = entry.map(|e| one.verdict(e).is_none());
             answers.push(EvaluatedAnswer { kind: member.kind.label(), trial: one.trial, taken });
         }
+        // After the understudies: who embeds a text first pays for it.
+        let baselines = state.baselines_say(&self.cast, &reference).await;
         Some(Evaluated { task: id, eligible, lane, answers, baselines })
     }
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use understudy_call::{Exchange, Lane};
+use understudy_cast::baseline::Measured;
 use understudy_policy::{ExchangeSeen, LedgerView, ServedSeen, TaskId};
 
 use super::Rehearsal;
+use super::arms::{Arms, Tokens, is_paid};
 
 /// Counts of a task's calls.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -29,20 +31,26 @@ pub struct Tally {
     pub wrong: u64,
     /// Why it declined, by reason.
     pub declined: BTreeMap<String, u64>,
-    /// Tokens of the calls, as the provider counted them: in, of those cached, out.
-    pub tokens: [u64; 3],
-    /// The same of the served calls.
-    pub served_tokens: [u64; 3],
+    /// Calls that the provider answered, alone or as examiner.
+    pub paid: u64,
+    /// Their tokens, as the provider counted them: in, of those cached, out.
+    pub tokens: Tokens,
+    /// The control group beside the conversations that were offered.
+    #[serde(default)]
+    pub arms: Arms,
     /// Milliseconds of the provider's calls, summed, and how many.
     pub provider_ms: (f64, u64),
     /// Milliseconds of the understudy's, summed, and how many.
     pub understudy_ms: (f64, u64),
+    /// Exact repeat and nearest neighbour, as of the last fit.
+    #[serde(default)]
+    pub baselines: Option<[Measured; 2]>,
 }
 
 impl Tally {
     pub(super) fn count(
         &mut self,
-        tokens: [u64; 3],
+        tokens: Tokens,
         seen: &ExchangeSeen,
         served: Option<&ServedSeen>,
         agrees: Option<bool>,
@@ -51,7 +59,10 @@ impl Tally {
         self.repeats += u64::from(seen.repeats);
         self.eligible += u64::from(seen.eligible);
         self.control += u64::from(seen.lane == Lane::Control);
-        add(&mut self.tokens, tokens);
+        if is_paid(seen) {
+            self.paid += 1;
+            add(&mut self.tokens, tokens);
+        }
         if let Some(ms) = seen.provider_ms {
             self.provider_ms.0 += ms;
             self.provider_ms.1 += 1;
@@ -64,7 +75,6 @@ impl Tally {
             Some(why) => *self.declined.entry(why.label().to_owned()).or_default() += 1,
             None => {
                 self.served += 1;
-                add(&mut self.served_tokens, tokens);
                 if let Some(agrees) = agrees {
                     self.judged += 1;
                     self.wrong += u64::from(!agrees);
@@ -75,12 +85,12 @@ impl Tally {
 }
 
 /// A call's tokens: in, of those cached, out.
-pub(super) fn tokens(exchange: &Exchange) -> [u64; 3] {
+pub(super) fn tokens(exchange: &Exchange) -> Tokens {
     let usage = exchange.reply.as_ref().and_then(|r| r.usage).unwrap_or_default();
     [usage.input_tokens, usage.cached_input_tokens, usage.output_tokens]
 }
 
-fn add(sum: &mut [u64; 3], more: [u64; 3]) {
+fn add(sum: &mut Tokens, more: Tokens) {
     for (s, m) in sum.iter_mut().zip(more) {
         *s += m;
     }
@@ -103,6 +113,8 @@ pub struct TaskReport {
     pub cast: Vec<(String, String, String)>,
     /// The provider's median, milliseconds.
     pub provider_p50_ms: Option<f64>,
+    /// The understudy's, over its latest answers.
+    pub understudy_p50_ms: Option<f64>,
 }
 
 impl Rehearsal {
@@ -126,6 +138,7 @@ impl Rehearsal {
                         .map(|m| (m.id.0, m.kind.label().to_owned(), m.version_note))
                         .collect(),
                     provider_p50_ms: state.median_ms(),
+                    understudy_p50_ms: state.understudy_median_ms(),
                 })
             })
             .collect()

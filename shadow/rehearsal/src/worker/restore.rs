@@ -195,6 +195,13 @@ impl Rehearsal {
                     self.book.rename(task, name);
                 }
             }
+            "baselines" => {
+                let task = json.get("task").and_then(|t| t.as_str()).and_then(|t| t.parse().ok());
+                if let Some(state) = task.and_then(|t| self.tasks.get_mut(&t)) {
+                    state.tally.baselines =
+                        json.get("measured").and_then(|m| Deserialize::deserialize(m).ok());
+                }
+            }
             NOTE_KIND => {
                 if let Err(e) = self.cast.from_note(json) {
                     tracing::warn!(error = %e, "a version of the cast is gone");

@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use understudy_call::{AnsweredBy, ConversationKey, Declined, Exchange, Finish, Lane, Role};
+use understudy_call::{
+    AnsweredBy, Choice, ConversationKey, Declined, Exchange, Finish, Lane, Metadata, Priority, Role,
+};
 use understudy_cast::baseline::Baselines;
 use understudy_cast::{Cast, CastMember, Example};
 use understudy_policy::{
@@ -10,6 +12,8 @@ use understudy_policy::{
 };
 use understudy_tasks::Task;
 
+use super::arms::Sums;
+use super::latency::Latencies;
 use super::report::Tally;
 use super::{Settings, by_provider};
 
@@ -19,9 +23,6 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Bodies remembered for that, per task.
 const REPEATS: usize = 65_536;
 
-/// Latencies whose median is the provider's.
-const LATENCIES: usize = 201;
-
 pub(super) struct TaskState {
     pub(super) ledger: Ledger,
     pub(super) examples: VecDeque<Example>,
@@ -29,9 +30,12 @@ pub(super) struct TaskState {
     pub(super) learnt: u64,
     pub(super) multi_turn: bool,
     pub(super) tally: Tally,
-    pub(super) baselines: Baselines,
+    /// Made of the examples when a frozen worker is first measured.
+    pub(super) baselines: Option<Baselines>,
     seen: HashMap<[u8; 16], i64>,
-    provider_ms: VecDeque<f64>,
+    provider_ms: Latencies,
+    understudy_ms: Latencies,
+    sums: Sums,
 }
 
 impl TaskState {
@@ -42,9 +46,11 @@ impl TaskState {
             learnt: 0,
             multi_turn: false,
             tally: Tally::default(),
-            baselines: Baselines::default(),
+            baselines: None,
             seen: HashMap::new(),
-            provider_ms: VecDeque::new(),
+            provider_ms: Latencies::default(),
+            understudy_ms: Latencies::default(),
+            sums: Sums::default(),
         }
     }
 
@@ -58,10 +64,7 @@ impl TaskState {
             ..self.seen_frozen(exchange)
         };
         if let Some(ms) = seen.provider_ms {
-            if self.provider_ms.len() == LATENCIES {
-                self.provider_ms.pop_front();
-            }
-            self.provider_ms.push_back(ms);
+            self.provider_ms.push(ms);
         }
         seen
     }
@@ -75,7 +78,7 @@ impl TaskState {
             seq: 0,
             // A call without a conversation is one of its own.
             conversation: meta.conversation.unwrap_or(ConversationKey(exchange.id.0)),
-            lane: meta.lane,
+            lane: drawn(meta),
             at_ms: u64::try_from(meta.timings.started_unix_ms).ok().filter(|ms| *ms > 0),
             provider_ms: total_ms.filter(|_| by_provider(exchange)).map(|t| (t - understudy_ms).max(0.0)),
             total_ms,
@@ -175,7 +178,8 @@ impl TaskState {
                     return true;
                 }
                 let (done, needed) = self.ledger.development(&m.id);
-                newest && (seq == u64::MAX || done < needed.saturating_mul(2))
+                let rests = done >= needed.saturating_mul(2) && !self.ledger.is_cooling();
+                newest && (seq == u64::MAX || !rests)
             })
             .collect()
     }
@@ -193,11 +197,14 @@ impl TaskState {
     /// The provider's median over the latest calls, to a tenth, so that the
     /// roster does not change with every call.
     pub(super) fn median_ms(&self) -> Option<f64> {
-        let mut all: Vec<f64> = self.provider_ms.iter().copied().collect();
-        all.sort_by(f64::total_cmp);
-        let median = *all.get(all.len() / 2)?;
+        let median = self.provider_ms.median()?;
         let step = 10f64.powf(median.max(1.0).log10().floor()) / 10.0;
         Some((median / step).round() * step)
+    }
+
+    /// The understudy's median over the latest answers.
+    pub(super) fn understudy_median_ms(&self) -> Option<f64> {
+        self.understudy_ms.median()
     }
 
     pub(super) fn learn(&mut self, example: Example, most: usize) {
@@ -207,7 +214,6 @@ impl TaskState {
 
     /// Keeps an example that was counted before the checkpoint.
     pub(super) fn keep_example(&mut self, example: Example, most: usize) {
-        self.baselines.learn(&example);
         if self.examples.len() >= most {
             self.examples.pop_front();
         }
@@ -215,19 +221,20 @@ impl TaskState {
     }
 
     /// Whether exact repeat and nearest neighbour have a reply, and whether it agrees.
-    pub(super) async fn baselines_say(&self, cast: &Cast, reference: &Example) -> [Option<bool>; 2] {
-        let same =
-            |choice: &understudy_call::Choice| understudy_cast::example::label(choice) == reference.label;
-        let exact = self.baselines.exact_repeat(&reference.part_text).map(same);
-        let nearest = match cast.embedder() {
-            Some(embedder) => embedder
-                .embed(&[Cast::embed_text(&reference.part_text)], understudy_call::Priority::Shadow)
-                .await
-                .ok()
-                .and_then(|v| Some(same(self.baselines.nearest(v.first()?)?.0))),
-            None => None,
-        };
-        [exact, nearest]
+    pub(super) async fn baselines_say(&mut self, cast: &Cast, reference: &Example) -> [Option<bool>; 2] {
+        if self.baselines.is_none() {
+            let mut learnt = Baselines::default();
+            for example in &self.examples {
+                let embedding = embed(cast, example).await;
+                learnt.learn(&Example { embedding, ..example.clone() });
+            }
+            self.baselines = Some(learnt);
+        }
+        let Some(baselines) = &self.baselines else { return [None; 2] };
+        let same = |choice: &Choice| understudy_cast::example::label(choice) == reference.label;
+        let exact = baselines.exact_repeat(&reference.part_text).map(same);
+        let near = embed(cast, reference).await;
+        [exact, near.and_then(|v| Some(same(baselines.nearest(&v)?.0)))]
     }
 
     /// Counts a call; `events` are its own, its trials among them.
@@ -247,8 +254,33 @@ impl TaskState {
                 _ => None,
             })
         });
+        self.sums.count(&mut self.tally.arms, seen, tokens);
+        if let Some(answered) = served.filter(|s| s.declined.is_none()) {
+            self.understudy_ms.push(answered.spent_ms);
+        }
         self.tally.count(tokens, seen, served, judged);
     }
+}
+
+/// The lane that was drawn. The record of a call that the understudy declined
+/// says "provider", which is what was done; but those are the hard calls, and
+/// taken for a fair draw of the task they would bias the evidence.
+fn drawn(meta: &Metadata) -> Lane {
+    match &meta.asked {
+        Some(asked) if meta.lane == Lane::Provider => {
+            if asked.audit {
+                Lane::Audit
+            } else {
+                Lane::Understudy
+            }
+        }
+        _ => meta.lane,
+    }
+}
+
+async fn embed(cast: &Cast, example: &Example) -> Option<Vec<f32>> {
+    let text = [Cast::embed_text(&example.part_text)];
+    cast.embedder()?.embed(&text, Priority::Shadow).await.ok()?.pop()
 }
 
 /// Trouble for the comparison with the control group: the turn answers a tool's

@@ -1,10 +1,13 @@
 //! One understudy, one captured call, one judgement.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use understudy_call::{Answer, Ask, Declined, Exchange, Priority, UnderstudyId};
+use understudy_cast::registry::Made;
 use understudy_cast::{Cast, Example};
-use understudy_policy::{ExchangeSeen, Outcome, RosterEntry, ServedSeen, TaskId, Trial, TrialKind};
+use understudy_policy::bar::DevCall;
+use understudy_policy::{ExchangeSeen, Fitted, Outcome, RosterEntry, ServedSeen, TaskId, Trial, TrialKind};
 
 use crate::score;
 
@@ -54,6 +57,26 @@ pub(super) async fn answer(
         Err(why) => Outcome::Declined(why),
     };
     Some(Answered { understudy: id.clone(), outcome, spent: began.elapsed() })
+}
+
+/// What the fit of a version says of its own examples; `None` where it says nothing.
+pub(super) fn fitted(made: &Made, seq: u64) -> Option<Fitted> {
+    if made.rehearsed.is_empty() {
+        return None;
+    }
+    let (mut strata, mut numbers) = (Vec::new(), BTreeMap::new());
+    let mut conversations = BTreeMap::new();
+    let calls = made.rehearsed.iter().map(|one| {
+        let next = conversations.len() as u32;
+        let conversation = *conversations.entry(one.conversation).or_insert(next);
+        let stratum = *numbers.entry(one.stratum.as_str()).or_insert_with(|| {
+            strata.push(one.stratum.clone());
+            u16::try_from(strata.len() - 1).unwrap_or(u16::MAX)
+        });
+        DevCall { conversation, confidence: one.confidence, agrees: one.agrees, stratum }
+    });
+    let calls = calls.collect();
+    Some(Fitted { understudy: made.id.clone(), seq, strata, calls })
 }
 
 impl Answered {

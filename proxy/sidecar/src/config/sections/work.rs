@@ -50,7 +50,7 @@ pub(super) fn worker(s: &Section<'_>) -> Worker {
     Worker {
         enabled: s.get("enabled", flag(), "true", "Rehearses captured calls."),
         busy_share: s.get("busy_share", number(0.01..=1.0), "0.5", "The share of time that trials may take."),
-        pause_above: s.get("pause_above", whole(1..=100_000), "8", "Calls in flight at which rehearsal pauses."),
+        pause_above: s.get("pause_above", whole(1..=100_000), "256", "Calls in flight at which rehearsal pauses. Waiting for a provider costs nothing, and the worker has low priority anyhow: this is for crowds."),
         trial_deadline: s.get("trial_deadline", duration(Duration::from_millis(100)..=S(600)), "\"30s\"", "The time one trial may take."),
         examples: s.get("examples", whole(0..=64), "4", "Earlier exchanges that a prompted understudy is shown."),
         budget_ms: s.optional("budget_ms", number(1.0..=600_000.0), "Milliseconds that an understudy has for a live call; by default the provider's own median for the task."),
