@@ -28,8 +28,8 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-say "the stand-in provider: a real HTTP server over deterministic rules, no model (900 ms a call)"
-"$bin/stand-in" --delay-ms 900 >"$home/standin.url" &
+say "the stand-in provider: a real HTTP server over deterministic rules, no model (1500 ms a call)"
+"$bin/stand-in" --delay-ms 1500 >"$home/standin.url" &
 pids+=($!)
 until [ -s "$home/standin.url" ]; do sleep 0.1; done
 url=$(cat "$home/standin.url")
@@ -101,8 +101,8 @@ for r in json.load(sys.stdin):
 }
 
 say "an agent on the official openai SDK, unchanged: look-ups, extractions, a tool that acts, open reasoning"
-for round in $(seq 1 30); do
-  agent --calls 100 --seed "$round" --workers 6 >/dev/null
+for round in $(seq 1 40); do
+  agent --calls 80 --seed "$round" --workers 6 >/dev/null
   [ "$round" = 1 ] && name_tasks
   stages "$round"
   at triage live && at look-up live && break
@@ -110,7 +110,7 @@ done
 at triage live || at look-up live || { "$bin/understudy" decisions; die "no routine task went live: see above"; }
 
 say "live: the small model answers, the provider is fallback and examiner"
-agent --calls 300 --seed 100 --workers 6
+agent --calls 160 --seed 100 --workers 6
 "$bin/understudy" tasks
 "$bin/understudy" decisions
 "$bin/understudy" savings
@@ -118,7 +118,7 @@ agent --calls 300 --seed 100 --workers 6
 say "now the stand-in changes its behaviour ('billing' becomes 'payments'), as a new model version would"
 curl -fsS -X POST -H 'content-type: application/json' -d '{"changed": true}' "${url%/v1}/control" >/dev/null
 for round in $(seq 1 12); do
-  agent --calls 100 --only triage --seed "$((200 + round))" --workers 6 >/dev/null
+  agent --calls 80 --only triage --seed "$((200 + round))" --workers 6 >/dev/null
   stages "$round"
   "$bin/understudy" decisions --json | grep -q '"audits_disagree"' && break
 done

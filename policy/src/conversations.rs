@@ -34,7 +34,7 @@ pub struct Unit {
     pub asked: Option<u32>,
     /// Whether it belongs to the control group.
     pub control: bool,
-    /// Whether it shows trouble: a tool error, a cut-off, a repeat.
+    /// Whether it shows trouble: a tool error, a cut-off, the same asked again.
     pub troubled: bool,
     /// Its trials.
     pub trials: Vec<UnitTrial>,
@@ -172,7 +172,9 @@ impl Conversations {
         unit.calls += 1;
         unit.served |= matches!(call.lane, Lane::Understudy | Lane::Audit);
         unit.control |= call.lane == Lane::Control;
-        unit.troubled |= call.troubled || call.repeats;
+        // The same again within a conversation: the first answer was of no use.
+        // Another customer's same question is none.
+        unit.troubled |= call.troubled || (call.repeats && unit.calls > 1);
         if unit.recent.len() == RECENT_CALLS {
             unit.recent.pop_front();
         }

@@ -233,6 +233,35 @@ impl Ledger {
         development.is_some_and(|d| d.is_due(self.policy.dev_conversations))
     }
 
+    /// Whether more development of a version would tell nothing: there was
+    /// twice as much as a bar needs and none came of it, or none can be hoped for.
+    #[must_use]
+    pub fn is_given_up(&self, understudy: &UnderstudyId) -> bool {
+        self.number_of(understudy).and_then(|n| self.development.get(&n)).is_some_and(|d| {
+            d.conversations >= self.policy.dev_conversations.saturating_mul(2)
+                || bar::is_out_of_reach(&d.calls, self.policy.tau, &bar::GRID)
+        })
+    }
+
+    /// Whether a version still has to show what it is worth: it has fewer
+    /// development conversations than a bar needs, or an entry that has not
+    /// earned its evidence and has not been judged for long without result.
+    #[must_use]
+    pub fn is_undecided(&self, understudy: &UnderstudyId) -> bool {
+        let Some(number) = self.number_of(understudy) else {
+            return true;
+        };
+        if let Some(entry) = self.entries.iter().find(|e| e.closed.is_none() && e.understudy == number) {
+            return entry.earned.is_none() && entry.calls < self.judged_long();
+        }
+        self.development(understudy).0 < self.policy.dev_conversations && !self.is_given_up(understudy)
+    }
+
+    /// Judged calls after which an entry without result is not waited for.
+    fn judged_long(&self) -> u64 {
+        2 * u64::from(self.policy.audit_first)
+    }
+
     /// Coverage that makes an entry worth its delay, or worth a change.
     fn coverage_to_beat(&self) -> f64 {
         let serves = self.service.iter().chain(&self.successor);

@@ -116,6 +116,13 @@ impl Agent {
         }
     }
 
+    /// The same agent, which sends these headers with every call.
+    #[must_use]
+    pub fn with_headers(self, headers: http::HeaderMap) -> Self {
+        let client = reqwest::Client::builder().no_proxy().default_headers(headers).build().unwrap();
+        Self { client, ..self }
+    }
+
     /// Sends a body to a path; an error is one of the connection.
     pub fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Result<Answer, reqwest::Error> {
         self.runtime.block_on(send(&self.client, &format!("{}{path}", self.url), &self.key, body.into()))

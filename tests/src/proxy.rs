@@ -77,7 +77,8 @@ impl Home {
         let mut command = Command::new(binary());
         command.args(args).env("UNDERSTUDY_CONFIG", self.path("understudy.toml"));
         command.env("UNDERSTUDY_STATE_DIR", self.state()).env("NO_COLOR", "1").stdin(Stdio::null());
-        for name in ["OPENAI_BASE_URL", "OPENAI_API_BASE", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
+        for name in ["OPENAI_BASE_URL", "OPENAI_API_BASE", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME"]
+        {
             command.env_remove(name);
         }
         command
@@ -100,9 +101,16 @@ impl Home {
     /// Starts the proxy and waits until it takes calls.
     #[must_use]
     pub fn serve(&self) -> Proxy {
+        self.serve_with(&[])
+    }
+
+    /// The same, with these variables in its environment.
+    #[must_use]
+    pub fn serve_with(&self, variables: &[(&str, &str)]) -> Proxy {
         let log = self.path("serve.log");
         let child = self
             .command(["serve"])
+            .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap())
             .spawn()

@@ -75,11 +75,10 @@ impl Ledger {
     /// would wait for months. One that has been judged so often without result
     /// is not worth more.
     fn is_challenged(&self) -> bool {
-        let most = 2 * u64::from(self.policy.audit_first);
         self.entries.iter().any(|e| {
             e.closed.is_none()
                 && e.earned.is_none()
-                && e.calls < most
+                && e.calls < self.judged_long()
                 && e.coverage() >= self.coverage_to_beat()
         })
     }

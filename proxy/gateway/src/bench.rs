@@ -79,6 +79,10 @@ pub struct Figures {
     pub calls_per_second: f64,
     /// CPU of the proxy's threads a call under load, microseconds; 0 where it is not known.
     pub cpu_us: f64,
+    /// Median time until the first event of a streamed reply, microseconds.
+    pub first_us: f64,
+    /// CPU of the proxy's threads a stream of 64 events under load, microseconds.
+    pub stream_cpu_us: f64,
 }
 
 impl Report {
@@ -92,6 +96,12 @@ impl Report {
     #[must_use]
     pub fn beyond_bare_us(&self) -> (f64, f64) {
         (self.gateway.p50_us - self.bare.p50_us, self.gateway.p99_us - self.bare.p99_us)
+    }
+
+    /// Its CPU a call, and a stream, as a multiple of a bare pingora's.
+    #[must_use]
+    pub fn cpu_ratios(&self) -> (f64, f64) {
+        (self.gateway.cpu_us / self.bare.cpu_us, self.gateway.stream_cpu_us / self.bare.stream_cpu_us)
     }
 
     /// Its calls a second as a share of a bare pingora's.
@@ -163,5 +173,7 @@ fn median(all: &[Figures]) -> Figures {
         p99_us: of(|f| f.p99_us),
         calls_per_second: of(|f| f.calls_per_second),
         cpu_us: of(|f| f.cpu_us),
+        first_us: of(|f| f.first_us),
+        stream_cpu_us: of(|f| f.stream_cpu_us),
     }
 }

@@ -40,6 +40,20 @@ pub(crate) enum Order {
     Name(String),
 }
 
+impl Order {
+    /// For spans.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Promote => "promote",
+            Self::Demote => "demote",
+            Self::Pin(true) => "pin",
+            Self::Pin(false) => "unpin",
+            Self::Name(_) => "name",
+        }
+    }
+}
+
 /// Why an order was not carried out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

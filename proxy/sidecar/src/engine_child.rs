@@ -17,9 +17,11 @@ use std::time::{Duration, Instant};
 
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
+use tracing::{Instrument as _, Span};
 
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
+use crate::telemetry::own;
 use crate::{cli, state};
 
 /// How the engine is.
@@ -181,21 +183,14 @@ async fn look_after(
         say.send_replace(Health::Starting);
         count(counts, |c| c.starts += 1);
         let born = Instant::now();
-        let why = match spawn(care) {
-            Ok(mut child) => {
-                let why = tokio::select! {
-                    why = watch_over(care, &mut child, say, counts) => why,
-                    _ = ending.wait_for(|e| *e) => "we end".to_owned(),
-                };
-                let _ = child.start_kill();
-                let _ = child.wait().await;
-                why
-            }
-            Err(error) => format!("cannot be started: {error}"),
-        };
+        let span = own::run_engine();
+        let why = live(care, say, counts, &mut ending).instrument(span.clone()).await;
+        span.record("understudy.reason", why.as_str());
         if *ending.borrow() {
             break;
         }
+        own::failed(&span);
+        drop(span);
         failures = if born.elapsed() > Duration::from_secs(60) { 0 } else { failures.saturating_add(1) };
         let pause = care.pause * 2u32.pow(failures.min(6));
         tracing::warn!(
@@ -212,19 +207,42 @@ async fn look_after(
     let _ = std::fs::remove_file(&care.socket);
 }
 
+/// One life of the child; why it ended.
+async fn live(
+    care: &Care,
+    say: &watch::Sender<Health>,
+    counts: &Mutex<Counts>,
+    ending: &mut watch::Receiver<bool>,
+) -> String {
+    // Within its life, and told as soon as it answers: a life may last for days.
+    let starting = own::start_engine();
+    let mut child = match spawn(care) {
+        Ok(child) => child,
+        Err(error) => return format!("cannot be started: {error}"),
+    };
+    let why = tokio::select! {
+        why = watch_over(care, &mut child, say, counts, starting) => why,
+        _ = ending.wait_for(|e| *e) => "we end".to_owned(),
+    };
+    let _ = child.start_kill();
+    let _ = child.wait().await;
+    why
+}
+
 /// Looks at the child until it is gone or has to go; why.
 async fn watch_over(
     care: &Care,
     child: &mut Child,
     say: &watch::Sender<Health>,
     counts: &Mutex<Counts>,
+    starting: Span,
 ) -> String {
     let asking = match health::Asking::new(&care.socket) {
         Ok(asking) => asking,
         Err(error) => return error,
     };
     let mut seen = Instant::now();
-    let mut ready = false;
+    let (mut ready, mut starting) = (false, Some(starting));
     loop {
         tokio::select! {
             ended = child.wait() => return ended.map_or_else(|e| format!("was lost: {e}"), |s| format!("ended: {s}")),
@@ -244,6 +262,9 @@ async fn watch_over(
                 seen = Instant::now();
                 if !ready {
                     ready = true;
+                    if let Some(starting) = starting.take() {
+                        starting.record("understudy.ready", true);
+                    }
                     tracing::info!("the engine is ready");
                 }
                 say.send_if_modified(|now| {

@@ -26,10 +26,10 @@ pub(crate) fn main(mut config: Config, args: Run, file: Option<&Path>) -> Result
         // The terminal is the command's; what goes wrong is still told.
         config.telemetry.log = "warn".to_owned();
     }
-    telemetry::logs(&config.telemetry)?;
     let found = state::find_running(&config.state);
     let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
     if let Some(running) = &found {
+        telemetry::logs(&config.telemetry)?;
         if args.chain && variables::chained(&set).next().is_some() {
             return Err(Failure::Usage(format!(
                 "--chain needs a proxy of its own, and one is running (process {}); end it, or set its providers.NAME.base_url instead",

@@ -4,6 +4,7 @@
 mod backstage;
 pub(crate) mod recording;
 pub(crate) mod rows;
+mod telling;
 pub(crate) mod worker;
 
 use std::net::SocketAddr;
@@ -37,7 +38,6 @@ use worker::Worker;
 /// Whatever keeps calls from flowing. What only keeps them from being recorded
 /// or rehearsed is logged, and calls flow.
 pub(crate) fn main(config: Config) -> Result<Exit, Failure> {
-    telemetry::logs(&config.telemetry)?;
     cli::runtime()?.block_on(async {
         let end = told_to_end()?;
         let serving = start(config).await?;
@@ -88,7 +88,7 @@ pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
         return Err(Failure::Running { pid: other.pid, state: config.state });
     }
     let metrics = Metrics::new();
-    let exporting = Exporting::start(&config.telemetry)?;
+    let exporting = Exporting::start(&config)?;
     let outward = exporting.as_ref().map(Exporting::outward);
     let recording = Recording::open(&config, outward.clone());
     let stopped = Arc::new(AtomicBool::new(state::is_stopped(&config.state)));

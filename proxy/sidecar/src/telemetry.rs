@@ -1,16 +1,21 @@
-//! Logs to standard error; traces and metrics over OTLP where an endpoint is
-//! configured, with the GenAI names of OpenTelemetry's semantic conventions
-//! (in development; as of `reference/statistics.md`, November 2026).
+//! Logs to standard error; traces, metrics and events over OTLP where an
+//! endpoint is configured, with the GenAI names of OpenTelemetry's semantic
+//! conventions (in development; as of `reference/statistics.md`, November 2026).
 //!
-//! A provider's call is a CLIENT span, an understudy's an INTERNAL one; a
-//! shadow trial is a trace of its own with a link to the call. The id of a
-//! call's span follows from the exchange's id, so that a trial made an hour
-//! and a restart later still finds it. Content never leaves.
+//! A provider's call is a CLIENT span, an understudy's an INTERNAL one. Both
+//! are made after the call, out of its measured times, so that nothing is added
+//! to it ([`spans`]). What the proxy does by itself (reading a record, a trial,
+//! looking after the engine) are `tracing` spans, which a layer exports
+//! ([`own`], [`subscriber`]); what is done for a call has a link to the call.
+//! The id of a call's span follows from the exchange's id, so that a trial made
+//! an hour and a restart later still finds it. Content never leaves.
 
 mod attributes;
 pub(crate) mod ids;
 mod otlp;
+pub(crate) mod own;
 pub(crate) mod spans;
+mod subscriber;
 #[cfg(test)]
 mod tests;
 
@@ -19,34 +24,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::util::SubscriberInitExt as _;
+use opentelemetry::trace::TracerProvider as _;
 
-use crate::config::Telemetry;
+use crate::config::{self, Config};
 use crate::failure::Failure;
-use spans::{Emitter, Told};
+use spans::{Emitter, Servers, Told};
 
 /// Calls and trials that may wait to become spans; beyond it they are dropped and counted.
 const QUEUE: usize = 1024;
 
-/// Starts logging; a second time it changes nothing.
+/// Starts logging, for what does not serve; a second time it changes nothing.
 ///
 /// # Errors
 /// When the directives make no sense.
-pub(crate) fn logs(config: &Telemetry) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&config.log).map_err(|e| {
-        Failure::Config(vec![crate::config::Mistake {
-            key: "telemetry.log".into(),
-            value: config.log.clone(),
-            rule: format!("must be a level or directives: {e}"),
-        }])
-    })?;
-    let colour = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
-        && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
-    let _ = if config.json { builder.json().finish().try_init() } else { builder.finish().try_init() };
-    Ok(())
+pub(crate) fn logs(config: &config::Telemetry) -> Result<(), Failure> {
+    subscriber::install(config, None)
 }
 
 /// Takes what is to become spans and metrics; never waits.
@@ -89,19 +81,24 @@ impl std::fmt::Debug for Exporting {
 }
 
 impl Exporting {
-    /// Starts it, inside a Tokio runtime; `None` where no endpoint is configured.
+    /// Starts it and logging, inside a Tokio runtime; `None` where no endpoint
+    /// is configured, and then there are only logs.
     ///
     /// # Errors
-    /// When the endpoint makes no sense.
-    pub(crate) fn start(config: &Telemetry) -> Result<Option<Self>, Failure> {
-        let Some(endpoint) = &config.endpoint else { return Ok(None) };
-        let providers = otlp::providers(config, endpoint)
+    /// When the endpoint or the log's directives make no sense.
+    pub(crate) fn start(config: &Config) -> Result<Option<Self>, Failure> {
+        let telemetry = &config.telemetry;
+        let Some(endpoint) = &telemetry.endpoint else {
+            return subscriber::install(telemetry, None).map(|()| None);
+        };
+        let providers = otlp::providers(telemetry, endpoint)
             .map_err(|e| Failure::Failed(format!("telemetry to {endpoint} cannot be set up: {e}")))?;
+        subscriber::install(telemetry, Some(providers.traces.tracer("understudy")))?;
         let (sender, receiver) = sync_channel(QUEUE);
-        let old_names = config.old_names;
+        let (servers, old_names) = (Servers::of(&config.gateway.providers), telemetry.old_names);
         let thread = std::thread::Builder::new()
             .name("telemetry".into())
-            .spawn(move || work(receiver, &providers, old_names))
+            .spawn(move || work(receiver, &providers, servers, old_names))
             .map_err(|e| Failure::Failed(format!("cannot start a thread: {e}")))?;
         let outward = Outward { sender, dropped: Arc::default() };
         Ok(Some(Self { outward, thread: Some(thread) }))
@@ -113,8 +110,8 @@ impl Exporting {
     }
 }
 
-fn work(receiver: Receiver<Told>, providers: &otlp::Providers, old_names: bool) {
-    let mut emitter = Emitter::new(&providers.traces, &providers.metrics, old_names);
+fn work(receiver: Receiver<Told>, providers: &otlp::Providers, servers: Servers, old_names: bool) {
+    let mut emitter = Emitter::new(providers, servers, old_names);
     while let Ok(told) = receiver.recv() {
         if matches!(told, Told::End) {
             break;

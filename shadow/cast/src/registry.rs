@@ -165,7 +165,18 @@ impl Cast {
     /// publishes them and returns their names. A kind that cannot be made now
     /// (replies not few, engine away) is left out. The fit runs on a blocking
     /// thread; embeddings are asked for as shadow work.
-    pub async fn rehearse_fit(&self, task: &Task, examples: &[Example], born_seq: u64) -> Fit {
+    ///
+    /// A prompted version costs seconds a trial: while the newest is `undecided`
+    /// no other takes its place, or none would ever have enough of them.
+    pub async fn rehearse_fit(
+        &self,
+        task: &Task,
+        examples: &[Example],
+        born_seq: u64,
+        undecided: &(dyn Fn(&UnderstudyId) -> bool + Sync),
+    ) -> Fit {
+        let prompted = self.of_task(task.id).into_iter().find(|m| m.kind == Kind::Prompted);
+        let waits = prompted.is_some_and(|m| undecided(&m.id));
         let made = |id| Made { id, rehearsed: Vec::new() };
         let mut all: Vec<Made> = self.remotes(task, born_seq).into_iter().map(made).collect();
         let only = |made| Fit { made, baselines: None };
@@ -184,7 +195,7 @@ impl Cast {
             return only(all);
         }
         let embeds = embedder.id().to_owned();
-        if let Some(model) = &self.model
+        if let Some(model) = self.model.as_ref().filter(|_| !waits)
             && let Some(name) = model.model().await
         {
             let rules = &self.config.prompt;

@@ -21,8 +21,10 @@
 //! were written.
 
 mod arms;
+mod durable;
 mod evaluate;
 mod latency;
+mod learn;
 mod pace;
 mod report;
 mod restore;
@@ -38,10 +40,9 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 use understudy_call::{AnsweredBy, Exchange, Lane, UnderstudyId};
 use understudy_capture::{Journal, JournalError, Record};
-use understudy_cast::registry::{Fit, NOTE_KIND, is_due};
 use understudy_cast::{Cast, Example};
-use understudy_policy::{Action, Decision, Event, Ledger, Roster, Stage, TaskId, TaskPolicy, Trial};
-use understudy_tasks::{HashKey, Task, TaskBook};
+use understudy_policy::{Decision, Event, Ledger, Roster, Stage, TaskId, TaskPolicy, Trial};
+use understudy_tasks::{HashKey, TaskBook};
 
 pub use arms::{Arm, Arms, Tokens};
 pub use evaluate::{Evaluated, EvaluatedAnswer};
@@ -356,138 +357,6 @@ impl Rehearsal {
                 self.decisions.push(decision.clone());
                 self.pending.push(Record::Decision(decision));
             }
-        }
-    }
-
-    fn propose(&mut self, id: TaskId) {
-        for member in self.cast.of_task(id) {
-            let ledger = self.tasks.get(&id).map(|s| &s.ledger);
-            let proposed =
-                ledger.filter(|l| l.is_proposal_due(&member.id)).and_then(|l| l.propose_entry(&member.id));
-            if let Some(mut opened) = proposed {
-                opened.cost_rank = member.cost_rank;
-                self.fold(id, vec![Event::EntryOpened(opened)]);
-            }
-        }
-    }
-
-    /// The exchange becomes an example; at each doubling new versions are made.
-    async fn learn(&mut self, task: &Task, seq: u64, example: Example) {
-        let Some(state) = self.tasks.get_mut(&task.id) else {
-            return;
-        };
-        let before = state.learnt;
-        state.learn(example, self.settings.examples);
-        if !is_due(u64::from(state.ledger.policy().first_fit), before, state.learnt) {
-            return;
-        }
-        let examples: Vec<Example> = state.examples.iter().cloned().collect();
-        let Fit { made, baselines } = self.cast.rehearse_fit(task, &examples, seq).await;
-        if let Some(state) = self.tasks.get_mut(&task.id)
-            && let Some(measured) = baselines
-        {
-            state.tally.baselines = baselines;
-            let json = json!({"task": task.id, "measured": measured});
-            self.pending.push(Record::Note { kind: "baselines".to_owned(), json });
-        }
-        for one in &made {
-            if let Some(note) = self.cast.to_note(&one.id) {
-                self.pending.push(Record::Note { kind: NOTE_KIND.to_owned(), json: note });
-            }
-            if let Some(fitted) = trials::fitted(one, seq) {
-                self.fold(task.id, vec![Event::Fitted(fitted)]);
-            }
-        }
-        if !made.is_empty() {
-            (self.outlets.told)(Happened::Made(made.into_iter().map(|m| m.id).collect()));
-            self.propose(task.id);
-        }
-    }
-
-    /// What a person did. Durable and published when this returns.
-    ///
-    /// # Errors
-    /// There is no such task, or the journal failed.
-    pub async fn operate(
-        &mut self,
-        name: &str,
-        action: Action,
-        by: &str,
-    ) -> Result<Vec<Decision>, RehearsalError> {
-        let id = self.book.find(name).map(|t| t.id).ok_or_else(|| RehearsalError::NoTask(name.to_owned()))?;
-        self.meet(id);
-        let from = self.decisions.len();
-        let event = Event::Operator { action, by: by.to_owned(), seq: self.folded };
-        self.fold(id, vec![event]);
-        self.flush().await?;
-        Ok(self.decisions.get(from..).unwrap_or_default().to_vec())
-    }
-
-    /// Gives a task a name.
-    ///
-    /// # Errors
-    /// There is no such task, another has the name, or the journal failed.
-    pub async fn rename(&mut self, name: &str, to: &str) -> Result<(), RehearsalError> {
-        let id = self.book.find(name).map(|t| t.id).ok_or_else(|| RehearsalError::NoTask(name.to_owned()))?;
-        if !self.book.rename(id, to) {
-            return Err(RehearsalError::NameTaken(to.to_owned()));
-        }
-        self.pending.push(Record::Note { kind: "name".to_owned(), json: json!({"task": id, "name": to}) });
-        self.flush().await
-    }
-
-    /// The recorded calls end here: open conversations close.
-    ///
-    /// # Errors
-    /// The journal failed.
-    pub async fn end_of_file(&mut self) -> Result<(), RehearsalError> {
-        let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
-        for id in ids {
-            self.fold(id, vec![Event::EndOfFile { seq: self.folded }]);
-            self.propose(id);
-        }
-        self.flush().await
-    }
-
-    /// Flushes when there is enough, or when a decision waits.
-    async fn settle(&mut self) -> Result<(), RehearsalError> {
-        let decided = self.pending.iter().any(|r| matches!(r, Record::Decision(_)));
-        if decided || self.pending.len() >= self.settings.group {
-            self.flush().await?;
-        }
-        Ok(())
-    }
-
-    /// Makes durable what waits, then publishes the roster if it changed.
-    ///
-    /// # Errors
-    /// The journal failed: nothing new is published.
-    pub async fn flush(&mut self) -> Result<(), RehearsalError> {
-        if !self.pending.is_empty() {
-            // Saved first: a volume that begins within this append then knows
-            // all that the append says, and a replay passes over it.
-            self.save();
-            let mut records = std::mem::take(&mut self.pending);
-            records.push(Record::Note { kind: "folded".to_owned(), json: json!({"seq": self.folded}) });
-            let journal = self.journal.clone();
-            tokio::task::spawn_blocking(move || journal.append(records))
-                .await
-                .map_err(|_| RehearsalError::CutOff)??;
-        }
-        self.publish();
-        Ok(())
-    }
-
-    fn publish(&mut self) {
-        let tasks: Vec<_> = self
-            .tasks
-            .iter()
-            .filter_map(|(id, state)| state.roster_task(self.book.task(*id)?, &self.settings))
-            .collect();
-        if tasks != self.roster.tasks {
-            self.roster.tasks = tasks;
-            self.roster.version += 1;
-            (self.outlets.roster)(self.roster.clone());
         }
     }
 

@@ -42,7 +42,10 @@ pub(super) const TITLES: &[(&str, &str)] = &[
         "remote.NAME",
         "An understudy behind any OpenAI-compatible server, the provider's own smaller model included.",
     ),
-    ("telemetry", "Logs, and traces and metrics over OTLP. Prompts and replies never enter either."),
+    (
+        "telemetry",
+        "Logs, and traces, metrics and events over OTLP. Prompts and replies never enter any of them.",
+    ),
     (
         "admin",
         "The API that the command line uses, on loopback, with a token in the state folder (mode 0600).",

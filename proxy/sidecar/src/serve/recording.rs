@@ -10,8 +10,8 @@ use understudy_tasks::{HashKey, fingerprint};
 
 use crate::config::Config;
 use crate::engine_child::with_sources;
-use crate::telemetry::Outward;
 use crate::telemetry::spans::Told;
+use crate::telemetry::{Outward, own};
 
 /// The journal, or why there is none.
 pub(crate) struct Recording {
@@ -29,7 +29,9 @@ impl Recording {
             // Credentials still have to be told apart within this process.
             Err(_) => HashKey::new(*blake3::hash(crate::admin::new_token().as_bytes()).as_bytes()),
         };
+        let opening = own::open_journal();
         let journal = if config.capture.enabled {
+            let _within = opening.enter();
             key.map_err(|e| with_sources(&e)).and_then(|key| {
                 Journal::open(config.capture.journal.clone(), Arc::new(key), hooks(&hash_key))
                     .map_err(|e| with_sources(&e))
@@ -38,6 +40,7 @@ impl Recording {
             Err("capture.enabled is false".to_owned())
         };
         if let Err(why) = &journal {
+            own::failed(&opening);
             tracing::warn!(why, "nothing is recorded, and nobody rehearses; calls flow");
         }
         Self { journal, hash_key, outward }
@@ -73,7 +76,7 @@ impl Recording {
     /// Writes what waits, and lets go.
     pub(crate) fn close(self) {
         if let Ok(journal) = &self.journal {
-            journal.close();
+            own::close_journal().in_scope(|| journal.close());
         }
     }
 }

@@ -9,21 +9,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
+use tracing::Span;
 use understudy_capture::{Journal, Record};
 use understudy_cast::prompted::PromptRules;
 use understudy_cast::remote::{Budget, RemoteConfig};
 use understudy_cast::{Cast, CastConfig, EngineAddr, EngineClient};
 use understudy_policy::{Action, Decision, Roster, RosterTask};
-use understudy_rehearsal::worker::{Happened, Pause};
+use understudy_rehearsal::worker::Pause;
 use understudy_rehearsal::{Mode, Outlets, Pace, Rehearsal, RehearsalError, Settings, TaskReport};
 use understudy_tasks::{Effect, HashKey, TaskBook};
 
+use super::telling::Telling;
 use crate::admin::Order;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::state;
-use crate::telemetry::Outward;
-use crate::telemetry::spans::{Told, TrialSeen};
+use crate::telemetry::{Outward, own};
 
 /// How long the worker waits for a new record before it looks again.
 const IDLE: Duration = Duration::from_millis(100);
@@ -33,6 +34,10 @@ const SHOW_EVERY: Duration = Duration::from_millis(500);
 
 /// Records that may wait before dear trials are thinned.
 const BEHIND: u64 = 32;
+
+/// Records that wait when there are no dear trials at all: audits stand in the
+/// same queue, and a demotion must not wait for trials.
+const FAR_BEHIND: u64 = 128;
 
 /// What others see of the worker.
 #[derive(Debug, Default, Clone)]
@@ -228,14 +233,19 @@ async fn work(
     end: &AtomicBool,
 ) -> Result<(), String> {
     let Given { journal, cast, key, roster, stopped, outward, pause: _ } = given;
+    let telling = Arc::new(Telling::new(outward));
     let outlets = Outlets {
         roster: Arc::new(move |next: Roster| publish(&roster, &stopped, next.tasks)),
-        told: Arc::new(move |what| tell(outward.as_ref(), what)),
+        told: {
+            let telling = Arc::clone(&telling);
+            Arc::new(move |what| telling.tell(what))
+        },
     };
     let mut rehearsal = Rehearsal::new(settings, journal.clone(), cast, key, book, pace, outlets);
-    let from = rehearsal.restore().await.map_err(|e| e.to_string())?;
+    let from = own::within(own::restore_ledgers(), rehearsal.restore()).await.map_err(|e| e.to_string())?;
     let mut cursor = journal.cursor(from);
     let line = if frozen { "frozen: nothing is learnt" } else { "rehearsing" };
+    let mut flushed = true;
     let mut last_shown = std::time::Instant::now();
     show(&rehearsal, shown, line);
     while !end.load(Ordering::Acquire) {
@@ -247,9 +257,12 @@ async fn work(
         match next {
             Some((seq, record)) => {
                 let behind = journal.durable_seq().saturating_sub(seq);
-                rehearsal.pace().thin(if behind > BEHIND { BEHIND as f64 / behind as f64 } else { 1.0 });
-                if matches!(record, Record::Exchange(_)) {
-                    rehearsal.take(seq, record).await.map_err(|e| e.to_string())?;
+                let room = FAR_BEHIND.saturating_sub(behind) as f64 / (FAR_BEHIND - BEHIND) as f64;
+                rehearsal.pace().thin(room);
+                if let Record::Exchange(exchange) = &record {
+                    let span = telling.reading(seq, exchange);
+                    own::within(span, rehearsal.take(seq, record)).await.map_err(|e| e.to_string())?;
+                    flushed = false;
                 }
                 if last_shown.elapsed() >= SHOW_EVERY {
                     show(&rehearsal, shown, line);
@@ -258,7 +271,10 @@ async fn work(
             }
             None => {
                 if !frozen {
-                    rehearsal.flush().await.map_err(|e| e.to_string())?;
+                    // A look that found nothing is not worth a span.
+                    let span = if flushed { Span::none() } else { own::flush_records() };
+                    own::within(span, rehearsal.flush()).await.map_err(|e| e.to_string())?;
+                    flushed = true;
                 }
                 show(&rehearsal, shown, line);
                 if let Ok(Some((which, order, by, answer))) = tokio::time::timeout(IDLE, orders.recv()).await
@@ -268,7 +284,10 @@ async fn work(
             }
         }
     }
-    if frozen { Ok(()) } else { rehearsal.flush().await.map_err(|e| e.to_string()) }
+    if frozen {
+        return Ok(());
+    }
+    own::within(own::flush_records(), rehearsal.flush()).await.map_err(|e| e.to_string())
 }
 
 async fn obey(
@@ -277,18 +296,21 @@ async fn obey(
     order: Order,
     by: &str,
 ) -> Result<String, RehearsalError> {
-    let action = match order {
-        Order::Name(name) => {
-            rehearsal.rename(which, &name).await?;
-            return Ok(name);
-        }
-        Order::Approve => Action::Approve,
-        Order::Promote => Action::Promote,
-        Order::Demote => Action::Demote,
-        Order::Pin(on) => Action::Pin(on),
-    };
-    rehearsal.operate(which, action, by).await?;
-    Ok(rehearsal.book().find(which).map(|t| t.name.clone()).unwrap_or_default())
+    own::within(own::obey_order(order.label()), async {
+        let action = match order {
+            Order::Name(name) => {
+                rehearsal.rename(which, &name).await?;
+                return Ok(name);
+            }
+            Order::Approve => Action::Approve,
+            Order::Promote => Action::Promote,
+            Order::Demote => Action::Demote,
+            Order::Pin(on) => Action::Pin(on),
+        };
+        rehearsal.operate(which, action, by).await?;
+        Ok(rehearsal.book().find(which).map(|t| t.name.clone()).unwrap_or_default())
+    })
+    .await
 }
 
 fn show(rehearsal: &Rehearsal, shown: &ArcSwap<Snapshot>, line: &str) {
@@ -298,38 +320,4 @@ fn show(rehearsal: &Rehearsal, shown: &ArcSwap<Snapshot>, line: &str) {
         decisions: rehearsal.decisions().to_vec(),
         line: line.to_owned(),
     }));
-}
-
-fn tell(outward: Option<&Outward>, what: Happened) {
-    match what {
-        Happened::Decision(d) => tracing::info!(
-            task = %d.task, from = d.from.label(), to = d.to.label(), why = d.why.label(), seq = d.seq, "decided"
-        ),
-        Happened::Made(ids) => {
-            let ids: Vec<String> = ids.into_iter().map(|id| id.0).collect();
-            tracing::info!(versions = ids.join(" "), "new versions were made");
-        }
-        Happened::Trial(t) => {
-            let Some(outward) = outward else { return };
-            let (score, agrees, why) = match &t.outcome {
-                understudy_policy::Outcome::Answered { score, agrees, .. } => (Some(*score), *agrees, None),
-                understudy_policy::Outcome::Declined(why) => (None, false, Some(why.label().to_owned())),
-            };
-            let spent = Duration::from_secs_f64((t.spent_ms / 1000.0).max(0.0));
-            outward.tell(Told::Trial(Box::new(TrialSeen {
-                exchange: t.exchange,
-                traceparent: None,
-                task: t.task.to_string(),
-                task_name: String::new(),
-                understudy: t.understudy.0.clone(),
-                model: String::new(),
-                score,
-                agrees,
-                why,
-                started: SystemTime::now() - spent,
-                spent,
-            })));
-        }
-        _ => {}
-    }
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{
-    MetricExporter, Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
+    LogExporter, MetricExporter, Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
 };
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 
@@ -17,24 +19,27 @@ use crate::config::Telemetry;
 /// How long one export may take; a collector that is away must not hold up the end.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where spans and metrics go.
+/// Where spans, metrics and events go.
 pub(super) struct Providers {
     pub(super) traces: SdkTracerProvider,
     pub(super) metrics: SdkMeterProvider,
+    pub(super) logs: SdkLoggerProvider,
 }
 
 impl Providers {
-    /// Sends what is left.
+    /// Sends what is left, all at once: a collector that is away takes one
+    /// timeout of the end and not three.
     pub(super) fn end(&self) {
-        for problem in [
-            self.traces.shutdown_with_timeout(TIMEOUT).err(),
-            self.metrics.shutdown_with_timeout(TIMEOUT).err(),
-        ]
-        .into_iter()
-        .flatten()
-        {
-            tracing::warn!(%problem, "telemetry that was left could not be sent");
-        }
+        let tell = |done: OTelSdkResult| {
+            if let Err(problem) = done {
+                tracing::warn!(%problem, "telemetry that was left could not be sent");
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| tell(self.metrics.shutdown_with_timeout(TIMEOUT)));
+            scope.spawn(|| tell(self.logs.shutdown_with_timeout(TIMEOUT)));
+            tell(self.traces.shutdown_with_timeout(TIMEOUT));
+        });
     }
 }
 
@@ -43,32 +48,34 @@ pub(super) fn providers(
     config: &Telemetry,
     endpoint: &str,
 ) -> Result<Providers, Box<dyn std::error::Error + Send + Sync>> {
-    let (spans, metrics) = if config.http {
+    let (spans, metrics, logs) = if config.http {
         let http = Http {
             handle: tokio::runtime::Handle::try_current()?,
             client: reqwest::Client::builder().timeout(TIMEOUT).build()?,
         };
-        let spans = SpanExporter::builder()
-            .with_http()
-            .with_http_client(http.clone())
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(format!("{endpoint}/v1/traces"))
-            .with_timeout(TIMEOUT)
-            .build()?;
-        let metrics = MetricExporter::builder()
-            .with_http()
-            .with_http_client(http)
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(format!("{endpoint}/v1/metrics"))
-            .with_timeout(TIMEOUT)
-            .build()?;
-        (spans, metrics)
+        macro_rules! exporter {
+            ($kind:ident, $path:literal) => {
+                $kind::builder()
+                    .with_http()
+                    .with_http_client(http.clone())
+                    .with_protocol(Protocol::HttpBinary)
+                    .with_endpoint(format!("{endpoint}{}", $path))
+                    .with_timeout(TIMEOUT)
+                    .build()?
+            };
+        }
+        (
+            exporter!(SpanExporter, "/v1/traces"),
+            exporter!(MetricExporter, "/v1/metrics"),
+            exporter!(LogExporter, "/v1/logs"),
+        )
     } else {
-        let spans =
-            SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(TIMEOUT).build()?;
-        let metrics =
-            MetricExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(TIMEOUT).build()?;
-        (spans, metrics)
+        macro_rules! exporter {
+            ($kind:ident) => {
+                $kind::builder().with_tonic().with_endpoint(endpoint).with_timeout(TIMEOUT).build()?
+            };
+        }
+        (exporter!(SpanExporter), exporter!(MetricExporter), exporter!(LogExporter))
     };
     Ok(Providers {
         traces: tracer(config, |builder| builder.with_batch_exporter(spans)),
@@ -76,6 +83,7 @@ pub(super) fn providers(
             .with_resource(resource())
             .with_reader(PeriodicReader::builder(metrics).with_interval(config.every).build())
             .build(),
+        logs: SdkLoggerProvider::builder().with_resource(resource()).with_batch_exporter(logs).build(),
     })
 }
 

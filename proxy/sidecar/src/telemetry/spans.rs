@@ -1,20 +1,23 @@
-//! What happened, told as spans and metrics.
+//! What happened, told as spans, metrics and events.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
+use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity};
 use opentelemetry::metrics::{Counter, Histogram, MeterProvider as _};
 use opentelemetry::trace::{
-    Event, Link, Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _,
+    Event, Link, Span as _, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _,
+    TracerProvider as _,
 };
-use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::metrics::SdkMeterProvider;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
-use understudy_call::{AnsweredBy, Dialect, ExchangeId};
-use understudy_gateway::{CallSeen, Recorded};
+use opentelemetry::{Context, KeyValue, Value};
+use opentelemetry_sdk::logs::SdkLogger;
+use opentelemetry_sdk::trace::SdkTracer;
+use understudy_call::{AnsweredBy, Dialect};
+use understudy_gateway::{CallSeen, Provider, Recorded};
 
 use super::attributes::{of_reply, of_request, operation, read_reply, read_request, whole};
 use super::ids;
+use super::otlp::Providers;
 
 /// What telemetry is told.
 #[derive(Debug)]
@@ -32,29 +35,48 @@ pub(crate) enum Told {
 /// What telemetry needs of a trial.
 #[derive(Debug, Clone)]
 pub(crate) struct TrialSeen {
-    /// The captured call.
-    pub(crate) exchange: ExchangeId,
-    /// The agent's `traceparent` of that call.
-    pub(crate) traceparent: Option<String>,
+    /// The span of the captured call.
+    pub(crate) call: SpanContext,
+    /// The worker's span in which it was made; not valid where there is none.
+    pub(crate) within: SpanContext,
     pub(crate) task: String,
-    pub(crate) task_name: String,
     pub(crate) understudy: String,
-    pub(crate) model: String,
     /// 0 to 1; `None` when the understudy declined.
     pub(crate) score: Option<f64>,
     pub(crate) agrees: bool,
-    /// Why it declined, or why the replies differ.
-    pub(crate) why: Option<String>,
+    /// Why it declined.
+    pub(crate) why: Option<&'static str>,
     pub(crate) started: SystemTime,
     pub(crate) spent: Duration,
 }
 
+/// Host and port of each provider, by its name.
+#[derive(Debug, Default)]
+pub(super) struct Servers(HashMap<String, (String, i64)>);
+
+impl Servers {
+    /// As configured.
+    pub(super) fn of(providers: &[Provider]) -> Self {
+        let place = |p: &Provider| {
+            let url = reqwest::Url::parse(&p.base_url).ok()?;
+            let place = (url.host_str()?.to_owned(), i64::from(url.port_or_known_default()?));
+            Some((p.name.clone(), place))
+        };
+        Self(providers.iter().filter_map(place).collect())
+    }
+}
+
+/// The event that tells how an answer was judged.
+const EVALUATION: &str = "gen_ai.evaluation.result";
+
 /// Halves of calls that wait for their other half.
 const WAITING: usize = 256;
 
-/// Makes spans and metrics.
+/// Makes spans, metrics and events.
 pub(super) struct Emitter {
     tracer: SdkTracer,
+    logger: SdkLogger,
+    servers: Servers,
     old_names: bool,
     duration: Histogram<f64>,
     old_duration: Option<Histogram<f64>>,
@@ -68,13 +90,15 @@ pub(super) struct Emitter {
 }
 
 impl Emitter {
-    pub(super) fn new(traces: &SdkTracerProvider, metrics: &SdkMeterProvider, old_names: bool) -> Self {
-        let meter = metrics.meter("understudy");
+    pub(super) fn new(providers: &Providers, servers: Servers, old_names: bool) -> Self {
+        let meter = providers.metrics.meter("understudy");
         let seconds = |name: &'static str, about: &'static str| {
             meter.f64_histogram(name).with_unit("s").with_description(about)
         };
         Self {
-            tracer: traces.tracer("understudy"),
+            tracer: providers.traces.tracer("understudy"),
+            logger: providers.logs.logger("understudy"),
+            servers,
             old_names,
             duration: seconds("gen_ai.client.inference.duration", "Duration of calls").build(),
             old_duration: old_names
@@ -164,6 +188,10 @@ impl Emitter {
         ];
         if let Some(model) = &model {
             shared.push(KeyValue::new("gen_ai.request.model", model.clone()));
+        }
+        if let Some((host, port)) = self.servers.0.get(&meta.provider).filter(|_| !local) {
+            shared.push(KeyValue::new("server.address", host.clone()));
+            shared.push(KeyValue::new("server.port", *port));
         }
         let failed =
             call.error.map(str::to_owned).or_else(|| (meta.status >= 400).then(|| meta.status.to_string()));
@@ -255,34 +283,67 @@ impl Emitter {
         let attributes = vec![
             KeyValue::new("gen_ai.operation.name", "chat"),
             KeyValue::new("gen_ai.provider.name", "understudy"),
-            KeyValue::new("gen_ai.request.model", trial.model.clone()),
             KeyValue::new("understudy.task", trial.task.clone()),
-            KeyValue::new("understudy.task.name", trial.task_name.clone()),
             KeyValue::new("understudy.understudy", trial.understudy.clone()),
             KeyValue::new("understudy.lane", "shadow"),
         ];
         let end = trial.started + trial.spent;
-        let mut event = vec![
+        let mut judged = vec![
             KeyValue::new("gen_ai.evaluation.name", "agreement"),
             KeyValue::new("gen_ai.evaluation.score.label", label),
         ];
         if let Some(score) = trial.score {
-            event.push(KeyValue::new("gen_ai.evaluation.score.value", score));
+            judged.push(KeyValue::new("gen_ai.evaluation.score.value", score));
         }
-        if let Some(why) = &trial.why {
-            event.push(KeyValue::new("gen_ai.evaluation.explanation", why.clone()));
+        if let Some(why) = trial.why {
+            judged.push(KeyValue::new("gen_ai.evaluation.explanation", why));
         }
-        let call = ids::context_of(trial.exchange, trial.traceparent.as_deref());
+        self.evaluated(trial, end, judged.clone());
+        let mut parent = Context::new();
+        if trial.within.is_valid() {
+            parent = parent.with_remote_span_context(trial.within.clone());
+        }
         let mut span = self
             .tracer
-            .span_builder(format!("rehearse {}", trial.task_name))
+            .span_builder("rehearse")
             .with_kind(SpanKind::Internal)
             .with_start_time(trial.started)
             .with_attributes(attributes)
-            .with_links(vec![Link::new(call, vec![KeyValue::new("understudy.link", "call")], 0)])
-            .with_events(vec![Event::new("gen_ai.evaluation.result", end, event, 0)])
-            .start_with_context(&self.tracer, &Context::new());
+            .with_links(vec![Link::new(
+                trial.call.clone(),
+                vec![KeyValue::new("understudy.link", "call")],
+                0,
+            )])
+            .with_events(vec![Event::new(EVALUATION, end, judged, 0)])
+            .start_with_context(&self.tracer, &parent);
         span.end_with_timestamp(end);
+    }
+
+    /// The same judgement as an event of its own, on the trace of the call: so
+    /// the convention has it, and so it is found where the call's span is no
+    /// more to be changed.
+    fn evaluated(&self, trial: &TrialSeen, at: SystemTime, judged: Vec<KeyValue>) {
+        let mut event = self.logger.create_log_record();
+        event.set_event_name(EVALUATION);
+        event.set_timestamp(at);
+        event.set_severity_number(Severity::Info);
+        event.set_trace_context(trial.call.trace_id(), trial.call.span_id(), Some(trial.call.trace_flags()));
+        event.add_attribute("understudy.task", trial.task.clone());
+        event.add_attribute("understudy.understudy", trial.understudy.clone());
+        for KeyValue { key, value, .. } in judged {
+            event.add_attribute(key, any(value));
+        }
+        self.logger.emit(event);
+    }
+}
+
+/// A span's value as a log record has it.
+fn any(value: Value) -> AnyValue {
+    match value {
+        Value::Bool(b) => b.into(),
+        Value::I64(n) => n.into(),
+        Value::F64(n) => n.into(),
+        other => other.as_str().into_owned().into(),
     }
 }
 

@@ -4,17 +4,21 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use opentelemetry::trace::{SpanKind, Status};
+use opentelemetry::logs::AnyValue;
+use opentelemetry::trace::{SpanContext, SpanKind, Status, TraceContextExt as _, TracerProvider as _};
 use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::{LogBatch, LogExporter, SdkLogRecord, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+use tracing_subscriber::layer::SubscriberExt as _;
 use understudy_call::{
     AnsweredBy, Credential, Dialect, ExchangeId, Lane, Metadata, Sizes, Timings, Truncation, UnderstudyId,
 };
 use understudy_gateway::{CallSeen, Recorded};
 
-use super::spans::{Emitter, Told, TrialSeen};
-use super::{ids, otlp};
+use super::otlp::{self, Providers};
+use super::spans::{Emitter, Servers, Told, TrialSeen};
+use super::{ids, own, subscriber};
 use crate::config::Telemetry;
 
 const AGENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -73,28 +77,59 @@ fn bodies(id: u8) -> Recorded {
     }
 }
 
-/// Keeps spans in memory.
+/// Keeps spans and events in memory.
 #[derive(Debug, Clone, Default)]
-struct Kept(Arc<Mutex<Vec<SpanData>>>);
+struct Kept {
+    spans: Arc<Mutex<Vec<SpanData>>>,
+    events: Arc<Mutex<Vec<SdkLogRecord>>>,
+}
 
 impl SpanExporter for Kept {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        self.0.lock().unwrap().extend(batch);
+        self.spans.lock().unwrap().extend(batch);
         Ok(())
     }
 }
 
-fn emit(told: Vec<Told>) -> Vec<SpanData> {
-    let exporter = Kept::default();
-    let config = Telemetry { sample: 1.0, ..Telemetry::default() };
-    let traces: SdkTracerProvider = otlp::tracer(&config, |b| b.with_simple_exporter(exporter.clone()));
-    let metrics = SdkMeterProvider::default();
-    let mut emitter = Emitter::new(&traces, &metrics, false);
+impl LogExporter for Kept {
+    async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
+        self.events.lock().unwrap().extend(batch.iter().map(|(record, _)| record.clone()));
+        Ok(())
+    }
+}
+
+impl Kept {
+    fn providers(&self) -> Providers {
+        let config = Telemetry { sample: 1.0, ..Telemetry::default() };
+        Providers {
+            traces: otlp::tracer(&config, |b| b.with_simple_exporter(self.clone())),
+            metrics: SdkMeterProvider::default(),
+            logs: SdkLoggerProvider::builder().with_simple_exporter(self.clone()).build(),
+        }
+    }
+
+    fn spans(&self) -> Vec<SpanData> {
+        std::mem::take(&mut *self.spans.lock().unwrap())
+    }
+}
+
+fn emit_all(told: Vec<Told>) -> (Vec<SpanData>, Vec<SdkLogRecord>) {
+    let kept = Kept::default();
+    let openai = understudy_gateway::Provider {
+        base_url: "https://api.example/v1".into(),
+        ..understudy_gateway::Provider::openai()
+    };
+    let mut emitter = Emitter::new(&kept.providers(), Servers::of(&[openai]), false);
     for one in told {
         emitter.take(one);
     }
     emitter.finish();
-    std::mem::take(&mut *exporter.0.lock().unwrap())
+    let events = std::mem::take(&mut *kept.events.lock().unwrap());
+    (kept.spans(), events)
+}
+
+fn emit(told: Vec<Told>) -> Vec<SpanData> {
+    emit_all(told).0
 }
 
 fn attribute(span: &SpanData, name: &str) -> Option<String> {
@@ -117,6 +152,8 @@ fn a_providers_call_is_a_client_span_that_continues_the_agents_trace() {
         assert_eq!(attribute(span, "gen_ai.response.model").unwrap(), "gpt-4o-2024-08-06");
         assert_eq!(attribute(span, "gen_ai.usage.input_tokens").unwrap(), "12");
         assert_eq!(attribute(span, "gen_ai.request.max_tokens").unwrap(), "9");
+        assert_eq!(attribute(span, "server.address").unwrap(), "api.example");
+        assert_eq!(attribute(span, "server.port").unwrap(), "443");
         assert_eq!(span.end_time.duration_since(span.start_time).unwrap(), Duration::from_millis(800));
         assert!(!format!("{span:?}").contains("secret"), "content never enters a span");
     }
@@ -130,6 +167,7 @@ fn an_understudys_call_is_an_internal_span() {
     let spans = emit(vec![Told::Call(Box::new(call))]);
     assert_eq!(spans[0].span_kind, SpanKind::Internal);
     assert_eq!(attribute(&spans[0], "understudy.understudy").unwrap(), "head-0123");
+    assert_eq!(attribute(&spans[0], "server.address"), None);
 }
 
 #[test]
@@ -141,22 +179,25 @@ fn a_call_that_failed_says_so() {
     assert_eq!(attribute(&spans[0], "error.type").unwrap(), "503");
 }
 
+fn trial(call: SpanContext, within: SpanContext) -> TrialSeen {
+    TrialSeen {
+        call,
+        within,
+        task: "00c0ffee00c0ffee".into(),
+        understudy: "prompted-0123".into(),
+        score: Some(0.5),
+        agrees: false,
+        why: None,
+        started: SystemTime::now(),
+        spent: Duration::from_millis(3),
+    }
+}
+
 #[test]
-fn a_trial_is_a_trace_of_its_own_that_links_to_its_call() {
+fn a_trial_is_apart_from_its_call_and_links_to_it() {
     for traceparent in [None, Some(AGENT)] {
-        let trial = TrialSeen {
-            exchange: ExchangeId([9; 16]),
-            traceparent: traceparent.map(str::to_owned),
-            task: "00c0ffee00c0ffee".into(),
-            task_name: "look up".into(),
-            understudy: "prompted-0123".into(),
-            model: "smollm2".into(),
-            score: Some(0.5),
-            agrees: false,
-            why: Some("argument differs".into()),
-            started: SystemTime::now(),
-            spent: Duration::from_millis(3),
-        };
+        let call = ids::context_of(ExchangeId([9; 16]), traceparent);
+        let trial = trial(call, SpanContext::NONE);
         let spans = emit(vec![Told::Call(Box::new(seen(9, traceparent))), Told::Trial(Box::new(trial))]);
         let (trial, call) = (&spans[0], &spans[1]);
         assert_eq!(trial.span_kind, SpanKind::Internal);
@@ -170,6 +211,84 @@ fn a_trial_is_a_trace_of_its_own_that_links_to_its_call() {
         assert_eq!(event.name, "gen_ai.evaluation.result");
         assert!(event.attributes.iter().any(|a| a.key.as_str() == "gen_ai.evaluation.score.value"));
     }
+}
+
+#[test]
+fn a_judgement_is_an_event_on_the_trace_of_its_call() {
+    let call = ids::context_of(ExchangeId([9; 16]), Some(AGENT));
+    let (_, events) = emit_all(vec![Told::Trial(Box::new(trial(call.clone(), SpanContext::NONE)))]);
+    let event = &events[0];
+    assert_eq!((events.len(), event.event_name()), (1, Some("gen_ai.evaluation.result")));
+    let at = event.trace_context().unwrap();
+    assert_eq!((at.trace_id, at.span_id), (call.trace_id(), call.span_id()));
+    let told = |name: &str| {
+        event.attributes_iter().find(|(key, _)| key.as_str() == name).map(|(_, value)| value.clone())
+    };
+    assert_eq!(told("gen_ai.evaluation.name"), Some(AnyValue::from("agreement")));
+    assert_eq!(told("gen_ai.evaluation.score.value"), Some(AnyValue::Double(0.5)));
+    assert_eq!(told("gen_ai.evaluation.score.label"), Some(AnyValue::from("differs")));
+}
+
+#[test]
+fn a_trial_is_a_child_of_the_reading_that_made_it() {
+    let kept = Kept::default();
+    let providers = kept.providers();
+    let layer = subscriber::exported(providers.traces.tracer("understudy"));
+    let call = ids::context_of(ExchangeId([9; 16]), Some(AGENT));
+    let within = tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+        own::read_record(7, call.clone())
+            .in_scope(|| opentelemetry::Context::current().span().span_context().clone())
+    });
+    let mut emitter = Emitter::new(&providers, Servers::default(), false);
+    emitter.take(Told::Trial(Box::new(trial(call.clone(), within))));
+    let spans = kept.spans();
+    let (reading, trial) = (&spans[0], &spans[1]);
+    assert_eq!((reading.name.as_ref(), trial.name.as_ref()), ("read record", "rehearse"));
+    assert_eq!(reading.links.links[0].span_context.span_id(), call.span_id());
+    assert_eq!(attribute(reading, "understudy.seq").unwrap(), "7");
+    assert_eq!(trial.parent_span_id, reading.span_context.span_id());
+    assert_eq!(trial.span_context.trace_id(), reading.span_context.trace_id());
+}
+
+#[test]
+fn only_our_own_spans_and_events_are_exported_and_no_text_of_an_error() {
+    let kept = Kept::default();
+    let layer = subscriber::exported(kept.providers().traces.tracer("understudy"));
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+        let _reading = own::read_record(7, ids::context_of(ExchangeId([9; 16]), None)).entered();
+        tracing::info!(versions = 2, "new versions were made");
+        tracing::warn!(error = "a secret answer", "this text is for the log");
+        tracing::info!(target: "h2", "a library speaks");
+        let _library = tracing::info_span!(target: "h2", "a library works").entered();
+        let _faint = tracing::debug_span!("too much").entered();
+    });
+    let spans = kept.spans();
+    assert_eq!(spans.len(), 1, "{spans:?}");
+    let said: Vec<&str> = spans[0].events.iter().map(|e| e.name.as_ref()).collect();
+    assert_eq!(said, ["new versions were made"]);
+    assert!(!format!("{spans:?}").contains("secret"));
+}
+
+#[test]
+fn without_a_collector_our_spans_are_not_even_made() {
+    let config = Telemetry { log: "trace".into(), ..Telemetry::default() };
+    let log = tracing_subscriber::registry().with(subscriber::lines(&config).unwrap());
+    tracing::subscriber::with_default(log, || {
+        assert!(own::flush_records().is_disabled());
+        assert!(tracing::enabled!(tracing::Level::INFO), "events are logged all the same");
+    });
+}
+
+#[test]
+fn a_span_of_something_that_failed_says_so() {
+    let kept = Kept::default();
+    let layer = subscriber::exported(kept.providers().traces.tracer("understudy"));
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let failing = own::within(own::flush_records(), async { Err::<(), _>("a secret") });
+        assert!(runtime.block_on(failing).is_err());
+    });
+    assert_eq!(kept.spans()[0].status, Status::error(""));
 }
 
 #[test]

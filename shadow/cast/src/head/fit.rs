@@ -130,14 +130,17 @@ pub fn fit(
     })
 }
 
+/// An example with its embedding.
+type Embedded<'e> = (&'e Example, &'e [f32]);
+
 /// The examples that count, in the journal's order, and the embeddings' dimension.
 fn usable(
     credential: Option<Credential>,
     examples: &[Example],
     born_seq: u64,
-) -> Result<(Vec<(&Example, &[f32])>, usize), NotFitted> {
+) -> Result<(Vec<Embedded<'_>>, usize), NotFitted> {
     let dim = examples.iter().find_map(|e| e.embedding.as_ref()).map_or(0, Vec::len);
-    let mut usable: Vec<(&Example, &[f32])> = examples
+    let mut usable: Vec<Embedded<'_>> = examples
         .iter()
         .filter(|e| e.seq <= born_seq && credential.is_none_or(|c| c == e.credential))
         .filter_map(|e| Some((e, e.embedding.as_deref()?)))
@@ -166,7 +169,7 @@ fn frequent<'a>(usable: &[(&'a Example, &[f32])], rules: &HeadRules) -> Result<V
 }
 
 /// A label with the reply that was written most often for it, the first of equals.
-fn label_of(name: &str, usable: &[(&Example, &[f32])]) -> Label {
+fn label_of(name: &str, usable: &[Embedded<'_>]) -> Label {
     let mut ways: Vec<(&Example, u32)> = Vec::new();
     let mut seen = 0;
     for (e, _) in usable.iter().filter(|(e, _)| e.label == name) {
@@ -184,7 +187,7 @@ fn label_of(name: &str, usable: &[(&Example, &[f32])]) -> Label {
 /// The regression's weights, label by label, intercept last, for embeddings of
 /// unit length.
 fn weights(
-    usable: &[(&Example, &[f32])],
+    usable: &[Embedded<'_>],
     of: &dyn Fn(&Example) -> Option<usize>,
     dim: usize,
     labels: usize,
@@ -218,7 +221,7 @@ fn weights(
 /// Remembered parts: all of them while they fit, else an even choice along
 /// the journal within each label, so that neither the old nor the new is lost.
 fn remember(
-    usable: &[(&Example, &[f32])],
+    usable: &[Embedded<'_>],
     of: &dyn Fn(&Example) -> Option<usize>,
     dim: usize,
     labels: usize,

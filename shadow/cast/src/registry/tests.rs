@@ -62,7 +62,7 @@ fn names(fit: Fit) -> Vec<UnderstudyId> {
 fn a_fit_makes_each_kind_and_the_cheapest_comes_first() {
     let (all, vectors) = examples();
     let cast = cast(vectors);
-    let made = names(block_on(cast.rehearse_fit(&task(), &all, 39)));
+    let made = names(block_on(cast.rehearse_fit(&task(), &all, 39, &|_| false)));
     let of: Vec<(Kind, u8)> = cast.of_task(TaskId(7)).iter().map(|m| (m.kind, m.cost_rank)).collect();
     assert_eq!(of, [(Kind::Head, 0), (Kind::Prompted, 1), (Kind::Remote, 3)]);
     assert_eq!(made, cast.of_task(TaskId(7)).into_iter().map(|m| m.id).collect::<Vec<_>>());
@@ -79,11 +79,11 @@ fn the_same_evidence_is_the_same_version_and_more_is_another() {
     let (all, vectors) = examples();
     let (again, others) = examples();
     let (one, two) = (cast(vectors), cast(others));
-    let first = names(block_on(one.rehearse_fit(&task(), &all, 39)));
-    assert_eq!(first, names(block_on(two.rehearse_fit(&task(), &again, 39))));
-    assert_eq!(first, names(block_on(one.rehearse_fit(&task(), &all, 39))));
+    let first = names(block_on(one.rehearse_fit(&task(), &all, 39, &|_| false)));
+    assert_eq!(first, names(block_on(two.rehearse_fit(&task(), &again, 39, &|_| false))));
+    assert_eq!(first, names(block_on(one.rehearse_fit(&task(), &all, 39, &|_| false))));
     assert_eq!(one.all().len(), 3);
-    let earlier = names(block_on(one.rehearse_fit(&task(), &all, 19)));
+    let earlier = names(block_on(one.rehearse_fit(&task(), &all, 19, &|_| false)));
     assert_ne!(first[0], earlier[0]);
     let heads: Vec<u64> =
         one.of_task(TaskId(7)).iter().filter(|m| m.kind == Kind::Head).map(|m| m.born_seq).collect();
@@ -91,16 +91,29 @@ fn the_same_evidence_is_the_same_version_and_more_is_another() {
 }
 
 #[test]
+fn an_undecided_prompted_version_is_not_replaced() {
+    let (all, vectors) = examples();
+    let cast = cast(vectors);
+    let first = names(block_on(cast.rehearse_fit(&task(), &all, 19, &|_| true)));
+    assert!(first.iter().any(|id| id.0.starts_with("prompted")));
+    let waits = |id: &UnderstudyId| id.0.starts_with("prompted");
+    let second = names(block_on(cast.rehearse_fit(&task(), &all, 39, &waits)));
+    assert!(second.iter().all(|id| !id.0.starts_with("prompted")));
+    let third = names(block_on(cast.rehearse_fit(&task(), &all, 39, &|_| false)));
+    assert!(third.iter().any(|id| id.0.starts_with("prompted")));
+}
+
+#[test]
 fn another_credential_s_exchanges_change_nothing() {
     let (mut all, vectors) = examples();
     let (_, others) = examples();
-    let alone = block_on(cast(vectors).rehearse_fit(&task(), &all, 100));
+    let alone = block_on(cast(vectors).rehearse_fit(&task(), &all, 100, &|_| false));
     for n in 50..60 {
         let mut stranger = example(n, "question 1", choice("yes"));
         stranger.credential = OTHER;
         all.push(stranger);
     }
-    assert_eq!(alone, block_on(cast(others).rehearse_fit(&task(), &all, 100)));
+    assert_eq!(alone, block_on(cast(others).rehearse_fit(&task(), &all, 100, &|_| false)));
 }
 
 #[test]
@@ -108,7 +121,7 @@ fn a_restart_has_the_same_cast() {
     let (all, vectors) = examples();
     let (_, others) = examples();
     let (before, after) = (cast(vectors), cast(others));
-    for made in names(block_on(before.rehearse_fit(&task(), &all, 39))) {
+    for made in names(block_on(before.rehearse_fit(&task(), &all, 39, &|_| false))) {
         let note: Value = serde_json::from_str(&before.to_note(&made).unwrap().to_string()).unwrap();
         assert_eq!(after.from_note(&note).unwrap(), made);
     }
@@ -119,7 +132,7 @@ fn a_restart_has_the_same_cast() {
 fn a_damaged_note_is_told_and_left_out() {
     let (all, vectors) = examples();
     let cast = cast(vectors);
-    let made = names(block_on(cast.rehearse_fit(&task(), &all, 39)));
+    let made = names(block_on(cast.rehearse_fit(&task(), &all, 39, &|_| false)));
     for id in &made {
         let mut note = cast.to_note(id).unwrap();
         note["snapshot"]["born_seq"] = json!(38);
@@ -135,9 +148,9 @@ fn a_damaged_note_is_told_and_left_out() {
 fn without_an_engine_there_is_nobody_new_and_no_error() {
     let (all, _) = examples();
     let away = Cast::new(CastConfig::default(), Some(Arc::new(Vectors::default())), None, || 0);
-    assert!(names(block_on(away.rehearse_fit(&task(), &all, 39))).is_empty());
+    assert!(names(block_on(away.rehearse_fit(&task(), &all, 39, &|_| false))).is_empty());
     let none = Cast::new(CastConfig::default(), None, None, || 0);
-    assert!(names(block_on(none.rehearse_fit(&task(), &all, 39))).is_empty());
+    assert!(names(block_on(none.rehearse_fit(&task(), &all, 39, &|_| false))).is_empty());
 }
 
 #[test]

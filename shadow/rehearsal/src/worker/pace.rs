@@ -95,7 +95,13 @@ impl Pace {
             return 1.0;
         };
         let Some((end, calls)) = self.until else {
-            return if *cost > DEAR { self.thinned } else { 1.0 };
+            if *cost <= DEAR || self.thinned >= 1.0 {
+                return 1.0;
+            }
+            // An equal share of the time, not of the calls: or a version that
+            // writes pages would leave nothing to the others.
+            let dear = self.costs.values().copied().filter(|c| *c > DEAR);
+            return self.thinned * dear.fold(*cost, f64::min) / cost;
         };
         let left = end.saturating_duration_since(Instant::now()).as_secs_f64();
         // Half is kept back: for the other versions, embedding and fitting.

@@ -163,8 +163,8 @@ impl TaskState {
     }
 
     /// Who is worth a trial: the newest version of each kind, whoever serves or
-    /// has an open entry, all born before the call; a version whose development
-    /// went on for twice what it needs without a bar rests until the next doubling.
+    /// has an open entry, all born before the call. A version that was given up
+    /// rests until the next doubling, but trials are what a cooldown counts.
     pub(super) fn wanted(&self, cast: &Cast, task: TaskId, seq: u64) -> Vec<CastMember> {
         let open = |m: &CastMember| self.ledger.open_understudies().any(|u| *u == m.id);
         let mut kinds = Vec::new();
@@ -177,8 +177,7 @@ impl TaskState {
                 if open(m) {
                     return true;
                 }
-                let (done, needed) = self.ledger.development(&m.id);
-                let rests = done >= needed.saturating_mul(2) && !self.ledger.is_cooling();
+                let rests = self.ledger.is_given_up(&m.id) && !self.ledger.is_cooling();
                 newest && (seq == u64::MAX || !rests)
             })
             .collect()

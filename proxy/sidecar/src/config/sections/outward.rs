@@ -10,7 +10,7 @@ pub(super) fn telemetry(s: &Section<'_>) -> Telemetry {
         log: s.get("log", text(), &format!("{DEFAULT_LOG:?}"), "What is logged to standard error: a level, or directives such as `info,understudy_gateway=debug`."),
         json: s.get("format", one_of(&["text", "json"]), "\"text\"", "For people or for programs.") == "json",
         endpoint: s
-            .optional("endpoint", url(), "Where traces and metrics go over OTLP; by default `$OTEL_EXPORTER_OTLP_ENDPOINT`, else nowhere.")
+            .optional("endpoint", url(), "Where traces, metrics and events go over OTLP; by default `$OTEL_EXPORTER_OTLP_ENDPOINT`, else nowhere.")
             .or_else(|| std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok().filter(|e| !e.is_empty())),
         http: match s.optional("protocol", one_of(&["grpc", "http/protobuf"]), "`grpc` or `http/protobuf`; by default `$OTEL_EXPORTER_OTLP_PROTOCOL`, else grpc.") {
             Some(protocol) => protocol != "grpc",
