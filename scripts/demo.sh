@@ -28,8 +28,8 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-say "the stand-in provider: a real HTTP server over deterministic rules, no model (1500 ms a call)"
-"$bin/stand-in" --delay-ms 1500 >"$home/standin.url" &
+say "the stand-in provider: a real HTTP server over deterministic rules, no model (2 s a call)"
+"$bin/stand-in" --delay-ms 2000 >"$home/standin.url" &
 pids+=($!)
 until [ -s "$home/standin.url" ]; do sleep 0.1; done
 url=$(cat "$home/standin.url")
@@ -50,7 +50,7 @@ alpha = 0.05
 steps = [0.5]
 step_conversations = 10
 first_fit = 60
-dev_conversations = 40
+dev_conversations = 60
 stratum_min = 6
 observe_calls = 10
 conversation_gap = 20
@@ -71,7 +71,7 @@ cat <<'NOTE'
   steps               0.10, 0.50     0.50      share of conversations in the canary
   step_conversations  30             10        audited conversations for each step
   first_fit           200            60        exchanges before the first versions
-  dev_conversations   300            40        conversations that choose the bar
+  dev_conversations   300            60        conversations that choose the bar
   stratum_min         20             6         judged conversations a stratum needs
   cusum_limit         1000           50        one false alarm in so many audits
 NOTE
@@ -90,6 +90,7 @@ at() { "$bin/understudy" tasks --json | python3 -c '
 import json, sys
 name, stage = sys.argv[1:]
 sys.exit(not any(r["name"].startswith(name) and r["stage"] == stage for r in json.load(sys.stdin)))' "$1" "$2"; }
+approval_awaited() { "$bin/understudy" tasks --json | grep -q 'approval: its replies'; }
 name_tasks() {
   "$bin/understudy" tasks --json | python3 -c '
 import json, sys
@@ -101,11 +102,12 @@ for r in json.load(sys.stdin):
 }
 
 say "an agent on the official openai SDK, unchanged: look-ups, extractions, a tool that acts, open reasoning"
-for round in $(seq 1 40); do
+for round in $(seq 1 30); do
   agent --calls 80 --seed "$round" --workers 6 >/dev/null
   [ "$round" = 1 ] && name_tasks
   stages "$round"
-  at triage live && at look-up live && break
+  # On a fast machine the prompted look-up is live by now, too.
+  at triage live && approval_awaited && { at look-up live || [ "$round" -ge 20 ]; } && break
 done
 at triage live || at look-up live || { "$bin/understudy" decisions; die "no routine task went live: see above"; }
 

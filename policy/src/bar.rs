@@ -19,13 +19,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::{betting, interval};
 
-/// The grid: shares of the development calls that a bar lets pass.
-/// Finer than the tenths that a small development set can tell apart, since a
-/// step that is too coarse costs coverage for good.
-pub const GRID: [f64; 31] = [
+/// Shares of the development calls that a bar lets pass, for development that
+/// can tell no more apart: every bar that is asked about costs a share of δ.
+pub const COARSE: &[f64] = &[1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.25];
+
+/// The same for development that can: a step that is too coarse costs coverage for good.
+pub const FINE: &[f64] = &[
     1.0, 0.975, 0.95, 0.925, 0.9, 0.875, 0.85, 0.825, 0.8, 0.775, 0.75, 0.725, 0.7, 0.675, 0.65, 0.625, 0.6,
     0.575, 0.55, 0.525, 0.5, 0.475, 0.45, 0.425, 0.4, 0.375, 0.35, 0.325, 0.3, 0.275, 0.25,
 ];
+
+/// The grid for so many development conversations. It depends on nothing else.
+#[must_use]
+pub fn grid(conversations: u32) -> &'static [f64] {
+    if conversations < 1_000 { COARSE } else { FINE }
+}
 
 /// Share of the permitted disagreement that a bar aims to stay within. At τ
 /// itself an entry would prove nothing for ten thousand conversations, and one
@@ -199,7 +207,7 @@ mod tests {
         let seed = 11;
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
         let kept =
-            (0..1000).filter(|_| choose(&dev(&mut rng, 600, |_| 0.95), 0.95, 0.05, &GRID).is_some()).count();
+            (0..1000).filter(|_| choose(&dev(&mut rng, 600, |_| 0.95), 0.95, 0.05, COARSE).is_some()).count();
         println!("seed {seed}: kept at exactly tau {kept} of 1000");
         assert!(kept <= 67, "{kept}"); // 50 expected at most; the 99 % limit
     }
@@ -208,7 +216,7 @@ mod tests {
     fn the_bar_finds_where_agreement_begins() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(12);
         let bar =
-            choose(&dev(&mut rng, 1000, |c| if c > 0.4 { 0.995 } else { 0.6 }), 0.95, 0.05, &GRID).unwrap();
+            choose(&dev(&mut rng, 1000, |c| if c > 0.4 { 0.995 } else { 0.6 }), 0.95, 0.05, COARSE).unwrap();
         assert!((0.45..=0.70).contains(&bar.coverage), "{bar:?}");
         assert!(bar.agreement > 0.97, "{bar:?}");
     }
@@ -218,13 +226,13 @@ mod tests {
         // Most sure and wrong: the strictest bars are the worst ones.
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(13);
         let bar =
-            choose(&dev(&mut rng, 3000, |c| if c > 0.97 { 0.3 } else { 1.0 }), 0.95, 0.05, &GRID).unwrap();
+            choose(&dev(&mut rng, 3000, |c| if c > 0.97 { 0.3 } else { 1.0 }), 0.95, 0.05, COARSE).unwrap();
         assert!(bar.coverage > 0.9, "{bar:?}");
     }
 
     #[test]
     fn declines_count_against_coverage_and_nothing_comes_of_nothing() {
-        assert_eq!(choose(&[], 0.95, 0.05, &GRID), None);
+        assert_eq!(choose(&[], 0.95, 0.05, COARSE), None);
         let mut calls: Vec<_> = (0..400)
             .map(|conversation| DevCall { conversation, confidence: Some(0.9), agrees: true, stratum: 0 })
             .collect();
@@ -234,7 +242,7 @@ mod tests {
             agrees: false,
             stratum: 0,
         }));
-        let bar = choose(&calls, 0.95, 0.05, &GRID).unwrap();
+        let bar = choose(&calls, 0.95, 0.05, COARSE).unwrap();
         assert!((bar.coverage - 0.5).abs() < 1e-9, "{bar:?}");
     }
 
@@ -249,11 +257,11 @@ mod tests {
                 })
                 .collect()
         };
-        assert!(!is_out_of_reach(&calls(11, 0), 0.95, &GRID));
-        assert!(is_out_of_reach(&calls(12, 0), 0.95, &GRID));
+        assert!(!is_out_of_reach(&calls(11, 0), 0.95, COARSE));
+        assert!(is_out_of_reach(&calls(12, 0), 0.95, COARSE));
         // Sure and right on a quarter of them: a bar may still be found there.
-        assert!(!is_out_of_reach(&calls(60, 16), 0.95, &GRID));
-        assert!(!is_out_of_reach(&calls(300, 290), 0.95, &GRID));
+        assert!(!is_out_of_reach(&calls(60, 16), 0.95, COARSE));
+        assert!(!is_out_of_reach(&calls(300, 290), 0.95, COARSE));
     }
 
     #[test]
@@ -263,6 +271,6 @@ mod tests {
         let calls: Vec<_> = (0..1200)
             .map(|i| DevCall { conversation: i / 20, confidence: Some(1.0), agrees: i >= 80, stratum: 0 })
             .collect();
-        assert_eq!(choose(&calls, 0.9, 0.05, &GRID), None);
+        assert_eq!(choose(&calls, 0.9, 0.05, COARSE), None);
     }
 }

@@ -211,7 +211,7 @@ impl Ledger {
             // What is to take another's place must not be worse at it.
             aim_only: self.service.is_some(),
         };
-        let bar = bar::choose(&development.calls, &rules, &bar::GRID)?;
+        let bar = bar::choose(&development.calls, &rules, bar::grid(development.conversations))?;
         Some(EntryOpened {
             task: self.task,
             k: self.last_k + 1,
@@ -239,7 +239,7 @@ impl Ledger {
     pub fn is_given_up(&self, understudy: &UnderstudyId) -> bool {
         self.number_of(understudy).and_then(|n| self.development.get(&n)).is_some_and(|d| {
             d.conversations >= self.policy.dev_conversations.saturating_mul(2)
-                || bar::is_out_of_reach(&d.calls, self.policy.tau, &bar::GRID)
+                || bar::is_out_of_reach(&d.calls, self.policy.tau, bar::COARSE)
         })
     }
 

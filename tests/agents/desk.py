@@ -73,7 +73,7 @@ def main():
     args = parser.parse_args()
 
     rng = random.Random(args.seed)
-    kinds = [args.only] if args.only else ["look-up"] * 4 + ["triage"] * 4 + ["refund"] + ["reason"]
+    kinds = [args.only] if args.only else ["look-up"] * 3 + ["triage"] * 3 + ["refund"] * 3 + ["reason"]
     questions = [question(rng.choice(kinds), rng) for _ in range(args.calls)]
     client = openai.OpenAI()
 

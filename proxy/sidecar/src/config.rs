@@ -29,8 +29,10 @@ use understudy_policy::TaskPolicy;
 pub(crate) use written::Mistake;
 use written::Written;
 
-/// What is logged where nobody says otherwise: ONNX Runtime tells thousands of lines at `info`.
-pub(crate) const DEFAULT_LOG: &str = "info,ort=warn";
+/// What is logged where nobody says otherwise. ONNX Runtime tells thousands of lines
+/// at `info`; pingora calls it an error when another call was faster to take a pooled
+/// connection, and what really fails to connect is told by the gateway.
+pub(crate) const DEFAULT_LOG: &str = "info,ort=warn,pingora_core::connectors=off";
 
 /// What the configuration means.
 #[derive(Debug, Clone)]

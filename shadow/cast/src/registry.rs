@@ -263,6 +263,10 @@ impl Cast {
 
     /// A remote learns nothing, so it has one version, born at the first fit.
     fn take_remote(&self, task: TaskId, config: &RemoteConfig, born_seq: u64) -> Option<UnderstudyId> {
+        let is_it = |m: &CastMember| m.kind == Kind::Remote && m.version_note == remote_note(config);
+        if self.of_task(task).iter().any(is_it) {
+            return None;
+        }
         let meter = Arc::clone(self.meters.get(&config.name)?);
         let remote = match Remote::new(task, config.clone(), meter) {
             Ok(remote) => Arc::new(remote),
@@ -271,7 +275,7 @@ impl Cast {
                 return None;
             }
         };
-        let note = format!("{} at {}", config.model, config.name);
+        let note = remote_note(config);
         Some(self.take(task, Kind::Remote, remote, born_seq, note, Keeps::Remote(config.name.clone())))
     }
 
@@ -297,6 +301,10 @@ impl Cast {
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         members.get(id).map_or(u8::MAX, |m| m.shown.cost_rank)
     }
+}
+
+fn remote_note(config: &RemoteConfig) -> String {
+    format!("{} at {}", config.model, config.name)
 }
 
 /// Whether new versions are due: a task's exchanges went from `before` to `now`,
