@@ -30,13 +30,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use understudy_call::UnderstudyId;
 
-use crate::bar::{self, DevCall};
 use crate::conversations::{Call, Conversations, UnitAnswer, UnitTrial};
 use crate::exact::{Recent, door};
-use crate::{
-    Decision, EntryOpened, Event, ExchangeSeen, Fitted, Outcome, Stage, TaskId, TaskPolicy, Trial, Why,
-};
+use crate::{Decision, EntryOpened, Event, ExchangeSeen, Outcome, Stage, TaskId, TaskPolicy, Trial, Why};
 
+mod development;
 mod entry;
 mod feed;
 mod roster;
@@ -49,6 +47,7 @@ pub use entry::{Closed, Standing};
 pub use roster::RosterMeta;
 pub use view::{Audits, EntryView, LedgerView, StratumView};
 
+use development::Development;
 use entry::Entry;
 use service::Service;
 
@@ -89,18 +88,6 @@ pub struct Ledger {
     pinned: bool,
     alarm: Option<Why>,
     last_decision: Option<Decision>,
-}
-
-/// Trials of a version that has no open entry.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Development {
-    calls: Vec<DevCall>,
-    conversations: u32,
-    next: u32,
-    /// How many of them the fit itself judged.
-    from_fit: u32,
-    /// Conversations that began up to here are not looked at.
-    after_seq: u64,
 }
 
 impl Ledger {
@@ -188,131 +175,6 @@ impl Ledger {
     #[must_use]
     pub fn trials_wanted(&self) -> bool {
         self.stage != Stage::Observing
-    }
-
-    /// Proposes an entry of a version whose development is done: enough closed
-    /// conversations, a bar that Learn then Test keeps, coverage worth its
-    /// delay, and clearly more of it than the one that serves, if one does.
-    /// The caller writes it down, then applies it as [`Event::EntryOpened`].
-    #[must_use]
-    pub fn propose_entry(&self, understudy: &UnderstudyId) -> Option<EntryOpened> {
-        if self.cooldown > 0 || self.stage == Stage::Observing {
-            return None;
-        }
-        let number = self.number_of(understudy)?;
-        let development = self.development.get(&number)?;
-        if development.conversations < self.policy.dev_conversations {
-            return None;
-        }
-        let rules = bar::Rules {
-            tau: self.policy.tau,
-            delta: self.policy.bar_delta,
-            least_coverage: self.coverage_to_beat(),
-            // What is to take another's place must not be worse at it.
-            aim_only: self.service.is_some(),
-        };
-        let bar = bar::choose(&development.calls, &rules, bar::grid(development.conversations))?;
-        Some(EntryOpened {
-            task: self.task,
-            k: self.last_k + 1,
-            understudy: understudy.clone(),
-            bar: bar.bar,
-            after_seq: self.seq,
-            expected_coverage: door(bar.coverage),
-            expected_agreement: door(bar.agreement),
-            cost_rank: 0,
-        })
-    }
-
-    /// Whether it is time to look for a bar: there is enough, the fit's own
-    /// judgements have come, or a twentieth more conversations. At every one it
-    /// would cost time and wear δ down for nothing.
-    #[must_use]
-    pub fn is_proposal_due(&self, understudy: &UnderstudyId) -> bool {
-        let development = self.number_of(understudy).and_then(|n| self.development.get(&n));
-        development.is_some_and(|d| d.is_due(self.policy.dev_conversations))
-    }
-
-    /// Whether more development of a version would tell nothing: there was
-    /// twice as much as a bar needs and none came of it, or none can be hoped for.
-    #[must_use]
-    pub fn is_given_up(&self, understudy: &UnderstudyId) -> bool {
-        self.number_of(understudy).and_then(|n| self.development.get(&n)).is_some_and(|d| {
-            d.conversations >= self.policy.dev_conversations.saturating_mul(2)
-                || bar::is_out_of_reach(&d.calls, self.policy.tau, bar::COARSE)
-        })
-    }
-
-    /// Whether a version still has to show what it is worth: it has fewer
-    /// development conversations than a bar needs, or an entry that has not
-    /// earned its evidence and has not been judged for long without result.
-    #[must_use]
-    pub fn is_undecided(&self, understudy: &UnderstudyId) -> bool {
-        let Some(number) = self.number_of(understudy) else {
-            return true;
-        };
-        if let Some(entry) = self.entries.iter().find(|e| e.closed.is_none() && e.understudy == number) {
-            return entry.earned.is_none() && entry.calls < self.judged_long();
-        }
-        self.development(understudy).0 < self.policy.dev_conversations && !self.is_given_up(understudy)
-    }
-
-    /// Judged calls after which an entry without result is not waited for.
-    fn judged_long(&self) -> u64 {
-        2 * u64::from(self.policy.audit_first)
-    }
-
-    /// Coverage that makes an entry worth its delay, or worth a change.
-    fn coverage_to_beat(&self) -> f64 {
-        let serves = self.service.iter().chain(&self.successor);
-        serves
-            .filter_map(|s| {
-                let entry = self.entries.iter().find(|e| e.opened.k == s.k)?;
-                // Of the asked calls, once there are enough; until then what its trials promise.
-                let coverage = s.answered_share().unwrap_or_else(|| entry.coverage());
-                Some(coverage + self.policy.takeover_coverage)
-            })
-            .fold(self.policy.min_coverage, f64::max)
-    }
-
-    /// Whether a demotion's trials are still being waited for.
-    #[must_use]
-    pub fn is_cooling(&self) -> bool {
-        self.cooldown > 0
-    }
-
-    /// What the fit of a version said of its own examples becomes development.
-    fn fitted(&mut self, fitted: &Fitted) {
-        let number = self.number(&fitted.understudy);
-        let strata: Vec<u16> = fitted.strata.iter().map(|name| self.stratum(name)).collect();
-        let development = self.development.entry(number).or_default();
-        let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
-        for call in &fitted.calls {
-            let next = numbers.len() as u32;
-            let conversation = *numbers.entry(call.conversation).or_insert(next);
-            development.calls.push(DevCall {
-                conversation,
-                confidence: call.confidence.map(door),
-                agrees: call.agrees,
-                stratum: strata.get(usize::from(call.stratum)).copied().unwrap_or(u16::MAX),
-            });
-        }
-        development.conversations = numbers.len() as u32;
-        development.from_fit = development.conversations;
-        development.next = development.conversations;
-    }
-
-    /// The understudies with an open entry, by entry.
-    pub fn open_understudies(&self) -> impl Iterator<Item = &UnderstudyId> {
-        self.entries.iter().filter(|e| e.closed.is_none()).map(|e| &e.opened.understudy)
-    }
-
-    /// Closed development conversations of a version, and how many its bar needs.
-    #[must_use]
-    pub fn development(&self, understudy: &UnderstudyId) -> (u32, u32) {
-        let done =
-            self.number_of(understudy).and_then(|n| self.development.get(&n)).map_or(0, |d| d.conversations);
-        (done, self.policy.dev_conversations)
     }
 
     fn exchange(&mut self, seen: &ExchangeSeen) {

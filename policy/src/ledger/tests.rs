@@ -10,7 +10,7 @@
 use understudy_call::{ConversationKey, Declined, ExchangeId, Lane};
 
 use super::*;
-use crate::{Action, Approval, ServedSeen, TrialKind};
+use crate::{Action, Approval, Fitted, ServedSeen, TrialKind};
 
 mod rules;
 mod succession;

@@ -43,7 +43,7 @@ impl Default for JournalConfig {
             redact: true,
             free_floor_bytes: 32 << 20,
             retry_after: Duration::from_millis(500),
-            nice: 19,
+            nice: 10,
         }
     }
 }
