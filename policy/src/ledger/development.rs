@@ -32,7 +32,7 @@ impl Ledger {
     /// Proposes an entry of a version whose development is done: enough closed
     /// conversations, a bar that Learn then Test keeps, coverage worth its
     /// delay, and clearly more of it than the one that serves, if one does.
-    /// The caller writes it down, then applies it as [`Event::EntryOpened`].
+    /// The caller writes it down, then applies it as [`crate::Event::EntryOpened`].
     #[must_use]
     pub fn propose_entry(&self, understudy: &UnderstudyId) -> Option<EntryOpened> {
         if self.cooldown > 0 || self.stage == Stage::Observing {
