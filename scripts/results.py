@@ -73,7 +73,7 @@ def page(folder, minutes, delay):
             nof, nserved, _ = r["novel"]
             print(f"\nThrough the real proxy, the provider playing the recorded replies after {delay} ms: {r['calls']} "
                   f"calls, {r['failed']} failed; served {served} of {of} "
-                  f"({percent(served / max(of, 1))}), agreeing {percent(agreed / served if served else None)}; "
+                  f"({percent(served / max(of, 1))} of all, the control group among them), agreeing {percent(agreed / served if served else None)}; "
                   f"wrongly served {r['wrongly_served']}"
                   + (f"; of {nof} novel ones {nserved} taken ({percent(nserved / nof)})" if nof else "")
                   + ". p50: " + ", ".join(f"{k} {v:.1f} ms" for k, v in r["p50_ms"].items() if v) + ".")

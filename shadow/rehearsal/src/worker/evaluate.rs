@@ -1,9 +1,12 @@
 //! A frozen worker measured on calls that nothing may be learnt from.
 
+use std::time::Instant;
+
 use understudy_call::{Exchange, Lane};
-use understudy_cast::{CastMember, Example};
+use understudy_cast::{CastMember, Example, Kind};
 use understudy_policy::{TaskId, Trial};
 
+use super::state::embed;
 use super::{Rehearsal, trials};
 
 /// What a frozen worker would have done with one call.
@@ -52,6 +55,11 @@ impl Rehearsal {
         };
         let seen = state.seen_frozen(exchange);
         let serving = roster_task.as_ref().map_or(&[][..], |t| t.entries_for(seen.conversation));
+        // All of them ask for the same embedding, and the cast remembers it: it
+        // is timed once, and counts for each that needs it.
+        let began = Instant::now();
+        let embedded =
+            embed(&self.cast, &reference).await.map_or(0.0, |_| began.elapsed().as_secs_f64() * 1000.0);
         let mut answers = Vec::new();
         for member in state.wanted(&self.cast, id, u64::MAX) {
             let entry = serving.iter().find(|e| e.understudy == member.id);
@@ -62,11 +70,13 @@ impl Rehearsal {
                 trials::answer(&self.cast, &member.id, exchange, &reference, self.settings.trial_deadline)
                     .await;
             let Some(answer) = answer else { continue };
-            let one = answer.trial(id, 0, exchange, &seen);
+            let mut one = answer.trial(id, 0, exchange, &seen);
+            if member.kind != Kind::Remote {
+                one.trial.spent_ms += embedded;
+            }
             let taken = entry.map(|e| one.verdict(e).is_none());
             answers.push(EvaluatedAnswer { kind: member.kind.label(), trial: one.trial, taken });
         }
-        // After the understudies: who embeds a text first pays for it.
         let baselines = state.baselines_say(&self.cast, &reference).await;
         Some(Evaluated { task: id, eligible, lane, answers, baselines })
     }

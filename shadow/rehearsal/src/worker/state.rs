@@ -277,7 +277,7 @@ fn drawn(meta: &Metadata) -> Lane {
     }
 }
 
-async fn embed(cast: &Cast, example: &Example) -> Option<Vec<f32>> {
+pub(super) async fn embed(cast: &Cast, example: &Example) -> Option<Vec<f32>> {
     let text = [Cast::embed_text(&example.part_text)];
     cast.embedder()?.embed(&text, Priority::Shadow).await.ok()?.pop()
 }
