@@ -114,7 +114,8 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
     let measured = if held.calls.is_empty() {
         None
     } else {
-        Some(held_out::measure(&mut rehearsal, &held, &caller, &hash_key).await?)
+        let budget = Duration::from_secs_f64(args.minutes * 60.0);
+        Some(held_out::measure(&mut rehearsal, &held, &caller, &hash_key, budget).await?)
     };
     drop(engine);
     journal.close();

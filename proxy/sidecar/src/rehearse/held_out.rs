@@ -1,6 +1,7 @@
 //! Calls that nothing was learnt from measure what was learnt.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use understudy_call::Lane;
@@ -94,7 +95,8 @@ pub(crate) struct Curve {
     spent_ms: f64,
 }
 
-/// Measures a frozen rehearsal on held-out calls.
+/// Measures a frozen rehearsal on held-out calls. Who serves is asked every one;
+/// a model that does not is asked a sample, and no longer than `budget` in all.
 ///
 /// # Errors
 /// When it is interrupted; never for a call.
@@ -103,7 +105,9 @@ pub(crate) async fn measure(
     held: &Log,
     caller: &Caller,
     key: &HashKey,
+    budget: Duration,
 ) -> Result<Vec<Measured>, Failure> {
+    let until = Instant::now() + budget;
     let mut all: BTreeMap<understudy_policy::TaskId, Measured> = BTreeMap::new();
     let mut interrupted = std::pin::pin!(crate::serve::told_to_end()?);
     let mut asked = BTreeMap::new();
@@ -114,7 +118,7 @@ pub(crate) async fn measure(
         let mut also = |m: &CastMember| {
             let n = asked.entry(m.id.clone()).or_insert(0u32);
             *n += 1;
-            m.kind == Kind::Head || *n <= SAMPLE
+            m.kind == Kind::Head || (*n <= SAMPLE && Instant::now() < until)
         };
         let evaluated = tokio::select! {
             biased;
