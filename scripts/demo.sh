@@ -50,7 +50,8 @@ alpha = 0.05
 steps = [0.5]
 step_conversations = 10
 first_fit = 60
-dev_conversations = 60
+dev_conversations = 40
+bar_delta = 0.2
 stratum_min = 6
 observe_calls = 10
 conversation_gap = 20
@@ -71,7 +72,8 @@ cat <<'NOTE'
   steps               0.10, 0.50     0.50      share of conversations in the canary
   step_conversations  30             10        audited conversations for each step
   first_fit           200            60        exchanges before the first versions
-  dev_conversations   300            60        conversations that choose the bar
+  dev_conversations   300            40        conversations that choose the bar
+  bar_delta           0.05           0.20      permitted chance that the bar does not exceed tau
   stratum_min         20             6         judged conversations a stratum needs
   cusum_limit         1000           50        one false alarm in so many audits
 NOTE
