@@ -86,12 +86,13 @@ pub struct Bar {
 #[must_use]
 pub fn choose(dev: &[DevCall], rules: &Rules, grid: &[f64]) -> Option<Bar> {
     let tau = rules.tau;
-    let candidates = candidates(dev, grid);
+    let bars = bars(dev, grid);
     // How many bars there are depends on the confidences alone, never on what agreed.
-    let level = rules.delta / candidates.len().max(1) as f64;
+    let level = rules.delta / bars.len().max(1) as f64;
     let aim = 1.0 - AIM * (1.0 - tau);
-    let kept: Vec<Bar> = candidates
+    let kept: Vec<Bar> = bars
         .into_iter()
+        .map(|bar| figures(dev, bar))
         .filter(|(bar, sum, all_or_nothing)| {
             p_value(*sum, f64::from(bar.conversations), tau, *all_or_nothing) <= level
         })
@@ -112,14 +113,15 @@ pub fn choose(dev: &[DevCall], rules: &Rules, grid: &[f64]) -> Option<Bar> {
 #[must_use]
 pub fn is_out_of_reach(dev: &[DevCall], tau: f64, grid: &[f64]) -> bool {
     const SEEN: u32 = 12;
-    let mut seen = candidates(dev, grid).into_iter().filter(|(bar, ..)| bar.conversations >= SEEN).peekable();
+    // Asked at every call: most versions are in reach by the first bar already.
+    let figures = bars(dev, grid).into_iter().map(|bar| figures(dev, bar));
+    let mut seen = figures.filter(|(bar, ..)| bar.conversations >= SEEN).peekable();
     seen.peek().is_some()
         && seen.all(|(bar, sum, _)| interval::upper_is_under(sum, f64::from(bar.conversations), 0.99, tau))
 }
 
-/// Every different bar of the grid with its figures, without a test. The second value is
-/// the sum of the conversation means, the third whether each is 0 or 1.
-fn candidates(dev: &[DevCall], grid: &[f64]) -> Vec<(Bar, f64, bool)> {
+/// Every different bar of the grid, the most permissive first.
+fn bars(dev: &[DevCall], grid: &[f64]) -> Vec<f64> {
     let mut confidences: Vec<f64> = dev.iter().filter_map(|c| c.confidence).collect();
     confidences.sort_by(|a, b| b.total_cmp(a));
     let mut found = Vec::with_capacity(grid.len());
@@ -127,16 +129,14 @@ fn candidates(dev: &[DevCall], grid: &[f64]) -> Vec<(Bar, f64, bool)> {
         let rank = (share * dev.len() as f64).ceil() as usize;
         // A share that the understudy's own declines leave out of reach is the
         // same as everything that it answers.
-        let Some(bar) = confidences.get(rank.clamp(1, confidences.len().max(1)) - 1).copied() else {
-            continue;
-        };
-        if found.last().is_none_or(|(last, ..): &(Bar, f64, bool)| last.bar != bar) {
-            found.push(figures(dev, bar));
-        }
+        found.extend(confidences.get(rank.clamp(1, confidences.len().max(1)) - 1));
     }
+    found.dedup();
     found
 }
 
+/// A bar with its figures, without a test. The second value is the sum of the
+/// conversation means, the third whether each is 0 or 1.
 fn figures(dev: &[DevCall], bar: f64) -> (Bar, f64, bool) {
     let mut units: std::collections::BTreeMap<u32, (u32, u32)> = std::collections::BTreeMap::new();
     let mut taken = 0u32;

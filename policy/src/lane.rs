@@ -25,7 +25,7 @@ pub fn choose(task: &RosterTask, conversation: ConversationKey, call_draw: u64) 
     if !canary_drawn(conversation, task.share) {
         return Lane::Provider;
     }
-    let tried = task.successor.as_ref().is_some_and(|s| canary_drawn(conversation, s.share));
+    let tried = task.successor_for(conversation).is_some();
     if tried || share_of(mixed(call_draw ^ AUDIT)) < task.audit { Lane::Audit } else { Lane::Understudy }
 }
 

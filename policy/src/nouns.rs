@@ -295,10 +295,15 @@ impl RosterTask {
     /// conversation alone, so that it stays with one of them.
     #[must_use]
     pub fn entries_for(&self, conversation: ConversationKey) -> &[RosterEntry] {
-        match &self.successor {
-            Some(s) if crate::lane::canary_drawn(conversation, s.share) => std::slice::from_ref(&s.entry),
-            _ => &self.entries,
+        match self.successor_for(conversation) {
+            Some(successor) => std::slice::from_ref(&successor.entry),
+            None => &self.entries,
         }
+    }
+
+    /// The successor, in a conversation that is its own.
+    pub(crate) fn successor_for(&self, conversation: ConversationKey) -> Option<&Successor> {
+        self.successor.as_ref().filter(|s| crate::lane::canary_drawn(conversation, s.share))
     }
 }
 

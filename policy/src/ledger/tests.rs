@@ -114,6 +114,32 @@ impl Play {
         }
     }
 
+    /// Lone calls that two understudies try: the first takes two of three, the
+    /// second all, and only from this stage on.
+    pub(super) fn of_two(
+        &mut self,
+        first: &UnderstudyId,
+        second: &UnderstudyId,
+        second_from: Stage,
+        lane: Lane,
+        n: u64,
+    ) {
+        for _ in 0..n {
+            self.seq += 1;
+            let seq = self.seq;
+            self.apply(&Event::Exchange(seen(seq, seq, lane)));
+            let mut t = trial(seq, seq, first, TrialKind::Shadow, true);
+            if seq.is_multiple_of(3) {
+                t.outcome = Outcome::Declined(Declined::Novel);
+            }
+            self.apply(&Event::Trial(t));
+            if self.ledger.stage() >= second_from {
+                self.apply(&Event::Trial(trial(seq, seq, second, TrialKind::Shadow, true)));
+            }
+        }
+        self.end();
+    }
+
     pub(super) fn end(&mut self) -> Vec<Decision> {
         let seq = self.seq;
         self.apply(&Event::EndOfFile { seq })

@@ -214,7 +214,7 @@ impl Cast {
         let fitted = tokio::task::spawn_blocking(move || {
             let head = head::fit(id, credential, &embeds, &own, born_seq, &rules).map(|head| {
                 // Without a second opinion on its examples a head still earns one by trials.
-                let rehearsed = head::rehearse(id, credential, &embeds, &own, born_seq, &rules);
+                let rehearsed = head::rehearse(&head, &own, &rules);
                 (head, rehearsed.unwrap_or_default())
             });
             (head, crate::baseline::measure(&own))

@@ -396,23 +396,7 @@ fn the_furthest_stage_is_kept() {
 fn a_better_covering_entry_takes_over_through_all_steps() {
     let (first, second) = (name("head-1"), name("head-2"));
     let mut play = Play::new(policy());
-    // The first takes two calls of three, the second all.
-    let both = |play: &mut Play, lane: Lane, n: u64| {
-        for _ in 0..n {
-            play.seq += 1;
-            let seq = play.seq;
-            play.apply(&Event::Exchange(seen(seq, seq, lane)));
-            let mut t = trial(seq, seq, &first, TrialKind::Shadow, true);
-            if seq.is_multiple_of(3) {
-                t.outcome = Outcome::Declined(Declined::Novel);
-            }
-            play.apply(&Event::Trial(t));
-            if play.ledger.stage() >= (Stage::Canary { step: 0 }) {
-                play.apply(&Event::Trial(trial(seq, seq, &second, TrialKind::Shadow, true)));
-            }
-        }
-        play.end();
-    };
+    let both = |play: &mut Play, lane, n| play.of_two(&first, &second, Stage::Canary { step: 0 }, lane, n);
     both(&mut play, Lane::Provider, 600);
     play.open(&first);
     both(&mut play, Lane::Provider, 400);

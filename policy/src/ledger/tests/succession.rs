@@ -5,22 +5,7 @@ use super::*;
 fn a_successor_begins() -> (Play, UnderstudyId, UnderstudyId) {
     let (first, second) = (name("head-1"), name("head-2"));
     let mut play = Play::new(policy());
-    let both = |play: &mut Play, lane: Lane, n: u64| {
-        for _ in 0..n {
-            play.seq += 1;
-            let seq = play.seq;
-            play.apply(&Event::Exchange(seen(seq, seq, lane)));
-            let mut t = trial(seq, seq, &first, TrialKind::Shadow, true);
-            if seq.is_multiple_of(3) {
-                t.outcome = Outcome::Declined(Declined::Novel);
-            }
-            play.apply(&Event::Trial(t));
-            if play.ledger.stage() == Stage::Live {
-                play.apply(&Event::Trial(trial(seq, seq, &second, TrialKind::Shadow, true)));
-            }
-        }
-        play.end();
-    };
+    let both = |play: &mut Play, lane, n| play.of_two(&first, &second, Stage::Live, lane, n);
     both(&mut play, Lane::Provider, 600);
     play.open(&first);
     both(&mut play, Lane::Provider, 400);

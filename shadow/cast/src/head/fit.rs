@@ -1,5 +1,6 @@
 //! Makes a head out of a task's exchanges.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use linfa::Dataset;
@@ -97,11 +98,11 @@ impl NotFitted {
 ///
 /// # Errors
 /// Why there is none: for most tasks because the replies are not few.
-pub fn fit(
+pub fn fit<E: Borrow<Example>>(
     task: TaskId,
     credential: Option<Credential>,
     embedder: &str,
-    examples: &[Example],
+    examples: &[E],
     born_seq: u64,
     rules: &HeadRules,
 ) -> Result<HeadSnapshot, NotFitted> {
@@ -134,14 +135,14 @@ pub fn fit(
 type Embedded<'e> = (&'e Example, &'e [f32]);
 
 /// The examples that count, in the journal's order, and the embeddings' dimension.
-fn usable(
+fn usable<E: Borrow<Example>>(
     credential: Option<Credential>,
-    examples: &[Example],
+    examples: &[E],
     born_seq: u64,
 ) -> Result<(Vec<Embedded<'_>>, usize), NotFitted> {
-    let dim = examples.iter().find_map(|e| e.embedding.as_ref()).map_or(0, Vec::len);
-    let mut usable: Vec<Embedded<'_>> = examples
-        .iter()
+    let all = || examples.iter().map(Borrow::borrow);
+    let dim = all().find_map(|e: &Example| e.embedding.as_ref()).map_or(0, Vec::len);
+    let mut usable: Vec<Embedded<'_>> = all()
         .filter(|e| e.seq <= born_seq && credential.is_none_or(|c| c == e.credential))
         .filter_map(|e| Some((e, e.embedding.as_deref()?)))
         .filter(|(_, v)| v.len() == dim && v.iter().all(|x| x.is_finite()))

@@ -9,9 +9,9 @@
 
 use std::collections::BTreeSet;
 
-use understudy_call::{ConversationKey, Credential};
-use understudy_policy::TaskId;
+use understudy_call::ConversationKey;
 
+use super::HeadSnapshot;
 use super::fit::{HeadRules, NotFitted, fit};
 use crate::example::Example;
 
@@ -31,16 +31,14 @@ pub struct Rehearsed {
     pub stratum: String,
 }
 
-/// Judges the examples of a head by folds. A text that comes again counts once.
+/// Judges the examples that a head was fitted on, by folds. A text that comes
+/// again counts once.
 ///
 /// # Errors
 /// Where a fold has too few replies for a head of its own.
 pub fn rehearse(
-    task: TaskId,
-    credential: Option<Credential>,
-    embedder: &str,
+    whole: &HeadSnapshot,
     examples: &[Example],
-    born_seq: u64,
     rules: &HeadRules,
 ) -> Result<Vec<Rehearsed>, NotFitted> {
     let mut judged = Vec::with_capacity(examples.len());
@@ -48,9 +46,9 @@ pub fn rehearse(
     for fold in 0..FOLDS {
         let (held, others): (Vec<&Example>, Vec<&Example>) = examples.iter().partition(|e| of(e) == fold);
         let texts: BTreeSet<&str> = held.iter().map(|e| e.part_text.as_str()).collect();
-        let others: Vec<Example> =
-            others.into_iter().filter(|e| !texts.contains(e.part_text.as_str())).cloned().collect();
-        let head = fit(task, credential, embedder, &others, born_seq, rules)?;
+        let others: Vec<&Example> =
+            others.into_iter().filter(|e| !texts.contains(e.part_text.as_str())).collect();
+        let head = fit(whole.task, whole.credential, &whole.embedder, &others, whole.born_seq, rules)?;
         for example in held {
             if !seen.insert(example.part_text.as_str()) {
                 continue;

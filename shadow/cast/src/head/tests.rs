@@ -231,7 +231,7 @@ fn shadow_work_is_asked_for_as_such() {
 }
 
 fn rehearsed(examples: &[Example]) -> Vec<Rehearsed> {
-    rehearse(TaskId(1), Some(CREDENTIAL), "e", examples, u64::MAX, &HeadRules::default()).unwrap()
+    rehearse(&fitted(examples), examples, &HeadRules::default()).unwrap()
 }
 
 #[test]

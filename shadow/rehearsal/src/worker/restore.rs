@@ -47,6 +47,11 @@ fn count_again(state: &mut TaskState, events: &[Event], sizes: &BTreeMap<u64, [u
     }
 }
 
+/// The task that a note is about.
+fn task_in(note: &serde_json::Value) -> Option<TaskId> {
+    note.get("task")?.as_str()?.parse().ok()
+}
+
 /// An event that is no record of its own.
 #[derive(Deserialize)]
 struct Noted {
@@ -190,13 +195,13 @@ impl Rehearsal {
                 }
             },
             "name" => {
-                let task = json.get("task").and_then(|t| t.as_str()).and_then(|t| t.parse().ok());
+                let task = task_in(json);
                 if let (Some(task), Some(name)) = (task, json.get("name").and_then(|n| n.as_str())) {
                     self.book.rename(task, name);
                 }
             }
             "baselines" => {
-                let task = json.get("task").and_then(|t| t.as_str()).and_then(|t| t.parse().ok());
+                let task = task_in(json);
                 if let Some(state) = task.and_then(|t| self.tasks.get_mut(&t)) {
                     state.tally.baselines =
                         json.get("measured").and_then(|m| Deserialize::deserialize(m).ok());
