@@ -122,6 +122,8 @@ impl Scene {
     async fn accepted(self) -> Self {
         let got = self.ask("{\"model\":\"m\",\"messages\":[]}").await;
         assert_eq!(got.header("x-understudy-answered-by"), None);
+        // A call ends after its reply has gone out: the next one's must not come before.
+        self.world.kept.at_least(1).await;
         self
     }
 
