@@ -7,7 +7,8 @@
 //! | `bar` | decline as soon as the confidence cannot reach it; null: answer anyway |
 //! | `priority` | `live` before `shadow`, between tokens |
 //! | `tools_in_prompt` | false: tools only constrain the reply, the messages already name them |
-//! | `reply` | `tool_call`, `json` or `text` |
+//! | `reply` | `tool_call`, `json` or `text`; null: what the request's tools and format allow |
+//! | `adapter` | the adapter that is to answer, by name; null: the base model |
 //!
 //! A decline is a status of 409 or 429 with [`Declined::label`] as the error's code.
 
@@ -83,8 +84,10 @@ pub enum ReplyShape {
 pub struct ChatAsk {
     /// Messages, tools and format; sampling as the engine is to draw.
     pub request: Request,
-    /// The form of the reply.
-    pub shape: ReplyShape,
+    /// The form of the reply; `None` leaves it to the request's tools and format.
+    pub shape: Option<ReplyShape>,
+    /// The adapter that is to answer; `None` asks the base model.
+    pub adapter: Option<String>,
     /// Whole time until the answer.
     pub deadline: Duration,
     /// Least sum of log-probabilities; `None` wants the answer anyway.
@@ -249,6 +252,7 @@ fn render(ask: &ChatAsk) -> Option<Vec<u8>> {
             "priority": ask.priority,
             "tools_in_prompt": false,
             "reply": ask.shape,
+            "adapter": ask.adapter,
         }),
     );
     understudy_dialect::render_request(Dialect::OpenaiChat, &request).ok()

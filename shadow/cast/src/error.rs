@@ -19,6 +19,19 @@ pub enum CastError {
     /// There is no such version.
     #[error("no version {0} in the cast")]
     Unknown(String),
+    /// The engine is away, or does not say which models it has.
+    #[error(
+        "the engine does not answer: an adapter is taken in when it is back; 'understudy model check' says what is wrong"
+    )]
+    NoEngine,
+    /// Texts could not be embedded.
+    #[error("the rows could not be embedded")]
+    Embed(#[source] understudy_call::EmbedError),
+    /// Nothing to make a version of.
+    #[error(
+        "no training row has an embedding, or no development row could be answered: curate more exchanges"
+    )]
+    NoRows,
     /// A kept version belongs to a remote that is no longer configured.
     #[error("remote {0} is not configured any more: add it again, or let the version go")]
     NoRemote(String),

@@ -174,8 +174,13 @@ pub fn spoken(choice: &Choice) -> Option<String> {
             !choice.content.is_empty() && choice.content.iter().all(|p| matches!(p, Piece::Text(_)));
         return all_text.then(|| choice.text());
     }
-    let calls: Option<Vec<String>> = choice
-        .tool_calls
+    calls_text(&choice.tool_calls)
+}
+
+/// Tool calls as a model writes them; `None` where arguments are no JSON.
+#[must_use]
+pub fn calls_text(calls: &[ToolCall]) -> Option<String> {
+    let calls: Option<Vec<String>> = calls
         .iter()
         .map(|c| {
             let arguments: Value = if c.arguments.trim().is_empty() {

@@ -29,6 +29,7 @@ pub mod prompted;
 mod recall;
 pub mod registry;
 pub mod remote;
+pub mod specialised;
 #[cfg(test)]
 mod testing;
 mod window;

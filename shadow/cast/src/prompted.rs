@@ -113,7 +113,8 @@ impl Prompted {
         loop {
             let chat = ChatAsk {
                 request: self.request(ask.request, &part, &shown, shape),
-                shape,
+                shape: Some(shape),
+                adapter: None,
                 deadline: left()?,
                 bar: ask.bar.map(|bar| bar - beside),
                 priority: ask.priority,

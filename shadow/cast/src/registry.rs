@@ -15,11 +15,14 @@ use crate::head::{self, Head, HeadRules, HeadSnapshot, NotFitted, Rehearsed};
 use crate::prompted::{PromptRules, Prompted, PromptedSnapshot};
 use crate::recall::Recall;
 use crate::remote::{DailyMeter, Meter, Remote, RemoteConfig};
+use crate::specialised::Specialised;
 use crate::window;
 
+mod adopt;
 mod member;
 mod notes;
 
+pub use adopt::{Lesson, Round};
 pub use member::{CastMember, Kind};
 
 /// The kind of the journal's notes that keep versions. They hold redacted
@@ -76,6 +79,7 @@ struct Member {
 enum Keeps {
     Head(Arc<Head>),
     Prompted(Arc<Prompted>),
+    Specialised(Arc<Specialised>),
     Remote(String),
     Nothing,
 }

@@ -20,6 +20,7 @@
 //! (`restore.rs`); the decisions that come out are compared with those that
 //! were written.
 
+mod adopt;
 mod arms;
 mod durable;
 mod evaluate;
@@ -32,7 +33,7 @@ mod saved;
 mod state;
 mod trials;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,10 +41,12 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 use understudy_call::{AnsweredBy, Exchange, Lane, UnderstudyId};
 use understudy_capture::{Journal, JournalError, Record};
-use understudy_cast::{Cast, Example};
+use understudy_cast::{Cast, CastError, Example};
 use understudy_policy::{Decision, Event, Ledger, Roster, Stage, TaskId, TaskPolicy, Trial};
 use understudy_tasks::{HashKey, TaskBook};
 
+use adopt::Adopting;
+pub use adopt::Adoption;
 pub use arms::{Arm, Arms, Tokens};
 pub use evaluate::{Evaluated, EvaluatedAnswer};
 pub use pace::{Pace, Pause};
@@ -102,6 +105,9 @@ pub enum RehearsalError {
     /// The journal cannot be read or written.
     #[error("the journal failed: {0}")]
     Journal(#[from] JournalError),
+    /// An adapter cannot be taken in.
+    #[error(transparent)]
+    Cast(#[from] CastError),
     /// A blocking thread was cut off.
     #[error("a worker thread was cut off")]
     CutOff,
@@ -155,6 +161,8 @@ pub struct Rehearsal {
     /// The last exchange that was folded.
     folded: u64,
     decisions: Vec<Decision>,
+    /// Adapters that are answering their development rows.
+    adopting: VecDeque<Adopting>,
     /// What the next volume of the journal begins with.
     saved: Arc<ArcSwap<Saved>>,
 }
@@ -184,6 +192,7 @@ impl Rehearsal {
             roster: Roster::default(),
             folded: 0,
             decisions: Vec::new(),
+            adopting: VecDeque::new(),
             saved: Arc::default(),
         }
     }

@@ -48,7 +48,8 @@ async fn serve(chat: (StatusCode, Value)) -> (EngineClient, Arc<Mutex<Vec<Value>
 fn chat_ask() -> ChatAsk {
     ChatAsk {
         request: question("hello"),
-        shape: ReplyShape::Text,
+        shape: Some(ReplyShape::Text),
+        adapter: None,
         deadline: Duration::from_secs(5),
         bar: Some(-2.5),
         priority: Priority::Live,

@@ -74,7 +74,7 @@ fn it_is_shown_the_nearest_earlier_exchanges_the_nearest_last() {
     assert_eq!(&shown[5..], ["question 50", "answer 50", "where?"]);
     assert_eq!(shown.len(), 8);
     assert_eq!(asked[0].request.messages[6].role, Role::Assistant);
-    assert_eq!(asked[0].shape, ReplyShape::Text);
+    assert_eq!(asked[0].shape, Some(ReplyShape::Text));
     assert_eq!(asked[0].request.sampling.temperature, Some(0.0));
     // All neighbours answered with text, and lie next to it.
     assert!((answer.confidence + 0.5).abs() < 0.01, "{}", answer.confidence);
@@ -186,7 +186,7 @@ fn tools_constrain_the_reply_and_are_named_in_the_form() {
     assert_eq!(answer.stratum, "weather");
     {
         let asked = script.asked.lock().unwrap();
-        assert_eq!(asked[0].shape, ReplyShape::ToolCall);
+        assert_eq!(asked[0].shape, Some(ReplyShape::ToolCall));
         assert_eq!(asked[0].request.tool_choice, ToolChoice::Required);
         assert_eq!(asked[0].request.parallel_tool_calls, Some(false));
         assert_eq!(

@@ -11,6 +11,7 @@ use super::{Cast, Keeps, Kind};
 use crate::error::CastError;
 use crate::head::HeadSnapshot;
 use crate::prompted::PromptedSnapshot;
+use crate::specialised::SpecialisedSnapshot;
 
 impl Cast {
     /// A version as a note of [`super::NOTE_KIND`]; `None` for one that is not known or was published from elsewhere.
@@ -20,6 +21,7 @@ impl Cast {
         let snapshot = match &member.keeps {
             Keeps::Head(head) => serde_json::to_value(head.snapshot()).ok()?,
             Keeps::Prompted(prompted) => serde_json::to_value(prompted.snapshot()).ok()?,
+            Keeps::Specialised(made) => serde_json::to_value(made.snapshot()).ok()?,
             Keeps::Remote(name) => {
                 json!({ "task": member.shown.task, "name": name, "born_seq": member.shown.born_seq })
             }
@@ -72,7 +74,14 @@ impl Cast {
                 let config = config.ok_or_else(|| CastError::NoRemote(of.name.clone()))?;
                 self.take_remote(of.task, config, of.born_seq)
             }
-            Kind::Specialised => None,
+            Kind::Specialised => {
+                let s = SpecialisedSnapshot::deserialize(snapshot)?;
+                let found = s.id();
+                if found != id {
+                    return Err(damaged(&found));
+                }
+                self.take_specialised(s)
+            }
         };
         match taken {
             Some(found) if found == id => Ok(id),

@@ -9,6 +9,7 @@ use understudy_cast::Example;
 use understudy_cast::registry::NOTE_KIND;
 use understudy_policy::{Event, TaskId};
 
+use super::adopt::{ADOPTION, Adoption};
 use super::report::tokens;
 use super::state::TaskState;
 use super::{Mode, Rehearsal, RehearsalError};
@@ -207,6 +208,10 @@ impl Rehearsal {
                         json.get("measured").and_then(|m| Deserialize::deserialize(m).ok());
                 }
             }
+            ADOPTION => match Adoption::deserialize(json) {
+                Ok(adoption) => self.keep_adoption(adoption),
+                Err(e) => tracing::warn!(error = %e, "a note on an adapter is not readable: left out"),
+            },
             NOTE_KIND => {
                 if let Err(e) = self.cast.from_note(json) {
                     tracing::warn!(error = %e, "a version of the cast is gone");

@@ -9,6 +9,7 @@ use understudy_policy::{Event, Ledger, TaskId};
 use understudy_tasks::TaskBook;
 
 use super::Rehearsal;
+use super::adopt::Adoption;
 use super::report::Tally;
 use super::state::TaskState;
 
@@ -27,6 +28,8 @@ struct SavedTask {
     learnt: u64,
     multi_turn: bool,
     tally: Tally,
+    #[serde(default)]
+    adoptions: Vec<Adoption>,
 }
 
 impl Rehearsal {
@@ -38,6 +41,7 @@ impl Rehearsal {
             learnt: s.learnt,
             multi_turn: s.multi_turn,
             tally: s.tally.clone(),
+            adoptions: s.adoptions.clone(),
         });
         let saved = Saved { folded: self.folded, book: self.book.clone(), tasks: tasks.collect() };
         self.saved.store(Arc::new(saved));
@@ -74,6 +78,7 @@ impl Rehearsal {
             state.learnt = task.learnt;
             state.multi_turn = task.multi_turn;
             state.tally = task.tally;
+            state.adoptions = task.adoptions;
             self.tasks.insert(task.id, state);
         }
         for note in state.get("cast").and_then(Value::as_array).into_iter().flatten() {

@@ -12,6 +12,7 @@ use understudy_policy::{
 };
 use understudy_tasks::Task;
 
+use super::adopt::Adoption;
 use super::arms::Sums;
 use super::latency::Latencies;
 use super::report::Tally;
@@ -30,6 +31,8 @@ pub(super) struct TaskState {
     pub(super) learnt: u64,
     pub(super) multi_turn: bool,
     pub(super) tally: Tally,
+    /// What became of its adapters.
+    pub(super) adoptions: Vec<Adoption>,
     /// Made of the examples when a frozen worker is first measured.
     pub(super) baselines: Option<Baselines>,
     seen: HashMap<[u8; 16], i64>,
@@ -46,6 +49,7 @@ impl TaskState {
             learnt: 0,
             multi_turn: false,
             tally: Tally::default(),
+            adoptions: Vec::new(),
             baselines: None,
             seen: HashMap::new(),
             provider_ms: Latencies::default(),

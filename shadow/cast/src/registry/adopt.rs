@@ -1,0 +1,163 @@
+//! Adapters that were trained elsewhere come in here.
+
+use std::sync::{Arc, PoisonError};
+
+use understudy_call::{EmbedError, Responder, UnderstudyId};
+use understudy_policy::TaskId;
+use understudy_tasks::Task;
+
+use super::{Cast, Keeps, Kind, Made, embed_missing};
+use crate::error::CastError;
+use crate::example::Example;
+use crate::head::Rehearsed;
+use crate::specialised::{Calibration, Draft, Judgement, Specialised, SpecialisedSnapshot};
+
+/// What an adapter was trained on.
+#[derive(Debug, Clone)]
+pub struct Lesson {
+    /// The adapter's name with the engine.
+    pub adapter: String,
+    /// The rows that it learnt.
+    pub trained: Vec<Example>,
+    /// Rows that it did not: they choose calibration and bar.
+    pub development: Vec<Example>,
+}
+
+/// A new version beside the one before, on the same development rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Round {
+    /// Rows that only the new one got right.
+    pub won: u64,
+    /// Rows that only the old one got right.
+    pub lost: u64,
+    /// Probability of at least so many wins if both were equally good (one-sided
+    /// sign test on the rows where they differ).
+    pub p: f64,
+}
+
+/// A new version replaces the one before only where chance alone would show as
+/// much in one case of twenty.
+const CHANCE: f64 = 0.05;
+
+impl Round {
+    /// Compares two versions' judgements of the same rows, in the same order.
+    #[must_use]
+    pub fn of(before: &[bool], after: &[bool]) -> Self {
+        let differ = |new: bool| before.iter().zip(after).filter(|(b, a)| **a == new && **b != new).count();
+        let (won, lost) = (differ(true) as u64, differ(false) as u64);
+        Self { won, lost, p: at_least(won, won + lost) }
+    }
+
+    /// Whether the new one is better beyond chance.
+    #[must_use]
+    pub fn is_better(&self) -> bool {
+        self.won > self.lost && self.p <= CHANCE
+    }
+}
+
+/// P(X ≥ k) for X of Binomial(n, 1/2).
+fn at_least(k: u64, n: u64) -> f64 {
+    let mut log = -(n as f64) * std::f64::consts::LN_2;
+    let mut sum = 0.0;
+    for i in 0..=n {
+        if i >= k {
+            sum += log.exp();
+        }
+        // C(n, i+1) = C(n, i)·(n−i)/(i+1)
+        log += (((n - i) as f64) / ((i + 1) as f64)).ln();
+    }
+    sum.min(1.0)
+}
+
+impl Cast {
+    /// The draft of a specialised version, its training parts embedded; it is
+    /// not yet published.
+    ///
+    /// # Errors
+    /// Without an engine that says which models it has, or without rows.
+    pub async fn draft(&self, task: &Task, lesson: &Lesson, born_seq: u64) -> Result<Draft, CastError> {
+        let away = || CastError::NoEngine;
+        let (embedder, model) =
+            (self.embedder.as_ref().ok_or_else(away)?, self.model.as_ref().ok_or_else(away)?);
+        let base = model.model().await.ok_or_else(away)?;
+        let mut trained = lesson.trained.clone();
+        embed_missing(embedder.as_ref(), &mut trained).await.map_err(|e: EmbedError| CastError::Embed(e))?;
+        let models = (base.as_str(), lesson.adapter.as_str(), embedder.id());
+        let snapshot = SpecialisedSnapshot::new(task.id, task.credential, models, &trained, born_seq)
+            .ok_or(CastError::NoRows)?;
+        Draft::new(snapshot, Arc::clone(embedder), Arc::clone(model)).ok_or(CastError::NoRows)
+    }
+
+    /// Publishes a draft, calibrated on the judged development rows.
+    ///
+    /// # Errors
+    /// [`CastError::NoRows`] when nothing was judged.
+    pub fn adopt(&self, draft: Draft, judged: &[Judgement]) -> Result<Made, CastError> {
+        let made = draft.calibrated(judged).ok_or(CastError::NoRows)?;
+        let confidences = Calibration::cross_fit(judged);
+        let rehearsed = judged
+            .iter()
+            .zip(confidences)
+            .map(|(j, confidence)| Rehearsed {
+                conversation: j.conversation,
+                confidence,
+                agrees: j.agrees,
+                stratum: j.stratum.clone(),
+            })
+            .collect();
+        Ok(Made { id: self.publish_specialised(made), rehearsed })
+    }
+
+    /// The newest specialised version of a task.
+    #[must_use]
+    pub fn specialised_of(&self, task: TaskId) -> Option<UnderstudyId> {
+        self.of_task(task).into_iter().find(|m| m.kind == Kind::Specialised).map(|m| m.id)
+    }
+
+    /// A version once more as a draft, to answer rows beside a newer one.
+    #[must_use]
+    pub fn redraft(&self, id: &UnderstudyId) -> Option<Draft> {
+        let member = self.members.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()?;
+        let Keeps::Specialised(made) = &member.keeps else { return None };
+        Draft::new(
+            made.snapshot().clone(),
+            Arc::clone(self.embedder.as_ref()?),
+            Arc::clone(self.model.as_ref()?),
+        )
+    }
+
+    pub(super) fn take_specialised(&self, snapshot: SpecialisedSnapshot) -> Option<UnderstudyId> {
+        let (embedder, model) = (Arc::clone(self.embedder.as_ref()?), Arc::clone(self.model.as_ref()?));
+        Specialised::new(snapshot, embedder, model).map(|made| self.publish_specialised(made))
+    }
+
+    fn publish_specialised(&self, made: Specialised) -> UnderstudyId {
+        let s = made.snapshot();
+        let (task, born) = (s.task, s.born_seq);
+        let note = format!("{} with adapter {}, trained on {} exchanges", s.model, s.adapter, s.rows);
+        let made = Arc::new(made);
+        let responder: Arc<dyn Responder> = Arc::<Specialised>::clone(&made);
+        self.take(task, Kind::Specialised, responder, born, note, Keeps::Specialised(made))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_is_better_only_beyond_chance() {
+        let round = |won: usize, lost: usize, same: usize| {
+            let before: Vec<bool> = [vec![false; won], vec![true; lost + same]].concat();
+            let after: Vec<bool> = [vec![true; won], vec![false; lost], vec![true; same]].concat();
+            Round::of(&before, &after)
+        };
+        // 9 of 10: (10 + 1)/1024.
+        let clear = round(9, 1, 300);
+        assert!((clear.p - 11.0 / 1024.0).abs() < 1e-12 && clear.is_better(), "{clear:?}");
+        assert!(!round(6, 4, 300).is_better());
+        assert!(!round(0, 0, 300).is_better());
+        assert!(!round(1, 9, 0).is_better());
+        assert!(round(900, 700, 0).is_better());
+    }
+}

@@ -1,0 +1,105 @@
+//! The part alone, as a specialised understudy is given it in training and in
+//! serving alike: no system text, no tools, only what varies.
+
+use understudy_call::{Message, Part as Piece, Role};
+use understudy_tasks::Part;
+
+use crate::{example, window};
+
+/// Characters of one turn; a longer one is cut in its middle.
+const TURN_CHARS: usize = 2_000;
+
+/// Characters of all turns. Of a longer conversation the first turn stays, which
+/// says what it is about, and the latest that fit.
+const PART_CHARS: usize = 6_000;
+
+/// The turns of a part, in text: masked values first, a tool call as the engine
+/// writes one. Training rows and live calls both come from here, so that what
+/// was learnt is what is asked.
+#[must_use]
+pub fn messages(part: &Part) -> Vec<Message> {
+    let masked: String = part.masked.iter().map(|m| format!("{}: {}\n", m.kind, m.value)).collect();
+    let mut turns: Vec<Message> = part.turns.iter().map(turn).collect();
+    match turns.first_mut() {
+        Some(first) if !masked.is_empty() => {
+            *first = Message::text_of(first.role, format!("{masked}{}", first.text()));
+        }
+        None if !masked.is_empty() => turns.push(Message::text_of(Role::User, masked.trim_end())),
+        _ => {}
+    }
+    latest(turns)
+}
+
+fn turn(message: &Message) -> Message {
+    let said: String = message
+        .content
+        .iter()
+        .map(|piece| match piece {
+            Piece::Text(t) | Piece::Refusal(t) => t.as_str(),
+            _ => "⟨media⟩",
+        })
+        .collect();
+    let called = if message.tool_calls.is_empty() { None } else { example::calls_text(&message.tool_calls) };
+    let text = match called {
+        Some(calls) if said.is_empty() => calls,
+        Some(calls) => format!("{said}\n{calls}"),
+        None => said,
+    };
+    Message::text_of(message.role, window::cut(&text, TURN_CHARS))
+}
+
+fn latest(turns: Vec<Message>) -> Vec<Message> {
+    let sizes: Vec<usize> = turns.iter().map(|m| m.text().len()).collect();
+    let first = sizes.first().copied().unwrap_or(0);
+    let mut left = PART_CHARS.saturating_sub(first);
+    let mut from = turns.len();
+    while from > 1 {
+        let size = sizes.get(from - 1).copied().unwrap_or(0);
+        if size > left {
+            break;
+        }
+        left -= size;
+        from -= 1;
+    }
+    turns.into_iter().enumerate().filter(|(i, _)| *i == 0 || *i >= from).map(|(_, m)| m).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use understudy_call::ToolCall;
+
+    fn said(role: Role, text: &str) -> Message {
+        Message::text_of(role, text)
+    }
+
+    #[test]
+    fn a_lone_question_is_its_words() {
+        let part = Part { masked: Vec::new(), turns: vec![said(Role::User, "play jazz")] };
+        let turns = messages(&part);
+        assert_eq!((turns.len(), turns[0].text().as_str()), (1, "play jazz"));
+    }
+
+    #[test]
+    fn calls_and_results_of_a_conversation_are_text() {
+        let mut called = said(Role::Assistant, "");
+        called.tool_calls =
+            vec![ToolCall { id: "1".into(), name: "find".into(), arguments: r#"{"a":1}"#.into() }];
+        let part =
+            Part { masked: Vec::new(), turns: vec![said(Role::User, "q"), called, said(Role::Tool, "ok")] };
+        let turns = messages(&part);
+        assert_eq!(turns[1].text(), r#"{"name": "find", "arguments": {"a": 1}}"#);
+        assert_eq!(turns[2].role, Role::Tool);
+    }
+
+    #[test]
+    fn of_a_long_conversation_the_first_turn_and_the_latest_stay() {
+        let mut turns = vec![said(Role::User, "what it is about")];
+        turns.extend((0..20).map(|i| said(Role::Assistant, &format!("{i} {}", "x".repeat(1_000)))));
+        let kept = messages(&Part { masked: Vec::new(), turns });
+        assert_eq!(kept[0].text(), "what it is about");
+        assert!(kept.last().unwrap().text().starts_with("19 "));
+        assert!(kept.len() < 8 && kept.len() > 4, "{}", kept.len());
+    }
+}
