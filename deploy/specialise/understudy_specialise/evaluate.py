@@ -1,0 +1,164 @@
+"""Agreement on development rows: would the greedy reply be the provider's?
+
+Greedy decoding writes exactly the recorded tokens when each of them is the
+most likely one given those before, so one pass over prompt and reply decides
+most rows without generating. A row that parts from the recorded tokens can
+still agree, by another spelling of the same JSON: it is decoded on from where
+it parted, in batches with a cache, and compared as JSON.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+
+import torch
+
+SPARE = 16  # tokens that a reply may be longer than the recorded one
+
+
+@dataclass
+class Agreement:
+    agreed: int = 0
+    rows: int = 0
+    named: int = 0  # rows whose tool name is right, or whose text is equal
+    seconds: float = 0.0
+
+    @property
+    def share(self) -> float:
+        return self.agreed / self.rows if self.rows else 0.0
+
+    def as_card(self) -> dict:
+        out = {"rows": self.rows, "agreed": self.agreed, "agreement": round(self.share, 4)}
+        return {**out, "name_agreement": round(self.named / self.rows, 4) if self.rows else 0.0}
+
+
+def normal(text: str):
+    """What two replies are compared by: JSON by value, text by its words."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, sort_keys=True)
+    return " ".join(text.split())
+
+
+def names(text: str):
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return " ".join(text.split())
+    calls = value if isinstance(value, list) else [value]
+    return [c.get("name") if isinstance(c, dict) else c for c in calls]
+
+
+@torch.no_grad()
+def evaluate(model, base, examples, deadline: float, stopped, on_row=None, size: int = 32) -> Agreement:
+    """Goes through `examples` until `deadline` (monotonic seconds)."""
+    began, out = time.monotonic(), Agreement()
+    model.eval()
+    took = 0.0
+    for at in range(0, len(examples), size):
+        start = time.monotonic()
+        if at and start + took > deadline:
+            break
+        batch = sorted(examples[at : at + size], key=len)
+        parted = _parted(model, base, batch)
+        missed = [(e, ids) for e, ids in zip(batch, parted) if ids is not None]
+        texts = _continue(model, base, missed, deadline, stopped)
+        for e, ids in zip(batch, parted):
+            text = e.text if ids is None else texts.pop(0)
+            out.agreed += normal(text) == normal(e.text)
+            out.named += names(text) == names(e.text)
+        out.rows += len(batch)
+        took = max(took, time.monotonic() - start)
+        if on_row:
+            on_row(out.rows, len(examples))
+        if stopped():
+            break
+    model.train()
+    out.seconds = time.monotonic() - began
+    return out
+
+
+def _parted(model, base, batch) -> list:
+    """For each row None when greedy writes it, else the reply's ids up to and
+    with the first token that differs."""
+    device = next(model.parameters()).device
+    width = max(map(len, batch))
+    ids = torch.full((len(batch), width), base.stop, dtype=torch.long)
+    for i, e in enumerate(batch):
+        ids[i, : len(e)] = torch.tensor(e.prompt + e.reply)
+    hidden = backbone(model)(input_ids=ids.to(device), use_cache=False)[0]
+    out = []
+    for i, e in enumerate(batch):
+        first, last = len(e.prompt) - 1, len(e) - 1
+        best = head(model)(hidden[i, first:last]).argmax(-1).tolist()
+        at = next((k for k, (x, y) in enumerate(zip(best, e.reply)) if x != y), None)
+        out.append(None if at is None else (*e.reply[:at], best[at]))
+    return out
+
+
+def _continue(model, base, missed, deadline, stopped) -> list[str]:
+    """Decodes greedily on from prompt and the reply's start; texts in order."""
+    done = [list(ids) for _, ids in missed]
+    live = [
+        i
+        for i, (e, ids) in enumerate(missed)
+        if ids[-1] != base.stop and _hopeful(base, e, ids)
+    ]
+    if not live:
+        return [_text(base, ids) for ids in done]
+    device = next(model.parameters()).device
+    starts = [missed[i][0].prompt + missed[i][1] for i in live]
+    width = max(map(len, starts))
+    ids = torch.full((len(live), width), base.stop, dtype=torch.long)
+    mask = torch.zeros((len(live), width), dtype=torch.long)
+    for row, start in enumerate(starts):
+        ids[row, width - len(start) :] = torch.tensor(start)
+        mask[row, width - len(start) :] = 1
+    ids, mask, cache = ids.to(device), mask.to(device), None
+    limit = {i: len(missed[i][0].reply) + SPARE for i in live}
+    while live and not stopped() and time.monotonic() < deadline:
+        place = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        seen = backbone(model)(
+            input_ids=ids, attention_mask=mask, position_ids=place, past_key_values=cache, use_cache=True
+        )
+        cache = seen.past_key_values
+        best = head(model)(seen.last_hidden_state[:, -1]).argmax(-1).tolist()
+        keep = []
+        for row, (i, token) in enumerate(zip(live, best)):
+            done[i].append(token)
+            if token != base.stop and len(done[i]) < limit[i]:
+                keep.append(row)
+        if len(keep) < len(live):
+            live = [live[row] for row in keep]
+            if not live:
+                break
+            chosen = torch.tensor(keep, device=device)
+            cache.batch_select_indices(chosen)
+            mask = mask[chosen]
+            best = [best[row] for row in keep]
+        ids = torch.tensor(best, device=device)[:, None]
+        mask = torch.cat([mask, torch.ones_like(ids)], 1)
+    return [_text(base, ids) for ids in done]
+
+
+def _hopeful(base, example, ids) -> bool:
+    """A reply that is JSON can only agree when what was written starts as JSON
+    does, and other text when it is equal token by token."""
+    start = _text(base, ids).lstrip()
+    return example.text[:1] in "{[" and start[:1] == example.text[:1]
+
+
+def _text(base, ids) -> str:
+    return base.tokenizer.decode([t for t in ids if t != base.stop], skip_special_tokens=False)
+
+
+def backbone(model):
+    """The model below its head: hidden states, no logits."""
+    return model.get_base_model().model
+
+
+def head(model):
+    return model.get_base_model().get_output_embeddings()

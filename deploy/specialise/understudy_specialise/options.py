@@ -1,0 +1,53 @@
+"""The command line, and the part of it that is the recipe."""
+
+import argparse
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="understudy_specialise",
+        description="Specialises a base model on rows from stdin; see the package's README.",
+    )
+    p.add_argument("--base", required=True, help="a GGUF file, or a folder of safetensors with tokenizer.json")
+    p.add_argument("--out", required=True, help="the adapter's folder")
+    p.add_argument("--minutes", type=float, required=True, help="the wall-clock budget for all of it")
+    p.add_argument("--rank", type=int, default=16)
+    p.add_argument("--alpha", type=int, default=32)
+    p.add_argument("--rate", type=float, default=8e-4)
+    p.add_argument("--batch", type=int, default=32, help="rows a step")
+    p.add_argument("--epochs", type=float, default=3.0, help="at most")
+    p.add_argument("--steps", type=int, help="exactly so many, where time allows: a run that can be repeated")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--threads", type=int, default=0, help="0: one a core")
+    p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    p.add_argument("--checkpoint-seconds", type=float, default=180.0)
+    p.add_argument("--micro-tokens", type=int, default=4096, help="tokens that pass through the model at once")
+    p.add_argument("--min-rows", type=int, default=32)
+    p.add_argument("--min-development", type=int, default=8)
+    p.add_argument("--drop-long", action="store_true", help="leave out rows past the context")
+    p.add_argument("--context", type=int, help="tokens a row may have; the base's own at most")
+    p.add_argument("--licence", help="the base's licence, where its file does not say it")
+    p.add_argument("--accept-licence", help="a licence that would be refused")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    p.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
+    p.add_argument("--qlora", action="store_true", help="the base in 4 bits; needs a GPU and bitsandbytes")
+    return p
+
+
+def recipe(options) -> dict:
+    """What a resumed run must share with the one before."""
+    names = ("rank", "alpha", "rate", "batch", "epochs", "steps", "seed", "context", "drop_long", "precision", "qlora")
+    return {name: getattr(options, name) for name in names}
+
+
+def mistakes(options) -> list[str]:
+    """All that is out of range, at once."""
+    out = []
+    if not 1 <= options.rank <= 256:
+        out.append(f"--rank {options.rank}: from 1 to 256")
+    for name in ("minutes", "alpha", "rate", "batch", "epochs", "micro_tokens", "checkpoint_seconds"):
+        if not getattr(options, name) > 0:
+            out.append(f"--{name.replace('_', '-')} {getattr(options, name)}: more than 0")
+    if options.steps is not None and options.steps < 1:
+        out.append(f"--steps {options.steps}: 1 or more")
+    return out

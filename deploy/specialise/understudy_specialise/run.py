@@ -1,0 +1,173 @@
+"""One run from stdin to the adapter folder."""
+
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+from . import adapter, options as opts, rows as rows_of, tokens
+from .clock import Clock
+from .progress import Progress, say
+from .refusals import Interrupted, Refusal, no_memory, no_space
+
+# An adapter, its checkpoint (weights, two moments, the best) and a second
+# checkpoint while it is written, at r 16 on 135M: 10 + 2 x 80 MB; more for
+# larger bases, checked again by the system when it is written.
+DISK = 256 << 20
+BASE_ROWS = 24  # development rows on which the bare base is looked at
+BASE_SHARE = 0.03  # of the budget, for that
+
+
+class Signals:
+    """Turns SIGINT and SIGTERM into a flag that the loops ask for."""
+
+    def __init__(self):
+        self.came = False
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, self._note)
+
+    def _note(self, *_):
+        self.came = True
+
+    def __call__(self) -> bool:
+        return self.came
+
+    def check(self):
+        if self.came:
+            raise Interrupted("stopped by a signal")
+
+
+def run(options, progress: Progress, began: float):
+    stopped = Signals()
+    wrong = opts.mistakes(options)
+    if wrong:
+        raise Refusal("bad_option", "; ".join(wrong), "see --help")
+    clock = Clock(options.minutes, began)
+    folder = Path(options.out)
+    _check_disk(folder)
+    rows = rows_of.read(sys.stdin.buffer)
+    rows_of.check(rows, options.min_rows, options.min_development)
+    stopped.check()
+    progress.progress("load", 0, 1, clock.left())
+
+    import torch
+
+    from . import base as bases, checkpoint, lora
+    from .evaluate import evaluate
+    from .train import Trainer
+
+    device, dtype = _device(options, torch)
+    _check_memory(options)
+    base = bases.load(
+        options.base, device, dtype, options.licence, options.accept_licence, options.qlora
+    )
+    stopped.check()
+    context = min(options.context or base.context, base.context)
+    train, long = tokens.within(tokens.encode(rows.train, base.tokenizer, base.stop), context, options.drop_long)
+    development, long_too = tokens.within(
+        tokens.encode(rows.development, base.tokenizer, base.stop), context, options.drop_long
+    )
+    random.Random(options.seed).shuffle(development)
+    wrapped = lora.attach(base.model, options.rank, options.alpha, options.seed, base.name)
+    made_for = {
+        "data": rows.data_sha256,
+        "rows": rows.rows_sha256,
+        "base": base.sha256,
+        "recipe": opts.recipe(options),
+    }
+    progress.progress("load", 1, 1, clock.left())
+    trainer = Trainer(options, base, wrapped, train, development, clock, progress, folder, made_for, stopped)
+    held = checkpoint.load(folder) if options.resume else None
+    if held:
+        checkpoint.match(held[0], made_for)
+        trainer.resume(*held)
+    # The base as it is, on the part alone, for the card's comparison.
+    bare = evaluate(wrapped, base, development[:BASE_ROWS], time.monotonic() + BASE_SHARE * clock.total, stopped, size=8) if not held else None
+    stopped.check()
+    bare = bare.as_card() if bare else None
+
+    trainer.run()
+    trainer.save()
+    result = trainer.finish()
+    stopped.check()
+    progress.progress("write", 0, 1, clock.left())
+    card = _card(options, rows, base, train, long + long_too, trainer, bare, result, clock)
+    sha256 = adapter.write(folder, wrapped, card)
+    checkpoint.remove(folder)
+    progress.progress("write", 1, 1, 0)
+    progress.event("done", folder=str(folder), adapter_sha256=sha256)
+    say(
+        f"{trainer.schedule.steps} steps, {trainer.tokens / max(trainer.train_seconds, 1e-9):.0f} tokens a second, "
+        f"{trainer.tokens / max(trainer.cpu_seconds, 1e-9):.0f} a CPU second, agreement {result.share:.3f} of {result.rows}, "
+        f"{clock.spent():.0f} s, peak {_peak_mib()} MiB"
+    )
+
+
+def _card(options, rows, base, train, long, trainer, bare, result, clock) -> dict:
+    return {
+        "task": rows.task,
+        "base": {"name": base.name, f"{base.kind}_sha256": base.sha256, "licence": base.licence},
+        "data": {
+            "sha256": rows.data_sha256,
+            "rows": {"train": len(train), "development": len(rows.development)},
+            "left_out_past_context": long,
+            "exchanges": {"train": [e.id for e in train], "development": [r.id for r in rows.development]},
+            "curation": rows.curation,
+        },
+        "recipe": {**opts.recipe(options), "target_modules": "all linear", "optimiser": "AdamW", "schedule": "cosine by the clock"},
+        "metrics": {
+            "base": bare,
+            "specialised": result.as_card(),
+            "loss": round(trainer.loss, 4),
+            "steps": trainer.schedule.steps,
+            "epochs": round(trainer.schedule.steps / trainer.per_epoch, 3),
+            "tokens": int(trainer.tokens),
+            "tokens_per_second": round(trainer.tokens / max(trainer.train_seconds, 1e-9), 1),
+            "tokens_per_cpu_second": round(trainer.tokens / max(trainer.cpu_seconds, 1e-9), 1),
+            "seconds": round(clock.spent(), 1),
+            "peak_mib": _peak_mib(),
+        },
+    }
+
+
+def _device(options, torch):
+    wanted = options.device
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if (wanted == "cuda" or options.qlora) and not torch.cuda.is_available():
+        raise Refusal("no_gpu", "no GPU can be used here", "leave out --qlora and --device cuda")
+    torch.set_num_threads(options.threads or len(os.sched_getaffinity(0)))
+    return wanted, getattr(torch, options.precision)
+
+
+def _check_disk(folder: Path):
+    at = folder.absolute()
+    while not at.exists():
+        at = at.parent
+    free = shutil.disk_usage(at).free
+    if free < DISK:
+        raise no_space(folder, DISK, free)
+
+
+def _check_memory(options):
+    """Refuses early what would be killed in the middle: the base's file, twice
+    in 16 bits, and a gigabyte to work in."""
+    path = Path(options.base)
+    files = list(path.glob("*.safetensors")) if path.is_dir() else [path]
+    size = sum(f.stat().st_size for f in files if f.is_file())
+    need = size * (2 if path.is_dir() else 6) + (1 << 30)
+    try:
+        text = Path("/proc/meminfo").read_text()
+        free = int(text.split("MemAvailable:")[1].split()[0]) << 10
+    except (OSError, IndexError, ValueError):
+        return
+    if free < need:
+        raise no_memory(f"{free >> 20} MiB of memory are free, about {need >> 20} MiB are needed")
+
+
+def _peak_mib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10

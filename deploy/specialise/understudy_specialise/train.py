@@ -1,0 +1,203 @@
+"""The training loop: batches by length, loss on the reply, a clock that rules.
+
+Logits are computed at the reply's positions only: the head of a small model
+with a large vocabulary is a fifth of its work.
+"""
+
+import time
+
+import torch
+
+from . import checkpoint, lora, tokens
+from .evaluate import backbone, evaluate, head
+from .progress import say
+from .refusals import Interrupted, nan_loss
+from .schedule import Schedule
+
+CLIP = 1.0  # largest norm of the gradient of a step
+LOOKS = 8  # evaluations over a run
+LOOK_SHARE = 0.015  # of the budget, for one of them
+LAST_SHARE = 0.06  # of the budget, kept for the last evaluation
+LAST_ROWS = 400
+PATIENCE = 4  # looks without a better one after which the run cools down
+BAD_STEPS = 3  # steps in a row without a finite gradient
+WRITE_SECONDS = 2.0
+
+
+class Trainer:
+    def __init__(self, options, base, wrapped, train, development, clock, progress, folder, made_for, stopped):
+        self.options, self.base, self.model = options, base, wrapped
+        self.train, self.development = train, development
+        self.clock, self.progress, self.folder = clock, progress, folder
+        self.made_for, self.stopped = made_for, stopped
+        self.tensors = lora.tensors(wrapped)
+        self.optimiser = torch.optim.AdamW(
+            list(self.tensors.values()), lr=options.rate, betas=(0.9, 0.99), weight_decay=0.0
+        )
+        self.per_epoch = -(-len(train) // options.batch)
+        fixed = options.steps is not None
+        limit = options.steps if fixed else int(self.per_epoch * options.epochs)
+        self.schedule = Schedule(limit, fixed)
+        self.best = {"agreement": -1.0, "step": 0}
+        self.best_tensors: dict = {}
+        self.looks = self.without_better = self.bad = 0
+        self.looked_at = 0.0
+        self.loss = float("nan")
+        self.tokens = self.cpu_seconds = self.train_seconds = 0.0
+        self.look_rows = min(32, len(development))
+        self.saved_at = time.monotonic()
+        clock.reserve = LAST_SHARE * clock.total + WRITE_SECONDS
+
+    # -- state ---------------------------------------------------------------
+
+    def save(self):
+        state = {
+            "made_for": self.made_for,
+            "step": self.schedule.steps,
+            "at": self.schedule.at,
+            "limit": self.schedule.limit,
+            "seconds": self.clock.spent(),
+            "best": self.best,
+            "looks": self.looks,
+            "looked_at": self.looked_at,
+            "without_better": self.without_better,
+            "tokens": self.tokens,
+            "cpu_seconds": self.cpu_seconds,
+            "train_seconds": self.train_seconds,
+        }
+        groups = {"adapter": self.tensors, "best": self.best_tensors}
+        groups.update(checkpoint.moments(self.optimiser, self.tensors))
+        checkpoint.save(self.folder, state, groups)
+        self.saved_at = time.monotonic()
+
+    def resume(self, state: dict, groups: dict):
+        lora.restore(self.model, groups["adapter"])
+        checkpoint.put_moments(self.optimiser, self.tensors, groups, state["step"])
+        self.schedule = Schedule(state["limit"], self.schedule.fixed, state["step"], state["at"])
+        self.clock.before = state["seconds"]
+        self.best, self.best_tensors = state["best"], groups.get("best", {})
+        for name in ("looks", "looked_at", "without_better", "tokens", "cpu_seconds", "train_seconds"):
+            setattr(self, name, state[name])
+        say(f"resumed at step {state['step']}, after {state['seconds']:.0f} s of the budget")
+
+    # -- the loop ------------------------------------------------------------
+
+    def run(self):
+        """Trains until the steps or the time are over."""
+        self.model.train()
+        while not self.schedule.over(self.clock.training_left()):
+            epoch, first = divmod(self.schedule.steps, self.per_epoch)
+            for batch in tokens.batches(self.train, self.options.batch, self.options.seed, epoch)[first:]:
+                self._step(batch)
+                if self.schedule.over(self.clock.training_left()):
+                    return
+                if self.schedule.at - self.looked_at >= 1 / LOOKS and self.schedule.at < 1 - 0.5 / LOOKS:
+                    self._look()
+                if time.monotonic() - self.saved_at > self.options.checkpoint_seconds:
+                    self.save()
+
+    def _step(self, batch):
+        began, cpu = time.monotonic(), time.process_time()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.options.rate * self.schedule.rate()
+        total, replies = 0.0, sum(len(e.reply) for e in batch)
+        for piece in tokens.micro(batch, self.options.micro_tokens):
+            if self.stopped():
+                self.save()
+                raise Interrupted("stopped by a signal")
+            loss = self._loss(piece) / replies
+            loss.backward()
+            total += loss.item()
+        norm = torch.nn.utils.clip_grad_norm_(self.tensors.values(), CLIP).item()
+        if lora.finite(total) and lora.finite(norm):
+            self.optimiser.step()
+            self.bad = 0
+            self.loss = total if self.loss != self.loss else 0.95 * self.loss + 0.05 * total
+        else:
+            self.bad += 1
+            if self.bad >= BAD_STEPS:
+                raise nan_loss(self.schedule.steps)
+        self.optimiser.zero_grad(set_to_none=True)
+        took = time.monotonic() - began
+        self.tokens += sum(map(len, batch))
+        self.cpu_seconds += time.process_time() - cpu
+        self.train_seconds += took
+        left = self.clock.training_left()
+        self.schedule.stepped(took, left)
+        self.progress.progress(
+            "train",
+            self.schedule.steps,
+            self.schedule.of(left),
+            self._seconds_left(took),
+            loss=None if self.loss != self.loss else round(self.loss, 4),
+            tokens_per_second=round(self.tokens / max(self.train_seconds, 1e-9)),
+        )
+
+    def _seconds_left(self, took: float) -> float:
+        return min(self.clock.left(), self.schedule.left(self.clock.training_left()) * took + self.clock.reserve)
+
+    def _loss(self, piece):
+        """The summed cross-entropy of the reply's tokens of these rows."""
+        device = next(iter(self.tensors.values())).device
+        width = max(map(len, piece))
+        ids = torch.full((len(piece), width), self.base.stop, dtype=torch.long)
+        rows, places, targets = [], [], []
+        for i, e in enumerate(piece):
+            ids[i, : len(e)] = torch.tensor(e.prompt + e.reply)
+            rows += [i] * len(e.reply)
+            places += range(len(e.prompt) - 1, len(e) - 1)
+            targets += e.reply
+        hidden = backbone(self.model)(input_ids=ids.to(device), use_cache=False)[0]
+        logits = head(self.model)(hidden[torch.tensor(rows, device=device), torch.tensor(places, device=device)])
+        return torch.nn.functional.cross_entropy(
+            logits.float(), torch.tensor(targets, device=device), reduction="sum"
+        )
+
+    # -- looks ---------------------------------------------------------------
+
+    def _evaluate(self, rows: int, deadline: float):
+        def told(done, of):
+            self.progress.progress("evaluate", done, of, self.clock.left())
+
+        return evaluate(self.model, self.base, self.development[:rows], deadline, self.stopped, told)
+
+    def _look(self):
+        """A glance at agreement, always on the first rows of the same order, so
+        that looks compare; how many, the first look's speed says."""
+        share = LOOK_SHARE * self.clock.total
+        result = self._evaluate(self.look_rows, time.monotonic() + 3 * share)
+        if self.stopped():
+            self.save()
+            raise Interrupted("stopped by a signal")
+        self.looked_at = self.schedule.at
+        self.looks += 1
+        self.progress.event(
+            "evaluated", step=self.schedule.steps, agreement=round(result.share, 4), rows=result.rows
+        )
+        if self.looks == 1:  # the first look only sets how large the others are
+            self.look_rows = max(8, min(len(self.development), LAST_ROWS // 2, int(result.rows * share / max(result.seconds, 1e-3))))
+            return
+        self._judge(result)
+        if self.without_better >= PATIENCE:
+            say("agreement no longer grows: cooling down")
+            self.schedule.cool()
+            self.without_better = 0
+
+    def _judge(self, result):
+        if result.share >= self.best["agreement"]:  # later wins a tie
+            self.without_better -= self.without_better if result.share > self.best["agreement"] else 0
+            self.best = {"agreement": result.share, "step": self.schedule.steps, "rows": result.rows}
+            self.best_tensors = lora.snapshot(self.model)
+        self.without_better += 1
+
+    def finish(self):
+        """The last evaluation, and back to the best look where that was better
+        on the same rows. Gives agreement on as many rows as time allows."""
+        if self.best["step"]:
+            last = self._evaluate(self.best["rows"], self.clock.end(0.99))
+            if last.rows == self.best["rows"] and last.share < self.best["agreement"]:
+                say(f"the adapter of step {self.best['step']} was better: back to it")
+                lora.restore(self.model, self.best_tensors)
+        result = self._evaluate(min(LAST_ROWS, len(self.development)), self.clock.end(0.99))
+        self.progress.event("evaluated", step=self.schedule.steps, agreement=round(result.share, 4), rows=result.rows)
+        return result
