@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from . import attention
 from .refusals import Refusal, bad_base
 
 # Licences that do not let a business use what is made from the base.
@@ -59,6 +60,7 @@ def load(path: str, device: str, dtype, licence: str | None, accepted: str | Non
         raise bad_base(f"{where} could not be loaded: {type(failure).__name__}") from failure
     if not quantise:
         base.model.to(device)
+    attention.install(base.model)
     base.model.requires_grad_(False)
     base.model.config.use_cache = False
     return base

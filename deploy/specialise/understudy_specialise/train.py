@@ -10,6 +10,7 @@ import torch
 
 from . import checkpoint, lora, tokens
 from .evaluate import backbone, evaluate, head
+from .loss import Vocabulary
 from .progress import say
 from .refusals import Interrupted, nan_loss
 from .schedule import Schedule
@@ -31,6 +32,7 @@ class Trainer:
         self.clock, self.progress, self.folder = clock, progress, folder
         self.made_for, self.stopped = made_for, stopped
         self.tensors = lora.tensors(wrapped)
+        self.vocabulary = Vocabulary(head(wrapped), train, base.stop, options.seed)
         self.optimiser = torch.optim.AdamW(
             list(self.tensors.values()), lr=options.rate, betas=(0.9, 0.99), weight_decay=0.0
         )
@@ -100,6 +102,7 @@ class Trainer:
         began, cpu = time.monotonic(), time.process_time()
         for group in self.optimiser.param_groups:
             group["lr"] = self.options.rate * self.schedule.rate()
+        self.vocabulary.begin_step()
         total, replies = 0.0, sum(len(e.reply) for e in batch)
         for piece in tokens.micro(batch, self.options.micro_tokens):
             if self.stopped():
@@ -148,10 +151,8 @@ class Trainer:
             places += range(len(e.prompt) - 1, len(e) - 1)
             targets += e.reply
         hidden = backbone(self.model)(input_ids=ids.to(device), use_cache=False)[0]
-        logits = head(self.model)(hidden[torch.tensor(rows, device=device), torch.tensor(places, device=device)])
-        return torch.nn.functional.cross_entropy(
-            logits.float(), torch.tensor(targets, device=device), reduction="sum"
-        )
+        picked = hidden[torch.tensor(rows, device=device), torch.tensor(places, device=device)]
+        return self.vocabulary.loss(picked, torch.tensor(targets, device=device))
 
     # -- looks ---------------------------------------------------------------
 
