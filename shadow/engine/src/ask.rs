@@ -1,12 +1,13 @@
 //! From a request to what the generator is asked.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 use understudy_call::{Format, Ineligible, Priority, Request, ToolChoice};
-use understudy_onnx::{Decoding, Grammar, Prompt, Voice};
+use understudy_onnx::{Adapter, Decoding, Grammar, Prompt, Voice};
 
 /// Most tokens of a reply that names no limit.
 const DEFAULT_MAX_TOKENS: usize = 1024;
@@ -20,6 +21,15 @@ pub(crate) struct Extension {
     pub(crate) priority: Option<Priority>,
     pub(crate) tools_in_prompt: Option<bool>,
     pub(crate) reply: Option<ReplyForm>,
+    pub(crate) adapter: Option<String>,
+}
+
+impl Extension {
+    /// `None` when the request has none.
+    pub(crate) fn of(request: &Request) -> Result<Option<Self>, String> {
+        let Some(v) = request.extra.get("understudy").filter(|v| !v.is_null()) else { return Ok(None) };
+        serde_json::from_value(v.clone()).map(Some).map_err(|e| format!("field `understudy`: {e}"))
+    }
 }
 
 /// What the reply is to be.
@@ -45,9 +55,12 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
-    /// `seed` is drawn by the caller, for requests that name none.
+    /// `seed` is drawn by the caller, for requests that name none; `adapter` is
+    /// the one that the extension names.
     pub(crate) fn of(
         request: &Request,
+        extended: Option<Extension>,
+        adapter: Option<Arc<Adapter>>,
         voice: &Voice,
         default_deadline: Duration,
         seed: u64,
@@ -55,15 +68,16 @@ impl Ask {
         if let Some(why) = request.ineligible.iter().find(|w| !ours(**w)) {
             return Err(format!("the engine does not do `{}`", why.label()));
         }
-        let extended = request.extra.get("understudy").filter(|v| !v.is_null());
-        let ext = match extended {
-            Some(v) => serde_json::from_value::<Extension>(v.clone())
-                .map_err(|e| format!("field `understudy`: {e}"))?,
-            None => Extension::default(),
-        };
+        let cut_is_answer = extended.is_none();
+        let ext = extended.unwrap_or_default();
         let grammar = grammar(request, ext.reply);
         let tools = if ext.tools_in_prompt.unwrap_or(true) { request.tools.as_slice() } else { &[] };
-        let prompt = voice.render_chat(&request.messages, tools).map_err(|e| e.to_string())?;
+        // An adapter has learnt its tools: they only constrain its reply.
+        let prompt = match &adapter {
+            Some(a) => a.render_chat(&request.messages),
+            None => voice.render_chat(&request.messages, tools),
+        };
+        let prompt = prompt.map_err(|e| e.to_string())?;
         let s = &request.sampling;
         let decoding = Decoding {
             max_tokens: s.max_tokens.map_or(DEFAULT_MAX_TOKENS, |n| n as usize),
@@ -76,14 +90,15 @@ impl Ask {
             bar: ext.bar,
             want_logprobs: s.logprobs.unwrap_or(false),
             grammar,
+            adapter,
         };
         Ok(Self {
-            form: form_of(request, ext.reply),
+            form: form_of(request, &ext),
             prompt: Prompt(prompt),
             decoding,
             priority: ext.priority.unwrap_or(Priority::Live),
             deadline: ext.deadline_ms.map_or(default_deadline, Duration::from_millis),
-            cut_is_answer: extended.is_none(),
+            cut_is_answer,
         })
     }
 }
@@ -117,7 +132,7 @@ fn grammar(request: &Request, reply: Option<ReplyForm>) -> Option<Grammar> {
     }
 }
 
-fn form_of(request: &Request, reply: Option<ReplyForm>) -> u64 {
+fn form_of(request: &Request, ext: &Extension) -> u64 {
     let mut h = DefaultHasher::new();
     for t in &request.tools {
         t.name.hash(&mut h);
@@ -131,6 +146,7 @@ fn form_of(request: &Request, reply: Option<ReplyForm>) -> u64 {
             .map(|o| o.keys().collect::<Vec<_>>())
             .hash(&mut h);
     }
-    reply.map(|r| r as u8).hash(&mut h);
+    ext.reply.map(|r| r as u8).hash(&mut h);
+    ext.adapter.hash(&mut h);
     h.finish()
 }

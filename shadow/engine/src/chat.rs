@@ -11,11 +11,12 @@ use serde_json::value::RawValue;
 use serde_json::{Map, json};
 use tokio::sync::oneshot;
 use understudy_call::{Choice, Declined, Dialect, Finish, Part, Reply, TokenLogprob, ToolCall, Usage};
-use understudy_onnx::{Generation, Grammar};
+use understudy_onnx::{Adapter, Generation, Grammar};
 
-use crate::ask::Ask;
+use crate::adapters::Missing;
+use crate::ask::{Ask, Extension};
 use crate::generation::{Done, Job};
-use crate::http::{Engine, bad_request, declined, unknown};
+use crate::http::{Engine, bad_request, declined, no_adapter, unknown};
 
 const DIALECT: Dialect = Dialect::OpenaiChat;
 
@@ -37,7 +38,25 @@ pub(crate) async fn completions(State(engine): State<Arc<Engine>>, body: Bytes) 
         Ok(r) => r,
         Err(e) => return bad_request(&e.to_string()),
     };
-    let ask = match Ask::of(&request, &chat.voice, engine.default_deadline, engine.draw() as u64) {
+    let extended = match Extension::of(&request) {
+        Ok(e) => e,
+        Err(problem) => return bad_request(&problem),
+    };
+    let adapter = match extended.as_ref().and_then(|e| e.adapter.clone()) {
+        Some(name) => match adapter(&engine, name).await {
+            Ok(a) => Some(a),
+            Err(why) => return no_adapter(&why),
+        },
+        None => None,
+    };
+    let ask = match Ask::of(
+        &request,
+        extended,
+        adapter,
+        &chat.voice,
+        engine.default_deadline,
+        engine.draw() as u64,
+    ) {
         Ok(a) => a,
         Err(problem) => return bad_request(&problem),
     };
@@ -87,6 +106,14 @@ pub(crate) async fn completions(State(engine): State<Arc<Engine>>, body: Bytes) 
         respond("text/event-stream; charset=utf-8", Body::from_stream(events))
     } else {
         respond("application/json", Body::from(understudy_dialect::render_reply(DIALECT, &reply)))
+    }
+}
+
+async fn adapter(engine: &Engine, name: String) -> Result<Arc<Adapter>, Missing> {
+    match &engine.adapters {
+        Some(Ok(adapters)) => Arc::clone(adapters).get(name).await,
+        Some(Err(())) => Err(Missing::NoSlots),
+        None => Err(Missing::NoFolder),
     }
 }
 

@@ -18,6 +18,9 @@ pub struct EngineConfig {
     pub listen: Listen,
     /// Folder of the chat model.
     pub chat_model: Option<PathBuf>,
+    /// Folder whose subfolders are adapters of the chat model, by name. They are
+    /// read when they are first asked for, and may come and go meanwhile.
+    pub adapters: Option<PathBuf>,
     /// Folder of the embedder.
     pub embed_model: Option<PathBuf>,
     /// Threads inside an operator; 0 is one a core.
@@ -46,6 +49,7 @@ impl EngineConfig {
         Self {
             listen,
             chat_model: None,
+            adapters: None,
             embed_model: None,
             threads: 0,
             // A queue longer than this waits seconds on two cores.

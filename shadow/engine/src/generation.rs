@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use understudy_call::{Declined, Priority};
 use understudy_onnx::contract::{ModelFolder, NonCommercial};
-use understudy_onnx::{Decoding, Generation, Generator, LoadOptions, Prompt, Run, Voice};
+use understudy_onnx::{AdapterSlots, Decoding, Generation, Generator, LoadOptions, Prompt, Run, Voice};
 
 use crate::queue::{Queue, wait_for};
 use crate::speed::Speed;
@@ -40,6 +40,8 @@ pub(crate) struct Chat {
     pub(crate) hash: String,
     pub(crate) provider: &'static str,
     pub(crate) voice: Voice,
+    /// Where the model takes adapters, if it does.
+    pub(crate) slots: Option<Arc<AdapterSlots>>,
     pub(crate) speed: Speed,
     pub(crate) queue: Queue<Job>,
     /// When the step in progress began, in milliseconds since `started`; 0 when idle.
@@ -82,6 +84,7 @@ impl Chat {
                 hash: folder.hash().to_owned(),
                 provider: model.execution_provider(),
                 voice: model.voice(),
+                slots: model.adapter_slots().ok(),
                 speed,
                 queue: Queue::new(bound),
                 step_began: AtomicU64::new(0),

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use understudy_call::Declined;
 
+use crate::adapters::{Adapters, Missing};
 use crate::embedding::Embed;
 use crate::generation::Chat;
 use crate::listen::{self, Bound};
@@ -29,6 +30,8 @@ const MOST_BYTES: usize = 8 << 20;
 pub(crate) struct Engine {
     pub(crate) chat: Option<Arc<Chat>>,
     pub(crate) embed: Option<Arc<Embed>>,
+    /// Where a folder of them was named; an error where the model takes none.
+    pub(crate) adapters: Option<Result<Arc<Adapters>, ()>>,
     pub(crate) default_deadline: Duration,
     declined: Mutex<BTreeMap<&'static str, u64>>,
     keys: [RandomState; 2],
@@ -166,9 +169,17 @@ async fn load(cfg: &EngineConfig) -> Result<(Arc<Engine>, BoxFuture<'static, &'s
     let (chat, embed) = loading.await.map_err(|e| EngineError::Serve(std::io::Error::other(e)))??;
     let (chat, chat_gone) = chat.unzip();
     let (embed, embed_gone) = embed.unzip();
+    let adapters = chat.as_ref().zip(cfg.adapters.clone()).map(|(c, folder)| match &c.slots {
+        Some(slots) => Ok(Arc::new(Adapters::new(folder, Arc::clone(slots)))),
+        None => {
+            tracing::warn!(model = c.name, "its graph takes no adapters; pull it again with this version");
+            Err(())
+        }
+    });
     let engine = Engine {
         chat,
         embed,
+        adapters,
         default_deadline: cfg.default_deadline,
         declined: Mutex::default(),
         keys: [RandomState::new(), RandomState::new()],
@@ -228,11 +239,18 @@ async fn health(State(engine): State<Arc<Engine>>) -> Json<Value> {
     let embed = engine.embed.as_ref().map(|e| {
         json!({"id": e.name, "hash": e.hash, "execution_provider": e.provider, "queue": queue_value(e.queue.load())})
     });
+    let adapters = engine.adapters.as_ref().and_then(|a| a.as_ref().ok()).map(|a| {
+        let value = |a: crate::adapters::Listed| {
+            json!({"name": a.name, "sha256": a.sha256, "rank": a.rank, "bytes": a.bytes})
+        };
+        a.list().into_iter().map(value).collect::<Vec<_>>()
+    });
     let provider = engine.chat.as_ref().map(|c| c.provider).or(engine.embed.as_ref().map(|e| e.provider));
     let counts = engine.declined.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Json(json!({
         "status": "ok",
         "models": {"chat": chat, "embed": embed},
+        "adapters": adapters,
         "execution_provider": provider,
         "declined": counts,
     }))
@@ -253,6 +271,12 @@ pub(crate) fn bad_request(message: &str) -> Response {
 /// A path or model that is not there.
 pub(crate) fn unknown(message: &str) -> Response {
     error(StatusCode::NOT_FOUND, message, "invalid_request_error", Some("not_found"))
+}
+
+/// An adapter that is not there or is refused.
+pub(crate) fn no_adapter(why: &Missing) -> Response {
+    tracing::warn!(code = why.code(), error = %why, "no adapter");
+    error(why.status(), &why.to_string(), "adapter_error", Some(why.code()))
 }
 
 /// An ask that was understood and is not answered.

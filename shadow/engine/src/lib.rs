@@ -9,18 +9,26 @@
 //! | `POST /v1/chat/completions` | OpenAI Chat Completions, whole or streamed |
 //! | `POST /v1/embeddings` | OpenAI embeddings, `float` or `base64` |
 //! | `GET /v1/models` | what is loaded |
-//! | `GET /healthz` | models with their hashes, execution provider, queues, speeds |
+//! | `GET /healthz` | models with their hashes, adapters loaded, execution provider, queues, speeds |
 //!
 //! A request may carry `"understudy": {"deadline_ms", "bar", "priority",
-//! "tools_in_prompt", "reply"}`, and a reply carries `"understudy":
+//! "tools_in_prompt", "reply", "adapter"}`, and a reply carries `"understudy":
 //! {"confidence", "min_logprob", "free_tokens", "queue_ms", "prefill_ms",
 //! "decode_ms", "execution_provider", "cached_tokens"}`. A decline is a status of
 //! 409 (429 for `busy`) whose error has the type `declined` and the reason as its
 //! code.
 //!
+//! `adapter` names a subfolder of the folder of adapters: the task's own weights
+//! on the base that is in memory already. Its own chat template then writes the
+//! messages, and tools only constrain the reply. One that is unknown, damaged or
+//! of another base is an error of the type `adapter_error`, with a code
+//! (`adapter_unknown`, `adapter_damaged`, `adapter_wrong_base`, …) and a sentence
+//! that names the remedy.
+//!
 //! A reply is generated whole before its first byte is sent; a stream is then
 //! replayed in chunks. A caller that hangs up cancels the work.
 
+mod adapters;
 mod ask;
 mod chat;
 mod config;

@@ -14,6 +14,7 @@
 //! before the grammar's mask, of the tokens that were chosen freely: where more
 //! than one was allowed.
 
+mod current;
 mod decoding;
 mod graph;
 mod run;
@@ -34,6 +35,7 @@ use self::settings::Settings;
 use self::stop::Written;
 use self::vocabulary::Vocabulary;
 pub use self::voice::Voice;
+use crate::adapter::{AdapterError, AdapterSlots};
 use crate::contract::ModelFolder;
 use crate::grammar::Compiler;
 use crate::runtime::{self, ExecutionProvider, LoadOptions, RuntimeError};
@@ -45,6 +47,7 @@ pub struct Generator {
     graph: Graph,
     vocabulary: Arc<Vocabulary>,
     compiler: Compiler,
+    slots: Result<Arc<AdapterSlots>, String>,
     template: Option<Arc<ChatTemplate>>,
     provider: ExecutionProvider,
     context: usize,
@@ -83,11 +86,14 @@ impl Generator {
         };
         let (session, provider) = runtime::open(&folder.model_file(), opts)?;
         let context = names.context_length;
+        let manifest = folder.manifest();
+        let slots = AdapterSlots::of(&session, &names, manifest, &settings.bos, &settings.eos);
         let graph = Graph::new(session, provider, names, settings.shared_buffers)?;
         Ok(Self {
             graph,
             vocabulary,
             compiler,
+            slots: slots.map(Arc::new).ok_or_else(|| manifest.name.clone()),
             template,
             provider,
             context,
@@ -108,6 +114,14 @@ impl Generator {
     #[must_use]
     pub fn context(&self) -> usize {
         self.context
+    }
+
+    /// Where this model takes adapters: what [`crate::Adapter::load`] wants.
+    ///
+    /// # Errors
+    /// [`AdapterError::NoSlots`] when its graph was exported without.
+    pub fn adapter_slots(&self) -> Result<Arc<AdapterSlots>, AdapterError> {
+        self.slots.clone().map_err(AdapterError::NoSlots)
     }
 
     /// The part of it that writes and counts text, to be used beside it.
@@ -173,13 +187,20 @@ impl Generator {
             None => None,
         };
         let max_tokens = opts.max_tokens.max(1).min(self.context - tokens.len());
-        let mut cache = self.take_cache(&tokens);
+        let adapter = opts.adapter.clone();
+        if let Some(a) = adapter.as_deref().filter(|a| !self.slots.as_ref().is_ok_and(|s| a.fits(s))) {
+            return Err(GenerateError::OtherModel(a.name().to_owned()));
+        }
+        let whose = adapter.as_ref().map(|a| a.id());
+        let mut cache = self.take_cache(whose, &tokens);
+        self.graph.hand(&mut cache, whose)?;
         let known = common(&cache.tokens, &tokens).min(tokens.len().saturating_sub(FED_ANEW));
         self.graph.truncate(&mut cache, known)?;
         self.graph.reserve(&mut cache, tokens.len() + max_tokens.min(RESERVED))?;
         let cached_tokens = cache.tokens.len();
         let mut run = Run {
             cache,
+            adapter,
             prompt_tokens: tokens.len(),
             cached_tokens,
             tokens,
@@ -215,7 +236,8 @@ impl Generator {
         let last = left <= self.prefill_chunk.saturating_add(FED_ANEW);
         let upto = if last { run.tokens.len() } else { fed + self.prefill_chunk };
         let next = run.tokens.get(fed..upto).unwrap_or_default();
-        let fed = self.graph.feed(&mut run.cache, next, last.then_some(&mut self.logits));
+        let fed =
+            self.graph.feed(&mut run.cache, run.adapter.as_deref(), next, last.then_some(&mut self.logits));
         let result = match fed {
             Ok(()) if last => self.choose(run),
             Ok(()) => Ok(()),
@@ -295,11 +317,11 @@ impl Generator {
         Ok(())
     }
 
-    /// The idle cache that knows most of the prompt, else a new one while there
-    /// is room, else the one that was used longest ago.
-    fn take_cache(&mut self, tokens: &[u32]) -> Cache {
-        let best =
-            self.idle.iter().enumerate().map(|(i, c)| (common(&c.tokens, tokens), i)).max_by_key(|b| b.0);
+    /// The idle cache of this adapter that knows most of the prompt, else a new
+    /// one while there is room, else the one that was used longest ago.
+    fn take_cache(&mut self, whose: Option<u64>, tokens: &[u32]) -> Cache {
+        let own = self.idle.iter().enumerate().filter(|(_, c)| c.adapter == whose);
+        let best = own.map(|(i, c)| (common(&c.tokens, tokens), i)).max_by_key(|b| b.0);
         match best {
             Some((known, i)) if known >= WORTH_KEEPING => self.idle.remove(i),
             _ if self.idle.len() >= self.caches => self.idle.pop().unwrap_or_else(|| self.graph.empty()),
@@ -307,7 +329,8 @@ impl Generator {
         }
     }
 
-    fn keep(&mut self, cache: Cache) {
+    fn keep(&mut self, mut cache: Cache) {
+        self.graph.rest(&mut cache);
         self.idle.insert(0, cache);
         self.idle.truncate(self.caches);
     }
@@ -330,5 +353,7 @@ fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(x, y)| x == y).count()
 }
 
+#[cfg(test)]
+mod adapter_tests;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@
 //! Constrained decoding: [llguidance](https://github.com/guidance-ai/llguidance).
 //! Confidence as summed log-probability of freely chosen tokens.
 
+mod adapter;
 pub mod contract;
 mod embed;
 pub mod export;
@@ -18,6 +19,7 @@ mod runtime;
 mod sampler;
 mod template;
 
+pub use adapter::{Adapter, AdapterError, AdapterSlots};
 pub use embed::SentenceEmbedder;
 pub use generate::{
     Control, Decoding, GenerateError, Generation, Generator, Prompt, Run, Step, TokenOut, Voice,

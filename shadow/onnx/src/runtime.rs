@@ -183,6 +183,9 @@ fn open_on(
     };
     // Threads that spin while they wait slow every neighbour on a small machine.
     let builder: SessionBuilder = Session::builder(env)?
+        // It warns of every input that has a default: ours are adapters' inputs,
+        // and meant so.
+        .with_log_level(ort::logging::LogLevel::Error)?
         .with_optimization_level(GraphOptimizationLevel::Level3)?
         .with_intra_threads(threads)?
         .with_inter_threads(1)?

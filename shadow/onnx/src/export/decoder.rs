@@ -7,7 +7,7 @@
 
 mod linear;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use linear::Stored;
 #[cfg(test)]
@@ -30,7 +30,7 @@ pub(crate) fn write(
     folder: &std::path::Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), ExportError> {
-    let mut w = Writer { gguf, d, weights, graph, seen: BTreeMap::new() };
+    let mut w = Writer { gguf, d, weights, graph, seen: BTreeMap::new(), shapes: BTreeSet::new() };
     w.io();
     w.lengths();
     w.rotary()?;
@@ -52,6 +52,8 @@ struct Writer<'a> {
     graph: Graph,
     /// Where the pieces of a packed tensor lie, for those used twice.
     seen: BTreeMap<String, Stored>,
+    /// Shapes that are in the graph already.
+    shapes: BTreeSet<String>,
 }
 
 impl Writer<'_> {
@@ -93,6 +95,7 @@ impl Writer<'_> {
         g.node("ReduceSum", &["attention_mask", "axis_1"], &["mask_sum"], flat);
         g.node("Sub", &["mask_sum", "one"], &["last_index"], vec![]);
         g.node("Cast", &["last_index"], &["seqlens_k"], cast());
+        g.node("Shape", &["input_ids"], &["ids_shape"], vec![]);
         g.node("Shape", &["attention_mask"], &["mask_shape"], vec![]);
         let axis = vec![Attribute::int("axis", 0)];
         g.node("Gather", &["mask_shape", "index_1"], &["total_length"], axis);
@@ -139,13 +142,38 @@ impl Writer<'_> {
             Attribute::int("gather_axis", 0),
             Attribute::int("quantize_axis", 1),
         ];
-        g.contrib("GatherBlockQuantized", &inputs, &["embedding"], attributes);
+        g.contrib("GatherBlockQuantized", &inputs, &["embedding.turns"], attributes);
+        let rows = self.rows("embedding.turns", "embedding", self.d.hidden);
         if self.d.embedding_scale == 1.0 {
-            return Ok("embedding".into());
+            return Ok(rows);
         }
+        let g = &mut self.graph;
         g.scalar("embedding.factor", self.d.embedding_scale);
         g.node("Mul", &["embedding", "embedding.factor"], &["embedding.scaled"], vec![]);
         Ok("embedding.scaled".into())
+    }
+
+    /// `[batch, length, width]` as the matrix `[batch · length, width]`.
+    fn rows(&mut self, from: &str, to: &str, width: usize) -> String {
+        let shape = format!("rows.{width}");
+        if self.shapes.insert(shape.clone()) {
+            self.graph.ints(&shape, &[2], &[-1, width as i64]);
+        }
+        self.graph.node("Reshape", &[from, &shape], &[to], vec![]);
+        to.into()
+    }
+
+    /// And back.
+    fn turns(&mut self, from: &str, to: &str, width: usize) -> String {
+        let shape = format!("turns.{width}");
+        if self.shapes.insert(shape.clone()) {
+            let fixed = format!("turns.{width}.width");
+            self.graph.ints(&fixed, &[1], &[width as i64]);
+            let axis = vec![Attribute::int("axis", 0)];
+            self.graph.node("Concat", &["ids_shape", &fixed], &[&shape], axis);
+        }
+        self.graph.node("Reshape", &[from, &shape], &[to], vec![]);
+        to.into()
     }
 
     /// One layer. `pending` is the branch not yet added to `stream`, so that
@@ -162,11 +190,14 @@ impl Writer<'_> {
         let mut branch = self.attention(layer, &normed)?;
         if layer + 1 == self.d.layers {
             // Only the last position goes on to the head.
-            stream = self.last_position(&stream, &at("residual.last"));
+            let turns = self.turns(&stream, &at("residual.turns"), self.d.hidden);
+            let last = self.last_position(&turns, &at("residual.last"));
+            stream = self.rows(&last, &at("residual.row"), self.d.hidden);
             branch = self.last_position(&branch, &at("attention.last"));
         }
-        let out = at("attention.out");
-        self.linear(&out, &branch, &block("attn_output"), self.weights.linear)?;
+        let branch = self.rows(&branch, &at("attention.rows"), self.d.heads * self.d.head_size);
+        let out = at("o");
+        self.linear(&out, &branch, &block("attn_output"))?;
         let mut branch = out;
         if self.d.post_norms {
             branch = self.norm(&at("post_attention_norm"), &block("post_attention_norm"), &branch)?;
@@ -187,16 +218,16 @@ impl Writer<'_> {
             Qk::Plain => {
                 let qkv = at("qkv");
                 self.packed_qkv(layer, &qkv, normed)?;
-                (qkv, String::new(), String::new())
+                let width = (d.heads + 2 * d.kv_heads) * d.head_size;
+                (self.turns(&qkv, &at("qkv.turns"), width), String::new(), String::new())
             }
             Qk::Normed => {
-                let bits = self.weights.linear;
-                self.linear(&at("q"), normed, &block("attn_q"), bits)?;
-                self.linear(&at("k"), normed, &block("attn_k"), bits)?;
-                self.linear(&at("v"), normed, &block("attn_v"), bits)?;
+                self.linear(&at("q"), normed, &block("attn_q"))?;
+                self.linear(&at("k"), normed, &block("attn_k"))?;
+                self.linear(&at("v"), normed, &block("attn_v"))?;
                 let q = self.head_norm(&at("q"), &block("attn_q_norm"), d.heads)?;
                 let k = self.head_norm(&at("k"), &block("attn_k_norm"), d.kv_heads)?;
-                (q, k, at("v"))
+                (q, k, self.turns(&at("v"), &at("v.turns"), d.kv_heads * d.head_size))
             }
         };
         let attention = d.attention(layer);
@@ -234,10 +265,9 @@ impl Writer<'_> {
     fn feed_forward(&mut self, layer: usize, normed: &str) -> Result<String, ExportError> {
         let block = |part: &str| format!("blk.{layer}.{part}.weight");
         let at = |part: &str| format!("layers.{layer}.{part}");
-        let bits = self.weights.linear;
         let (gate, up, act) = (at("gate"), at("up"), at("gate.act"));
-        self.linear(&gate, normed, &block("ffn_gate"), bits)?;
-        self.linear(&up, normed, &block("ffn_up"), bits)?;
+        self.linear(&gate, normed, &block("ffn_gate"))?;
+        self.linear(&up, normed, &block("ffn_up"))?;
         match self.d.activation {
             // x · sigmoid(x) is QuickGelu with alpha 1: one operator, not two.
             Activation::Silu => {
@@ -248,7 +278,7 @@ impl Writer<'_> {
         }
         let (gated, down) = (at("gated"), at("down"));
         self.graph.node("Mul", &[&act, &up], &[&gated], vec![]);
-        self.linear(&down, &gated, &block("ffn_down"), bits)?;
+        self.linear(&down, &gated, &block("ffn_down"))?;
         Ok(down)
     }
 
@@ -256,7 +286,10 @@ impl Writer<'_> {
         let (_, normed) = self.add_norm("final_norm", "output_norm.weight", stream, pending)?;
         let tied = !self.gguf.has("output.weight");
         let tensor = if tied { "token_embd.weight" } else { "output.weight" };
-        self.linear("logits", &normed, tensor, self.weights.head)
+        self.head_linear("logits.row", &normed, tensor)?;
+        self.graph.ints("logits.shape", &[3], &[-1, 1, self.d.vocabulary as i64]);
+        self.graph.node("Reshape", &["logits.row", "logits.shape"], &["logits"], vec![]);
+        Ok(())
     }
 
     fn last_position(&mut self, from: &str, to: &str) -> String {
@@ -302,16 +335,12 @@ impl Writer<'_> {
 
     /// The norm of each head by itself.
     fn head_norm(&mut self, from: &str, tensor: &str, heads: usize) -> Result<String, ExportError> {
-        let size = self.d.head_size as i64;
+        let size = self.d.head_size;
         let split = format!("{from}.heads");
         let shape = format!("{from}.heads.shape");
-        self.graph.ints(&shape, &[4], &[0, 0, heads as i64, size]);
+        self.graph.ints(&shape, &[3], &[-1, heads as i64, size as i64]);
         self.graph.node("Reshape", &[from, &shape], &[&split], vec![]);
         let normed = self.norm(&format!("{from}.normed"), tensor, &split)?;
-        let joined = format!("{from}.joined");
-        let shape = format!("{from}.joined.shape");
-        self.graph.ints(&shape, &[3], &[0, 0, heads as i64 * size]);
-        self.graph.node("Reshape", &[&normed, &shape], &[&joined], vec![]);
-        Ok(joined)
+        Ok(self.turns(&normed, &format!("{from}.joined"), heads * size))
     }
 }

@@ -13,7 +13,7 @@ use crate::contract::{
 };
 
 /// Rises with every change of what is written, so that a pull renews folders.
-pub(super) const REVISION: u32 = 2;
+pub(super) const REVISION: u32 = 3;
 
 const TEMPLATE: &str = "chat_template.jinja";
 

@@ -29,9 +29,9 @@ pub(crate) struct Extent {
 
 /// One dimension of an input or output.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Axis {
+pub(crate) enum Axis<'a> {
     Fixed(usize),
-    Named(&'static str),
+    Named(&'a str),
 }
 
 /// A graph under construction.
@@ -136,12 +136,28 @@ impl Graph {
     }
 
     /// Declares an input of the model.
-    pub(crate) fn input(&mut self, name: &str, element: Element, axes: &[Axis]) {
+    pub(crate) fn input(&mut self, name: &str, element: Element, axes: &[Axis<'_>]) {
         self.def.input.push(value(name, element, axes));
     }
 
+    /// Declares an input of the model that is empty unless it is given: an
+    /// initializer of the same name, in which a named axis has length 0.
+    pub(crate) fn empty_input(&mut self, name: &str, axes: [Axis<'_>; 2]) {
+        self.input(name, Element::Float, &axes);
+        let dims = axes.map(|axis| match axis {
+            Axis::Fixed(n) => n as i64,
+            Axis::Named(_) => 0,
+        });
+        self.def.initializer.push(Tensor {
+            dims: dims.to_vec(),
+            data_type: Element::Float as i32,
+            name: name.into(),
+            ..Tensor::default()
+        });
+    }
+
     /// Declares an output of the model.
-    pub(crate) fn output(&mut self, name: &str, element: Element, axes: &[Axis]) {
+    pub(crate) fn output(&mut self, name: &str, element: Element, axes: &[Axis<'_>]) {
         self.def.output.push(value(name, element, axes));
     }
 
@@ -168,7 +184,7 @@ pub(crate) fn float_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
-fn value(name: &str, element: Element, axes: &[Axis]) -> ValueInfo {
+fn value(name: &str, element: Element, axes: &[Axis<'_>]) -> ValueInfo {
     let dim = axes
         .iter()
         .map(|axis| Dim {

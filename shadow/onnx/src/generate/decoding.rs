@@ -1,9 +1,11 @@
 //! What generation is asked, and what it answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use understudy_call::{Declined, Finish};
 
+use crate::adapter::Adapter;
 use crate::grammar::{Grammar, GrammarError};
 use crate::runtime::RuntimeError;
 use crate::template::TemplateError;
@@ -31,6 +33,9 @@ pub struct Decoding {
     pub bar: Option<f64>,
     /// Whether [`Generation::tokens`] is wanted.
     pub want_logprobs: bool,
+    /// Under which adapter the model runs; `None` is the base. The prompt should
+    /// then be written by [`Adapter::render_chat`].
+    pub adapter: Option<Arc<Adapter>>,
 }
 
 impl Default for Decoding {
@@ -44,6 +49,7 @@ impl Default for Decoding {
             grammar: None,
             bar: None,
             want_logprobs: false,
+            adapter: None,
         }
     }
 }
@@ -132,6 +138,9 @@ pub enum GenerateError {
     /// The conversation cannot be written.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// The adapter was read for another model.
+    #[error("adapter {0} was loaded for another model; load it with this one's slots")]
+    OtherModel(String),
     /// The tokenizer refused the text.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
@@ -151,7 +160,7 @@ impl GenerateError {
             Self::Declined(d) => *d,
             Self::TooLong { .. } => Declined::TooLong,
             Self::Grammar(_) | Self::Template(_) | Self::Tokenizer(_) | Self::Broken(_) => Declined::Invalid,
-            Self::Runtime(_) => Declined::Unavailable,
+            Self::Runtime(_) | Self::OtherModel(_) => Declined::Unavailable,
         }
     }
 }

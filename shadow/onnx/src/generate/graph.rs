@@ -10,12 +10,17 @@
 //! buffers of fixed capacity that are bound both as past and as present: a step
 //! writes its own rows and copies nothing, and forgetting a tail is a matter of
 //! the mask. Otherwise the present of a step is the past of the next.
+//!
+//! A cache belongs to the adapter that computed it, or to the base: keys and
+//! values of one mean nothing to another.
 
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, Session, SessionInputValue};
 use ort::value::{DynTensor, DynValue, Tensor, ValueType};
 use ort::value::{Shape, TensorElementType};
 
+use super::current::Current;
+use crate::adapter::{Adapter, Wide};
 use crate::contract::Genai;
 use crate::runtime::{ExecutionProvider, RuntimeError};
 
@@ -30,6 +35,7 @@ pub(crate) struct Graph {
     allocator: Allocator,
     on_cpu: bool,
     logits_at: MemoryInfo<'static>,
+    current: Current,
 }
 
 /// One past tensor (a layer has two) and the present it becomes.
@@ -45,6 +51,8 @@ struct Layer {
 pub(crate) struct Cache {
     /// The tokens whose keys and values are held.
     pub(crate) tokens: Vec<u32>,
+    /// Whose: an adapter's id, or the base's.
+    pub(super) adapter: Option<u64>,
     capacity: usize,
     past: Vec<DynValue>,
     binding: Option<IoBinding>,
@@ -92,11 +100,42 @@ impl Graph {
         };
         let logits_at =
             MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
-        Ok(Self { session, names, layers, shared, allocator, on_cpu, logits_at })
+        Ok(Self { session, names, layers, shared, allocator, on_cpu, logits_at, current: Current::default() })
     }
 
     pub(crate) fn empty(&self) -> Cache {
-        Cache { tokens: Vec::new(), capacity: 0, past: Vec::new(), binding: None }
+        Cache { tokens: Vec::new(), adapter: None, capacity: 0, past: Vec::new(), binding: None }
+    }
+
+    /// Hands a cache to an adapter, or to the base; it forgets what another knew.
+    pub(crate) fn hand(&self, cache: &mut Cache, adapter: Option<u64>) -> Result<(), RuntimeError> {
+        if cache.adapter != adapter {
+            self.truncate(cache, 0)?;
+            cache.adapter = adapter;
+            cache.binding = None;
+        }
+        Ok(())
+    }
+
+    /// Lets go of the adapter's tensors; the cache keeps what it knows.
+    pub(crate) fn rest(&self, cache: &mut Cache) {
+        if cache.adapter.is_some() {
+            cache.binding = None;
+        }
+    }
+
+    /// Binds a cache's buffers, and the tensors of the adapter that uses it.
+    fn bind(&self, cache: &mut Cache, wide: Option<&Wide>) -> Result<(), RuntimeError> {
+        let mut binding = self.session.create_binding()?;
+        for (layer, tensor) in self.layers.iter().zip(&mut cache.past) {
+            binding.bind_input(&layer.past, tensor)?;
+            binding.bind_output(&layer.present, tensor)?;
+        }
+        for (name, tensor) in wide.into_iter().flat_map(|w| &w.tensors) {
+            binding.bind_input(name.as_str(), tensor)?;
+        }
+        cache.binding = Some(binding);
+        Ok(())
     }
 
     /// Makes room for `wanted` tokens, keeping those that are held.
@@ -105,7 +144,6 @@ impl Graph {
             return Ok(());
         }
         let capacity = wanted.div_ceil(STEP).saturating_mul(STEP).min(self.names.context_length.max(wanted));
-        let mut binding = self.session.create_binding()?;
         let mut past = Vec::with_capacity(self.layers.len());
         let kept = if self.on_cpu { cache.tokens.len() } else { 0 };
         for (i, layer) in self.layers.iter().enumerate() {
@@ -115,14 +153,12 @@ impl Graph {
             {
                 layer.copy_rows(old, &mut tensor, cache.capacity, capacity, kept)?;
             }
-            binding.bind_input(&layer.past, &tensor)?;
-            binding.bind_output(&layer.present, &mut tensor)?;
             past.push(tensor.into_dyn());
         }
         cache.tokens.truncate(kept);
         cache.capacity = capacity;
         cache.past = past;
-        cache.binding = Some(binding);
+        cache.binding = None;
         Ok(())
     }
 
@@ -133,7 +169,7 @@ impl Graph {
         }
         if !self.shared {
             if len == 0 || !self.on_cpu {
-                *cache = self.empty();
+                *cache = Cache { adapter: cache.adapter, ..self.empty() };
                 return Ok(());
             }
             let held = cache.tokens.len();
@@ -155,10 +191,12 @@ impl Graph {
         self.shared = false;
     }
 
-    /// Feeds tokens; with `logits`, writes the last one's row there.
+    /// Feeds tokens under an adapter, which must be the cache's; with `logits`,
+    /// writes the last one's row there.
     pub(crate) fn feed(
         &mut self,
         cache: &mut Cache,
+        adapter: Option<&Adapter>,
         tokens: &[u32],
         logits: Option<&mut Vec<f32>>,
     ) -> Result<(), RuntimeError> {
@@ -176,6 +214,10 @@ impl Graph {
         };
         if self.shared {
             self.reserve(cache, after)?;
+            if cache.binding.is_none() {
+                let wide = adapter.map(|a| self.current.of(a)).transpose()?;
+                self.bind(cache, wide.as_deref())?;
+            }
             let Some(binding) = cache.binding.as_mut() else {
                 return Err(RuntimeError::Onnx("a cache without buffers".to_owned()));
             };
@@ -197,6 +239,10 @@ impl Graph {
             ];
             if let Some((name, p)) = positions {
                 inputs.push((name.clone(), p.into()));
+            }
+            let wide = adapter.map(|a| self.current.of(a)).transpose()?;
+            for (name, tensor) in wide.iter().flat_map(|w| &w.tensors) {
+                inputs.push((name.clone(), tensor.into()));
             }
             let mut past = std::mem::take(&mut cache.past).into_iter();
             for layer in &self.layers {

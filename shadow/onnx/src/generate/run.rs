@@ -1,5 +1,6 @@
 //! One generation on its way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use llguidance::Matcher;
@@ -9,11 +10,13 @@ use super::decoding::{GenerateError, TokenOut};
 use super::graph::Cache;
 use super::stop::Written;
 use super::vocabulary::Vocabulary;
+use crate::adapter::Adapter;
 use crate::sampler::Sampler;
 
 /// One generation on its way. Dropping it loses its cache and nothing else.
 pub struct Run {
     pub(super) cache: Cache,
+    pub(super) adapter: Option<Arc<Adapter>>,
     /// Prompt and reply so far.
     pub(super) tokens: Vec<u32>,
     pub(super) prompt_tokens: usize,

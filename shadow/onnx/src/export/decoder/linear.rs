@@ -1,8 +1,15 @@
-//! Linear layers and the embedding's table: packed, stored once, multiplied.
+//! Linear layers and the embedding's table: packed, stored once, multiplied,
+//! and a task's adapter added.
+//!
+//! Every layer but the head is `out = W·x + (x·A)·B`. `A` and `B` are ordinary
+//! inputs of the graph whose defaults are empty (rank 0): a run that binds none
+//! is the base, and pays two operators that do nothing. `Gemm` adds the base's
+//! product as its third operand, so that multiplying and adding are one operator;
+//! it wants matrices, which is why the stream is `[batch · length, width]`.
 
 use super::Writer;
 use crate::export::ExportError;
-use crate::export::graph::{Extent, float_bytes};
+use crate::export::graph::{Axis, Extent, float_bytes};
 use crate::export::pack::{self, BLOCK, Bits, Packed};
 use crate::export::proto::{Attribute, Element};
 
@@ -36,20 +43,36 @@ impl Writer<'_> {
             all.append(pack::quantise(&floats, &ladders, columns, bits));
         }
         let stored = self.store(&all, bits)?;
-        self.matmul(out, from, out, &stored);
+        self.adapted(out, from, out, &stored);
         Ok(())
     }
 
-    pub(super) fn linear(
-        &mut self,
-        out: &str,
-        from: &str,
-        tensor: &str,
-        bits: Bits,
-    ) -> Result<(), ExportError> {
-        let stored = self.stored(tensor, bits)?;
+    /// A layer that adapters may change.
+    pub(super) fn linear(&mut self, out: &str, from: &str, tensor: &str) -> Result<(), ExportError> {
+        let stored = self.stored(tensor, self.weights.linear)?;
+        self.adapted(out, from, tensor, &stored);
+        Ok(())
+    }
+
+    /// The head, which they may not.
+    pub(super) fn head_linear(&mut self, out: &str, from: &str, tensor: &str) -> Result<(), ExportError> {
+        let stored = self.stored(tensor, self.weights.head)?;
         self.matmul(out, from, tensor, &stored);
         Ok(())
+    }
+
+    /// The product, and `(from·A)·B` of whichever adapter is bound. Each rank is
+    /// an axis of its own: an adapter need not reach every layer, and buffers
+    /// are shared between values whose axes have one name.
+    fn adapted(&mut self, out: &str, from: &str, name: &str, stored: &Stored) {
+        let (a, b) = (format!("{out}.lora_A"), format!("{out}.lora_B"));
+        let (rank, base, inner) = (format!("{out}.rank"), format!("{out}.base"), format!("{out}.inner"));
+        self.matmul(&base, from, name, stored);
+        let g = &mut self.graph;
+        g.empty_input(&a, [Axis::Fixed(stored.columns), Axis::Named(&rank)]);
+        g.empty_input(&b, [Axis::Named(&rank), Axis::Fixed(stored.rows)]);
+        g.node("MatMul", &[from, &a], &[&inner], vec![]);
+        g.node("Gemm", &[&inner, &b, &base], &[out], vec![]);
     }
 
     fn columns(&self, tensor: &str) -> Result<usize, ExportError> {
