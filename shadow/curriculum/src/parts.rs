@@ -1,0 +1,94 @@
+//! The rows as the trainer reads them: the part alone, as JSON lines. The first
+//! line is a header, `{"task", "data_sha256", "curation"}`; then one a row,
+//! `{"id", "conversation", "split", "messages": [{"role", "content"}], "reply"}`.
+//! Held rows are never written.
+
+use std::io::{self, Write};
+
+use serde::{Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+use understudy_call::{ConversationKey, ExchangeId, Message, Role};
+
+use crate::{Curated, Report, Row, Split};
+
+#[derive(Serialize)]
+struct Header<'a> {
+    task: &'a str,
+    data_sha256: &'a str,
+    curation: &'a Report,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    id: ExchangeId,
+    conversation: ConversationKey,
+    split: Split,
+    #[serde(serialize_with = "turns")]
+    messages: &'a [Message],
+    reply: &'a str,
+}
+
+#[derive(Serialize)]
+struct Turn {
+    role: Role,
+    content: String,
+}
+
+fn turns<S: Serializer>(messages: &&[Message], s: S) -> Result<S::Ok, S::Error> {
+    s.collect_seq(messages.iter().map(|m| Turn { role: m.role, content: m.text() }))
+}
+
+/// A row as a line, its end included.
+///
+/// # Errors
+/// Whatever the sink says.
+pub fn write_row(row: &Row, sink: &mut impl Write) -> io::Result<()> {
+    let line = Line {
+        id: row.exchange,
+        conversation: row.conversation,
+        split: row.split,
+        messages: &row.messages,
+        reply: &row.reply,
+    };
+    serde_json::to_writer(&mut *sink, &line)?;
+    sink.write_all(b"\n")
+}
+
+/// A row's messages as a JSON array of `{"role", "content"}`.
+#[must_use]
+pub fn messages_json(row: &Row) -> String {
+    let turns: Vec<Turn> = row.messages.iter().map(|m| Turn { role: m.role, content: m.text() }).collect();
+    serde_json::to_string(&turns).unwrap_or_default()
+}
+
+/// The SHA-256 over the rows' lines in order, held ones aside, in hexadecimal.
+///
+/// # Errors
+/// None that a hash could have.
+pub fn data_sha256(curated: &Curated) -> io::Result<String> {
+    let mut sum = Sha256::new();
+    let mut line = Vec::new();
+    for row in open(curated) {
+        line.clear();
+        write_row(row, &mut line)?;
+        sum.update(&line);
+    }
+    Ok(hex::encode(sum.finalize()))
+}
+
+/// The header and the rows.
+///
+/// # Errors
+/// Whatever the sink says.
+pub fn write(curated: &Curated, sink: &mut impl Write) -> io::Result<()> {
+    let sum = data_sha256(curated)?;
+    let header = Header { task: &curated.report.name, data_sha256: &sum, curation: &curated.report };
+    serde_json::to_writer(&mut *sink, &header)?;
+    sink.write_all(b"\n")?;
+    open(curated).try_for_each(|row| write_row(row, sink))
+}
+
+/// The rows that may be looked at.
+pub fn open(curated: &Curated) -> impl Iterator<Item = &Row> {
+    curated.rows.iter().filter(|r| r.split != Split::Held)
+}

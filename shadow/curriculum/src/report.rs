@@ -1,0 +1,385 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use understudy_call::ExchangeId;
+
+use crate::{Permission, Rules, Split};
+
+/// Samples kept of each reason.
+pub(crate) const SAMPLES: usize = 5;
+
+/// Characters of a sample.
+const SAMPLE_CHARS: usize = 160;
+
+/// Why an exchange did not become a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// The call failed, or nobody answered.
+    Failed,
+    /// Not all bytes were captured.
+    Truncated,
+    /// Its dialect is not decoded, or it did not parse.
+    Undecoded,
+    /// The reply did not end of its own accord.
+    Unfinished,
+    /// More than one choice, or none.
+    ManyChoices,
+    /// An understudy answered.
+    Understudy,
+    /// A later turn of a conversation in which an understudy answered.
+    AfterUnderstudy,
+    /// A person marked it.
+    Flagged,
+    /// Its provider is not marked `train = true`.
+    NotPermitted,
+    /// Media in the part, or a reply that is no text.
+    NotText,
+    /// The engine's grammar could not write the reply.
+    OffGrammar,
+    /// Nothing varies.
+    EmptyPart,
+    /// Longer than the model's context.
+    TooLong,
+    /// Older than what fits the memory that curation may take.
+    OverMemory,
+    /// The same part and the same reply; the latest is kept.
+    ExactDuplicate,
+    /// Nearly the same part and the same label; the latest is kept.
+    NearDuplicate,
+    /// Its question was asked first by a conversation of another part of the set.
+    OtherPart,
+    /// Most replies to the question say something else.
+    Outvoted,
+    /// The replies to the question contradict each other without a clear majority.
+    Conflict,
+    /// Far longer than the task's rows are.
+    LengthOutlier,
+    /// Written mostly in another script than the task's rows are.
+    ScriptOutlier,
+    /// Over the cap of its class.
+    ClassCap,
+}
+
+impl Reason {
+    /// The name used in counters.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Truncated => "truncated",
+            Self::Undecoded => "undecoded",
+            Self::Unfinished => "unfinished",
+            Self::ManyChoices => "many_choices",
+            Self::Understudy => "understudy",
+            Self::AfterUnderstudy => "after_understudy",
+            Self::Flagged => "flagged",
+            Self::NotPermitted => "not_permitted",
+            Self::NotText => "not_text",
+            Self::OffGrammar => "off_grammar",
+            Self::EmptyPart => "empty_part",
+            Self::TooLong => "too_long",
+            Self::OverMemory => "over_memory",
+            Self::ExactDuplicate => "exact_duplicate",
+            Self::NearDuplicate => "near_duplicate",
+            Self::OtherPart => "other_part",
+            Self::Outvoted => "outvoted",
+            Self::Conflict => "conflict",
+            Self::LengthOutlier => "length_outlier",
+            Self::ScriptOutlier => "script_outlier",
+            Self::ClassCap => "class_cap",
+        }
+    }
+
+    /// In words, for people.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Failed => "the call failed, or nobody answered",
+            Self::Truncated => "not all bytes were captured",
+            Self::Undecoded => "not decoded",
+            Self::Unfinished => "the reply did not end of its own accord",
+            Self::ManyChoices => "more than one choice, or none",
+            Self::Understudy => "an understudy answered",
+            Self::AfterUnderstudy => "a later turn after an understudy's answer",
+            Self::Flagged => "marked by a person",
+            Self::NotPermitted => "its provider is not marked train = true",
+            Self::NotText => "media, or a reply that is no text",
+            Self::OffGrammar => "the task's tools and schema do not allow the reply",
+            Self::EmptyPart => "nothing varies",
+            Self::TooLong => "longer than the model's context",
+            Self::OverMemory => "older than what fits the memory",
+            Self::ExactDuplicate => "the same part and reply, seen later",
+            Self::NearDuplicate => "nearly the same part, the same label",
+            Self::OtherPart => "its question belongs to another part of the set",
+            Self::Outvoted => "most replies to this question say something else",
+            Self::Conflict => "replies to this question contradict each other",
+            Self::LengthOutlier => "far longer than the task's rows",
+            Self::ScriptOutlier => "another script than the task's rows",
+            Self::ClassCap => "over the cap of its class",
+        }
+    }
+}
+
+/// What was left out for one reason.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Why.
+    pub reason: Reason,
+    /// How many exchanges.
+    pub count: u64,
+    /// The first few in the journal's order, held conversations aside.
+    pub samples: Vec<Sample>,
+}
+
+/// One exchange that was left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Which.
+    pub exchange: ExchangeId,
+    /// Its place in the journal.
+    pub seq: u64,
+    /// The end of what it asked, shortened.
+    pub asked: String,
+    /// What was answered, shortened; empty where nothing was.
+    pub answered: String,
+}
+
+impl Sample {
+    pub(crate) fn new(exchange: ExchangeId, seq: u64, asked: &str, answered: &str) -> Self {
+        Self { exchange, seq, asked: shorten(asked), answered: shorten(answered) }
+    }
+}
+
+fn shorten(text: &str) -> String {
+    let mut words = text.split_whitespace().flat_map(|w| w.chars().chain([' ']));
+    let mut out: String = words.by_ref().take(SAMPLE_CHARS).collect();
+    out.truncate(out.trim_end().len());
+    if words.next().is_some() {
+        out.push('…');
+    }
+    out
+}
+
+/// A class before and after, held conversations aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassCount {
+    /// The tools that a reply calls, or its label where that is short.
+    pub class: String,
+    /// Exchanges that could be learnt from, duplicates included.
+    pub before: u64,
+    /// Rows.
+    pub after: u64,
+}
+
+/// How large a part is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitSize {
+    /// Rows.
+    pub rows: u64,
+    /// Conversations.
+    pub conversations: u64,
+    /// Exchanges that the rows stand for.
+    pub stands_for: u64,
+}
+
+/// Training questions that had more than one reply.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflicts {
+    /// How many.
+    pub questions: u64,
+    /// Of those with a clear majority, which was kept.
+    pub resolved: u64,
+}
+
+/// Characters of the rows, held ones aside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Characters {
+    /// Of all parts.
+    pub parts: u64,
+    /// Of all replies.
+    pub replies: u64,
+    /// Of the middle row, part and reply.
+    pub median: u64,
+    /// Of the longest.
+    pub longest: u64,
+}
+
+/// In, out, and why. `exchanges` = `rows` + the counts of `dropped`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The task's id.
+    pub task: String,
+    /// Its name for people.
+    pub name: String,
+    /// Exchanges of the task that were read.
+    pub exchanges: u64,
+    /// Exchanges of other tasks that were passed over.
+    pub elsewhere: u64,
+    /// Rows, held ones included.
+    pub rows: u64,
+    /// What was left out, by reason.
+    pub dropped: Vec<Dropped>,
+    /// The classes, the largest first.
+    pub classes: Vec<ClassCount>,
+    /// Sizes by part.
+    pub splits: BTreeMap<Split, SplitSize>,
+    /// Label conflicts.
+    pub conflicts: Conflicts,
+    /// Sizes in characters.
+    pub characters: Characters,
+    /// Different replies among the training rows.
+    pub replies: u64,
+    /// The script most letters are in, and its share, 0 to 1.
+    pub script: Option<(String, f64)>,
+    /// Whose replies there were: exchanges by provider, and who permitted to
+    /// train on them.
+    pub providers: BTreeMap<String, (u64, Option<Permission>)>,
+    /// The share of recorded calls that redaction changed, where known. The
+    /// journal holds stand-ins only: see [`Report::personal_data`].
+    pub redacted_share: Option<f64>,
+    /// The limits.
+    pub rules: Rules,
+    /// What else is to be known, in sentences.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// How many were left out for this reason.
+    #[must_use]
+    pub fn count(&self, reason: Reason) -> u64 {
+        self.dropped.iter().find(|d| d.reason == reason).map_or(0, |d| d.count)
+    }
+
+    /// A part's size.
+    #[must_use]
+    pub fn split(&self, split: Split) -> SplitSize {
+        self.splits.get(&split).copied().unwrap_or_default()
+    }
+
+    /// What was done about personal data, in a sentence.
+    #[must_use]
+    pub fn personal_data(&self) -> String {
+        let share = match self.redacted_share {
+            Some(share) => {
+                format!("; it changed {:.1} % of the calls recorded since the start", share * 100.0)
+            }
+            None => String::new(),
+        };
+        format!("the journal replaced personal data by keyed stand-ins before it was written{share}")
+    }
+
+    /// Why these rows cannot train an understudy; `None` where they can.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        let train = self.split(Split::Train).rows;
+        let least = self.rules.least_rows as u64;
+        let not_permitted = self.count(Reason::NotPermitted);
+        if self.exchanges == 0 {
+            return Some(Refusal::NothingRecorded { task: self.name.clone() });
+        }
+        if train < least && not_permitted > 0 {
+            let names =
+                self.providers.iter().filter(|(_, (_, p))| p.is_none()).map(|(name, _)| name.as_str());
+            return Some(Refusal::NotPermitted {
+                provider: names.collect::<Vec<_>>().join(", "),
+                rows: not_permitted,
+            });
+        }
+        if self.rows == 0 && self.count(Reason::EmptyPart) > 0 {
+            return Some(Refusal::EmptyPart { rows: self.count(Reason::EmptyPart) });
+        }
+        if train < least {
+            return Some(Refusal::TooFewRows { rows: train, least });
+        }
+        (self.replies < 2).then_some(Refusal::OneReply)
+    }
+}
+
+/// Why rows cannot train an understudy, with the remedy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// There is no exchange of the task.
+    #[error("nothing of {task} is in the journal: let its agent run through the proxy first")]
+    NothingRecorded {
+        /// Its name.
+        task: String,
+    },
+    /// The operator has not permitted it.
+    #[error(
+        "{rows} exchanges come from a provider on whose replies training is not permitted ({provider}): if its terms allow it, set providers.NAME.train = true"
+    )]
+    NotPermitted {
+        /// Its configured name, or names.
+        provider: String,
+        /// Exchanges.
+        rows: u64,
+    },
+    /// All calls are the same.
+    #[error("nothing varies in {rows} exchanges: a cache answers them, no model is needed")]
+    EmptyPart {
+        /// Exchanges.
+        rows: u64,
+    },
+    /// Not enough to learn from.
+    #[error(
+        "{rows} training rows are too few, {least} are needed: record more calls; the report says what was left out"
+    )]
+    TooFewRows {
+        /// Training rows.
+        rows: u64,
+        /// The least number.
+        least: u64,
+    },
+    /// There is nothing to tell apart.
+    #[error(
+        "every training row has the same reply: there is nothing to learn; record calls that are answered differently"
+    )]
+    OneReply,
+}
+
+impl Refusal {
+    /// The name used in counters and by programs.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NothingRecorded { .. } => "nothing_recorded",
+            Self::NotPermitted { .. } => "not_permitted",
+            Self::EmptyPart { .. } => "empty_part",
+            Self::TooFewRows { .. } => "too_few_rows",
+            Self::OneReply => "one_reply",
+        }
+    }
+}
+
+/// Counts and samples by reason, in any order.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(BTreeMap<Reason, (u64, BTreeMap<u64, Sample>)>);
+
+impl Tally {
+    /// Counts one; the sample is made only where it is kept.
+    pub(crate) fn drop(&mut self, reason: Reason, seq: u64, sample: impl FnOnce() -> Option<Sample>) {
+        let (count, samples) = self.0.entry(reason).or_default();
+        *count += 1;
+        let early = samples.len() < SAMPLES || samples.last_key_value().is_some_and(|(last, _)| seq < *last);
+        if early && let Some(sample) = sample() {
+            samples.insert(seq, sample);
+            if samples.len() > SAMPLES {
+                samples.pop_last();
+            }
+        }
+    }
+
+    pub(crate) fn into_dropped(self) -> Vec<Dropped> {
+        self.0
+            .into_iter()
+            .map(|(reason, (count, samples))| Dropped {
+                reason,
+                count,
+                samples: samples.into_values().collect(),
+            })
+            .collect()
+    }
+}

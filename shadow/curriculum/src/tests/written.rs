@@ -1,0 +1,74 @@
+use understudy_call::{Format, ToolChoice};
+
+use super::*;
+use crate::written::{Unwritable, reply};
+
+fn form() -> Form {
+    Form::of(Dialect::OpenaiChat, &request(asks("hello")))
+}
+
+#[test]
+fn arguments_come_in_the_schemas_order_on_one_line() {
+    let choice = calls("play", &json!({"volume": 3, "artist": "Ab\nba"}));
+    assert_eq!(
+        reply(&form(), &choice).unwrap(),
+        r#"{"name": "play", "arguments": {"artist": "Ab\nba", "volume": 3}}"#
+    );
+    let mut two = calls("dim", &json!({"room": "hall"}));
+    two.tool_calls.extend(plays("Abba").tool_calls);
+    assert_eq!(
+        reply(&form(), &two).unwrap(),
+        r#"[{"name": "dim", "arguments": {"room": "hall"}}, {"name": "play", "arguments": {"artist": "Abba"}}]"#
+    );
+    assert_eq!(
+        reply(&form(), &Choice { content: vec![Part::Text("note".into())], ..plays("x") }).unwrap(),
+        reply(&form(), &plays("x")).unwrap()
+    );
+}
+
+#[test]
+fn nested_objects_follow_their_schema_through_references_and_lists() {
+    let mut form = form();
+    form.tools[0].parameters = json!({"$defs": {"p": {"type": "object", "properties": {"x": {}, "y": {"anyOf": [{"type": "null"}, {"type": "object", "properties": {"a": {}, "b": {}}}]}}}},
+        "type": "object", "additionalProperties": true, "properties": {"first": {"type": "array", "items": {"$ref": "#/$defs/p"}}}});
+    let choice = calls(
+        "play",
+        &json!({"more": {"z": 1, "a": 2}, "first": [{"y": {"b": 1, "a": 2}, "x": 0}, {"y": null}]}),
+    );
+    assert_eq!(
+        reply(&form, &choice).unwrap(),
+        r#"{"name": "play", "arguments": {"first": [{"x": 0, "y": {"a": 2, "b": 1}}, {"y": null}], "more": {"z": 1, "a": 2}}}"#
+    );
+}
+
+#[test]
+fn what_the_grammar_could_not_write_is_refused() {
+    for choice in [
+        calls("sing", &json!({})),
+        calls("play", &json!({"tempo": 1})),
+        calls("play", &json!({"volume": "loud"})),
+        calls("play", &json!(["Abba"])),
+        says("{\"name\": \"play\"}"),
+    ] {
+        assert_eq!(reply(&form(), &choice), Err(Unwritable::OffGrammar), "{choice:?}");
+    }
+    assert_eq!(reply(&form(), &says("  ")), Err(Unwritable::NotText));
+    assert_eq!(reply(&form(), &says(" which one? ")).unwrap(), "which one?");
+}
+
+#[test]
+fn json_replies_are_written_as_the_grammar_writes_them() {
+    let mut form = form();
+    form.tools.clear();
+    assert_eq!(reply(&form, &says("{as it is}\n")).unwrap(), "{as it is}\n");
+    form.format = Format::JsonObject;
+    assert_eq!(reply(&form, &says("{\"b\":1,\n \"a\":[1,2]}")).unwrap(), r#"{"b": 1, "a": [1, 2]}"#);
+    assert_eq!(reply(&form, &says("not json")), Err(Unwritable::OffGrammar));
+    let schema = json!({"type": "object", "properties": {"a": {}, "b": {"enum": [1]}}});
+    form.format = Format::JsonSchema { name: "n".into(), schema, strict: None };
+    assert_eq!(reply(&form, &says("{\"b\":1,\"a\":2}")).unwrap(), r#"{"a": 2, "b": 1}"#);
+    assert_eq!(reply(&form, &says("{\"b\":2,\"a\":2}")), Err(Unwritable::OffGrammar));
+    form.tools = tools();
+    form.tool_choice = ToolChoice::None;
+    assert_eq!(reply(&form, &says("{\"b\":1}")).unwrap(), r#"{"b": 1}"#);
+}

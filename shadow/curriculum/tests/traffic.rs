@@ -1,0 +1,119 @@
+//! What the report says of recorded traffic: training rows only.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "tests")]
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use understudy_call::{
+    AnsweredBy, ConversationKey, Credential, Dialect, Exchange, ExchangeId, Lane, Metadata, Sizes, Timings,
+    Truncation,
+};
+use understudy_curriculum::{Curated, Permission, Reason, Rules, Split, curate};
+use understudy_dialect::{parse_reply, parse_request};
+use understudy_tasks::{HashKey, TaskBook, fingerprint};
+
+/// The training calls of an agent, as exchanges.
+fn exchanges(folder: &Path, name: &str) -> Vec<(u64, Exchange)> {
+    let agent: Value =
+        serde_json::from_slice(&std::fs::read(folder.join(format!("{name}.agent.json"))).unwrap()).unwrap();
+    let hash = HashKey::new([1; 32]);
+    let credential = Credential([2; 16]);
+    std::fs::read_to_string(folder.join(format!("{name}.calls.jsonl")))
+        .unwrap()
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).unwrap())
+        .filter(|l| l["split"] == "train")
+        .zip(1u64..)
+        .map(|(line, seq)| {
+            let mut body = json!({"messages": [{"role": "system", "content": agent["system"]}]});
+            for field in ["model", "tools", "tool_choice", "response_format"] {
+                if agent.get(field).is_some_and(|v| !v.is_null()) {
+                    body[field] = agent[field].clone();
+                }
+            }
+            body["messages"].as_array_mut().unwrap().extend(line["messages"].as_array().unwrap().clone());
+            let finish = if line["reply"].get("tool_calls").is_some() { "tool_calls" } else { "stop" };
+            let reply = json!({"choices": [{"index": 0, "message": line["reply"], "finish_reason": finish}]});
+            let request = parse_request(Dialect::OpenaiChat, body.to_string().as_bytes()).unwrap();
+            let reply =
+                parse_reply(Dialect::OpenaiChat, 200, "application/json", reply.to_string().as_bytes())
+                    .unwrap();
+            let form = fingerprint(Dialect::OpenaiChat, &request);
+            let first = request.turns().next().map(|m| m.text()).unwrap_or_default();
+            let conversation: ConversationKey = hash.conversation(credential, form, None, &first);
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&seq.to_be_bytes());
+            let meta = Metadata {
+                provider: "recorded".to_owned(),
+                dialect: Dialect::OpenaiChat,
+                credential,
+                form: Some(form),
+                conversation: Some(conversation),
+                lane: Lane::Provider,
+                answered_by: AnsweredBy::Provider,
+                status: 200,
+                timings: Timings::default(),
+                sizes: Sizes::default(),
+                truncation: Truncation::Whole,
+                headers: Vec::new(),
+                explicit_conversation: None,
+                asked: None,
+            };
+            let exchange = Exchange {
+                id: ExchangeId(id),
+                meta,
+                request: Some(request),
+                reply: Some(reply),
+                understudy_reply: None,
+                audit_score: None,
+            };
+            (seq, exchange)
+        })
+        .collect()
+}
+
+fn curated(name: &str) -> Option<Curated> {
+    let Some(folder) = std::env::var_os("UNDERSTUDY_TRAFFIC") else {
+        eprintln!("skipped: UNDERSTUDY_TRAFFIC is unset");
+        return None;
+    };
+    let exchanges = exchanges(Path::new(&folder), name);
+    let mut book = TaskBook::default();
+    let id = book.assign(&exchanges.first().unwrap().1).unwrap();
+    let by = Permission { by: "the recordings' licence".into(), ..Permission::default() };
+    let rules = Rules { permitted: [("recorded".to_owned(), by)].into(), ..Rules::default() };
+    let made = curate(book.task(id).unwrap(), exchanges.into_iter(), &rules);
+    let r = &made.report;
+    eprintln!(
+        "{name}: {} in, {} rows, {:?} {:?} {:?}",
+        r.exchanges, r.rows, r.splits, r.conflicts, r.characters
+    );
+    for d in &r.dropped {
+        eprintln!("  {:<16} {:>6}", d.reason.label(), d.count);
+        for s in &d.samples {
+            eprintln!("      {} → {}", s.asked, s.answered);
+        }
+    }
+    for c in r.classes.iter().take(12) {
+        eprintln!("  {:<40} {:>6} {:>6}", c.class, c.before, c.after);
+    }
+    eprintln!("  {:?} {:?}", r.script, r.notes);
+    Some(made)
+}
+
+#[test]
+fn the_voice_assistants_training_calls_become_rows() {
+    let Some(made) = curated("voice-assistant") else { return };
+    let report = &made.report;
+    assert_eq!((report.exchanges, report.classes.len()), (13_723, 7));
+    assert!(report.rows > 13_000 && report.refusal().is_none(), "{:?}", report.refusal());
+    assert_eq!((report.count(Reason::Failed), report.count(Reason::TooLong)), (0, 0));
+    assert!(report.split(Split::Train).rows > 11_000);
+}
+
+#[test]
+fn the_bank_routers_training_calls_become_rows() {
+    let Some(made) = curated("bank-router") else { return };
+    assert_eq!((made.report.exchanges, made.report.classes.len()), (9_112, 70));
+    assert!(made.report.rows > 8_500 && made.report.refusal().is_none());
+}
