@@ -1,6 +1,7 @@
 //! What holds of every curriculum.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+mod formats;
 mod invariants;
 mod reasons;
 mod written;

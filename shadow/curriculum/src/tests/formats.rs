@@ -1,0 +1,58 @@
+use ::parquet::file::reader::{FileReader as _, SerializedFileReader};
+use ::parquet::record::RowAccessor as _;
+use bytes::Bytes;
+
+use super::*;
+use crate::{openai, parquet, parts};
+
+#[test]
+fn openais_lines_are_whole_chats() {
+    let (_, mut e) = usual(1);
+    e.request.as_mut().unwrap().parallel_tool_calls = Some(false);
+    let mut out = Vec::new();
+    openai::write_line(&e, &mut out).unwrap();
+    let line: Value = serde_json::from_slice(&out).unwrap();
+    let names: Vec<&String> = line.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["messages", "tools", "parallel_tool_calls"]);
+    let roles: Vec<&str> =
+        line["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["system", "user", "assistant"]);
+    let call = &line["messages"][2]["tool_calls"][0];
+    assert_eq!((&call["id"], &call["type"]), (&json!("c1"), &json!("function")));
+    assert_eq!(call["function"], json!({"name": "play", "arguments": "{\"artist\":\"artist 1\"}"}));
+    assert_eq!(line["tools"][0]["function"]["name"], "play");
+
+    let (_, text) = exchange(2, 2, asks("hello"), says("good evening"));
+    out.clear();
+    openai::write_line(&text, &mut out).unwrap();
+    let line: Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(line["messages"][2], json!({"role": "assistant", "content": "good evening"}));
+    e.reply = None;
+    assert!(openai::write_line(&e, &mut out).is_err());
+}
+
+#[test]
+fn a_parquet_file_reads_back_as_the_rows() {
+    let made = curated((1..300).map(usual).collect(), &permitted());
+    let mut out = Vec::new();
+    parquet::write(&made, &mut out, |_| true).unwrap();
+    let file = SerializedFileReader::new(Bytes::from(out)).unwrap();
+    let meta = file.metadata().file_metadata().key_value_metadata().unwrap().clone();
+    let sum = meta.iter().find(|k| k.key == "data_sha256").unwrap().value.clone().unwrap();
+    assert_eq!(sum, parts::data_sha256(&made).unwrap());
+    let read: Vec<_> = file.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+    let open: Vec<&Row> = parts::open(&made).collect();
+    assert_eq!(read.len(), open.len());
+    assert!(open.len() < made.rows.len(), "held rows are not written");
+    for (read, row) in read.iter().zip(open) {
+        assert_eq!(*read.get_string(0).unwrap(), row.exchange.to_string());
+        assert_eq!(read.get_long(2).unwrap(), i64::try_from(row.seq).unwrap());
+        assert_eq!(read.get_string(3).unwrap(), row.split.label());
+        assert_eq!((read.get_string(4).unwrap().as_str(), read.get_long(5).unwrap()), ("play", 1));
+        assert_eq!(*read.get_string(6).unwrap(), parts::messages_json(row));
+        assert_eq!(*read.get_string(7).unwrap(), row.reply);
+    }
+    let mut none = Vec::new();
+    parquet::write(&curated(Vec::new(), &permitted()), &mut none, |_| true).unwrap();
+    assert_eq!(SerializedFileReader::new(Bytes::from(none)).unwrap().metadata().num_row_groups(), 0);
+}
