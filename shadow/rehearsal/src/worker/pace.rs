@@ -70,6 +70,13 @@ impl Pace {
         self
     }
 
+    /// Time that went into something else does not count.
+    pub fn stood_still(&mut self, spent: Duration) {
+        if let Some((until, _)) = &mut self.until {
+            *until += spent;
+        }
+    }
+
     /// Tries dear versions on this share of the calls only, because the worker is behind.
     pub fn thin(&mut self, share: f64) {
         self.thinned = share.clamp(0.0, 1.0);

@@ -1,0 +1,149 @@
+//! The Python that trains: an environment of pinned versions under the cache
+//! folder, and the package, which travels inside this binary.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::failure::Failure;
+
+/// A file of the package, by its name.
+macro_rules! package {
+    ($($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("../../../../deploy/specialise/understudy_specialise/", $name)))),+]
+    };
+}
+
+const PACKAGE: &[(&str, &str)] = package![
+    "__init__.py",
+    "__main__.py",
+    "adapter.py",
+    "attention.py",
+    "base.py",
+    "checkpoint.py",
+    "clock.py",
+    "evaluate.py",
+    "lora.py",
+    "loss.py",
+    "options.py",
+    "progress.py",
+    "prompt.py",
+    "refusals.py",
+    "rows.py",
+    "run.py",
+    "schedule.py",
+    "tokens.py",
+    "train.py",
+];
+
+const REQUIREMENTS: &str = include_str!("../../../../deploy/specialise/requirements.txt");
+
+/// What the environment takes, seen with the pinned versions.
+const SIZE: &str = "some 3 GB to fetch, 5.7 GB on the disk";
+
+/// Where to find both.
+#[derive(Debug, Clone)]
+pub(crate) struct Environment {
+    /// The interpreter.
+    pub(crate) python: PathBuf,
+    /// The folder with the package in it.
+    pub(crate) path: PathBuf,
+}
+
+impl Environment {
+    /// Whether it is there already.
+    pub(crate) fn is_ready(cache: &Path) -> bool {
+        venv(cache).join("ready").is_file()
+    }
+
+    /// The environment, made if it is not there; `say` is told before anything large begins.
+    ///
+    /// # Errors
+    /// Without Python 3.11, the venv module, the package index or disk space: what is missing.
+    pub(crate) fn make(cache: &Path, say: &dyn Fn(&str)) -> Result<Self, Failure> {
+        let venv = venv(cache);
+        let python = venv.join("bin").join("python");
+        if !venv.join("ready").is_file() {
+            say(&format!("training needs PyTorch and PEFT: {SIZE}, once, under {}", venv.display()));
+            let _ = fs::remove_dir_all(&venv);
+            run(Command::new("python3").args(["-m", "venv"]).arg(&venv), "python3 -m venv", VENV_REMEDY)?;
+            let list = venv.join("requirements.txt");
+            write(&list, REQUIREMENTS)?;
+            let mut pip = Command::new(&python);
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&list);
+            run(&mut pip, "pip install", PIP_REMEDY)?;
+            write(&venv.join("ready"), "")?;
+        }
+        Ok(Self { python, path: unpack(cache)? })
+    }
+}
+
+const VENV_REMEDY: &str = "install Python 3.11 or later with its venv module (Debian: python3-venv)";
+const PIP_REMEDY: &str = "look at the message above: no network, no disk space, or another Python";
+
+/// Named after what is in it, so that other versions make another one.
+fn venv(cache: &Path) -> PathBuf {
+    cache.join("venv").join(short(&[REQUIREMENTS]))
+}
+
+fn unpack(cache: &Path) -> Result<PathBuf, Failure> {
+    let all: Vec<&str> = PACKAGE.iter().flat_map(|(name, text)| [*name, *text]).collect();
+    let path = cache.join("specialise").join(short(&all));
+    let folder = path.join("understudy_specialise");
+    fs::create_dir_all(&folder).map_err(|source| Failure::File { path: folder.clone(), source })?;
+    for (name, text) in PACKAGE {
+        write(&folder.join(name), text)?;
+    }
+    Ok(path)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|source| Failure::File { path: path.to_path_buf(), source })
+}
+
+fn short(texts: &[&str]) -> String {
+    let mut sum = Sha256::new();
+    for text in texts {
+        sum.update(text.as_bytes());
+    }
+    hex::encode(sum.finalize()).chars().take(16).collect()
+}
+
+fn run(command: &mut Command, what: &str, remedy: &str) -> Result<(), Failure> {
+    match command.stdin(Stdio::null()).stdout(Stdio::null()).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failure::Unavailable(format!("{what} ended with {status}: {remedy}"))),
+        Err(e) => Err(Failure::Unavailable(format!("{what} cannot be run ({e}): {remedy}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_package_travels() {
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/specialise/understudy_specialise");
+        let mut there: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .filter(|n| n.ends_with(".py"))
+            .collect();
+        there.sort();
+        let carried: Vec<&str> = PACKAGE.iter().map(|(name, _)| *name).collect();
+        assert_eq!(there, carried);
+    }
+
+    #[test]
+    fn the_package_is_unpacked_whole_and_again_over_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = unpack(dir.path()).unwrap();
+        assert_eq!(unpack(dir.path()).unwrap(), path);
+        assert_eq!(fs::read_dir(path.join("understudy_specialise")).unwrap().count(), PACKAGE.len());
+        assert!(!Environment::is_ready(dir.path()));
+    }
+}

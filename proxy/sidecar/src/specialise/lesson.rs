@@ -1,0 +1,104 @@
+//! What an adapter was trained on, read back from its card and the journal.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde::Deserialize;
+use understudy_call::{Exchange, ExchangeId};
+use understudy_capture::{Journal, Record};
+use understudy_cast::Example;
+use understudy_cast::registry::Lesson;
+
+use crate::failure::Failure;
+
+/// Development rows that an adapter answers: some minutes' work, and enough for
+/// a fine bar.
+const DEVELOPMENT: usize = 1_000;
+
+#[derive(Deserialize)]
+struct Card {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    exchanges: Exchanges,
+}
+
+#[derive(Deserialize)]
+struct Exchanges {
+    train: Vec<ExchangeId>,
+    development: Vec<ExchangeId>,
+}
+
+/// The lesson of the adapter in `folder`. Reads the journal once.
+///
+/// # Errors
+/// No card, a card that is none, or a journal that cannot be read.
+pub(crate) fn lesson(journal: &Journal, folder: &Path, adapter: &str) -> Result<Lesson, Failure> {
+    let path = folder.join("card.json");
+    let text = std::fs::read(&path).map_err(|source| Failure::File { path: path.clone(), source })?;
+    let card: Card = serde_json::from_slice(&text)
+        .map_err(|e| Failure::Failed(format!("{} is no adapter's card: {e}", path.display())))?;
+    let Exchanges { train, development } = card.data.exchanges;
+    let train: HashSet<ExchangeId> = train.into_iter().collect();
+    // The newest: what the task is like now.
+    let development: HashSet<ExchangeId> = development.into_iter().collect();
+    let mut lesson = Lesson { adapter: adapter.to_owned(), trained: Vec::new(), development: Vec::new() };
+    let mut read = Exchanged::of(journal);
+    for (seq, exchange) in &mut read {
+        let Some(example) = Example::of(seq, &exchange) else { continue };
+        if train.contains(&exchange.id) {
+            lesson.trained.push(example);
+        } else if development.contains(&exchange.id) {
+            lesson.development.push(example);
+        }
+    }
+    read.whole()?;
+    let more = lesson.development.len().saturating_sub(DEVELOPMENT);
+    lesson.development.drain(..more);
+    Ok(lesson)
+}
+
+/// The journal's exchanges in order; ends where it cannot be read, and says so
+/// afterwards.
+pub(crate) struct Exchanged {
+    cursor: understudy_capture::Cursor,
+    failed: Option<String>,
+}
+
+impl Exchanged {
+    /// From the journal's beginning.
+    pub(crate) fn of(journal: &Journal) -> Self {
+        Self { cursor: journal.cursor(0), failed: None }
+    }
+
+    /// Whether all of it was read.
+    ///
+    /// # Errors
+    /// Why it was not.
+    pub(crate) fn whole(self) -> Result<(), Failure> {
+        match self.failed {
+            None => Ok(()),
+            Some(why) => Err(Failure::Failed(format!("the journal cannot be read: {why}"))),
+        }
+    }
+}
+
+impl Iterator for Exchanged {
+    type Item = (u64, Exchange);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.cursor.next() {
+                Ok(Some((seq, Record::Exchange(exchange)))) => return Some((seq, exchange)),
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(e) => {
+                    self.failed = Some(e.to_string());
+                    return None;
+                }
+            }
+        }
+    }
+}
