@@ -6,6 +6,7 @@
 //! [`Backstage`], which the wiring implements and tests fake.
 
 pub(crate) mod client;
+pub(crate) mod curriculum;
 mod guard;
 pub(crate) mod pages;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use curriculum::{CurriculumPage, ExchangesPage};
 pub(crate) use guard::{Guard, new_token};
 use pages::{Acted, DecisionRow, JournalPage, SavingsPage, Status, Stopped, TaskPage, TaskRow};
 
@@ -93,6 +95,12 @@ pub(crate) trait Backstage: Send + Sync + 'static {
     /// Exchanges with their content, from a sequence number on; at most `limit`.
     /// Audited: `by` is written to the audit log.
     fn export(&self, from: u64, limit: usize, by: &str) -> Result<Vec<Value>, Refused>;
+    /// A task as a training set is made of it.
+    fn curriculum(&self, which: &str) -> Result<CurriculumPage, Refused>;
+    /// Its exchanges with their content, from a sequence number on. Audited.
+    fn exchanges(&self, which: &str, from: u64, by: &str) -> Result<ExchangesPage, Refused>;
+    /// Writes to the audit log what was made of them.
+    fn curated(&self, which: &str, by: &str, what: Value) -> Result<(), Refused>;
     /// The kill switch.
     fn stop_serving(&self, stop: bool, by: &str) -> Stopped;
 }
@@ -106,6 +114,7 @@ pub(crate) fn router(backstage: Arc<dyn Backstage>, guard: Guard) -> Router {
         .route("/v1/tasks", get(async |s: Stage| ask(s, |b| b.tasks()).await))
         .route("/v1/tasks/{task}", get(show_task))
         .route("/v1/tasks/{task}/{action}", post(act))
+        .merge(curriculum::router())
         .route(
             "/v1/decisions",
             get(async |s: Stage, Query(q): Query<Last>| ask(s, move |b| b.decisions(q.last)).await),

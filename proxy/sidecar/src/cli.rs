@@ -9,9 +9,11 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
+pub(crate) use ask::{by, segment};
+
 use crate::config::{self, Config};
 use crate::failure::{Exit, Failure};
-use crate::{bench, engine_child, journal_cmd, model, rehearse, run, serve, telemetry};
+use crate::{bench, curate, engine_child, journal_cmd, model, rehearse, run, serve, telemetry};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -52,6 +54,8 @@ enum Command {
     /// Shows one task, or changes it
     #[command(subcommand)]
     Task(Task),
+    /// Makes a training set of a task's exchanges, and says what was left out and why
+    Curate(curate::Curate),
     /// Lists what was decided, and why
     Decisions {
         /// How many, the latest last
@@ -301,6 +305,7 @@ pub(crate) fn main() -> Result<Exit, Failure> {
         Command::Task(Task::Pin { task, off }) => {
             ask::act(&config, &task, if off { "unpin" } else { "pin" }, &out)
         }
+        Command::Curate(args) => curate::main(&config, &args, &out),
         Command::Decisions { last } => ask::decisions(&config, last, &out),
         Command::Savings => ask::savings(&config, &out),
         Command::StopServing { resume } => ask::stop_serving(&config, resume, &out),
@@ -358,8 +363,7 @@ fn check(config: &Config, out: &Out) -> Result<Exit, Failure> {
         "cache": config.cache,
         "listen": config.gateway.listen,
         "providers": config.gateway.providers.iter().map(|p| &p.name).collect::<Vec<_>>(),
-        "train": config.train,
-        "train": config.train,
+        "train": config.train.keys().collect::<Vec<_>>(),
     });
     out.show(&summary, |_| {
         let file = config.file.as_ref().map_or_else(|| "no file: the defaults".to_owned(), |f| f.display().to_string());

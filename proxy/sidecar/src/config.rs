@@ -14,7 +14,7 @@ mod sections;
 mod tests;
 mod written;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,8 +47,8 @@ pub(crate) struct Config {
     pub(crate) gateway: GatewayConfig,
     /// How long calls in flight may take when the process is told to end.
     pub(crate) drain: Duration,
-    /// The providers on whose replies a model may be trained.
-    pub(crate) train: BTreeSet<String>,
+    /// The providers on whose replies a model may be trained, and by which terms.
+    pub(crate) train: BTreeMap<String, Option<String>>,
     /// What is recorded.
     pub(crate) capture: Capture,
     /// The key-encryption key's file.

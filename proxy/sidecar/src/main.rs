@@ -9,6 +9,7 @@ mod admin;
 mod bench;
 mod cli;
 mod config;
+mod curate;
 mod engine_child;
 mod failure;
 mod journal_cmd;

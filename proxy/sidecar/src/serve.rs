@@ -2,6 +2,7 @@
 //! calls, health before work, and calls in flight to their end.
 
 mod backstage;
+mod lessons;
 pub(crate) mod recording;
 pub(crate) mod rows;
 mod telling;

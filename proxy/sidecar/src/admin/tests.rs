@@ -51,6 +51,15 @@ impl Backstage for Fake {
     fn export(&self, _: u64, _: usize, _: &str) -> Result<Vec<Value>, Refused> {
         Err(Refused::Off("no journal".into()))
     }
+    fn curriculum(&self, which: &str) -> Result<CurriculumPage, Refused> {
+        Err(Refused::NoSuchTask(which.into()))
+    }
+    fn exchanges(&self, which: &str, _: u64, _: &str) -> Result<ExchangesPage, Refused> {
+        Err(Refused::NoSuchTask(which.into()))
+    }
+    fn curated(&self, _: &str, _: &str, _: Value) -> Result<(), Refused> {
+        Ok(())
+    }
     fn stop_serving(&self, stop: bool, _: &str) -> Stopped {
         Stopped { stopped: stop, roster_version: 7 }
     }

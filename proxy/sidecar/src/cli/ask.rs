@@ -63,12 +63,12 @@ pub(super) fn stop_serving(config: &Config, resume: bool, out: &Out) -> Result<E
 }
 
 /// Who gave the order, for the record.
-fn by() -> String {
+pub(crate) fn by() -> String {
     std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "unknown".to_owned())
 }
 
 /// One path segment, percent-encoded.
-fn segment(text: &str) -> String {
+pub(crate) fn segment(text: &str) -> String {
     text.bytes()
         .map(|b| match b {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(b).to_string(),

@@ -1,5 +1,6 @@
 //! What the admin API shows of a running proxy.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,13 +11,16 @@ use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use understudy_capture::{Journal, Record};
+use understudy_curriculum::Permission;
 use understudy_gateway::Counters;
 use understudy_policy::Roster;
 use understudy_rehearsal::TaskReport;
+use understudy_tasks::Task;
 
 use super::recording::Recording;
-use super::rows;
 use super::worker::{Orders, Snapshot, Worker};
+use super::{lessons, rows};
+use crate::admin::curriculum::{CurriculumPage, ExchangesPage};
 use crate::admin::pages::{Acted, DecisionRow, JournalPage, SavingsPage, Status, Stopped, TaskPage, TaskRow};
 use crate::admin::{Backstage, Order, Refused};
 use crate::config::{Config, Prices};
@@ -37,6 +41,7 @@ pub(crate) struct Wings {
     worker: Option<(Arc<ArcSwap<Snapshot>>, Orders)>,
     prices: Prices,
     provider: String,
+    permitted: BTreeMap<String, Permission>,
     steps: usize,
     roster: Arc<ArcSwap<Roster>>,
     stopped: Arc<AtomicBool>,
@@ -68,6 +73,7 @@ impl Wings {
             worker: worker.map(|w| (w.shown(), w.orders())),
             prices: config.prices.clone(),
             provider: config.gateway.providers.first().map(|p| p.name.clone()).unwrap_or_default(),
+            permitted: lessons::permitted(config),
             steps: config.policy.steps.len(),
             roster,
             stopped,
@@ -234,6 +240,15 @@ impl Wings {
         rows::row(report, self.steps, &self.prices, &self.provider)
     }
 
+    /// A task with the journal that its calls are in.
+    fn taught(&self, which: &str) -> Result<(Task, &Journal), Refused> {
+        let journal = self.journal.as_ref().map_err(|why| Refused::Off(why.clone()))?;
+        let shown = self.snapshot();
+        let id = find(&shown.reports, which)?.task;
+        let task = shown.tasks.iter().find(|t| t.id == id).cloned();
+        Ok((task.ok_or_else(|| Refused::NoSuchTask(which.to_owned()))?, journal))
+    }
+
     fn roster_stopped(&self, stop: bool) -> u64 {
         self.stopped.store(stop, Ordering::Release);
         let mut version = 0;
@@ -275,7 +290,7 @@ impl Backstage for Wings {
     fn task(&self, which: &str) -> Result<TaskPage, Refused> {
         let shown = self.snapshot();
         let report = find(&shown.reports, which)?;
-        let form = shown.forms.iter().find(|(id, _)| *id == report.task).map(|(_, f)| f);
+        let form = shown.tasks.iter().find(|t| t.id == report.task).map(|t| &t.form);
         let decisions = shown.decisions.iter().filter(|d| d.task == report.task);
         let decisions = decisions.map(|d| rows::decision(d, &report.name)).collect();
         Ok(rows::page(report, self.row(report), form, decisions))
@@ -343,6 +358,26 @@ impl Backstage for Wings {
             }
         }
         Ok(rows)
+    }
+
+    fn curriculum(&self, which: &str) -> Result<CurriculumPage, Refused> {
+        let (task, journal) = self.taught(which)?;
+        Ok(CurriculumPage {
+            task,
+            permitted: self.permitted.clone(),
+            redacted_share: journal.stats().redacted_share(),
+            durable: journal.durable_seq(),
+        })
+    }
+
+    fn exchanges(&self, which: &str, from: u64, by: &str) -> Result<ExchangesPage, Refused> {
+        let (task, journal) = self.taught(which)?;
+        lessons::page(journal, &task, from, by)
+    }
+
+    fn curated(&self, which: &str, by: &str, what: Value) -> Result<(), Refused> {
+        let (task, journal) = self.taught(which)?;
+        lessons::note(journal, "curated", json!({ "task": task.id, "by": by, "what": what }))
     }
 
     fn stop_serving(&self, stop: bool, by: &str) -> Stopped {

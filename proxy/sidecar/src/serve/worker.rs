@@ -17,7 +17,7 @@ use understudy_cast::{Cast, CastConfig, EngineAddr, EngineClient};
 use understudy_policy::{Action, Decision, Roster, RosterTask};
 use understudy_rehearsal::worker::Pause;
 use understudy_rehearsal::{Mode, Outlets, Pace, Rehearsal, RehearsalError, Settings, TaskReport};
-use understudy_tasks::{Effect, HashKey, TaskBook};
+use understudy_tasks::{Effect, HashKey, Task, TaskBook};
 
 use super::telling::Telling;
 use crate::admin::Order;
@@ -44,8 +44,8 @@ const FAR_BEHIND: u64 = 128;
 pub(crate) struct Snapshot {
     /// Every task.
     pub(crate) reports: Vec<TaskReport>,
-    /// Masked form and tools of every task, by id.
-    pub(crate) forms: Vec<(understudy_policy::TaskId, understudy_tasks::Form)>,
+    /// Form and caller of every task.
+    pub(crate) tasks: Vec<Task>,
     /// Every decision.
     pub(crate) decisions: Vec<Decision>,
     /// `rehearsing`, or why not.
@@ -316,7 +316,7 @@ async fn obey(
 fn show(rehearsal: &Rehearsal, shown: &ArcSwap<Snapshot>, line: &str) {
     shown.store(Arc::new(Snapshot {
         reports: rehearsal.reports(),
-        forms: rehearsal.book().tasks().into_iter().map(|t| (t.id, t.form.clone())).collect(),
+        tasks: rehearsal.book().tasks().into_iter().cloned().collect(),
         decisions: rehearsal.decisions().to_vec(),
         line: line.to_owned(),
     }));

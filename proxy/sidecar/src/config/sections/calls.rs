@@ -1,6 +1,6 @@
 //! How calls come in, where they go, and what is recorded of them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -86,7 +86,8 @@ pub(in crate::config) fn size(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-pub(super) const PROVIDER_KEYS: &[&str] = &["base_url", "prefixes", "hosts", "ca_file", "http2", "train"];
+pub(super) const PROVIDER_KEYS: &[&str] =
+    &["base_url", "prefixes", "hosts", "ca_file", "http2", "train", "train_terms"];
 
 /// Name, base URL, prefixes, host.
 pub(super) type BuiltIn = (&'static str, &'static str, &'static str, &'static str);
@@ -105,28 +106,32 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
 /// What the providers' sections mean.
 pub(super) struct Providers {
     pub(super) all: Vec<Provider>,
-    pub(super) train: BTreeSet<String>,
+    pub(super) train: BTreeMap<String, Option<String>>,
     pub(super) prices: Prices,
 }
 
 pub(super) fn providers(written: &Written) -> Providers {
     let mut names = written.names("providers", PROVIDER_KEYS);
     names.extend(BUILT_IN.iter().map(|b| b.0.to_owned()));
-    let mut found = Providers { all: Vec::new(), train: BTreeSet::new(), prices: Prices::listed() };
+    let mut found = Providers { all: Vec::new(), train: BTreeMap::new(), prices: Prices::listed() };
     for name in names {
         let section = written.named("providers", &name);
-        let (provider, train) = provider(&name, &section, BUILT_IN.iter().find(|b| b.0 == name));
+        let (provider, train, terms) = provider(&name, &section, BUILT_IN.iter().find(|b| b.0 == name));
         found.prices.read(&name, &section);
         if train {
-            found.train.insert(name);
+            found.train.insert(name, terms);
         }
         found.all.push(provider);
     }
     found
 }
 
-/// One provider, and whether its replies may be trained on.
-pub(super) fn provider(name: &str, s: &Section<'_>, built_in: Option<&BuiltIn>) -> (Provider, bool) {
+/// One provider, whether its replies may be trained on, and by which terms.
+pub(super) fn provider(
+    name: &str,
+    s: &Section<'_>,
+    built_in: Option<&BuiltIn>,
+) -> (Provider, bool, Option<String>) {
     let about_url = "Where its API lives, as its SDK's base URL has it; it takes the prefix's place.";
     let base_url = match built_in {
         Some(b) => s.get("base_url", url(), &format!("{:?}", b.1), about_url),
@@ -155,7 +160,8 @@ pub(super) fn provider(name: &str, s: &Section<'_>, built_in: Option<&BuiltIn>) 
     }
     let http2 = s.get("http2", flag(), "true", "Speaks HTTP/2 where the provider offers it.");
     let train = s.get("train", flag(), "false", "Permits training a model on this provider's replies. Its terms may forbid that, so only you can say.");
-    (Provider { name: name.to_owned(), base_url, prefixes, hosts, ca_file, http2 }, train)
+    let terms = s.optional("train_terms", text(), "The terms that this rests on, in your words: kept in the audit log and with every model that is trained.");
+    (Provider { name: name.to_owned(), base_url, prefixes, hosts, ca_file, http2 }, train, terms)
 }
 
 pub(super) fn capture(s: &Section<'_>, state: &Path) -> Capture {

@@ -1,0 +1,282 @@
+//! `understudy curate TASK`: a training set out of the running proxy's journal.
+//!
+//! The proxy owns the journal and gives the task's exchanges out page by page;
+//! the work is done here, where it takes nothing from the agent's calls.
+
+mod html;
+mod table;
+
+use std::collections::HashSet;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::{Value, json};
+use understudy_call::Exchange;
+use understudy_curriculum::{Curated, Refusal, Report, Rules, Split, curate, openai, parquet, parts};
+
+use crate::admin::client::Client;
+use crate::admin::curriculum::{CurriculumPage, ExchangesPage};
+use crate::cli::{self, Out, runtime};
+use crate::config::Config;
+use crate::failure::{Exit, Failure};
+
+/// Pages that may wait to be curated.
+const AHEAD: usize = 2;
+
+/// `understudy curate`
+#[derive(Debug, Args)]
+pub(crate) struct Curate {
+    /// Its id, the beginning of it, or its name
+    task: String,
+    /// Where the rows go; without it only the report is shown
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// How they are written
+    #[arg(long, value_enum, default_value_t = Format::Parts, requires = "out")]
+    format: Format,
+    /// Which of them; by default training and development rows, in OpenAI's format training rows
+    #[arg(long, value_enum, requires = "out")]
+    split: Option<Shown>,
+    /// How the report is written
+    #[arg(long, value_enum, default_value_t = Form::Text)]
+    report: Form,
+    /// Where the report goes; standard output without it
+    #[arg(long, value_name = "FILE")]
+    report_out: Option<PathBuf>,
+    /// Keeps of a class at most so many times the median class's training rows
+    #[arg(long, value_name = "TIMES")]
+    class_cap: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// The part alone, as JSON lines: what a training run reads
+    Parts,
+    /// OpenAI's fine-tuning format: whole chats, as JSON lines
+    Openai,
+    /// Columns
+    Parquet,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Shown {
+    Train,
+    Development,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    Text,
+    Json,
+    Html,
+}
+
+/// The report with what a reader wants to know beside it.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    /// Of the training and development rows.
+    data_sha256: &'a str,
+    personal_data: String,
+    /// Why the rows cannot train an understudy.
+    refused: Option<Value>,
+}
+
+impl<'a> Told<'a> {
+    fn new(report: &'a Report, data_sha256: &'a str, refusal: Option<&Refusal>) -> Self {
+        let refused = refusal.map(|r| json!({ "code": r.label(), "message": r.to_string() }));
+        Self { report, data_sha256, personal_data: report.personal_data(), refused }
+    }
+}
+
+/// Curates.
+///
+/// # Errors
+/// When no proxy runs, it knows no such task, or the rows cannot train an
+/// understudy: the report is shown all the same, and no rows are written.
+pub(crate) fn main(config: &Config, args: &Curate, out: &Out) -> Result<Exit, Failure> {
+    if args.format == Format::Parts && args.split.is_some() {
+        return Err(Failure::Usage(
+            "--split is for --format openai and parquet: a line of parts names its split".to_owned(),
+        ));
+    }
+    if args.class_cap.is_some_and(|c| !(c.is_finite() && c > 0.0)) {
+        return Err(Failure::Usage("--class-cap is a number above 0".to_owned()));
+    }
+    for path in args.out.iter().chain(&args.report_out) {
+        if path.exists() {
+            return Err(Failure::Usage(format!("{} is there already and is left alone", path.display())));
+        }
+    }
+    runtime()?.block_on(run(config, args, out))
+}
+
+async fn run(config: &Config, args: &Curate, out: &Out) -> Result<Exit, Failure> {
+    let client = Client::find(&config.state)?;
+    let source = Source::new(&client, &args.task).await?;
+    let rules =
+        Rules { permitted: source.page.permitted.clone(), class_cap: args.class_cap, ..Rules::default() };
+    let task = source.page.task.clone();
+    let (mut curated, lost) = source.read(move |exchanges| Ok(curate(&task, exchanges, &rules))).await?;
+    curated.report.redacted_share = source.page.redacted_share;
+    if lost > 0 {
+        curated.report.notes.push(format!("{lost} records of the journal are lost"));
+    }
+    let sum = parts::data_sha256(&curated).map_err(|e| Failure::Failed(e.to_string()))?;
+    let refusal = curated.report.refusal();
+    let told = Told::new(&curated.report, &sum, refusal.as_ref());
+    let form = if out.json { Form::Json } else { args.report };
+    let text = match form {
+        Form::Text => table::report(&told),
+        Form::Json => serde_json::to_string_pretty(&told).map_err(|e| Failure::Failed(e.to_string()))? + "\n",
+        Form::Html => html::report(&told)?,
+    };
+    match &args.report_out {
+        Some(path) => write_private(path, |sink| sink.write_all(text.as_bytes()))?,
+        None => {
+            cli::say(&text)?;
+        }
+    }
+    if let Some(refusal) = refusal {
+        return Err(Failure::Unavailable(refusal.to_string()));
+    }
+    if let Some(path) = &args.out {
+        source.note(&curated.report, &sum, args.format).await?;
+        write(&source, curated, args, path).await?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Writes the rows.
+async fn write(source: &Source<'_>, curated: Curated, args: &Curate, path: &Path) -> Result<(), Failure> {
+    let wanted = |split: Split| match args.split {
+        Some(Shown::Train) => split == Split::Train,
+        Some(Shown::Development) => split == Split::Development,
+        None => split == Split::Train || (split == Split::Development && args.format != Format::Openai),
+    };
+    match args.format {
+        Format::Parts => write_private(path, |sink| parts::write(&curated, sink)),
+        Format::Parquet => write_private(path, |sink| parquet::write(&curated, sink, |r| wanted(r.split))),
+        Format::Openai => {
+            // Whole chats are not kept: the exchanges of the rows are read again.
+            let rows: HashSet<u64> = curated.rows.iter().filter(|r| wanted(r.split)).map(|r| r.seq).collect();
+            drop(curated);
+            let path = path.to_path_buf();
+            let (written, _) = source
+                .read(move |exchanges| {
+                    write_private(&path, |sink| {
+                        let mut of_rows = exchanges.filter(|(seq, _)| rows.contains(seq));
+                        of_rows.try_for_each(|(_, exchange)| openai::write_line(&exchange, sink))
+                    })
+                })
+                .await?;
+            Ok(written)
+        }
+    }
+}
+
+/// A task's exchanges in the running proxy.
+struct Source<'a> {
+    client: &'a Client,
+    base: String,
+    page: CurriculumPage,
+}
+
+impl<'a> Source<'a> {
+    async fn new(client: &'a Client, task: &str) -> Result<Self, Failure> {
+        let page: CurriculumPage =
+            client.get(&format!("/v1/tasks/{}/curriculum", cli::segment(task))).await?;
+        let base = format!("/v1/tasks/{}", page.task.id);
+        Ok(Self { client, base, page })
+    }
+
+    /// Reads all exchanges up to where the journal ended when this began, through
+    /// `take` on a thread of its own; says how many records were lost, too.
+    async fn read<T: Send + 'static>(
+        &self,
+        take: impl FnOnce(&mut dyn Iterator<Item = (u64, Exchange)>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<(T, u64), Failure> {
+        let (pages, mut received) = tokio::sync::mpsc::channel::<ExchangesPage>(AHEAD);
+        let until = self.page.durable;
+        let taking = tokio::task::spawn_blocking(move || {
+            let mut broken = None;
+            let mut all = std::iter::from_fn(|| received.blocking_recv())
+                .flat_map(|page| page.rows)
+                .take_while(|(seq, _)| *seq <= until)
+                .map_while(|(seq, row)| match serde_json::from_str(row.get()) {
+                    Ok(exchange) => Some((seq, exchange)),
+                    Err(error) => {
+                        broken = Some(error);
+                        None
+                    }
+                });
+            let taken = take(&mut all);
+            drop(all);
+            match broken {
+                Some(error) => Err(Failure::Admin(format!(
+                    "something else than an exchange ({error}); is it another version?"
+                ))),
+                None => taken,
+            }
+        });
+        let bar = ProgressBar::new(until);
+        if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} records, {eta} left") {
+            bar.set_style(style);
+        }
+        let (mut from, mut lost) = (0, 0);
+        loop {
+            let body = json!({ "by": cli::by(), "from": from });
+            let page: ExchangesPage = self.client.post(&format!("{}/exchanges", self.base), &body).await?;
+            lost += page.lost;
+            let next = page.next.filter(|next| *next <= until);
+            // Whoever takes them may have had enough: that is told below.
+            let over = pages.send(page).await.is_err();
+            match next {
+                Some(next) if !over => from = next,
+                _ => break,
+            }
+            bar.set_position(from);
+        }
+        drop(pages);
+        bar.finish_and_clear();
+        let taken = taking.await.map_err(|e| Failure::Failed(format!("the curation broke off: {e}")))??;
+        Ok((taken, lost))
+    }
+
+    /// Tells the audit log what rows are about to be given out, and on whose word.
+    async fn note(&self, report: &Report, sum: &str, format: Format) -> Result<(), Failure> {
+        let dropped: serde_json::Map<String, Value> =
+            report.dropped.iter().map(|d| (d.reason.label().to_owned(), d.count.into())).collect();
+        let what = json!({
+            "data_sha256": sum,
+            "format": format.to_possible_value().map(|v| v.get_name().to_owned()),
+            "exchanges": report.exchanges,
+            "splits": report.splits,
+            "dropped": dropped,
+            "providers": report.providers,
+        });
+        let body = json!({ "by": cli::by(), "what": what });
+        self.client.post::<()>(&format!("{}/curated", self.base), &body).await
+    }
+}
+
+/// Writes a new file that only its owner reads; what could not be written whole
+/// is taken away again.
+fn write_private(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<std::fs::File>) -> io::Result<()>,
+) -> Result<(), Failure> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let blame = |source| Failure::File { path: path.to_path_buf(), source };
+    let file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(blame)?;
+    let mut sink = BufWriter::new(file);
+    write(&mut sink).and_then(|()| sink.flush()).map_err(|error| {
+        let _ = std::fs::remove_file(path);
+        blame(error)
+    })
+}
