@@ -55,14 +55,6 @@ pub(crate) fn reply(form: &Form, choice: &Choice) -> Result<String, Unwritable> 
     ordered(schema, schema, &value, 0).map(|v| spaced(&v)).ok_or(Unwritable::OffGrammar)
 }
 
-/// Calls in a conversation's history, arguments as they came; `None` where they
-/// are no JSON.
-pub(crate) fn calls(calls: &[ToolCall]) -> Option<String> {
-    let all: Option<Vec<String>> =
-        calls.iter().map(|c| Some(call_text(&c.name, &arguments(&c.arguments)?))).collect();
-    all.map(joined)
-}
-
 fn call(tools: &[Tool], call: &ToolCall) -> Option<String> {
     let tool = tools.iter().find(|t| t.name == call.name)?;
     let value = arguments(&call.arguments)?;

@@ -12,17 +12,30 @@ use understudy_curriculum::{Curated, Permission, Reason, Rules, Split, curate};
 use understudy_dialect::{parse_reply, parse_request};
 use understudy_tasks::{HashKey, TaskBook, fingerprint};
 
+/// A line's call, or every reply of its trajectory with all that stands before it.
+fn calls_of(line: Value) -> Vec<Value> {
+    if line.get("reply").is_some() {
+        return vec![line];
+    }
+    let messages = line["messages"].as_array().unwrap();
+    let replies = messages.iter().enumerate().filter(|(_, m)| m["role"] == "assistant");
+    replies.map(|(i, m)| json!({"id": line["id"], "messages": &messages[..i], "reply": m})).collect()
+}
+
 /// The training calls of an agent, as exchanges.
 fn exchanges(folder: &Path, name: &str) -> Vec<(u64, Exchange)> {
     let agent: Value =
         serde_json::from_slice(&std::fs::read(folder.join(format!("{name}.agent.json"))).unwrap()).unwrap();
     let hash = HashKey::new([1; 32]);
     let credential = Credential([2; 16]);
-    std::fs::read_to_string(folder.join(format!("{name}.calls.jsonl")))
+    let calls = folder.join(format!("{name}.calls.jsonl"));
+    let file = if calls.exists() { calls } else { folder.join(format!("{name}.trajectories.jsonl")) };
+    std::fs::read_to_string(file)
         .unwrap()
         .lines()
         .map(|l| serde_json::from_str::<Value>(l).unwrap())
         .filter(|l| l["split"] == "train")
+        .flat_map(calls_of)
         .zip(1u64..)
         .map(|(line, seq)| {
             let mut body = json!({"messages": [{"role": "system", "content": agent["system"]}]});
@@ -32,7 +45,11 @@ fn exchanges(folder: &Path, name: &str) -> Vec<(u64, Exchange)> {
                 }
             }
             body["messages"].as_array_mut().unwrap().extend(line["messages"].as_array().unwrap().clone());
-            let finish = if line["reply"].get("tool_calls").is_some() { "tool_calls" } else { "stop" };
+            let finish = if line["reply"].get("tool_calls").is_some_and(Value::is_array) {
+                "tool_calls"
+            } else {
+                "stop"
+            };
             let reply = json!({"choices": [{"index": 0, "message": line["reply"], "finish_reason": finish}]});
             let request = parse_request(Dialect::OpenaiChat, body.to_string().as_bytes()).unwrap();
             let reply =
@@ -40,7 +57,11 @@ fn exchanges(folder: &Path, name: &str) -> Vec<(u64, Exchange)> {
                     .unwrap();
             let form = fingerprint(Dialect::OpenaiChat, &request);
             let first = request.turns().next().map(|m| m.text()).unwrap_or_default();
-            let conversation: ConversationKey = hash.conversation(credential, form, None, &first);
+            // A trajectory names its conversation; a lone call does not.
+            let named = line["id"]
+                .as_str()
+                .filter(|_| line["messages"].as_array().unwrap().len() > 1 || line.get("split").is_none());
+            let conversation: ConversationKey = hash.conversation(credential, form, named, &first);
             let mut id = [0; 16];
             id[..8].copy_from_slice(&seq.to_be_bytes());
             let meta = Metadata {
@@ -116,4 +137,15 @@ fn the_bank_routers_training_calls_become_rows() {
     let Some(made) = curated("bank-router") else { return };
     assert_eq!((made.report.exchanges, made.report.classes.len()), (9_112, 70));
     assert!(made.report.rows > 8_500 && made.report.refusal().is_none());
+}
+
+#[test]
+fn the_airline_agents_training_turns_become_rows() {
+    let Some(made) = curated("airline-agent") else { return };
+    let report = &made.report;
+    assert!(report.rows > 1_500 && report.refusal().is_none(), "{:?}", report.refusal());
+    assert_eq!(
+        report.count(Reason::Conflict) + report.count(Reason::Outvoted) > 0,
+        report.conflicts.questions > 0
+    );
 }
