@@ -2,7 +2,9 @@
 # Recorded real traffic: `train` rows are rehearsed, then everything is frozen
 # and `test` rows measure it, and again through the real proxy. The figures go
 # to docs/results.md, whatever they are.
-# usage: scripts/results.sh [AGENT…]; MINUTES sets the budget of each rehearsal
+# usage: scripts/results.sh [AGENT…]; MINUTES sets the budget of each rehearsal,
+# SPECIALISE the minutes of training (none by default), DELAY_MS the provider's
+# time, CLIENTS how many calls are under way at once
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -17,6 +19,9 @@ bin=$CARGO_TARGET_DIR/release
 "$bin/understudy" model pull
 minutes=${MINUTES:-10}
 delay=${DELAY_MS:-400}
+clients=${CLIENTS:-4}
+train=()
+[ -z "${SPECIALISE:-}" ] || train=(--specialise "$SPECIALISE")
 agents=("$@")
 [ ${#agents[@]} -gt 0 ] || agents=(bank-router voice-assistant airline-agent maths-tutor)
 work=$(mktemp -d "${TMPDIR:-/tmp}/understudy-results.XXXXXX")
@@ -32,8 +37,8 @@ for agent in "${agents[@]}"; do
   say "$agent: rehearsing train rows for at most $minutes minutes, then test rows"
   state=$work/$agent
   mkdir -p "$state"
-  UNDERSTUDY_STATE_DIR=$state UNDERSTUDY_TELEMETRY_LOG=warn "$bin/understudy" rehearse "$file" \
-    --hold-out split=test --minutes "$minutes" --approve --credential-env OPENAI_API_KEY \
+  UNDERSTUDY_STATE_DIR=$state UNDERSTUDY_TELEMETRY_LOG=warn,understudy::rehearse=info,understudy::specialise=info "$bin/understudy" rehearse "$file" \
+    --hold-out split=test --minutes "$minutes" --approve --credential-env OPENAI_API_KEY "${train[@]}" \
     --journal "$state" --report "docs/results/$agent.rehearsal.json"
   if ! python3 scripts/results.py serves "docs/results/$agent.rehearsal.json"; then
     echo "$agent: nothing was earned, so nothing is served" | tee "$state/none"
@@ -63,7 +68,7 @@ TOML
   serve=$!
   for _ in $(seq 600); do "$bin/understudy" tasks --json 2>/dev/null | grep -q '"live"\|"canary"' && break; sleep 0.2; done
   url=$(python3 scripts/results.py gateway "$state")
-  "$bin/replay" send "$UNDERSTUDY_TRAFFIC" "$agent" "$url/v1" "$OPENAI_API_KEY" 4 >"docs/results/$agent.live.json"
+  "$bin/replay" send "$UNDERSTUDY_TRAFFIC" "$agent" "$url/v1" "$OPENAI_API_KEY" "$clients" >"docs/results/$agent.live.json"
   kill "$serve"; wait "$serve" 2>/dev/null || true
   unset UNDERSTUDY_CONFIG
 done

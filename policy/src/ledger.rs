@@ -45,7 +45,7 @@ mod view;
 
 pub use entry::{Closed, Standing};
 pub use roster::RosterMeta;
-pub use view::{Audits, EntryView, LedgerView, StratumView};
+pub use view::{Audits, CurvePoint, EntryView, LedgerView, StratumView};
 
 use development::Development;
 use entry::Entry;

@@ -43,7 +43,9 @@ mod nouns;
 mod task_policy;
 
 pub use event::{Event, ExchangeSeen, Fitted, ServedSeen, replay_order};
-pub use ledger::{Audits, Closed, EntryView, Ledger, LedgerView, RosterMeta, Standing, StratumView};
+pub use ledger::{
+    Audits, Closed, CurvePoint, EntryView, Ledger, LedgerView, RosterMeta, Standing, StratumView,
+};
 pub use nouns::{
     Action, Approval, Decision, EntryOpened, Outcome, Roster, RosterEntry, RosterTask, Stage, Successor,
     TaskId, Trial, TrialKind, Why,

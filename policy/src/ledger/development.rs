@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use understudy_call::UnderstudyId;
 
 use super::Ledger;
+use super::view::CurvePoint;
 use crate::bar::{self, DevCall};
 use crate::conversations::Unit;
 use crate::exact::door;
@@ -207,6 +208,22 @@ impl Development {
         let n = self.conversations;
         let step = (n.next_power_of_two() / 32).max(1);
         n == enough || n == self.from_fit || n.is_multiple_of(step)
+    }
+
+    /// Coverage against agreement, in tenths of the calls from the surest on.
+    pub(super) fn curve(&self) -> Vec<CurvePoint> {
+        let mut sure: Vec<(f64, bool)> =
+            self.calls.iter().filter_map(|c| Some((c.confidence?, c.agrees))).collect();
+        sure.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let all = self.calls.len();
+        let point = |tenth: usize| {
+            let taken = sure.get(..(all * tenth).div_ceil(10).min(sure.len()))?;
+            let bar = taken.last()?.0;
+            let agreed = taken.iter().filter(|(_, agrees)| *agrees).count();
+            let share = |n: usize, of: usize| n as f64 / of as f64;
+            Some(CurvePoint { bar, coverage: share(taken.len(), all), agreement: share(agreed, taken.len()) })
+        };
+        (1..=10).filter_map(point).collect()
     }
 
     fn holds_next(&self) -> bool {

@@ -43,6 +43,10 @@ pub struct LedgerView {
     pub demotions: u32,
     /// Development: (version, closed conversations, conversations needed).
     pub development: Vec<(UnderstudyId, u32, u32)>,
+    /// What development says of each version: coverage and agreement at some bars,
+    /// from the most cautious.
+    #[serde(default)]
+    pub curves: Vec<(UnderstudyId, Vec<CurvePoint>)>,
     /// Every entry, by k.
     pub entries: Vec<EntryView>,
     /// The entry that serves.
@@ -67,6 +71,18 @@ pub struct LedgerView {
     pub trouble: (Option<f64>, Option<f64>),
     /// The last decision.
     pub last_decision: Option<Decision>,
+}
+
+/// Coverage and agreement at one bar, over development calls: what to expect,
+/// not evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    /// From which confidence on.
+    pub bar: f64,
+    /// Share of the calls that it takes.
+    pub coverage: f64,
+    /// Share of those that agree.
+    pub agreement: f64,
 }
 
 /// An entry's evidence, for people.
@@ -164,6 +180,12 @@ impl Ledger {
                     let name = self.names.get(usize::from(*n))?.clone();
                     Some((name, d.conversations, self.policy.dev_conversations))
                 })
+                .collect(),
+            curves: self
+                .development
+                .iter()
+                .filter_map(|(n, d)| Some((self.names.get(usize::from(*n))?.clone(), d.curve())))
+                .filter(|(_, curve)| !curve.is_empty())
                 .collect(),
             entries: self.entries.iter().map(|e| self.entry_view(e)).collect(),
             serving: service.map(|s| s.k),

@@ -40,6 +40,8 @@ pub(crate) enum Order {
     Pin(bool),
     /// A new name.
     Name(String),
+    /// Take in an adapter that lies where the engine looks for them.
+    Adopt(String),
 }
 
 impl Order {
@@ -52,6 +54,7 @@ impl Order {
             Self::Pin(true) => "pin",
             Self::Pin(false) => "unpin",
             Self::Name(_) => "name",
+            Self::Adopt(_) => "adopt",
         }
     }
 }
@@ -200,6 +203,8 @@ struct Body {
     #[serde(default)]
     name: Option<String>,
     #[serde(default)]
+    adapter: Option<String>,
+    #[serde(default)]
     resume: bool,
     #[serde(default)]
     from: u64,
@@ -208,6 +213,16 @@ struct Body {
 }
 
 async fn act(stage: Stage, Path((task, action)): Path<(String, String)>, Json(body): Json<Body>) -> Response {
+    if action == "adopt" {
+        // A folder's name under the adapters: nothing that could leave them.
+        let Some(adapter) =
+            body.adapter.filter(|a| a.len() == 16 && a.bytes().all(|b| b.is_ascii_hexdigit()))
+        else {
+            return refuse(StatusCode::BAD_REQUEST, "an adapter is named by 16 hexadecimal digits");
+        };
+        let by = body.by.unwrap_or_else(|| "unknown".to_owned());
+        return try_ask(stage, move |b| b.act(&task, Order::Adopt(adapter), &by)).await;
+    }
     let order = match (action.as_str(), body.name) {
         ("approve", _) => Order::Approve,
         ("promote", _) => Order::Promote,
@@ -221,7 +236,7 @@ async fn act(stage: Stage, Path((task, action)): Path<(String, String)>, Json(bo
         _ => {
             return refuse(
                 StatusCode::NOT_FOUND,
-                "no such action: approve, promote, demote, pin, unpin, name",
+                "no such action: approve, promote, demote, pin, unpin, name, adopt",
             );
         }
     };

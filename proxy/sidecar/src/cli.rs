@@ -13,7 +13,7 @@ pub(crate) use ask::{by, segment};
 
 use crate::config::{self, Config};
 use crate::failure::{Exit, Failure};
-use crate::{bench, curate, engine_child, journal_cmd, model, rehearse, run, serve, telemetry};
+use crate::{bench, curate, engine_child, journal_cmd, model, rehearse, run, serve, specialise, telemetry};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -64,6 +64,8 @@ enum Command {
     },
     /// Shows what was saved
     Savings,
+    /// Trains an adapter on a task's recorded calls, and lets it rehearse
+    Specialise(specialise::Specialise),
     /// Looks into the journal
     #[command(subcommand)]
     Journal(Journal),
@@ -164,6 +166,8 @@ enum Task {
         /// The new name
         name: String,
     },
+    /// Shows its understudies side by side
+    Understudies(Which),
     /// Lets a task that waits for a person go on
     Approve(Which),
     /// Moves it one stage up against the evidence; the record says so
@@ -295,9 +299,14 @@ pub(crate) fn main() -> Result<Exit, Failure> {
         Command::Model(what) => model::main(&config, what, &out),
         Command::Rehearse(args) => rehearse::main(config, args, &out),
         Command::Bench(args) => bench::main(&config, &args, &out),
+        Command::Specialise(args) => {
+            telemetry::logs(&config.telemetry)?;
+            specialise::main(&config, &args, &out)
+        }
         Command::Journal(what) => journal_cmd::main(&config, what, &out),
         Command::Tasks => ask::tasks(&config, &out),
         Command::Task(Task::Show(which)) => ask::task(&config, &which.task, &out),
+        Command::Task(Task::Understudies(which)) => ask::understudies(&config, &which.task, &out),
         Command::Task(Task::Name { task, name }) => ask::rename(&config, &task, &name, &out),
         Command::Task(Task::Approve(which)) => ask::act(&config, &which.task, "approve", &out),
         Command::Task(Task::Promote(which)) => ask::act(&config, &which.task, "promote", &out),

@@ -151,6 +151,43 @@ async fn run(config: &Config, args: &Curate, out: &Out) -> Result<Exit, Failure>
     Ok(Exit::Done)
 }
 
+/// A set that a training run may have.
+pub(crate) struct TrainingSet {
+    pub(crate) task: understudy_tasks::Task,
+    /// The trainer's lines.
+    pub(crate) rows: Vec<u8>,
+    pub(crate) train: u64,
+    pub(crate) development: u64,
+    pub(crate) data_sha256: String,
+}
+
+/// Curates a task for its training; the audit log is told.
+///
+/// # Errors
+/// As [`main`].
+pub(crate) async fn for_training(client: &Client, task: &str) -> Result<TrainingSet, Failure> {
+    let source = Source::new(client, task).await?;
+    let rules = Rules { permitted: source.page.permitted.clone(), ..Rules::default() };
+    let task = source.page.task.clone();
+    let (curated, _) = source.read(move |exchanges| Ok(curate(&task, exchanges, &rules))).await?;
+    if let Some(refusal) = curated.report.refusal() {
+        return Err(Failure::Unavailable(refusal.to_string()));
+    }
+    let failed = |e: io::Error| Failure::Failed(e.to_string());
+    let data_sha256 = parts::data_sha256(&curated).map_err(failed)?;
+    source.note(&curated.report, &data_sha256, Format::Parts).await?;
+    let mut rows = Vec::new();
+    parts::write(&curated, &mut rows).map_err(failed)?;
+    let count = |split| curated.of(split).count() as u64;
+    Ok(TrainingSet {
+        task: source.page.task.clone(),
+        rows,
+        train: count(Split::Train),
+        development: count(Split::Development),
+        data_sha256,
+    })
+}
+
 /// Writes the rows.
 async fn write(source: &Source<'_>, curated: Curated, args: &Curate, path: &Path) -> Result<(), Failure> {
     let wanted = |split: Split| match args.split {

@@ -155,6 +155,7 @@ pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
                     stopped: Arc::clone(&stopped),
                     pause: Arc::new(move || counters.in_flight() > above),
                     outward,
+                    adapters: crate::specialise::adapters(&config),
                 },
             )?)
         }

@@ -5,6 +5,7 @@
 //! is made when it is first wanted; nothing else needs it. Rows go to it over a
 //! pipe, so that nothing lies on the disk in the clear.
 
+mod command;
 mod environment;
 mod lesson;
 mod trainer;
@@ -12,6 +13,7 @@ mod trainer;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub(crate) use command::{Specialise, main};
 pub(crate) use environment::Environment;
 pub(crate) use lesson::{Exchanged, lesson};
 pub(crate) use trainer::{Training, install, train};

@@ -5,7 +5,9 @@ mod tests;
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
-use crate::admin::pages::{DecisionRow, Interval, JournalPage, SavingsPage, TaskPage, TaskRow};
+use crate::admin::pages::{
+    DecisionRow, Interval, JournalPage, SavingsPage, TaskPage, TaskRow, UnderstudyRow,
+};
 use crate::config::show_bytes;
 
 const FIDELITY: &str = "Agreement is fidelity to the provider, call by call, averaged over conversations (95 % interval); \
@@ -133,6 +135,38 @@ pub(crate) fn missing(row: &TaskRow) -> String {
 /// The first eight digits of an id.
 pub(crate) fn short(id: &str) -> String {
     id.chars().take(8).collect()
+}
+
+/// A task's understudies side by side.
+pub(crate) fn understudies(rows: &[UnderstudyRow]) -> String {
+    if rows.is_empty() {
+        return "no understudies yet: they are made of the task's first calls\n".into();
+    }
+    let mut t = table(&["understudy", "kind", "made of", "development", "coverage", "agreement", "state"]);
+    let mut curves = String::new();
+    for row in rows {
+        t.add_row(vec![
+            Cell::new(&row.name),
+            Cell::new(&row.kind),
+            Cell::new(&row.made_of),
+            right(row.development.map_or_else(String::new, |(done, needed)| format!("{done} of {needed}"))),
+            right(percent(row.coverage)),
+            right(interval(row.agreement)),
+            Cell::new(&row.state),
+        ]);
+        if !row.curve.is_empty() {
+            let points: Vec<String> =
+                row.curve.iter().map(|(_, c, a)| format!("{:.0}:{:.1}", 100.0 * c, 100.0 * a)).collect();
+            curves.push_str(&format!("  {}  {}\n", row.name, points.join("  ")));
+        }
+    }
+    if !curves.is_empty() {
+        curves.insert_str(
+            0,
+            "coverage:agreement in percent, over development calls (what to expect, not evidence)\n",
+        );
+    }
+    format!("{t}\n{curves}{FIDELITY}")
 }
 
 /// One task in full.

@@ -105,6 +105,9 @@ pub enum RehearsalError {
     /// The journal cannot be read or written.
     #[error("the journal failed: {0}")]
     Journal(#[from] JournalError),
+    /// What an adapter learnt is not to be found.
+    #[error("{0}")]
+    NoLesson(String),
     /// An adapter cannot be taken in.
     #[error(transparent)]
     Cast(#[from] CastError),

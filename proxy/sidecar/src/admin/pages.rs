@@ -115,6 +115,28 @@ pub(crate) struct TaskPage {
     /// The demotion process and its limit.
     pub(crate) cusum: Option<(f64, f64)>,
     pub(crate) decisions: Vec<DecisionRow>,
+    /// Its understudies, the cheapest first, and adapters that were not adopted.
+    #[serde(default)]
+    pub(crate) understudies: Vec<UnderstudyRow>,
+}
+
+/// An understudy beside the others of its task.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct UnderstudyRow {
+    /// Its version, or the adapter that did not become one.
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    /// What it is made of.
+    pub(crate) made_of: String,
+    /// Judged development conversations, and how many a bar needs.
+    pub(crate) development: Option<(u32, u32)>,
+    /// Development: (bar, coverage, agreement), from the most cautious bar on.
+    pub(crate) curve: Vec<(f64, f64, f64)>,
+    /// Of its last entry: coverage and agreement by trials.
+    pub(crate) coverage: Option<f64>,
+    pub(crate) agreement: Option<Interval>,
+    /// `serves`, `open`, `kept beside: …`, …
+    pub(crate) state: String,
 }
 
 /// A decision.

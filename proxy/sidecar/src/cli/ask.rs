@@ -30,6 +30,11 @@ pub(super) fn task(config: &Config, task: &str, out: &Out) -> Result<Exit, Failu
     out.show(&get::<TaskPage>(config, &format!("/v1/tasks/{}", segment(task)))?, tables::task)
 }
 
+pub(super) fn understudies(config: &Config, task: &str, out: &Out) -> Result<Exit, Failure> {
+    let page = get::<TaskPage>(config, &format!("/v1/tasks/{}", segment(task)))?;
+    out.show(&page.understudies, |u| tables::understudies(u))
+}
+
 pub(super) fn rename(config: &Config, task: &str, name: &str, out: &Out) -> Result<Exit, Failure> {
     let body = serde_json::json!({ "name": name, "by": by() });
     out.show(&post::<Acted>(config, &format!("/v1/tasks/{}/name", segment(task)), &body)?, |a| a.line())

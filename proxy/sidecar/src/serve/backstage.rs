@@ -308,6 +308,7 @@ impl Backstage for Wings {
             Order::Pin(true) => "kept at its stage".to_owned(),
             Order::Pin(false) => "freed".to_owned(),
             Order::Name(name) => format!("named {name}"),
+            Order::Adopt(adapter) => format!("adapter {adapter} answers its development rows"),
         };
         let name = orders.give(&id, order, by).map_err(Refused::NotNow)?;
         let stage =

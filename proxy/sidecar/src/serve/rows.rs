@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use understudy_cast::Kind;
 use understudy_policy::{Decision, EntryView, LedgerView, Stage, TaskId};
 use understudy_rehearsal::TaskReport;
 use understudy_rehearsal::worker::Arms;
 use understudy_tasks::{Effect, Form, reads_or_acts};
 
 use crate::admin::pages::{
-    DecisionRow, EntryRow, Interval, SavingsPage, SavingsRow, StratumRow, TaskPage, TaskRow,
+    DecisionRow, EntryRow, Interval, SavingsPage, SavingsRow, StratumRow, TaskPage, TaskRow, UnderstudyRow,
 };
 use crate::config::{Price, Prices};
 
@@ -164,7 +165,47 @@ pub(crate) fn page(
         baselines: baselines(report),
         cusum: view.cusum.map(|value| (value, view.cusum_limit)),
         decisions,
+        understudies: understudies(report),
     }
+}
+
+/// A task's understudies side by side.
+fn understudies(report: &TaskReport) -> Vec<UnderstudyRow> {
+    let view = &report.evidence;
+    let members = report.cast.iter().map(|(id, kind, made_of)| {
+        let entry = view.entries.iter().rev().find(|e| e.understudy.0 == *id);
+        let curve = view.curves.iter().find(|(u, _)| u.0 == *id).map(|(_, c)| c.as_slice());
+        let development = view.development.iter().find(|(u, ..)| u.0 == *id);
+        let adopted = report.adoptions.iter().find(|a| a.understudy.as_ref().is_some_and(|u| u.0 == *id));
+        UnderstudyRow {
+            name: id.clone(),
+            kind: kind.clone(),
+            made_of: made_of.clone(),
+            development: development.map(|(_, done, needed)| (*done, *needed)),
+            curve: curve.unwrap_or_default().iter().map(|p| (p.bar, p.coverage, p.agreement)).collect(),
+            coverage: entry.map(|e| e.coverage),
+            agreement: entry.and_then(|e| interval(e.agreement, e.interval)),
+            state: match (entry, adopted) {
+                (Some(e), _) => entry_row(e, view).state,
+                (None, Some(a)) => a.reason.clone(),
+                (None, None) => "in development".to_owned(),
+            },
+        }
+    });
+    let beside = report.adoptions.iter().filter(|a| a.understudy.is_none()).map(|a| UnderstudyRow {
+        name: format!("adapter {}", a.adapter),
+        kind: Kind::Specialised.label().to_owned(),
+        made_of: format!("trained on {} exchanges", a.rows),
+        state: a.reason.clone(),
+        ..UnderstudyRow::default()
+    });
+    let coming = report.adopting.map(|(done, of)| UnderstudyRow {
+        name: "adapter".to_owned(),
+        kind: Kind::Specialised.label().to_owned(),
+        state: format!("answers its development rows: {done} of {of}"),
+        ..UnderstudyRow::default()
+    });
+    members.chain(beside).chain(coming).collect()
 }
 
 /// The baselines of the last fit: coverage, and agreement where they answered.

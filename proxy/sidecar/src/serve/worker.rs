@@ -23,6 +23,7 @@ use super::telling::Telling;
 use crate::admin::Order;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::specialise::lesson;
 use crate::state;
 use crate::telemetry::{Outward, own};
 
@@ -71,6 +72,8 @@ pub(crate) struct Given {
     pub(crate) stopped: Arc<AtomicBool>,
     pub(crate) pause: Pause,
     pub(crate) outward: Option<Outward>,
+    /// Where adapters lie.
+    pub(crate) adapters: std::path::PathBuf,
 }
 
 /// The cast, asking the configured engine.
@@ -232,7 +235,7 @@ async fn work(
     shown: &ArcSwap<Snapshot>,
     end: &AtomicBool,
 ) -> Result<(), String> {
-    let Given { journal, cast, key, roster, stopped, outward, pause: _ } = given;
+    let Given { journal, cast, key, roster, stopped, outward, adapters, pause: _ } = given;
     let telling = Arc::new(Telling::new(outward));
     let outlets = Outlets {
         roster: Arc::new(move |next: Roster| publish(&roster, &stopped, next.tasks)),
@@ -250,8 +253,24 @@ async fn work(
     show(&rehearsal, shown, line);
     while !end.load(Ordering::Acquire) {
         while let Ok((which, order, by, answer)) = orders.try_recv() {
-            let _ = answer.send(obey(&mut rehearsal, &which, order, &by).await);
+            let _ = answer.send(obey(&mut rehearsal, (&journal, &adapters), &which, order, &by).await);
             show(&rehearsal, shown, line);
+        }
+        // One row of an adapter's between any two records: audits do not wait for it.
+        if rehearsal.adopting().is_some() {
+            match own::within(own::obey_order("adopt"), rehearsal.adopt_next()).await {
+                Ok(Some(done)) => tracing::info!(
+                    task = %done.task,
+                    adapter = done.adapter,
+                    answered = done.answered,
+                    agreed = done.agreed,
+                    reason = done.reason,
+                    "an adapter came in"
+                ),
+                Ok(None) => {}
+                Err(RehearsalError::Cast(why)) => tracing::warn!(%why, "an adapter was not taken in"),
+                Err(why) => return Err(why.to_string()),
+            }
         }
         let next = if frozen { None } else { cursor.next().map_err(|e| e.to_string())? };
         match next {
@@ -277,9 +296,11 @@ async fn work(
                     flushed = true;
                 }
                 show(&rehearsal, shown, line);
-                if let Ok(Some((which, order, by, answer))) = tokio::time::timeout(IDLE, orders.recv()).await
+                let idle = if rehearsal.adopting().is_some() { Duration::ZERO } else { IDLE };
+                if let Ok(Some((which, order, by, answer))) = tokio::time::timeout(idle, orders.recv()).await
                 {
-                    let _ = answer.send(obey(&mut rehearsal, &which, order, &by).await);
+                    let _ =
+                        answer.send(obey(&mut rehearsal, (&journal, &adapters), &which, order, &by).await);
                 }
             }
         }
@@ -292,6 +313,7 @@ async fn work(
 
 async fn obey(
     rehearsal: &mut Rehearsal,
+    (journal, adapters): (&Journal, &std::path::Path),
     which: &str,
     order: Order,
     by: &str,
@@ -301,6 +323,14 @@ async fn obey(
             Order::Name(name) => {
                 rehearsal.rename(which, &name).await?;
                 return Ok(name);
+            }
+            Order::Adopt(adapter) => {
+                let (journal, folder) = (journal.clone(), adapters.join(&adapter));
+                let lesson = tokio::task::spawn_blocking(move || lesson(&journal, &folder, &adapter));
+                let lesson = lesson.await.map_err(|_| RehearsalError::CutOff)?;
+                let lesson = lesson.map_err(|e| RehearsalError::NoLesson(e.to_string()))?;
+                rehearsal.adopt(which, lesson).await?;
+                return Ok(rehearsal.book().find(which).map(|t| t.name.clone()).unwrap_or_default());
             }
             Order::Approve => Action::Approve,
             Order::Promote => Action::Promote,

@@ -53,11 +53,6 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// Whether it is there already.
-    pub(crate) fn is_ready(cache: &Path) -> bool {
-        venv(cache).join("ready").is_file()
-    }
-
     /// The environment, made if it is not there; `say` is told before anything large begins.
     ///
     /// # Errors
@@ -144,6 +139,5 @@ mod tests {
         let path = unpack(dir.path()).unwrap();
         assert_eq!(unpack(dir.path()).unwrap(), path);
         assert_eq!(fs::read_dir(path.join("understudy_specialise")).unwrap().count(), PACKAGE.len());
-        assert!(!Environment::is_ready(dir.path()));
     }
 }

@@ -106,7 +106,7 @@ pub(crate) async fn train(
                 bar.set_message(format!("{phase} {done}/{of}{loss}, {left} left"));
             }
             Ok(Told::Evaluated { agreement }) => {
-                bar.println(format!("  development rows agree: {:.1} %", 100.0 * agreement))
+                bar.suspend(|| tracing::info!(agreement, "development rows agree"))
             }
             Ok(Told::Done { adapter_sha256 }) => {
                 name = Some(adapter_sha256.chars().take(16).collect::<String>())

@@ -98,6 +98,12 @@ impl Rehearsal {
         self.adopting.front().map(|a| (a.left.len(), a.of))
     }
 
+    /// The same of one task: rows answered, and of how many.
+    pub(super) fn adopting_of(&self, task: TaskId) -> Option<(u64, u64)> {
+        let of = self.adopting.iter().find(|a| a.task.id == task)?;
+        Some(((of.of - of.left.len()) as u64, of.of as u64))
+    }
+
     /// One development row's answer, or the end of an adoption. `None` while
     /// there are rows left, or nothing to adopt.
     ///

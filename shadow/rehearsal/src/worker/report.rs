@@ -8,6 +8,7 @@ use understudy_cast::baseline::Measured;
 use understudy_policy::{ExchangeSeen, LedgerView, ServedSeen, TaskId};
 
 use super::Rehearsal;
+use super::adopt::Adoption;
 use super::arms::{Arms, Tokens, is_paid};
 
 /// Counts of a task's calls.
@@ -111,6 +112,12 @@ pub struct TaskReport {
     pub evidence: LedgerView,
     /// Its understudies: id, kind, what they are made of.
     pub cast: Vec<(String, String, String)>,
+    /// What became of its adapters, in order.
+    #[serde(default)]
+    pub adoptions: Vec<Adoption>,
+    /// Development rows that an adapter has answered, and of how many.
+    #[serde(default)]
+    pub adopting: Option<(u64, u64)>,
     /// The provider's median, milliseconds.
     pub provider_p50_ms: Option<f64>,
     /// The understudy's, over its latest answers.
@@ -137,6 +144,8 @@ impl Rehearsal {
                         .into_iter()
                         .map(|m| (m.id.0, m.kind.label().to_owned(), m.version_note))
                         .collect(),
+                    adoptions: state.adoptions.clone(),
+                    adopting: self.adopting_of(task.id),
                     provider_p50_ms: state.median_ms(),
                     understudy_p50_ms: state.understudy_median_ms(),
                 })
