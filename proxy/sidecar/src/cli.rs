@@ -168,6 +168,13 @@ enum Task {
     },
     /// Shows its understudies side by side
     Understudies(Which),
+    /// Takes in an adapter that lies in the state folder's `adapters`
+    Adopt {
+        /// Its id, the beginning of it, or its name
+        task: String,
+        /// The adapter's folder there: 16 hexadecimal digits
+        adapter: String,
+    },
     /// Lets a task that waits for a person go on
     Approve(Which),
     /// Moves it one stage up against the evidence; the record says so
@@ -307,6 +314,7 @@ pub(crate) fn main() -> Result<Exit, Failure> {
         Command::Tasks => ask::tasks(&config, &out),
         Command::Task(Task::Show(which)) => ask::task(&config, &which.task, &out),
         Command::Task(Task::Understudies(which)) => ask::understudies(&config, &which.task, &out),
+        Command::Task(Task::Adopt { task, adapter }) => ask::adopt(&config, &task, &adapter, &out),
         Command::Task(Task::Name { task, name }) => ask::rename(&config, &task, &name, &out),
         Command::Task(Task::Approve(which)) => ask::act(&config, &which.task, "approve", &out),
         Command::Task(Task::Promote(which)) => ask::act(&config, &which.task, "promote", &out),

@@ -35,6 +35,11 @@ pub(super) fn understudies(config: &Config, task: &str, out: &Out) -> Result<Exi
     out.show(&page.understudies, |u| tables::understudies(u))
 }
 
+pub(super) fn adopt(config: &Config, task: &str, adapter: &str, out: &Out) -> Result<Exit, Failure> {
+    let body = serde_json::json!({ "adapter": adapter, "by": by() });
+    out.show(&post::<Acted>(config, &format!("/v1/tasks/{}/adopt", segment(task)), &body)?, |a| a.line())
+}
+
 pub(super) fn rename(config: &Config, task: &str, name: &str, out: &Out) -> Result<Exit, Failure> {
     let body = serde_json::json!({ "name": name, "by": by() });
     out.show(&post::<Acted>(config, &format!("/v1/tasks/{}/name", segment(task)), &body)?, |a| a.line())
