@@ -29,7 +29,7 @@ pub enum CastError {
     Embed(#[source] understudy_call::EmbedError),
     /// Nothing to make a version of.
     #[error(
-        "no training row has an embedding, or no development row could be answered: curate more exchanges"
+        "there is no training row with an embedding, or fewer than half of the development rows could be answered: the engine's log says whether the adapter is damaged or of another base"
     )]
     NoRows,
     /// A kept version belongs to a remote that is no longer configured.

@@ -138,7 +138,10 @@ impl Rehearsal {
     }
 
     fn concluded(&mut self, done: Adopting) -> Result<Adoption, RehearsalError> {
-        let Adopting { task, adapter, rows, draft, before, judged, agreed_before, .. } = done;
+        let Adopting { task, adapter, rows, draft, before, judged, agreed_before, of, .. } = done;
+        if judged.len() * 2 < of {
+            return Err(CastError::NoRows.into());
+        }
         let agrees: Vec<bool> = judged.iter().map(|j| j.agrees).collect();
         let count = |of: &[bool]| of.iter().filter(|a| **a).count() as u64;
         let mut adoption = Adoption {
