@@ -128,8 +128,10 @@ fn an_adapter_comes_in_and_a_second_that_is_no_better_is_kept_beside() {
 
     let adapters = home.state().join("adapters");
     adapter(&adapters.join("00000000000000aa"), &train, &development, GGUF);
-    let out = home.output(["task", "adopt", &id, "00000000000000aa"]);
-    assert!(out.status.success(), "{}", said(&out));
+    // The engine may still be loading its models.
+    wait_until("the adapter is taken", MINUTES, || {
+        home.output(["task", "adopt", &id, "00000000000000aa"]).status.success()
+    });
     wait_until("the adapter has answered its development rows", MINUTES, || {
         state_of(&home, &id, "the task's first")
     });
