@@ -69,8 +69,8 @@ struct Piece {
 }
 
 impl Adapter {
-    /// Reads a folder for the model that has these slots. `sha256` of the
-    /// weights' file is compared where the card states it.
+    /// Reads a folder for the model that has these slots. Files whose SHA-256 the
+    /// card states are compared with it.
     ///
     /// # Errors
     /// [`AdapterError`], which names the file and the remedy.
@@ -78,7 +78,7 @@ impl Adapter {
         let config = config::Config::read(folder)?;
         let card = config::Card::read(folder)?;
         card.check_base(folder, slots)?;
-        let template = config::template(folder, slots)?;
+        let template = config::template(folder, &card, slots)?;
         let read = read::weights(folder, &config, &card, slots)?;
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Ok(Self {
@@ -143,3 +143,6 @@ impl std::fmt::Debug for Adapter {
         f.debug_struct("Adapter").field("name", &self.name).field("rank", &self.rank).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

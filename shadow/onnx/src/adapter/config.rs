@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::{AdapterError, AdapterSlots};
 use crate::template::ChatTemplate;
@@ -24,7 +25,7 @@ pub(super) struct Config {
 
 /// The fields of PEFT's that would change what the weights mean, and the values
 /// at which they do not.
-const PLAIN: [(&str, &[Value]); 9] = [
+const PLAIN: [(&str, &[Value]); 10] = [
     ("use_dora", &[Value::Null, Value::Bool(false)]),
     ("fan_in_fan_out", &[Value::Null, Value::Bool(false)]),
     ("lora_bias", &[Value::Null, Value::Bool(false)]),
@@ -33,6 +34,7 @@ const PLAIN: [(&str, &[Value]); 9] = [
     ("layer_replication", &[Value::Null]),
     ("megatron_config", &[Value::Null]),
     ("alora_invocation_tokens", &[Value::Null]),
+    ("target_parameters", &[Value::Null]),
     ("trainable_token_indices", &[Value::Null]),
 ];
 
@@ -81,7 +83,8 @@ impl Config {
 pub(super) struct Card {
     path: PathBuf,
     base: String,
-    pub(super) weights: Option<String>,
+    /// SHA-256 of files beside it, by name, where it states them.
+    files: Value,
 }
 
 impl Card {
@@ -92,7 +95,7 @@ impl Card {
         let Some(base) = text("/base/gguf_sha256").filter(|b| !b.is_empty()) else {
             return Err(AdapterError::Damaged { path, why: "it names no base.gguf_sha256".to_owned() });
         };
-        Ok(Self { path, base, weights: text("/adapter_sha256") })
+        Ok(Self { path, base, files: json.get("files").cloned().unwrap_or_default() })
     }
 
     pub(super) fn check_base(&self, folder: &Path, slots: &AdapterSlots) -> Result<(), AdapterError> {
@@ -107,11 +110,13 @@ impl Card {
         })
     }
 
-    /// Whether these are the weights that the card was written for, where it says.
-    pub(super) fn check_weights(&self, path: &Path, sha256: &str) -> Result<(), AdapterError> {
-        match &self.weights {
+    /// Whether a file is the one that the card was written for, where it says:
+    /// a flipped bit makes another number, and nothing else would tell.
+    pub(super) fn check(&self, file: &Path, sha256: &str) -> Result<(), AdapterError> {
+        let name = file.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        match self.files.get(name).and_then(Value::as_str) {
             Some(stated) if !stated.eq_ignore_ascii_case(sha256) => Err(AdapterError::Damaged {
-                path: path.into(),
+                path: file.into(),
                 why: format!("its sha256 is {sha256}, and {} states {stated}", self.path.display()),
             }),
             _ => Ok(()),
@@ -120,9 +125,14 @@ impl Card {
 }
 
 /// The adapter's own chat template, compiled.
-pub(super) fn template(folder: &Path, slots: &AdapterSlots) -> Result<ChatTemplate, AdapterError> {
+pub(super) fn template(
+    folder: &Path,
+    card: &Card,
+    slots: &AdapterSlots,
+) -> Result<ChatTemplate, AdapterError> {
     let path = folder.join(TEMPLATE);
     let bytes = bytes(&path)?;
+    card.check(&path, &hex::encode(Sha256::digest(&bytes)))?;
     let source = String::from_utf8(bytes)
         .map_err(|e| AdapterError::Damaged { path: path.clone(), why: e.to_string() })?;
     ChatTemplate::new(&source, &slots.bos, &slots.eos)

@@ -38,7 +38,7 @@ pub(super) fn weights(
     }
     let bytes = bytes(&path)?;
     let sha256 = hex::encode(Sha256::digest(&bytes));
-    card.check_weights(&path, &sha256)?;
+    card.check(&path, &sha256)?;
     let damaged = |e: SafeTensorError| AdapterError::Damaged { path: path.clone(), why: e.to_string() };
     let tensors = SafeTensors::deserialize(&bytes).map_err(damaged)?;
     let mut file = File { path: path.clone(), tensors, rank: config.rank };

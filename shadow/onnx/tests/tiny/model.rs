@@ -235,8 +235,12 @@ fn alphabet() -> Vec<char> {
     (0..256).map(letter).collect()
 }
 
-/// The template of the base, and that of an adapter.
-pub(crate) const CHATML: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n";
+/// The template of the base, and that of an adapter. No line break stands at its
+/// end, since Jinja's readers take one off there.
+pub(crate) const CHATML: &str = concat!(
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}",
+    "<|im_start|>assistant{{ '\\n' }}"
+);
 
 /// A LoRA by chance: for each layer and module, A `[rank, columns]` and B
 /// `[rows, rank]`, row by row, rounded to what a 16-bit float holds.
