@@ -83,6 +83,11 @@ impl Ledger {
         })
     }
 
+    /// Whether a version was given up and has no open entry.
+    pub(super) fn rests(&self, understudy: &UnderstudyId) -> bool {
+        self.is_given_up(understudy) && self.open_understudies().all(|u| u != understudy)
+    }
+
     /// Whether a version still has to show what it is worth: it has fewer
     /// development conversations than a bar needs, or an entry that has not
     /// earned its evidence and has not been judged for long without result.

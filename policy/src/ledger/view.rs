@@ -43,6 +43,9 @@ pub struct LedgerView {
     pub demotions: u32,
     /// Development: (version, closed conversations, conversations needed).
     pub development: Vec<(UnderstudyId, u32, u32)>,
+    /// Versions whose development is over without a bar: they rest.
+    #[serde(default)]
+    pub given_up: Vec<UnderstudyId>,
     /// What development says of each version: coverage and agreement at some bars,
     /// from the most cautious.
     #[serde(default)]
@@ -181,6 +184,7 @@ impl Ledger {
                     Some((name, d.conversations, self.policy.dev_conversations))
                 })
                 .collect(),
+            given_up: self.names.iter().filter(|name| self.rests(name)).cloned().collect(),
             curves: self
                 .development
                 .iter()

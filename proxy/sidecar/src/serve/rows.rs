@@ -77,8 +77,12 @@ fn waits_for(report: &TaskReport) -> Option<String> {
         Stage::Observing => Some("more calls".to_owned()),
         Stage::Shadowing if report.cast.is_empty() => Some("more calls, then an understudy".to_owned()),
         Stage::Shadowing if !view.entries.iter().any(|e| e.closed.is_none()) => {
-            let nearest = view.development.iter().map(|(_, done, needed)| (*done, *needed)).max();
+            let left = view.development.iter().filter(|(u, ..)| !view.given_up.contains(u));
+            let nearest = left.map(|(_, done, needed)| (*done, *needed)).max();
             match nearest {
+                None if !view.given_up.is_empty() => {
+                    Some("a better version: those so far cannot reach τ, and rest".to_owned())
+                }
                 Some((done, needed)) if done < needed => {
                     Some(format!("a bar: {done} of {needed} conversations judged"))
                 }
