@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--threads", type=int, default=0, help="0: one a core")
     p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     p.add_argument("--checkpoint-seconds", type=float, default=180.0)
-    p.add_argument("--micro-tokens", type=int, default=4096, help="tokens that pass through the model at once")
+    p.add_argument("--micro-tokens", type=int, default=1024, help="tokens that pass through the model at once")
     p.add_argument("--min-rows", type=int, default=32)
     p.add_argument("--min-development", type=int, default=8)
     p.add_argument("--drop-long", action="store_true", help="leave out rows past the context")

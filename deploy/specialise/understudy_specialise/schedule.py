@@ -47,8 +47,10 @@ class Schedule:
 
     def cool(self):
         """Brings the end forward: the rate comes down over the next part of the
-        run instead of stopping where it is high."""
+        run instead of stopping where it is high. Not where the steps are fixed."""
+        if self.fixed:
+            return
         self.limit = min(self.limit, self.steps + max(1, self.steps // 6))
 
     def over(self, seconds: float) -> bool:
-        return self.left(seconds) == 0 or self.at >= 1.0
+        return self.left(seconds) == 0 or self.at >= 1.0 or seconds <= (self._pace or 0.0)

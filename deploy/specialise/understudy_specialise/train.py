@@ -179,7 +179,7 @@ class Trainer:
             self.look_rows = max(8, min(len(self.development), LAST_ROWS // 2, int(result.rows * share / max(result.seconds, 1e-3))))
             return
         self._judge(result)
-        if self.without_better >= PATIENCE:
+        if self.without_better >= PATIENCE and self.best["agreement"] > 0:
             say("agreement no longer grows: cooling down")
             self.schedule.cool()
             self.without_better = 0

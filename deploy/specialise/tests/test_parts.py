@@ -1,0 +1,79 @@
+"""Template, batches, schedule, loss and comparison, each alone."""
+
+import torch
+from understudy_specialise import prompt, tokens
+from understudy_specialise.evaluate import names, normal
+from understudy_specialise.loss import _Summed
+from understudy_specialise.schedule import Schedule
+
+
+def test_template_bytes_under_either_trimming():
+    import jinja2
+
+    messages = [{"role": "user", "content": "a {{ b }}\n"}, {"role": "tool", "content": "<x> é"}]
+    want = "<|im_start|>user\na {{ b }}\n<|im_end|>\n<|im_start|>tool\n<x> é<|im_end|>\n<|im_start|>assistant\n"
+    assert prompt.render(messages) == want
+    for trim in (True, False):
+        other = jinja2.Environment(trim_blocks=trim, lstrip_blocks=trim, keep_trailing_newline=trim)
+        assert other.from_string(prompt.TEMPLATE).render(messages=messages) == want
+
+
+def example(n: int) -> tokens.Example:
+    return tokens.Example(str(n), (1,) * n, (2, 3), "x")
+
+
+def test_batches_hold_every_row_once_and_repeat():
+    rows = [example(n) for n in range(1, 101)]
+    one = tokens.batches(rows, 8, 5, 0)
+    assert sorted(len(e) for b in one for e in b) == sorted(map(len, rows))
+    assert one == tokens.batches(rows, 8, 5, 0) != tokens.batches(rows, 8, 5, 1)
+
+
+def test_pieces_stay_under_the_limit():
+    for piece in tokens.micro([example(n) for n in range(1, 40)], 100):
+        assert len(piece) == 1 or len(piece) * max(map(len, piece)) <= 100
+
+
+def test_the_rate_ends_where_the_time_does_whatever_the_speed():
+    schedule, left, rates = Schedule(10_000), 100.0, []
+    while not schedule.over(left):
+        took = 1.0 if left > 50 else 3.0  # another program comes
+        left -= took
+        schedule.stepped(took, left)
+        rates.append(schedule.rate())
+    assert left >= -3 and schedule.at > 0.9 and rates[-1] < 0.1
+    assert max(abs(a - b) for a, b in zip(rates[3:], rates[4:])) < 0.2
+
+
+def test_a_plateau_brings_the_end_forward():
+    schedule = Schedule(1000)
+    for _ in range(60):
+        schedule.stepped(0.1, 1e6)
+    schedule.cool()
+    assert schedule.left(1e6) == 10
+
+
+def test_sliced_loss_is_torchs():
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(300, 8, requires_grad=True), torch.randn(50, 8)
+    targets = torch.randint(0, 50, (300,))
+    mine = _Summed.apply(hidden, weight, targets)
+    (got,) = torch.autograd.grad(mine, hidden)
+    theirs = torch.nn.functional.cross_entropy(hidden @ weight.T, targets, reduction="sum")
+    (want,) = torch.autograd.grad(theirs, hidden)
+    assert torch.allclose(mine, theirs, rtol=1e-4) and torch.allclose(got, want, atol=1e-4)
+
+
+def test_replies_are_compared_by_value():
+    assert normal('{"a": 1, "b": [2]}') == normal('{"b":[2],"a":1}')
+    assert normal('{"a": "x"}') != normal('{"a": "X"}')
+    assert normal("so  be\nit") == normal("so be it")
+    assert names('[{"name": "x", "arguments": {}}]') == ["x"]
+
+
+def test_fixed_steps_neither_cool_nor_outlast_the_time():
+    schedule = Schedule(10, fixed=True)
+    schedule.stepped(1.0, 100.0)
+    schedule.cool()
+    assert schedule.left(100.0) == 9 and not schedule.over(100.0)
+    assert schedule.over(0.5)
