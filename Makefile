@@ -20,6 +20,10 @@ test: ## every test: units, properties, simulations, and end to end with a real 
 check: ## format, lints, docs, borders, licences, unused dependencies, generated files
 	@scripts/check.sh
 
+.PHONY: test-specialise
+test-specialise: ## the trainer's tests, in the training environment (PyTorch, PEFT: some 3 GB to fetch)
+	@scripts/test-specialise.sh
+
 .PHONY: results
 results: ## recorded real traffic (UNDERSTUDY_TRAFFIC), into docs/results.md
 	@scripts/results.sh
