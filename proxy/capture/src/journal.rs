@@ -1,3 +1,4 @@
+pub mod bench;
 mod intake;
 mod owner;
 mod shared;

@@ -61,6 +61,12 @@ impl Intake {
 
     /// Fingerprints, scores and redacts an exchange, in this order.
     pub(super) fn finish(&self, ex: &mut Exchange, counters: &Counters) {
+        self.print(ex, counters);
+        self.redact(ex, counters);
+    }
+
+    /// Form, conversation and score, from the raw pair.
+    pub(super) fn print(&self, ex: &mut Exchange, counters: &Counters) {
         if let Some(request) = &ex.request {
             let meta = &ex.meta;
             let explicit = meta.explicit_conversation.as_deref();
@@ -78,6 +84,10 @@ impl Intake {
                 ex.meta.conversation = Some(conversation);
             }
         }
+    }
+
+    /// Leaves nothing in it that may not be written.
+    pub(super) fn redact(&self, ex: &mut Exchange, counters: &Counters) {
         ex.meta.headers.retain(|(name, _)| may_be_kept(name));
         if ex.request.is_some() {
             counters.with_content.fetch_add(1, Relaxed);

@@ -391,7 +391,7 @@ fn again_worth(e: &JournalError) -> bool {
     matches!(e, JournalError::Volume { .. })
 }
 
-fn key_name(record: &Record) -> KeyName {
+pub(super) fn key_name(record: &Record) -> KeyName {
     match record {
         Record::Exchange(ex) => KeyName { form: ex.meta.form, credential: Some(ex.meta.credential) },
         _ => KeyName::default(),
