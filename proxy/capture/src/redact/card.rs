@@ -3,11 +3,14 @@ use std::ops::Range;
 
 use regex::Regex;
 
-use super::{Detector, Draw};
+use super::{Detector, Draw, Glance};
 
 /// Numbers of payment cards: digits, alone or in groups, that begin like a network's
 /// numbers, have its length, and pass Luhn's check (ISO/IEC 7812).
 pub struct Card(Option<Regex>);
+
+/// Digits of the shortest number.
+pub(super) const SHORTEST: usize = 14;
 
 impl Card {
     pub(super) fn new() -> Self {
@@ -18,6 +21,10 @@ impl Card {
 impl Detector for Card {
     fn kind(&self) -> &'static str {
         "card"
+    }
+
+    fn may_find(&self, _: &str, glance: &Glance) -> bool {
+        glance.row >= SHORTEST
     }
 
     fn find(&self, text: &str, out: &mut Vec<Range<usize>>) {

@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use regex::Regex;
 
-use super::{Detector, Draw};
+use super::{Detector, Draw, Glance};
 
 /// International bank account numbers: ISO 13616, check digits by ISO 7064 mod 97-10.
 pub struct Iban(Option<Regex>);
@@ -17,6 +17,10 @@ impl Iban {
 impl Detector for Iban {
     fn kind(&self) -> &'static str {
         "iban"
+    }
+
+    fn may_find(&self, _: &str, glance: &Glance) -> bool {
+        glance.capitals_then_digit
     }
 
     fn find(&self, text: &str, out: &mut Vec<Range<usize>>) {

@@ -5,16 +5,20 @@ use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-use super::Redactor;
+use super::{Redactor, card};
 
 /// JSON in a string of JSON in a string …: as deep as this, then as plain text.
 const DEEPEST: u32 = 4;
-/// The shortest number that a detector takes for something.
-const LONG_NUMBER: usize = 14;
 
 pub(super) fn redact<'a>(redactor: &Redactor, text: &'a str, depth: u32) -> Cow<'a, str> {
     let looks_so = text.trim_start().starts_with(['{', '[', '"']);
-    if depth >= DEEPEST || !looks_so || serde_json::from_str::<IgnoredAny>(text).is_err() {
+    if depth >= DEEPEST || !looks_so {
+        return redactor.plain(text);
+    }
+    if nothing_inside(redactor, text) {
+        return Cow::Borrowed(text);
+    }
+    if serde_json::from_str::<IgnoredAny>(text).is_err() {
         return redactor.plain(text);
     }
     let mut out = String::new();
@@ -33,7 +37,7 @@ pub(super) fn redact<'a>(redactor: &Redactor, text: &'a str, depth: u32) -> Cow<
         let token = text.get(at..end).unwrap_or_default();
         let new = if b == b'"' {
             string(redactor, token, depth)
-        } else if token.len() >= LONG_NUMBER && bytes.get(at.wrapping_sub(1)) != Some(&b'-') {
+        } else if token.len() >= card::SHORTEST && bytes.get(at.wrapping_sub(1)) != Some(&b'-') {
             number(redactor, token)
         } else {
             None
@@ -50,6 +54,15 @@ pub(super) fn redact<'a>(redactor: &Redactor, text: &'a str, depth: u32) -> Cow<
     }
     out.push_str(text.get(done..).unwrap_or_default());
     Cow::Owned(out)
+}
+
+/// Whether no string of this JSON, and none in a string of it, can hold anything: a
+/// string is a piece of the text, but for its escapes. Those make up digits and
+/// letters with `\u` only, and others can join what they stand between (`\/`).
+fn nothing_inside(redactor: &Redactor, text: &str) -> bool {
+    let escapes = text.contains('\\');
+    let joins_nothing = !escapes || (!text.contains("\\u") && !text.bytes().any(|b| b.is_ascii_digit()));
+    joins_nothing && redactor.holds_nothing(text)
 }
 
 fn string(redactor: &Redactor, token: &str, depth: u32) -> Option<String> {

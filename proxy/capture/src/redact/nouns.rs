@@ -4,7 +4,10 @@
 use serde_json::{Map, Value};
 use understudy_call::{Choice, Format, Message, Part, Reply, Request, Tool, ToolCall};
 
-use super::Redactor;
+use super::{Redactor, card};
+
+/// The smallest number of as many digits as the shortest card's.
+const SHORTEST_CARD: u64 = 10_u64.pow(card::SHORTEST as u32 - 1);
 
 impl Redactor {
     /// Redacts a request in place; says whether anything changed.
@@ -51,6 +54,9 @@ impl Redactor {
             Value::Array(all) => all.iter_mut().fold(false, |c, v| c | self.value(v)),
             Value::Object(map) => self.map(map),
             Value::Number(n) => {
+                if n.as_u64().is_none_or(|n| n < SHORTEST_CARD) {
+                    return false;
+                }
                 let text = n.to_string();
                 match self.text(&text).parse::<u64>() {
                     Ok(new) if n.as_u64().is_some_and(|old| old != new) => {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use regex::Regex;
 
 use super::card::digits;
-use super::{Detector, Draw};
+use super::{Detector, Draw, Glance};
 
 /// Telephone numbers that show themselves as such: with `+` and a country code
 /// (E.164), in the groups of North America, or after a word that announces one.
@@ -13,6 +13,8 @@ pub struct Phone {
     international: Option<Regex>,
     american: Option<Regex>,
     announced: Option<Regex>,
+    /// A piece of each word that announces one.
+    announcing: Option<Regex>,
 }
 
 impl Phone {
@@ -27,7 +29,16 @@ impl Phone {
                 r"(?i)\b(?:tel|telephone|phone|mobile|cell|fax|whatsapp|telefon|handy|call me (?:at|on)|reach me (?:at|on)|(?:phone|mobile|contact|telephone)[ _]number)(?: (?:is|number|no\.?))?[.:# ]{1,3}(\(?\d(?:[ .()/-]{0,2}\d){6,13})\b",
             )
             .ok(),
+            // Pieces without k and s, which have relatives outside ASCII.
+            announcing: Regex::new(
+                "(?i-u:tel|phone|mobile|cell|fax|what|handy|call me|reach me|contact)",
+            )
+            .ok(),
         }
+    }
+
+    fn is_announced(&self, text: &str) -> bool {
+        self.announcing.as_ref().is_none_or(|r| r.is_match(text))
     }
 }
 
@@ -36,12 +47,18 @@ impl Detector for Phone {
         "phone"
     }
 
+    fn may_find(&self, text: &str, glance: &Glance) -> bool {
+        match glance.row {
+            0..7 => false,
+            7..10 => (glance.row > 7 && text.contains('+')) || self.is_announced(text),
+            _ => true,
+        }
+    }
+
     fn find(&self, text: &str, out: &mut Vec<Range<usize>>) {
-        if text.contains('+') {
-            for m in self.international.iter().flat_map(|r| r.find_iter(text)) {
-                if is_international(m.as_str()) && !glued(text, &m.range()) {
-                    out.push(m.range());
-                }
+        for m in self.international.iter().flat_map(|r| r.find_iter(text)) {
+            if is_international(m.as_str()) && !glued(text, &m.range()) {
+                out.push(m.range());
             }
         }
         for m in self.american.iter().flat_map(|r| r.find_iter(text)) {

@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use regex::Regex;
 
-use super::{Detector, Draw};
+use super::{Detector, Draw, Glance};
 
 /// JSON Web Tokens (RFC 7519): three base64url parts, the first of a JSON object.
 pub struct Jwt(Option<Regex>);
@@ -18,10 +18,12 @@ impl Detector for Jwt {
         "jwt"
     }
 
+    fn may_find(&self, text: &str, _: &Glance) -> bool {
+        text.contains("eyJ")
+    }
+
     fn find(&self, text: &str, out: &mut Vec<Range<usize>>) {
-        if text.contains("eyJ") {
-            out.extend(self.0.iter().flat_map(|r| r.find_iter(text)).map(|m| m.range()));
-        }
+        out.extend(self.0.iter().flat_map(|r| r.find_iter(text)).map(|m| m.range()));
     }
 
     fn stand_in(&self, value: &str, draw: &mut Draw) -> String {
@@ -32,6 +34,8 @@ impl Detector for Jwt {
 /// Keys that are known by their prefix, and private keys in PEM.
 pub struct Secret {
     prefixed: Option<Regex>,
+    /// The prefixes alone.
+    prefixes: Option<Regex>,
     pem: Option<Regex>,
 }
 
@@ -63,11 +67,21 @@ impl Secret {
                 r")",
             ))
             .ok(),
+            prefixes: Regex::new(concat!(
+                r"sk-|[srp]k_(?:live|test)_|whsec_|AKIA|ASIA|gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|xapp-",
+                r"|AIza|ya29\.|hf_|npm_|pypi-|SG\.|dop_v1_|nvapi-|gsk_",
+            ))
+            .ok(),
             pem: Regex::new(
                 r"-----BEGIN [A-Z ]*PRIVATE KEY-----[A-Za-z0-9+/=\s\\:,-]*?-----END [A-Z ]*PRIVATE KEY-----",
             )
             .ok(),
         }
+    }
+
+    /// A key's prefix is there, and a word long enough with a digit in it.
+    fn may_be_prefixed(&self, text: &str, glance: &Glance) -> bool {
+        glance.token && self.prefixes.as_ref().is_none_or(|r| r.is_match(text))
     }
 
     fn kept(&self, value: &str) -> usize {
@@ -81,6 +95,10 @@ impl Detector for Secret {
         "secret"
     }
 
+    fn may_find(&self, text: &str, glance: &Glance) -> bool {
+        self.may_be_prefixed(text, glance) || text.contains("PRIVATE KEY")
+    }
+
     fn find(&self, text: &str, out: &mut Vec<Range<usize>>) {
         for c in self.prefixed.iter().flat_map(|r| r.captures_iter(text)) {
             let Some(all) = c.get(0) else { continue };
@@ -88,9 +106,7 @@ impl Detector for Secret {
                 out.push(all.range());
             }
         }
-        if text.contains("PRIVATE KEY") {
-            out.extend(self.pem.iter().flat_map(|r| r.find_iter(text)).map(|m| m.range()));
-        }
+        out.extend(self.pem.iter().flat_map(|r| r.find_iter(text)).map(|m| m.range()));
     }
 
     fn stand_in(&self, value: &str, draw: &mut Draw) -> String {

@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use understudy_call::{Message, Part, Reply, Request, Role, ToolCall};
 
@@ -6,8 +8,9 @@ use super::card::{digits, luhn};
 use super::iban::mod97;
 use super::*;
 
-fn redactor() -> Redactor {
-    Redactor::new([5; 32])
+fn redactor() -> &'static Redactor {
+    static ONE: LazyLock<Redactor> = LazyLock::new(|| Redactor::new([5; 32]));
+    &ONE
 }
 
 fn luhn_ok(n: &str) -> bool {
@@ -183,6 +186,125 @@ fn an_id_from_a_tool_result_that_comes_back_as_an_argument_keeps_its_identity() 
     request.messages[0].content = vec![Part::Text("nothing here".into())];
     let mut clean = Request { messages: vec![request.messages[0].clone()], ..before };
     assert!(!r.request(&mut clean));
+}
+
+/// A detector that is asked whatever the text looks like.
+struct Asked(Box<dyn Detector>);
+
+impl Detector for Asked {
+    fn kind(&self) -> &'static str {
+        self.0.kind()
+    }
+    fn find(&self, text: &str, out: &mut Vec<Range<usize>>) {
+        self.0.find(text, out);
+    }
+    fn canonical<'a>(&self, value: &'a str) -> Cow<'a, str> {
+        self.0.canonical(value)
+    }
+    fn stand_in(&self, value: &str, draw: &mut Draw) -> String {
+        self.0.stand_in(value, draw)
+    }
+}
+
+/// Redacts without a glance before.
+static THOROUGH: LazyLock<Redactor> = LazyLock::new(|| {
+    Redactor::with([5; 32], every().into_iter().map(|d| Box::new(Asked(d)) as Box<dyn Detector>).collect())
+});
+static EVERY: LazyLock<Vec<Box<dyn Detector>>> = LazyLock::new(every);
+
+/// Where a glance says that nothing is there, nothing is found; and a text, in JSON
+/// or not, is redacted as it is without one.
+fn glance_misses_nothing(text: &str) -> Result<(), TestCaseError> {
+    let glance = Glance::of(text);
+    for d in EVERY.iter() {
+        let mut found = Vec::new();
+        d.find(text, &mut found);
+        prop_assert!(found.is_empty() || d.may_find(text, &glance), "{} in {text:?}: {glance:?}", d.kind());
+    }
+    let quoted = serde_json::json!({ "a": text, "n": [1, { "b": text }] }).to_string();
+    let slashed = quoted.replace('/', "\\/").replace('@', "\\u0040");
+    for text in [text, &quoted, &slashed, &serde_json::json!([quoted]).to_string()] {
+        prop_assert_eq!(redactor().text(text), THOROUGH.text(text));
+    }
+    Ok(())
+}
+
+#[test]
+fn every_digit_of_the_patterns_is_a_digit_at_a_glance() {
+    let digit = regex::Regex::new(r"^\d$").unwrap();
+    for c in (0..=u32::from(char::MAX)).filter_map(char::from_u32) {
+        let text = c.to_string();
+        assert!(!digit.is_match(&text) || Glance::of(&text).row > 0, "{c:?}");
+    }
+}
+
+#[test]
+fn values_that_a_glance_might_miss() {
+    for text in [
+        "phone number: 555 01 99",
+        "TELEFON 0305550199",
+        "what\u{17f}app 555-0199-1",
+        "fax (030) 5550 199",
+        "tel. 03055.50199",
+        "a@b.co",
+        "eyJhbGciOiJIUzI_.eyJzdWIiOi_.dozjgNry",
+        "xoxb-12345abcde",
+        "whsec_a+/=a+/=a+/=1234",
+        "phone 1 - 2 - 3 - 4 - 5 - 6 - 7 - 8",
+        "phone 123\u{664}\u{665}\u{666}78",
+        "12\\/34",
+    ] {
+        glance_misses_nothing(text).unwrap();
+    }
+}
+
+/// Texts that are nearly what is sought: values with characters put in, taken out or
+/// changed, between others.
+fn near_values() -> impl Strategy<Value = String> {
+    let value = prop::sample::select([PERSONAL, SECRETS].concat());
+    let other = prop::sample::select(vec![
+        '.', '-', ' ', '/', '(', ')', '+', '@', '0', '7', 'A', 'k', '_', '\u{663}', 'é', '"', '\\',
+    ]);
+    let change = (0usize..60, 0u8..3, other);
+    let near = (value, prop::collection::vec(change, 0..3)).prop_map(|(value, changes)| {
+        let mut chars: Vec<char> = value.chars().collect();
+        for (at, what, c) in changes {
+            let at = at % chars.len().max(1);
+            match what {
+                0 => chars.insert(at, c),
+                1 if chars.len() > 1 => drop(chars.remove(at)),
+                _ => chars[at] = c,
+            }
+        }
+        chars.into_iter().collect::<String>()
+    });
+    let word =
+        prop::sample::select(vec!["call me at ", "tel: ", "phone ", "Handy ", ", ", " ", "x", "ſ", "{", "-"]);
+    prop::collection::vec(prop_oneof![near, word.prop_map(str::to_owned)], 1..5).prop_map(|v| v.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2048))]
+
+    #[test]
+    fn a_glance_misses_nothing_in_any_text(text in "\\PC{0,120}") {
+        glance_misses_nothing(&text)?;
+    }
+
+    #[test]
+    fn a_glance_misses_nothing_near_the_formats(text in "[-+0-9A-Za-z@. (){}\"\\\\:_/,é\u{663}]{0,160}") {
+        glance_misses_nothing(&text)?;
+    }
+
+    #[test]
+    fn a_glance_misses_nothing_in_rows_of_digits(text in "(tel )?([0-9]{1,4}[-. ()/+]{0,3}){2,8}") {
+        glance_misses_nothing(&text)?;
+    }
+
+    #[test]
+    fn a_glance_misses_nothing_near_values(text in near_values()) {
+        glance_misses_nothing(&text)?;
+    }
 }
 
 proptest! {
