@@ -27,7 +27,7 @@ fn main() {
     for (name, calls) in shapes {
         let dir = tempfile::tempdir().unwrap();
         let size = |c: &Captured| c.request.iter().chain(&c.reply).map(Bytes::len).sum::<usize>();
-        println!("{name} ({} bytes)", size(&calls[0]));
+        println!("{name} ({} bytes)", calls.first().map_or(0, size));
         let steps = bench::steps(dir.path(), &vault, &hooks, &calls, 12, &cpu).unwrap();
         for s in &steps {
             let bytes = if s.bytes > 0 { format!("{:>8} bytes", s.bytes) } else { String::new() };
@@ -128,7 +128,7 @@ fn words(n: u32, len: usize) -> String {
         x ^= x << 13;
         x ^= x >> 17;
         x ^= x << 5;
-        out.push_str(WORDS[x as usize % WORDS.len()]);
+        out.push_str(WORDS.get(x as usize % WORDS.len()).unwrap_or(&""));
         out.push(' ');
     }
     out.truncate(len);

@@ -18,6 +18,10 @@ mod grammar;
 mod runtime;
 mod sampler;
 mod template;
+#[cfg(test)]
+#[path = "../tests/tiny/model.rs"]
+#[allow(dead_code, reason = "not every test needs all of it")]
+mod tiny_model;
 
 pub use adapter::{Adapter, AdapterError, AdapterSlots};
 pub use embed::SentenceEmbedder;

@@ -7,10 +7,7 @@ use understudy_call::Role;
 use super::slots::{Module, Slot};
 use super::*;
 
-#[path = "../../tests/tiny/model.rs"]
-#[allow(dead_code, reason = "shared with tests that need more of it")]
-mod model;
-
+use crate::tiny_model as model;
 use model::{BASE, Form, LAYERS, Lora, MODULES};
 
 /// The tiny model's slots, q, k and v being one operator.

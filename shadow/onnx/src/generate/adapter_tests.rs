@@ -18,8 +18,7 @@ use crate::adapter::Adapter;
 use crate::contract::{Commercial, Licence, Source};
 use crate::export::{Origin, Weights, gguf_to_folder};
 
-#[path = "../../tests/tiny/model.rs"]
-mod model;
+use crate::tiny_model as model;
 #[path = "../../tests/tiny/reference.rs"]
 mod reference;
 

@@ -242,12 +242,15 @@ pub(crate) const CHATML: &str = concat!(
     "<|im_start|>assistant{{ '\\n' }}"
 );
 
+/// A and B, row by row.
+type Pair = (Vec<f32>, Vec<f32>);
+
 /// A LoRA by chance: for each layer and module, A `[rank, columns]` and B
 /// `[rows, rank]`, row by row, rounded to what a 16-bit float holds.
 pub(crate) struct Lora {
     pub(crate) rank: usize,
     pub(crate) alpha: f32,
-    pub(crate) tensors: BTreeMap<(usize, &'static str), (Vec<f32>, Vec<f32>)>,
+    pub(crate) tensors: BTreeMap<(usize, &'static str), Pair>,
 }
 
 impl Lora {
