@@ -41,7 +41,7 @@ const PACKAGE: &[(&str, &str)] = package![
 const REQUIREMENTS: &str = include_str!("../../../../deploy/specialise/requirements.txt");
 
 /// What the environment takes, seen with the pinned versions.
-const SIZE: &str = "some 3 GB to fetch, 5.7 GB on the disk";
+const SIZE: &str = "some 3 GB to fetch, 7 GB on the disk";
 
 /// Where to find both.
 #[derive(Debug, Clone)]
