@@ -37,7 +37,7 @@ for agent in "${agents[@]}"; do
   say "$agent: rehearsing train rows for at most $minutes minutes, then test rows"
   state=$work/$agent
   mkdir -p "$state"
-  UNDERSTUDY_STATE_DIR=$state UNDERSTUDY_TELEMETRY_LOG=warn,understudy::rehearse=info,understudy::specialise=info "$bin/understudy" rehearse "$file" \
+  UNDERSTUDY_STATE_DIR=$state UNDERSTUDY_TELEMETRY_LOG=warn,understudy::rehearse=info,understudy::specialise=info,understudy_rehearsal=info "$bin/understudy" rehearse "$file" \
     --hold-out split=test --minutes "$minutes" --approve --credential-env OPENAI_API_KEY "${train[@]}" \
     --journal "$state" --report "docs/results/$agent.rehearsal.json"
   if ! python3 scripts/results.py serves "docs/results/$agent.rehearsal.json"; then

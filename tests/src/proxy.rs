@@ -98,6 +98,21 @@ impl Home {
         serde_json::from_slice(&out.stdout).unwrap()
     }
 
+    /// The id of the task of so many calls, once the worker has met them all.
+    #[must_use]
+    pub fn task_of(&self, calls: usize) -> String {
+        let mut id = String::new();
+        wait_until("the worker has met all calls", PATIENCE, || {
+            let tasks = self.json(["tasks"]);
+            let Some(task) = tasks.as_array().unwrap().iter().find(|t| t["calls"] == calls) else {
+                return false;
+            };
+            id = task["id"].as_str().unwrap().to_owned();
+            true
+        });
+        id
+    }
+
     /// Starts the proxy and waits until it takes calls.
     #[must_use]
     pub fn serve(&self) -> Proxy {

@@ -41,16 +41,7 @@ fn record(home: &Home, proxy: &Proxy, tickets: usize, repeats: usize) -> String 
     for answer in agent.ask_all(requests, 4) {
         assert_eq!(answer.unwrap().status, 200);
     }
-    let mut id = String::new();
-    wait_until("the worker has met all calls", PATIENCE, || {
-        let tasks = home.json(["tasks"]);
-        let triage =
-            tasks.as_array().unwrap().iter().find(|t| t["name"].as_str().unwrap().contains("triage"));
-        let Some(task) = triage.filter(|t| t["calls"] == tickets + repeats) else { return false };
-        id = task["id"].as_str().unwrap().to_owned();
-        true
-    });
-    id
+    home.task_of(tickets + repeats)
 }
 
 fn lines(home: &Home, name: &str) -> Vec<Value> {

@@ -81,16 +81,7 @@ fn record(home: &Home, proxy: &Proxy, tickets: usize) -> String {
     for answer in agent.ask_all((0..tickets).map(desk::triage).collect(), 4) {
         assert_eq!(answer.unwrap().status, 200);
     }
-    let mut id = String::new();
-    wait_until("the worker has met all calls", PATIENCE, || {
-        let tasks = home.json(["tasks"]);
-        let Some(task) = tasks.as_array().unwrap().iter().find(|t| t["calls"] == tickets) else {
-            return false;
-        };
-        id = task["id"].as_str().unwrap().to_owned();
-        true
-    });
-    id
+    home.task_of(tickets)
 }
 
 #[test]

@@ -185,8 +185,9 @@ class Trainer:
             self.without_better = 0
 
     def _judge(self, result):
+        if result.share > self.best["agreement"]:
+            self.without_better = 0
         if result.share >= self.best["agreement"]:  # later wins a tie
-            self.without_better -= self.without_better if result.share > self.best["agreement"] else 0
             self.best = {"agreement": result.share, "step": self.schedule.steps, "rows": result.rows}
             self.best_tensors = lora.snapshot(self.model)
         self.without_better += 1

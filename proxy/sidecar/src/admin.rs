@@ -213,16 +213,6 @@ struct Body {
 }
 
 async fn act(stage: Stage, Path((task, action)): Path<(String, String)>, Json(body): Json<Body>) -> Response {
-    if action == "adopt" {
-        // A folder's name under the adapters: nothing that could leave them.
-        let Some(adapter) =
-            body.adapter.filter(|a| a.len() == 16 && a.bytes().all(|b| b.is_ascii_hexdigit()))
-        else {
-            return refuse(StatusCode::BAD_REQUEST, "an adapter is named by 16 hexadecimal digits");
-        };
-        let by = body.by.unwrap_or_else(|| "unknown".to_owned());
-        return try_ask(stage, move |b| b.act(&task, Order::Adopt(adapter), &by)).await;
-    }
     let order = match (action.as_str(), body.name) {
         ("approve", _) => Order::Approve,
         ("promote", _) => Order::Promote,
@@ -231,6 +221,15 @@ async fn act(stage: Stage, Path((task, action)): Path<(String, String)>, Json(bo
         ("unpin", _) => Order::Pin(false),
         ("name", Some(name)) if !name.trim().is_empty() && name.len() <= 120 => {
             Order::Name(name.trim().to_owned())
+        }
+        // A folder's name under the adapters: nothing that could leave them.
+        ("adopt", _) => {
+            match body.adapter.filter(|a| a.len() == 16 && a.bytes().all(|b| b.is_ascii_hexdigit())) {
+                Some(adapter) => Order::Adopt(adapter),
+                None => {
+                    return refuse(StatusCode::BAD_REQUEST, "an adapter is named by 16 hexadecimal digits");
+                }
+            }
         }
         ("name", _) => return refuse(StatusCode::BAD_REQUEST, "a name of 1 to 120 bytes is required"),
         _ => {

@@ -16,12 +16,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use understudy_call::Exchange;
 use understudy_curriculum::{Curated, Refusal, Report, Rules, Split, curate, openai, parquet, parts};
+use understudy_tasks::Task;
 
 use crate::admin::client::Client;
 use crate::admin::curriculum::{CurriculumPage, ExchangesPage};
 use crate::cli::{self, Out, runtime};
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
+use crate::specialise::TrainingSet;
 
 /// Pages that may wait to be curated.
 const AHEAD: usize = 2;
@@ -146,57 +148,40 @@ async fn run(config: &Config, args: &Curate, out: &Out) -> Result<Exit, Failure>
     }
     if let Some(path) = &args.out {
         source.note(&curated.report, &sum, args.format).await?;
-        write(&source, curated, args, path).await?;
+        write(&source, curated, &sum, args, path).await?;
     }
     Ok(Exit::Done)
-}
-
-/// A set that a training run may have.
-pub(crate) struct TrainingSet {
-    pub(crate) task: understudy_tasks::Task,
-    /// The trainer's lines.
-    pub(crate) rows: Vec<u8>,
-    pub(crate) train: u64,
-    pub(crate) development: u64,
-    pub(crate) data_sha256: String,
 }
 
 /// Curates a task for its training; the audit log is told.
 ///
 /// # Errors
 /// As [`main`].
-pub(crate) async fn for_training(client: &Client, task: &str) -> Result<TrainingSet, Failure> {
+pub(crate) async fn for_training(client: &Client, task: &str) -> Result<(Task, TrainingSet), Failure> {
     let source = Source::new(client, task).await?;
     let rules = Rules { permitted: source.page.permitted.clone(), ..Rules::default() };
     let task = source.page.task.clone();
     let (curated, _) = source.read(move |exchanges| Ok(curate(&task, exchanges, &rules))).await?;
-    if let Some(refusal) = curated.report.refusal() {
-        return Err(Failure::Unavailable(refusal.to_string()));
-    }
-    let failed = |e: io::Error| Failure::Failed(e.to_string());
-    let data_sha256 = parts::data_sha256(&curated).map_err(failed)?;
-    source.note(&curated.report, &data_sha256, Format::Parts).await?;
-    let mut rows = Vec::new();
-    parts::write(&curated, &mut rows).map_err(failed)?;
-    let count = |split| curated.of(split).count() as u64;
-    Ok(TrainingSet {
-        task: source.page.task.clone(),
-        rows,
-        train: count(Split::Train),
-        development: count(Split::Development),
-        data_sha256,
-    })
+    let set = TrainingSet::of(&curated)?;
+    source.note(&curated.report, &set.data_sha256, Format::Parts).await?;
+    Ok((source.page.task.clone(), set))
 }
 
 /// Writes the rows.
-async fn write(source: &Source<'_>, curated: Curated, args: &Curate, path: &Path) -> Result<(), Failure> {
+async fn write(
+    source: &Source<'_>,
+    curated: Curated,
+    sum: &str,
+    args: &Curate,
+    path: &Path,
+) -> Result<(), Failure> {
     let wanted = |split: Split| match args.split {
         Some(Shown::Train) => split == Split::Train,
         Some(Shown::Development) => split == Split::Development,
         None => split == Split::Train || (split == Split::Development && args.format != Format::Openai),
     };
     match args.format {
-        Format::Parts => write_private(path, |sink| parts::write(&curated, sink)),
+        Format::Parts => write_private(path, |sink| parts::write(&curated, sum, sink)),
         Format::Parquet => write_private(path, |sink| parquet::write(&curated, sink, |r| wanted(r.split))),
         Format::Openai => {
             // Whole chats are not kept: the exchanges of the rows are read again.

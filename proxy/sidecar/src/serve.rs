@@ -4,6 +4,7 @@
 mod backstage;
 mod lessons;
 pub(crate) mod recording;
+mod records;
 pub(crate) mod rows;
 mod telling;
 pub(crate) mod worker;

@@ -10,16 +10,16 @@ mod environment;
 mod lesson;
 mod trainer;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub(crate) use command::{Specialise, main};
 pub(crate) use environment::Environment;
 pub(crate) use lesson::{Exchanged, lesson};
-pub(crate) use trainer::{Training, install, train};
-use understudy_curriculum::{Curated, Permission, Rules, Split, parts};
+use trainer::{Training, install, train};
+use understudy_curriculum::{Curated, Split, parts};
 use understudy_onnx::contract::ModelFolder;
 use understudy_onnx::export;
+use understudy_policy::TaskId;
 
 use crate::config::Config;
 use crate::engine_child::with_sources;
@@ -34,7 +34,7 @@ pub(crate) fn adapters(config: &Config) -> PathBuf {
 ///
 /// # Errors
 /// No model, or one that was not made of a file that we know.
-pub(crate) fn base(config: &Config) -> Result<(PathBuf, String), Failure> {
+fn base(config: &Config) -> Result<(PathBuf, String), Failure> {
     let missing = |e: &dyn std::error::Error| Failure::Unavailable(with_sources(e));
     let folder = ModelFolder::open(&config.model.chat).map_err(|e| missing(&e))?;
     let manifest = folder.manifest();
@@ -50,28 +50,49 @@ pub(crate) fn base(config: &Config) -> Result<(PathBuf, String), Failure> {
     Ok((gguf, manifest.licence.name.clone()))
 }
 
-/// The rules under which a task's exchanges become rows.
-pub(crate) fn rules(providers: impl IntoIterator<Item = String>, permission: &Permission) -> Rules {
-    let permitted: BTreeMap<String, Permission> =
-        providers.into_iter().map(|p| (p, permission.clone())).collect();
-    Rules { permitted, ..Rules::default() }
+/// A set that a training run may have.
+pub(crate) struct TrainingSet {
+    /// The trainer's lines.
+    pub(crate) rows: Vec<u8>,
+    pub(crate) train: u64,
+    pub(crate) development: u64,
+    pub(crate) data_sha256: String,
 }
 
-/// The rows as the trainer reads them, or why there are too few.
+impl TrainingSet {
+    /// What was curated, as the trainer reads it.
+    ///
+    /// # Errors
+    /// The curation's refusal.
+    pub(crate) fn of(curated: &Curated) -> Result<Self, Failure> {
+        let report = &curated.report;
+        if let Some(refusal) = report.refusal() {
+            return Err(Failure::Unavailable(refusal.to_string()));
+        }
+        let failed = |e: std::io::Error| Failure::Failed(e.to_string());
+        let data_sha256 = parts::data_sha256(curated).map_err(failed)?;
+        let mut rows = Vec::new();
+        parts::write(curated, &data_sha256, &mut rows).map_err(failed)?;
+        let count = |split| report.split(split).rows;
+        Ok(Self { rows, train: count(Split::Train), development: count(Split::Development), data_sha256 })
+    }
+}
+
+/// Trains an adapter for a task and puts it where the engine looks; returns its name.
 ///
 /// # Errors
-/// The refusal in words.
-pub(crate) fn rows(curated: &Curated) -> Result<Vec<u8>, Failure> {
-    let count = |split| curated.of(split).count();
-    let (train, development) = (count(Split::Train), count(Split::Development));
-    if train < curated.report.rules.least_rows || development == 0 {
-        return Err(Failure::Failed(format!(
-            "{}: {train} training and {development} development rows of {} exchanges, and {} are needed; \
-             record more calls, or see why the others are left out with 'understudy curate'",
-            curated.report.name, curated.report.exchanges, curated.report.rules.least_rows
-        )));
-    }
-    let mut rows = Vec::new();
-    parts::write(curated, &mut rows).map_err(|e| Failure::Failed(e.to_string()))?;
-    Ok(rows)
+/// No base to train on, or the trainer's refusal with its remedy.
+pub(crate) async fn adapter(
+    config: &Config,
+    environment: &Environment,
+    task: TaskId,
+    rows: Vec<u8>,
+    (minutes, resume): (f64, bool),
+) -> Result<String, Failure> {
+    let (base, licence) = base(config)?;
+    let out = config.state.join("training").join(task.to_string());
+    let training = Training { base, licence, out, minutes, resume };
+    let name = train(environment, &training, rows).await?;
+    install(&training.out, &adapters(config), &name)?;
+    Ok(name)
 }

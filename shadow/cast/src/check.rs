@@ -99,7 +99,9 @@ fn fit(root: &Value, schema: &Value, value: &Value, depth: usize) -> bool {
         }
 }
 
-fn is_type(name: &str, value: &Value) -> bool {
+/// Whether a value is of a type of JSON Schema; a type that is not known passes.
+#[must_use]
+pub fn is_type(name: &str, value: &Value) -> bool {
     match name {
         "object" => value.is_object(),
         "array" => value.is_array(),

@@ -1,6 +1,6 @@
 //! An earlier exchange that an understudy may learn from.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use understudy_call::{
     AnsweredBy, Choice, ConversationKey, Credential, Exchange, ExchangeId, Finish, Format, Part as Piece,
     Request, ToolCall, Truncation,
@@ -65,6 +65,14 @@ impl Example {
             label: label(&choice),
             reply: choice,
         })
+    }
+}
+
+impl Example {
+    /// Whose errand it was: a call without a conversation is one of its own.
+    #[must_use]
+    pub fn errand(&self) -> ConversationKey {
+        if self.conversation.0 == [0; 16] { ConversationKey(self.exchange.0) } else { self.conversation }
     }
 }
 
@@ -180,28 +188,36 @@ pub fn spoken(choice: &Choice) -> Option<String> {
 /// Tool calls as a model writes them; `None` where arguments are no JSON.
 #[must_use]
 pub fn calls_text(calls: &[ToolCall]) -> Option<String> {
-    let calls: Option<Vec<String>> = calls
-        .iter()
-        .map(|c| {
-            let arguments: Value = if c.arguments.trim().is_empty() {
-                Value::Object(serde_json::Map::new())
-            } else {
-                serde_json::from_str(&c.arguments).ok()?
-            };
-            let name = Value::String(c.name.clone());
-            Some(format!("{{\"name\": {name}, \"arguments\": {}}}", spaced(&arguments)))
-        })
-        .collect();
-    let calls = calls?;
+    let calls: Option<Vec<String>> =
+        calls.iter().map(|c| Some(call_text(&c.name, &arguments(&c.arguments)?))).collect();
+    calls.map(joined)
+}
+
+/// Arguments as they were written; none at all are an empty object.
+#[must_use]
+pub fn arguments(text: &str) -> Option<Value> {
+    if text.trim().is_empty() { Some(Value::Object(Map::new())) } else { serde_json::from_str(text).ok() }
+}
+
+/// One call with its arguments.
+#[must_use]
+pub fn call_text(name: &str, arguments: &Value) -> String {
+    format!("{{\"name\": {}, \"arguments\": {}}}", Value::from(name), spaced(arguments))
+}
+
+/// One call as it is, several as a list.
+#[must_use]
+pub fn joined(calls: Vec<String>) -> String {
     match calls.as_slice() {
-        [one] => Some(one.clone()),
-        more => Some(format!("[{}]", more.join(", "))),
+        [one] => one.clone(),
+        more => format!("[{}]", more.join(", ")),
     }
 }
 
 /// JSON on one line with a space after commas and colons, which small models
 /// have seen most.
-fn spaced(value: &Value) -> String {
+#[must_use]
+pub fn spaced(value: &Value) -> String {
     match value {
         Value::Object(fields) => {
             let fields: Vec<String> =

@@ -39,11 +39,11 @@ use understudy_call::{
 };
 use understudy_policy::TaskId;
 
+use crate::asking;
 use crate::packed::{Floats, Rows};
-use crate::window;
 
 mod fit;
-mod folds;
+pub(crate) mod folds;
 
 pub use fit::{HeadRules, NotFitted, fit};
 pub use folds::{Rehearsed, rehearse};
@@ -280,13 +280,7 @@ impl Head {
             return Err(Declined::Unavailable);
         }
         let text = understudy_tasks::part(ask.request).text();
-        let text = [window::to_embed(&text)];
-        let vector = tokio::time::timeout(ask.deadline, self.embedder.embed(&text, ask.priority))
-            .await
-            .map_err(|_| Declined::TooSlow)?
-            .map_err(|_| Declined::Unavailable)?
-            .pop()
-            .ok_or(Declined::Unavailable)?;
+        let vector = asking::vector(self.embedder.as_ref(), &text, ask.priority, ask.deadline).await?;
         if self.embedder.id() != s.embedder {
             return Err(Declined::Unavailable);
         }

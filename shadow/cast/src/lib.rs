@@ -18,8 +18,9 @@
 //! - an understudy's own answer is never an example;
 //! - asked for a captured call, it never uses that very call.
 
+mod asking;
 pub mod baseline;
-mod check;
+pub mod check;
 pub mod client;
 mod error;
 pub mod example;

@@ -30,9 +30,9 @@ use understudy_call::{
     Answer, Ask, Declined, Embedder, Format, Reply, Request, Responder, Sampling, ToolChoice, UnderstudyId,
 };
 
+use crate::asking;
 use crate::client::{ChatAsk, ChatModel, ReplyShape};
 use crate::example::stratum_in;
-use crate::{check, window};
 
 mod prompt;
 mod snapshot;
@@ -91,15 +91,8 @@ impl Prompted {
         if part.len() > s.rules.prompt_chars {
             return Err(Declined::TooLong);
         }
-        let text = [window::to_embed(&part)];
-        let vector = tokio::time::timeout(left()?, self.embedder.embed(&text, ask.priority))
-            .await
-            .map_err(|_| Declined::TooSlow)?
-            .map_err(|_| Declined::Unavailable)?
-            .pop()
-            .ok_or(Declined::Unavailable)?;
-        let same_model = self.model.model().await.is_some_and(|m| m == s.model);
-        if !same_model || self.embedder.id() != s.embedder {
+        let vector = asking::vector(self.embedder.as_ref(), &part, ask.priority, left()?).await?;
+        if !asking::has_models(self.model.as_ref(), self.embedder.as_ref(), (&s.model, &s.embedder)).await {
             return Err(Declined::Unavailable);
         }
         let near = s.nearest(&vector, ask.exchange, s.rules.k);
@@ -138,12 +131,7 @@ impl Prompted {
         confidence: f64,
         spent: Duration,
     ) -> Result<Answer, Declined> {
-        let [choice] = reply.choices.as_slice() else {
-            return Err(Declined::Invalid);
-        };
-        if !check::usable(ask.request, choice) {
-            return Err(Declined::Invalid);
-        }
+        let choice = asking::usable(ask.request, &reply)?;
         if ask.bar.is_some_and(|bar| confidence < bar) {
             return Err(Declined::BelowBar);
         }

@@ -22,14 +22,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use understudy_call::{
-    Answer, Ask, Choice, Credential, Declined, Embedder, Format, Priority, Reply, Request, Responder,
-    Sampling, ToolChoice, UnderstudyId,
+    Answer, Ask, Choice, Declined, Embedder, Format, Priority, Reply, Request, Responder, Sampling,
+    ToolChoice, UnderstudyId,
 };
 use understudy_tasks::Part;
 
+use crate::asking;
 use crate::client::{ChatAnswer, ChatAsk, ChatModel, ReplyShape};
 use crate::example::{Example, stratum_in};
-use crate::{check, window};
 
 pub mod calibration;
 mod snapshot;
@@ -121,15 +121,8 @@ impl Specialised {
     async fn say(&self, q: Question<'_>, begun: Instant) -> Result<Said, Declined> {
         let s = &self.snapshot;
         let left = || q.deadline.checked_sub(begun.elapsed()).ok_or(Declined::TooSlow);
-        let text = [window::to_embed(&q.part.text())];
-        let vector = tokio::time::timeout(left()?, self.embedder.embed(&text, q.priority))
-            .await
-            .map_err(|_| Declined::TooSlow)?
-            .map_err(|_| Declined::Unavailable)?
-            .pop()
-            .ok_or(Declined::Unavailable)?;
-        let same_model = self.model.model().await.is_some_and(|m| m == s.model);
-        if !same_model || self.embedder.id() != s.embedder {
+        let vector = asking::vector(self.embedder.as_ref(), &q.part.text(), q.priority, left()?).await?;
+        if !asking::has_models(self.model.as_ref(), self.embedder.as_ref(), (&s.model, &s.embedder)).await {
             return Err(Declined::Unavailable);
         }
         let similarity = s.similarity(&vector).ok_or(Declined::Unavailable)?;
@@ -147,12 +140,7 @@ impl Specialised {
             priority: q.priority,
         };
         let ChatAnswer { reply, confidence, min_logprob, .. } = self.model.chat(chat).await?;
-        let [choice] = reply.choices.as_slice() else {
-            return Err(Declined::Invalid);
-        };
-        if !check::usable(q.request, choice) {
-            return Err(Declined::Invalid);
-        }
+        let choice = asking::usable(q.request, &reply)?;
         let sum = confidence.ok_or(Declined::Invalid)?;
         let signals = Signals { sum, least: min_logprob.unwrap_or(0.0), similarity };
         let stratum = stratum_in(q.request, choice);
@@ -217,12 +205,6 @@ impl Draft {
         model: Arc<dyn ChatModel>,
     ) -> Option<Self> {
         Specialised::new(snapshot, embedder, model).map(Self)
-    }
-
-    /// Who may be answered by it.
-    #[must_use]
-    pub fn credential(&self) -> Option<Credential> {
-        self.0.snapshot.credential
     }
 
     /// Answers a development row, whatever the bar.

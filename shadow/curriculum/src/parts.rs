@@ -76,13 +76,12 @@ pub fn data_sha256(curated: &Curated) -> io::Result<String> {
     Ok(hex::encode(sum.finalize()))
 }
 
-/// The header and the rows.
+/// The header, with [`data_sha256`] of the rows, and the rows.
 ///
 /// # Errors
 /// Whatever the sink says.
-pub fn write(curated: &Curated, sink: &mut impl Write) -> io::Result<()> {
-    let sum = data_sha256(curated)?;
-    let header = Header { task: &curated.report.name, data_sha256: &sum, curation: &curated.report };
+pub fn write(curated: &Curated, data_sha256: &str, sink: &mut impl Write) -> io::Result<()> {
+    let header = Header { task: &curated.report.name, data_sha256, curation: &curated.report };
     serde_json::to_writer(&mut *sink, &header)?;
     sink.write_all(b"\n")?;
     open(curated).try_for_each(|row| write_row(row, sink))

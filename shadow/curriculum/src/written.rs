@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 use understudy_call::{Choice, Format, Part as Piece, Tool, ToolCall, ToolChoice};
+use understudy_cast::check::is_type;
+use understudy_cast::example::{arguments, call_text, joined, spaced};
 use understudy_tasks::Form;
 
 /// Deeper than this a schema refers to itself without end.
@@ -62,21 +64,6 @@ fn call(tools: &[Tool], call: &ToolCall) -> Option<String> {
         return None;
     }
     Some(call_text(&call.name, &ordered(&tool.parameters, &tool.parameters, &value, 0)?))
-}
-
-fn call_text(name: &str, arguments: &Value) -> String {
-    format!("{{\"name\": {}, \"arguments\": {}}}", Value::from(name), spaced(arguments))
-}
-
-fn arguments(text: &str) -> Option<Value> {
-    if text.trim().is_empty() { Some(Value::Object(Map::new())) } else { serde_json::from_str(text).ok() }
-}
-
-fn joined(calls: Vec<String>) -> String {
-    match calls.as_slice() {
-        [one] => one.clone(),
-        more => format!("[{}]", more.join(", ")),
-    }
 }
 
 /// The value with its properties in the schema's order; `None` where the schema
@@ -148,30 +135,4 @@ fn object(
         out.insert(name.clone(), ordered(root, rest, value, depth + 1)?);
     }
     Some(Value::Object(out))
-}
-
-fn is_type(name: &str, value: &Value) -> bool {
-    match name {
-        "object" => value.is_object(),
-        "array" => value.is_array(),
-        "string" => value.is_string(),
-        "number" => value.is_number(),
-        "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|x| x.fract() == 0.0),
-        "boolean" => value.is_boolean(),
-        "null" => value.is_null(),
-        _ => true,
-    }
-}
-
-/// JSON on one line with a space after commas and colons.
-fn spaced(value: &Value) -> String {
-    match value {
-        Value::Object(fields) => {
-            let fields: Vec<String> =
-                fields.iter().map(|(k, v)| format!("{}: {}", Value::String(k.clone()), spaced(v))).collect();
-            format!("{{{}}}", fields.join(", "))
-        }
-        Value::Array(items) => format!("[{}]", items.iter().map(spaced).collect::<Vec<_>>().join(", ")),
-        other => other.to_string(),
-    }
 }

@@ -1,18 +1,19 @@
 //! Training within a rehearsal: once most calls have been read, every task that
 //! nothing has won yet gets an adapter, and the calls that are left judge it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use understudy_capture::Journal;
-use understudy_curriculum::{Permission, curate};
+use understudy_curriculum::{Permission, Rules, curate};
 use understudy_policy::Stage;
 use understudy_rehearsal::Rehearsal;
 use understudy_tasks::Task;
 
-use crate::cli::Rehearse;
+use crate::cli::{self, Rehearse};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::specialise::{self, Environment, Exchanged, Training};
+use crate::specialise::{self, Environment, Exchanged, TrainingSet, lesson};
 
 /// Share of the calls after which training begins: what is left is evidence.
 const AFTER: f64 = 0.8;
@@ -72,17 +73,7 @@ impl Plan {
             }
         }
         while rehearsal.adopting().is_some() {
-            if let Some(done) = rehearsal.adopt_next().await.map_err(|e| Failure::Failed(e.to_string()))? {
-                tracing::info!(
-                    task = %done.task,
-                    adapter = done.adapter,
-                    rows = done.rows,
-                    answered = done.answered,
-                    agreed = done.agreed,
-                    reason = done.reason,
-                    "an adapter came in"
-                );
-            }
+            rehearsal.adopt_next().await.map_err(|e| Failure::Failed(e.to_string()))?;
         }
         Ok(())
     }
@@ -97,24 +88,20 @@ impl Plan {
     ) -> Result<(), Failure> {
         let upto = rehearsal.folded();
         let permission = Permission {
-            by: std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned()),
-            at: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or_else(|_| String::new(), |d| d.as_secs().to_string()),
+            by: cli::by(),
+            at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             terms: "the operator's own log, by --specialise".to_owned(),
         };
-        let rules = specialise::rules([self.provider.clone()], &permission);
+        let permitted = BTreeMap::from([(self.provider.clone(), permission)]);
+        let rules = Rules { permitted, ..Rules::default() };
         let mut read = Exchanged::of(journal);
         let curated = curate(task, read.by_ref().take_while(|(seq, _)| *seq <= upto), &rules);
         read.whole()?;
-        let rows = specialise::rows(&curated)?;
-        let (base, licence) = specialise::base(&self.config)?;
-        let out = self.config.state.join("training").join(task.id.to_string());
+        let set = TrainingSet::of(&curated)?;
         tracing::info!(task = task.name, rows = curated.rows.len(), minutes, "training an adapter");
-        let training = Training { base, licence, out: out.clone(), minutes, resume: false };
-        let name = specialise::train(environment, &training, rows).await?;
-        let folder = specialise::install(&out, &specialise::adapters(&self.config), &name)?;
-        let lesson = specialise::lesson(journal, &folder, &name)?;
+        let name =
+            specialise::adapter(&self.config, environment, task.id, set.rows, (minutes, false)).await?;
+        let lesson = lesson(journal, &specialise::adapters(&self.config), &name)?;
         rehearsal
             .adopt(&task.id.to_string(), lesson)
             .await

@@ -19,7 +19,7 @@ use understudy_tasks::Task;
 
 use super::recording::Recording;
 use super::worker::{Orders, Snapshot, Worker};
-use super::{lessons, rows};
+use super::{lessons, records, rows};
 use crate::admin::curriculum::{CurriculumPage, ExchangesPage};
 use crate::admin::pages::{Acted, DecisionRow, JournalPage, SavingsPage, Status, Stopped, TaskPage, TaskRow};
 use crate::admin::{Backstage, Order, Refused};
@@ -327,7 +327,7 @@ impl Backstage for Wings {
     }
 
     fn journal(&self) -> JournalPage {
-        journal_page(&self.journal, &self.folder)
+        records::page(&self.journal, &self.folder)
     }
 
     fn tail(&self, last: usize) -> Vec<Value> {
@@ -336,7 +336,7 @@ impl Backstage for Wings {
         let mut cursor = journal.cursor(from.max(journal.oldest_seq().unwrap_or(0)));
         let mut rows = Vec::new();
         while let Ok(Some((seq, record))) = cursor.next() {
-            rows.push(without_content(seq, &record));
+            rows.push(records::without_content(seq, &record));
         }
         rows.split_off(rows.len().saturating_sub(last))
     }
@@ -411,40 +411,5 @@ fn find<'a>(reports: &'a [TaskReport], which: &str) -> Result<&'a TaskReport, Re
             let names: Vec<&str> = many.iter().map(|r| r.name.as_str()).collect();
             Err(Refused::Ambiguous(which.to_owned(), names.join(", ")))
         }
-    }
-}
-
-/// The journal's page.
-pub(crate) fn journal_page(journal: &Result<Journal, String>, folder: &std::path::Path) -> JournalPage {
-    let folder = folder.display().to_string();
-    match journal {
-        Err(why) => JournalPage { state: format!("not recording: {why}"), folder, ..JournalPage::default() },
-        Ok(journal) => {
-            let s = journal.stats();
-            JournalPage {
-                state: "recording".to_owned(),
-                folder,
-                volumes: s.volumes,
-                bytes: s.bytes,
-                durable: s.durable_seq,
-                records: s.records,
-                set_aside: s.set_aside,
-                queued_bytes: s.queued_bytes,
-                drops: journal.drops().into_iter().map(|(why, n)| (why.label().to_owned(), n)).collect(),
-                redacted_share: s.redacted_share(),
-            }
-        }
-    }
-}
-
-/// A record in a line, without what was said in it.
-pub(crate) fn without_content(seq: u64, record: &Record) -> Value {
-    match record {
-        Record::Exchange(e) => json!({ "seq": seq, "kind": record.label(), "id": e.id, "meta": e.meta }),
-        Record::Note { kind, .. } => json!({ "seq": seq, "kind": record.label(), "about": kind }),
-        Record::Checkpoint(_) => json!({ "seq": seq, "kind": record.label() }),
-        Record::Trial(t) => json!({ "seq": seq, "kind": record.label(), "trial": t }),
-        Record::Decision(d) => json!({ "seq": seq, "kind": record.label(), "decision": d }),
-        Record::EntryOpened(e) => json!({ "seq": seq, "kind": record.label(), "entry": e }),
     }
 }

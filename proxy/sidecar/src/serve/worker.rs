@@ -258,19 +258,7 @@ async fn work(
         }
         // One row of an adapter's between any two records: audits do not wait for it.
         if rehearsal.adopting().is_some() {
-            match own::within(own::obey_order("adopt"), rehearsal.adopt_next()).await {
-                Ok(Some(done)) => tracing::info!(
-                    task = %done.task,
-                    adapter = done.adapter,
-                    answered = done.answered,
-                    agreed = done.agreed,
-                    reason = done.reason,
-                    "an adapter came in"
-                ),
-                Ok(None) => {}
-                Err(RehearsalError::Cast(why)) => tracing::warn!(%why, "an adapter was not taken in"),
-                Err(why) => return Err(why.to_string()),
-            }
+            own::within(own::obey_order("adopt"), rehearsal.adopt_next()).await.map_err(|e| e.to_string())?;
         }
         let next = if frozen { None } else { cursor.next().map_err(|e| e.to_string())? };
         match next {
@@ -325,8 +313,8 @@ async fn obey(
                 return Ok(name);
             }
             Order::Adopt(adapter) => {
-                let (journal, folder) = (journal.clone(), adapters.join(&adapter));
-                let lesson = tokio::task::spawn_blocking(move || lesson(&journal, &folder, &adapter));
+                let (journal, adapters) = (journal.clone(), adapters.to_owned());
+                let lesson = tokio::task::spawn_blocking(move || lesson(&journal, &adapters, &adapter));
                 let lesson = lesson.await.map_err(|_| RehearsalError::CutOff)?;
                 let lesson = lesson.map_err(|e| RehearsalError::NoLesson(e.to_string()))?;
                 rehearsal.adopt(which, lesson).await?;

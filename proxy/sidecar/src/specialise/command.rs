@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Environment, Training};
+use super::Environment;
 use crate::admin::client::Client;
 use crate::admin::pages::Acted;
 use crate::cli::{self, Out, runtime};
@@ -66,17 +66,14 @@ pub(crate) fn main(config: &Config, args: &Specialise, out: &Out) -> Result<Exit
 
 async fn run(config: &Config, args: &Specialise) -> Result<(Trained, Acted), Failure> {
     let client = Client::find(&config.state)?;
-    let set = curate::for_training(&client, &args.task).await?;
-    let (base, licence) = super::base(config)?;
+    let (task, set) = curate::for_training(&client, &args.task).await?;
     let environment = Environment::make(&config.cache, &|line| tracing::info!("{line}"))?;
-    let out = config.state.join("training").join(set.task.id.to_string());
-    let training = Training { base, licence, out: out.clone(), minutes: args.minutes, resume: args.resume };
-    let adapter = super::train(&environment, &training, set.rows).await?;
-    super::install(&out, &super::adapters(config), &adapter)?;
-    let path = format!("/v1/tasks/{}/adopt", set.task.id);
+    let how = (args.minutes, args.resume);
+    let adapter = super::adapter(config, &environment, task.id, set.rows, how).await?;
+    let path = format!("/v1/tasks/{}/adopt", task.id);
     let acted: Acted = client.post(&path, &json!({ "adapter": adapter, "by": cli::by() })).await?;
     let trained = Trained {
-        task: set.task.name,
+        task: task.name,
         adapter,
         train: set.train,
         development: set.development,

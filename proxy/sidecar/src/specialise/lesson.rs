@@ -31,12 +31,12 @@ struct Exchanges {
     development: Vec<ExchangeId>,
 }
 
-/// The lesson of the adapter in `folder`. Reads the journal once.
+/// The lesson of an adapter under `adapters`. Reads the journal once.
 ///
 /// # Errors
 /// No card, a card that is none, or a journal that cannot be read.
-pub(crate) fn lesson(journal: &Journal, folder: &Path, adapter: &str) -> Result<Lesson, Failure> {
-    let path = folder.join("card.json");
+pub(crate) fn lesson(journal: &Journal, adapters: &Path, adapter: &str) -> Result<Lesson, Failure> {
+    let path = adapters.join(adapter).join("card.json");
     let text = std::fs::read(&path).map_err(|source| Failure::File { path: path.clone(), source })?;
     let card: Card = serde_json::from_slice(&text)
         .map_err(|e| Failure::Failed(format!("{} is no adapter's card: {e}", path.display())))?;

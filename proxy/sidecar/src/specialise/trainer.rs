@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
@@ -99,10 +100,9 @@ pub(crate) async fn train(
     while let Some(line) = lines.next_line().await.map_err(|e| failed(&e))? {
         match serde_json::from_str(&line) {
             Ok(Told::Progress { phase, done, of, seconds_left, loss }) => {
-                let left = std::time::Duration::from_secs_f64(seconds_left.max(0.0));
                 let loss = loss.map_or_else(String::new, |l| format!(", loss {l:.3}"));
                 bar.set_position((training.minutes * 60.0 - seconds_left).max(0.0) as u64);
-                let left = humantime::format_duration(std::time::Duration::from_secs(left.as_secs()));
+                let left = humantime::format_duration(Duration::from_secs(seconds_left.max(0.0) as u64));
                 bar.set_message(format!("{phase} {done}/{of}{loss}, {left} left"));
             }
             Ok(Told::Evaluated { agreement }) => {
@@ -131,8 +131,8 @@ pub(crate) async fn train(
             "training was interrupted; its checkpoint is kept, and --resume goes on from there".to_owned(),
         )),
         _ => {
-            let last: Vec<&str> = said.lines().rev().take(3).collect();
-            let last: Vec<&str> = last.into_iter().rev().collect();
+            let lines: Vec<&str> = said.lines().collect();
+            let last = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default();
             Err(Failure::Failed(format!("the trainer ended with {status}: {}", last.join(" / "))))
         }
     }

@@ -16,7 +16,7 @@ use super::fit::{HeadRules, NotFitted, fit};
 use crate::example::Example;
 
 /// Parts that the examples are cut into: each is judged by a head fitted on the others.
-const FOLDS: u64 = 5;
+pub(crate) const FOLDS: u64 = 5;
 
 /// One example, judged by a head that did not know it.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +44,8 @@ pub fn rehearse(
     let mut judged = Vec::with_capacity(examples.len());
     let mut seen = BTreeSet::new();
     for fold in 0..FOLDS {
-        let (held, others): (Vec<&Example>, Vec<&Example>) = examples.iter().partition(|e| of(e) == fold);
+        let (held, others): (Vec<&Example>, Vec<&Example>) =
+            examples.iter().partition(|e| of(e.errand()) == fold);
         let texts: BTreeSet<&str> = held.iter().map(|e| e.part_text.as_str()).collect();
         let others: Vec<&Example> =
             others.into_iter().filter(|e| !texts.contains(e.part_text.as_str())).collect();
@@ -59,7 +60,7 @@ pub fn rehearse(
             judged.push((
                 example.seq,
                 Rehearsed {
-                    conversation: conversation(example),
+                    conversation: example.errand(),
                     confidence: guess.map(|g| g.confidence()),
                     agrees: label.is_some_and(|l| crate::example::label(&l.reply) == example.label),
                     stratum: label.map(|l| l.stratum.clone()).unwrap_or_default(),
@@ -71,13 +72,7 @@ pub fn rehearse(
     Ok(judged.into_iter().map(|(_, one)| one).collect())
 }
 
-/// A call without a conversation is one of its own.
-fn conversation(example: &Example) -> ConversationKey {
-    if example.conversation.0 == [0; 16] { ConversationKey(example.exchange.0) } else { example.conversation }
-}
-
 /// The fold of a whole conversation, by its hash.
-fn of(example: &Example) -> u64 {
-    let hash = blake3::hash(&conversation(example).0);
-    u64::from(hash.as_bytes()[0]) % FOLDS
+pub(crate) fn of(conversation: ConversationKey) -> u64 {
+    u64::from(blake3::hash(&conversation.0).as_bytes()[0]) % FOLDS
 }

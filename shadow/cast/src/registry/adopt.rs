@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use understudy_call::{EmbedError, Responder, UnderstudyId};
 use understudy_policy::TaskId;
+use understudy_policy::interval::binomial_tail;
 use understudy_tasks::Task;
 
 use super::{Cast, Keeps, Kind, Made, embed_missing};
@@ -45,7 +46,7 @@ impl Round {
     pub fn of(before: &[bool], after: &[bool]) -> Self {
         let differ = |new: bool| before.iter().zip(after).filter(|(b, a)| **a == new && **b != new).count();
         let (won, lost) = (differ(true) as u64, differ(false) as u64);
-        Self { won, lost, p: at_least(won, won + lost) }
+        Self { won, lost, p: binomial_tail(won as f64, (won + lost) as f64, 0.5) }
     }
 
     /// Whether the new one is better beyond chance.
@@ -53,20 +54,6 @@ impl Round {
     pub fn is_better(&self) -> bool {
         self.won > self.lost && self.p <= CHANCE
     }
-}
-
-/// P(X ≥ k) for X of Binomial(n, 1/2).
-fn at_least(k: u64, n: u64) -> f64 {
-    let mut log = -(n as f64) * std::f64::consts::LN_2;
-    let mut sum = 0.0;
-    for i in 0..=n {
-        if i >= k {
-            sum += log.exp();
-        }
-        // C(n, i+1) = C(n, i)·(n−i)/(i+1)
-        log += (((n - i) as f64) / ((i + 1) as f64)).ln();
-    }
-    sum.min(1.0)
 }
 
 impl Cast {

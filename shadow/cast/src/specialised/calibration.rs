@@ -20,11 +20,10 @@ use ndarray::{Array1, Array2};
 use serde::{Deserialize, Serialize};
 use understudy_call::ConversationKey;
 
+use crate::head::folds;
+
 /// L2 penalty: four weights on hundreds of rows need little.
 const PENALTY: f64 = 1.0;
-
-/// Folds of the cross-fit.
-const FOLDS: u64 = 5;
 
 /// What is known of an answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,8 +97,8 @@ impl Calibration {
     /// The confidence of each row by weights that have not seen its conversation.
     #[must_use]
     pub fn cross_fit(rows: &[Judgement]) -> Vec<Option<f64>> {
-        let fold = |j: &Judgement| u64::from(blake3::hash(&j.conversation.0).as_bytes()[0]) % FOLDS;
-        let fits: Vec<Self> = (0..FOLDS)
+        let fold = |j: &Judgement| folds::of(j.conversation);
+        let fits: Vec<Self> = (0..folds::FOLDS)
             .map(|f| {
                 let others: Vec<&Judgement> = rows.iter().filter(|j| fold(j) != f).collect();
                 Self::fit(&others).unwrap_or_default()

@@ -152,7 +152,7 @@ fn nothing_of_a_held_conversation_is_shown_or_written() {
     assert!(made.report.dropped.iter().all(|d| d.samples.is_empty()), "{:#?}", made.report.dropped);
     assert_eq!((made.report.classes.len(), made.report.characters.parts), (0, 0));
     let mut out = Vec::new();
-    parts::write(&made, &mut out).unwrap();
+    parts::write(&made, &parts::data_sha256(&made).unwrap(), &mut out).unwrap();
     assert_eq!(out.iter().filter(|b| **b == b'\n').count(), 1, "the header alone");
 }
 
@@ -160,7 +160,7 @@ fn nothing_of_a_held_conversation_is_shown_or_written() {
 fn the_rows_as_the_trainer_reads_them() {
     let made = curated((1..100).map(usual).collect(), &permitted());
     let mut out = Vec::new();
-    parts::write(&made, &mut out).unwrap();
+    parts::write(&made, &parts::data_sha256(&made).unwrap(), &mut out).unwrap();
     // The first conversation is a held one.
     let lines: Vec<&[u8]> = out.split_inclusive(|b| *b == b'\n').collect();
     let header: Value = serde_json::from_slice(lines[0]).unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use understudy_call::{Choice, ConversationKey, Declined, Reply, Request, UnderstudyId};
+use understudy_call::{Choice, Declined, Reply, Request, UnderstudyId};
 use understudy_capture::Record;
 use understudy_cast::registry::{Lesson, NOTE_KIND, Round};
 use understudy_cast::specialised::{Draft, Judgement};
@@ -75,11 +75,10 @@ impl Rehearsal {
             return Err(CastError::NoRows.into());
         }
         self.adopting.push_back(Adopting {
-            before: self
-                .cast
-                .specialised_of(task.id)
-                .and_then(|id| Some((self.cast.redraft(&id)?, id)))
-                .map(|(draft, id)| (id, draft)),
+            before: self.cast.specialised_of(task.id).and_then(|id| {
+                let draft = self.cast.redraft(&id)?;
+                Some((id, draft))
+            }),
             task,
             adapter,
             rows: trained.len() as u64,
@@ -104,14 +103,14 @@ impl Rehearsal {
         Some(((of.of - of.left.len()) as u64, of.of as u64))
     }
 
-    /// One development row's answer, or the end of an adoption. `None` while
-    /// there are rows left, or nothing to adopt.
+    /// One development row's answer, or the end of an adoption. An adapter that
+    /// cannot be taken in is told of and let go: its task stays as it is.
     ///
     /// # Errors
-    /// The journal failed, or the engine went away for good.
-    pub async fn adopt_next(&mut self) -> Result<Option<Adoption>, RehearsalError> {
+    /// The journal failed.
+    pub async fn adopt_next(&mut self) -> Result<(), RehearsalError> {
         let Some(adopting) = self.adopting.front_mut() else {
-            return Ok(None);
+            return Ok(());
         };
         if let Some(example) = adopting.left.pop_front() {
             self.pace.wait().await;
@@ -120,27 +119,42 @@ impl Rehearsal {
             if let Some(one) = judge(&adopting.draft, &request, &example, deadline).await {
                 if let Some((_, before)) = &adopting.before {
                     let Some(other) = judge(before, &request, &example, deadline).await else {
-                        return Ok(None);
+                        return Ok(());
                     };
                     adopting.agreed_before.push(other.agrees);
                 }
                 adopting.judged.push(one);
             }
-            return Ok(None);
+            return Ok(());
         }
-        let Some(done) = self.adopting.pop_front() else { return Ok(None) };
-        let adoption = self.concluded(done)?;
+        let Some(done) = self.adopting.pop_front() else { return Ok(()) };
+        let adoption = match self.concluded(done) {
+            Ok(adoption) => adoption,
+            Err(why) => {
+                tracing::warn!(%why, "an adapter was not taken in");
+                return Ok(());
+            }
+        };
         let json = json!(adoption);
         self.pending.push(Record::Note { kind: ADOPTION.to_owned(), json });
         self.keep_adoption(adoption.clone());
         self.settle().await?;
-        Ok(Some(adoption))
+        tracing::info!(
+            task = %adoption.task,
+            adapter = adoption.adapter,
+            rows = adoption.rows,
+            answered = adoption.answered,
+            agreed = adoption.agreed,
+            reason = adoption.reason,
+            "an adapter came in"
+        );
+        Ok(())
     }
 
-    fn concluded(&mut self, done: Adopting) -> Result<Adoption, RehearsalError> {
+    fn concluded(&mut self, done: Adopting) -> Result<Adoption, CastError> {
         let Adopting { task, adapter, rows, draft, before, judged, agreed_before, of, .. } = done;
         if judged.len() * 2 < of {
-            return Err(CastError::NoRows.into());
+            return Err(CastError::NoRows);
         }
         let agrees: Vec<bool> = judged.iter().map(|j| j.agrees).collect();
         let count = |of: &[bool]| of.iter().filter(|a| **a).count() as u64;
@@ -182,12 +196,6 @@ impl Rehearsal {
         Ok(adoption)
     }
 
-    /// What became of a task's adapters, in order.
-    #[must_use]
-    pub fn adoptions(&self, task: TaskId) -> &[Adoption] {
-        self.tasks.get(&task).map_or(&[], |s| s.adoptions.as_slice())
-    }
-
     pub(super) fn keep_adoption(&mut self, adoption: Adoption) {
         self.meet(adoption.task);
         if let Some(state) = self.tasks.get_mut(&adoption.task) {
@@ -210,11 +218,8 @@ fn asked(form: &Form, part: &Part) -> Request {
 
 /// `None` where the engine could not be asked, which says nothing of the adapter.
 async fn judge(draft: &Draft, request: &Request, example: &Example, deadline: Duration) -> Option<Judgement> {
-    let conversation = match example.conversation {
-        ConversationKey(key) if key == [0; 16] => ConversationKey(example.exchange.0),
-        key => key,
-    };
-    let nothing = Judgement { conversation, signals: None, agrees: false, stratum: String::new() };
+    let nothing =
+        Judgement { conversation: example.errand(), signals: None, agrees: false, stratum: String::new() };
     match draft.rehearse(request, example, deadline).await {
         Ok((choice, signals, stratum)) => {
             let score = score::compare(request, &whole(&example.reply), &whole(&choice));
