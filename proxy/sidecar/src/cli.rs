@@ -228,6 +228,9 @@ pub(crate) enum Model {
     Pull {
         /// By their names in `model list`; by default the two that are used without any configuration
         names: Vec<String>,
+        /// For an engine with a GPU: attention in 16 bits, the only form that it computes
+        #[arg(long)]
+        gpu: bool,
         /// A GGUF file of one's own instead
         #[arg(long, value_name = "FILE", requires_all = ["output", "licence"], conflicts_with = "names")]
         gguf: Option<PathBuf>,

@@ -29,9 +29,10 @@ pub(crate) fn main(config: &Config, what: Model, out: &Out) -> Result<Exit, Fail
             output: Some(folder),
             licence: Some(licence),
             non_commercial,
+            gpu,
             ..
-        } => convert(&file, &folder, licence, non_commercial, out),
-        Model::Pull { names, .. } => pull(config, names, out),
+        } => convert(&file, &folder, licence, non_commercial, weights(gpu), out),
+        Model::Pull { names, gpu, .. } => pull(config, names, weights(gpu), out),
         Model::Check { folder } => check(config, folder, out),
     }
 }
@@ -104,7 +105,11 @@ fn open(config: &Config, folder: &Path) -> Result<ModelFolder, Failure> {
     ModelFolder::open_with(folder, terms).map_err(|e| Failure::Unavailable(with_sources(&e)))
 }
 
-fn pull(config: &Config, names: Vec<String>, out: &Out) -> Result<Exit, Failure> {
+fn weights(gpu: bool) -> Weights {
+    if gpu { Weights::gpu() } else { Weights::default() }
+}
+
+fn pull(config: &Config, names: Vec<String>, weights: Weights, out: &Out) -> Result<Exit, Failure> {
     let names = if names.is_empty() { DEFAULTS.map(str::to_owned).to_vec() } else { names };
     let all = export::recipes();
     let mut recipes = Vec::new();
@@ -123,7 +128,7 @@ fn pull(config: &Config, names: Vec<String>, out: &Out) -> Result<Exit, Failure>
     let mut folders = Vec::new();
     for recipe in &recipes {
         let bar = Bar::new(recipe.title);
-        let folder = export::pull(recipe, &models, &mut |p| bar.show(p))
+        let folder = export::pull(recipe, &models, weights, &mut |p| bar.show(p))
             .map_err(|e| Failure::Unavailable(with_sources(&e)))?;
         bar.done();
         folders.push(serde_json::json!({ "name": recipe.name, "folder": folder, "licence": recipe.licence, "note": recipe.note }));
@@ -145,6 +150,7 @@ fn convert(
     folder: &Path,
     licence: String,
     non_commercial: bool,
+    weights: Weights,
     out: &Out,
 ) -> Result<Exit, Failure> {
     let name = file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
@@ -162,7 +168,7 @@ fn convert(
         },
     };
     let bar = Bar::new(&name);
-    export::gguf_to_folder(file, folder, &origin, Weights::default(), &mut |p| bar.show(p))
+    export::gguf_to_folder(file, folder, &origin, weights, &mut |p| bar.show(p))
         .map_err(|e| Failure::Failed(with_sources(&e)))?;
     bar.done();
     out.show(&serde_json::json!({ "folder": folder }), |_| {

@@ -1,9 +1,9 @@
-//! Pulls a model by name: `cargo run --release -p understudy-onnx --example pull -- NAME DIR [4|8] [LEVEL] [HEAD]`.
+//! Pulls a model by name: `cargo run --release -p understudy-onnx --example pull -- NAME DIR [4|8] [LEVEL] [HEAD] [half]`.
 #![expect(clippy::print_stderr, reason = "a command line")]
 
 use std::path::Path;
 
-use understudy_onnx::export::{Bits, Weights, pull_with, recipe};
+use understudy_onnx::export::{Bits, Weights, pull, recipe};
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -17,11 +17,12 @@ fn main() -> anyhow::Result<()> {
         linear: bits(rest.first()),
         accuracy_level: rest.get(1).map_or(Ok(4), |l| l.parse())?,
         head: bits(rest.get(2)),
+        half_attention: rest.get(3).is_some_and(|w| w == "half"),
     };
     let mut report = |p: understudy_onnx::export::Progress| {
         eprintln!("{} {}/{}", p.stage.label(), p.done, p.total);
     };
-    let folder = pull_with(&recipe, Path::new(dir), weights, &mut report)?;
+    let folder = pull(&recipe, Path::new(dir), weights, &mut report)?;
     eprintln!("{}", folder.display());
     Ok(())
 }

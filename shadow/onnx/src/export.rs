@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 pub use folder::{Origin, embedder_to_folder, gguf_to_folder};
 pub use pack::Bits;
-pub use pull::{PullError, pull, pull_with, source};
+pub use pull::{PullError, pull, source};
 pub use recipe::{Recipe, Wheel, recipe, recipes};
 
 use crate::contract::ContractError;
@@ -43,12 +43,25 @@ pub struct Weights {
     pub head: Bits,
     /// `MatMulNBits`' accuracy level: 0 computes in floats, 4 in 8-bit integers.
     pub accuracy_level: u8,
+    /// Attention, and the keys and values it keeps, in 16 bits: the only form
+    /// that ONNX Runtime's CUDA kernel takes. In 32 bits attention runs on the
+    /// CPU wherever the rest runs.
+    pub half_attention: bool,
+}
+
+impl Weights {
+    /// What runs whole on a GPU. It computes in floats whatever the level says,
+    /// and is faster told so.
+    #[must_use]
+    pub fn gpu() -> Self {
+        Self { accuracy_level: 0, half_attention: true, ..Self::default() }
+    }
 }
 
 impl Default for Weights {
     /// Eight bits: four lose too much (`reference/README.md` has the figures).
     fn default() -> Self {
-        Self { linear: Bits::Eight, head: Bits::Eight, accuracy_level: 4 }
+        Self { linear: Bits::Eight, head: Bits::Eight, accuracy_level: 4, half_attention: false }
     }
 }
 

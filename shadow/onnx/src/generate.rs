@@ -87,6 +87,13 @@ impl Generator {
         let (session, provider) = runtime::open(&folder.model_file(), opts)?;
         let context = names.context_length;
         let manifest = folder.manifest();
+        let halves = manifest.weights.as_ref().is_none_or(|w| w.half_attention);
+        if provider != ExecutionProvider::Cpu && !halves {
+            tracing::warn!(
+                model = manifest.name,
+                "attention runs on the CPU: the GPU's kernel takes 16 bits, which `understudy model pull --gpu` writes"
+            );
+        }
         let slots = AdapterSlots::of(&session, &names, manifest, &settings.bos, &settings.eos);
         let graph = Graph::new(session, provider, names, settings.shared_buffers)?;
         Ok(Self {

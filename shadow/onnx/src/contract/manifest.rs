@@ -126,6 +126,9 @@ pub struct WeightForm {
     pub block: u32,
     /// `MatMulNBits`' accuracy level: 4 computes in 8-bit integers.
     pub accuracy_level: u8,
+    /// Whether attention, and what it keeps, is in 16 bits (for a GPU).
+    #[serde(default)]
+    pub half_attention: bool,
     /// Which revision of the exporter wrote the graph.
     pub revision: u32,
 }

@@ -71,16 +71,31 @@ impl Writer<'_> {
             ]
         };
         let (past, present) = (cache("past_sequence_length"), cache("total_sequence_length"));
+        let element = self.attention_element();
         let logits = [Axis::Named("batch_size"), Axis::Fixed(1), Axis::Fixed(self.d.vocabulary)];
         self.graph.output("logits", Element::Float, &logits);
         for layer in 0..self.d.layers {
             for half in ["key", "value"] {
                 let name = format!("past_key_values.{layer}.{half}");
-                self.graph.input(&name, Element::Float, &past);
+                self.graph.input(&name, element, &past);
                 let name = format!("present.{layer}.{half}");
-                self.graph.output(&name, Element::Float, &present);
+                self.graph.output(&name, element, &present);
             }
         }
+    }
+
+    fn attention_element(&self) -> Element {
+        if self.weights.half_attention { Element::Float16 } else { Element::Float }
+    }
+
+    /// `from` in another type; itself where it is none (an input left out).
+    fn cast(&mut self, from: &str, to: Element) -> String {
+        if from.is_empty() {
+            return String::new();
+        }
+        let out = format!("{from}.{}", if to == Element::Float16 { "half" } else { "float" });
+        self.graph.node("Cast", &[from], &[&out], vec![Attribute::int("to", to as i64)]);
+        out
     }
 
     /// `seqlens_k` (last index of each row) and the total length, from the mask.
@@ -117,8 +132,13 @@ impl Writer<'_> {
                 }
             }
             let (c, s) = attention.caches();
-            self.graph.floats(c, &[length, half], &cos)?;
-            self.graph.floats(s, &[length, half], &sin)?;
+            for (name, values) in [(c, &cos), (s, &sin)] {
+                if self.weights.half_attention {
+                    self.graph.halves(name, &[length, half], values)?;
+                } else {
+                    self.graph.floats(name, &[length, half], values)?;
+                }
+            }
         }
         Ok(())
     }
@@ -243,6 +263,11 @@ impl Writer<'_> {
             attributes.push(Attribute::int("local_window_size", window as i64));
         }
         let out = at("attention");
+        let [query, key, value] = if self.weights.half_attention {
+            [query, key, value].map(|from| self.cast(&from, Element::Float16))
+        } else {
+            [query, key, value]
+        };
         self.graph.contrib(
             "GroupQueryAttention",
             &[
@@ -259,7 +284,7 @@ impl Writer<'_> {
             &[&out, &format!("present.{layer}.key"), &format!("present.{layer}.value")],
             attributes,
         );
-        Ok(out)
+        Ok(if self.weights.half_attention { self.cast(&out, Element::Float) } else { out })
     }
 
     fn feed_forward(&mut self, layer: usize, normed: &str) -> Result<String, ExportError> {

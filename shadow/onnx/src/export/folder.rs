@@ -67,6 +67,7 @@ pub fn gguf_to_folder(
             head_bits: weights.head.count() as u8,
             block: pack::BLOCK as u32,
             accuracy_level: weights.accuracy_level,
+            half_attention: weights.half_attention,
             revision: REVISION,
         }),
         embedding: None,

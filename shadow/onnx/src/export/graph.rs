@@ -92,6 +92,14 @@ impl Graph {
         Ok(())
     }
 
+    /// Stores floats in 16 bits and declares them.
+    pub(crate) fn halves(&mut self, name: &str, dims: &[usize], values: &[f32]) -> Result<(), ExportError> {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect();
+        let at = self.store(&bytes)?;
+        self.initializer(name, Element::Float16, dims, at);
+        Ok(())
+    }
+
     /// A small constant inside the graph file.
     pub(crate) fn ints(&mut self, name: &str, dims: &[usize], values: &[i64]) {
         self.def.initializer.push(Tensor {

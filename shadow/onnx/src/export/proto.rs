@@ -159,4 +159,5 @@ pub(crate) enum Element {
     Uint8 = 2,
     Int32 = 6,
     Int64 = 7,
+    Float16 = 10,
 }

@@ -96,18 +96,9 @@ pub enum PullError {
     Contract(#[from] ContractError),
 }
 
-/// Makes `models_dir/NAME` from a recipe with the default weights. Returns the
-/// folder; does nothing if it is there and whole.
+/// Makes `models_dir/NAME` from a recipe. Returns the folder; does nothing if it
+/// is there, whole, and in this form.
 pub fn pull(
-    recipe: &Recipe,
-    models_dir: &Path,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<PathBuf, PullError> {
-    pull_with(recipe, models_dir, Weights::default(), progress)
-}
-
-/// [`pull`] with other weights.
-pub fn pull_with(
     recipe: &Recipe,
     models_dir: &Path,
     weights: Weights,
@@ -173,6 +164,7 @@ fn whole(folder: &Path, recipe: &Recipe, weights: Weights) -> bool {
         usize::from(w.linear_bits) == weights.linear.count()
             && usize::from(w.head_bits) == weights.head.count()
             && w.accuracy_level == weights.accuracy_level
+            && w.half_attention == weights.half_attention
             && w.revision == REVISION
     });
     same && found.manifest().source.sha256 == recipe.sha256 && found.check().is_ok()

