@@ -77,3 +77,11 @@ def test_fixed_steps_neither_cool_nor_outlast_the_time():
     schedule.cool()
     assert schedule.left(100.0) == 9 and not schedule.over(100.0)
     assert schedule.over(0.5)
+
+
+def test_an_earlier_look_wins_only_beyond_chance():
+    from understudy_specialise.train import worse
+
+    assert not worse(0.80, 0.85, 47)
+    assert worse(0.20, 0.85, 47) and worse(0.80, 0.85, 4000)
+    assert not worse(0.85, 0.85, 47) and not worse(1.0, 1.0, 10)

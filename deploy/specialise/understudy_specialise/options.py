@@ -13,8 +13,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--minutes", type=float, required=True, help="the wall-clock budget for all of it")
     p.add_argument("--rank", type=int, default=16)
     p.add_argument("--alpha", type=int, default=32)
-    p.add_argument("--rate", type=float, default=8e-4)
-    p.add_argument("--batch", type=int, default=32, help="rows a step")
+    p.add_argument("--rate", type=float, default=1e-3, help="the peak rate of A")
+    p.add_argument("--rate-ratio", type=float, default=8.0, help="how many times faster B learns than A (LoRA+)")
+    p.add_argument("--batch", type=int, default=16, help="rows a step")
     p.add_argument("--epochs", type=float, default=3.0, help="at most")
     p.add_argument("--steps", type=int, help="exactly so many, where time allows: a run that can be repeated")
     p.add_argument("--seed", type=int, default=0)
@@ -29,14 +30,19 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--licence", help="the base's licence, where its file does not say it")
     p.add_argument("--accept-licence", help="a licence that would be refused")
     p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    p.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
+    p.add_argument(
+        "--precision",
+        choices=("auto", "bfloat16", "float32"),
+        default="auto",
+        help="of the products; auto: bfloat16 on a GPU, on a CPU whichever it is faster in",
+    )
     p.add_argument("--qlora", action="store_true", help="the base in 4 bits; needs a GPU and bitsandbytes")
     return p
 
 
 def recipe(options) -> dict:
     """What a resumed run must share with the one before."""
-    names = ("rank", "alpha", "rate", "batch", "epochs", "steps", "seed", "context", "drop_long", "precision", "qlora")
+    names = ("rank", "alpha", "rate", "rate_ratio", "batch", "epochs", "steps", "seed", "context", "drop_long", "precision", "qlora")
     return {name: getattr(options, name) for name in names}
 
 
@@ -45,7 +51,7 @@ def mistakes(options) -> list[str]:
     out = []
     if not 1 <= options.rank <= 256:
         out.append(f"--rank {options.rank}: from 1 to 256")
-    for name in ("minutes", "alpha", "rate", "batch", "epochs", "micro_tokens", "checkpoint_seconds"):
+    for name in ("minutes", "alpha", "rate", "rate_ratio", "batch", "epochs", "micro_tokens", "checkpoint_seconds"):
         if not getattr(options, name) > 0:
             out.append(f"--{name.replace('_', '-')} {getattr(options, name)}: more than 0")
     if options.steps is not None and options.steps < 1:
