@@ -2,6 +2,7 @@ pub mod bench;
 mod intake;
 mod owner;
 mod shared;
+mod space;
 mod writer;
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};

@@ -10,6 +10,7 @@
 mod shelf;
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 pub(crate) use shelf::{Place, Shelf};
 
 use crate::error::IoContext;
-use crate::seal::{KeyRing, MAX_RECORD, Unopened, open};
+use crate::seal::{KeyRing, MAX_RECORD, Primer, Unopened, is_intact, open, open_primer};
 use crate::{JournalError, KeyVault};
 
 /// Largest value given to sled.
@@ -27,6 +28,8 @@ pub(crate) const FRAME: usize = 6 << 10;
 /// The first frame begins with the record's length.
 const LEN: usize = 4;
 const CACHE_BYTES: u64 = 4 << 20;
+/// Primers that a volume's readers hold.
+const PRIMERS: usize = 16;
 
 /// Locks, whoever panicked before: what the locks here guard is never left half changed.
 pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -75,6 +78,8 @@ pub(crate) struct Volume {
     db: RwLock<Option<sled::Db>>,
     file: File,
     pub(crate) ring: KeyRing,
+    /// Those that were asked for last, with their numbers.
+    primers: Mutex<VecDeque<(u64, Arc<Primer>)>>,
     failed: AtomicU8,
 }
 
@@ -99,7 +104,14 @@ impl Volume {
             .use_compression(false);
         let db = caught(name, || config.open())?;
         let file = File::open(dir.join("db")).during("open", &dir.join("db"))?;
-        Ok(Self { name: name.clone(), db: RwLock::new(Some(db)), file, ring, failed: AtomicU8::new(SOUND) })
+        Ok(Self {
+            name: name.clone(),
+            db: RwLock::new(Some(db)),
+            file,
+            ring,
+            primers: Mutex::default(),
+            failed: AtomicU8::new(SOUND),
+        })
     }
 
     pub(crate) fn name(&self) -> &VolumeName {
@@ -148,7 +160,61 @@ impl Volume {
 
     /// Reads and opens the record of this number.
     pub(crate) fn read(&self, seq: u64) -> Result<Content, JournalError> {
-        let frames = self.guarded(|db| {
+        let mut sealed = match self.sealed(seq)? {
+            None => return Ok(Content::Missing),
+            Some(Err(why)) => return Ok(Content::Bad(why)),
+            Some(Ok(sealed)) => sealed,
+        };
+        let mut failed = None;
+        let primer = |seq| {
+            self.primer(seq).unwrap_or_else(|e| {
+                failed = Some(e);
+                None
+            })
+        };
+        let opened = open(&self.ring, seq, &mut sealed, primer);
+        if let Some(e) = failed {
+            return Err(e);
+        }
+        Ok(match opened {
+            Ok(plain) => Content::Record(plain),
+            Err(why) => Content::Bad(why),
+        })
+    }
+
+    /// The record of this number as a primer of others; `None` where it is none.
+    fn primer(&self, seq: u64) -> Result<Option<Arc<Primer>>, JournalError> {
+        if let Some(held) = self.held_primer(seq) {
+            return Ok(Some(held));
+        }
+        let Some(Ok(mut sealed)) = self.sealed(seq)? else { return Ok(None) };
+        let Some(made) = open_primer(&self.ring, seq, &mut sealed).map(Arc::new) else { return Ok(None) };
+        let mut primers = lock(&self.primers);
+        if primers.len() >= PRIMERS {
+            primers.pop_front();
+        }
+        primers.push_back((seq, Arc::clone(&made)));
+        Ok(Some(made))
+    }
+
+    fn held_primer(&self, seq: u64) -> Option<Arc<Primer>> {
+        let mut primers = lock(&self.primers);
+        let at = primers.iter().position(|(s, _)| *s == seq)?;
+        let found = primers.remove(at)?;
+        let primer = Arc::clone(&found.1);
+        primers.push_back(found);
+        Some(primer)
+    }
+
+    /// Whether the record of this number is all there, though its primer may not be.
+    pub(crate) fn is_whole(&self, seq: u64) -> Result<bool, JournalError> {
+        let Some(Ok(mut sealed)) = self.sealed(seq)? else { return Ok(false) };
+        Ok(is_intact(&self.ring, seq, &mut sealed))
+    }
+
+    /// The frames of a record, put together.
+    fn sealed(&self, seq: u64) -> Result<Option<Result<Vec<u8>, Unopened>>, JournalError> {
+        self.guarded(|db| {
             let mut sealed: Vec<u8> = Vec::new();
             let mut want = None;
             for (i, entry) in (0u32..).zip(db.scan_prefix(seq.to_be_bytes())) {
@@ -175,14 +241,6 @@ impl Volume {
                 Some(n) if n == sealed.len() => Some(Ok(sealed)),
                 Some(_) => Some(Err(Unopened::Damaged)),
             })
-        })?;
-        Ok(match frames {
-            None => Content::Missing,
-            Some(Err(why)) => Content::Bad(why),
-            Some(Ok(mut sealed)) => match open(&self.ring, seq, &mut sealed) {
-                Ok(plain) => Content::Record(plain),
-                Err(why) => Content::Bad(why),
-            },
         })
     }
 
@@ -199,6 +257,7 @@ impl Volume {
 
     /// Takes out the frames of a record that was never durable.
     pub(crate) fn remove(&self, seq: u64) -> Result<(), JournalError> {
+        lock(&self.primers).clear();
         self.guarded(|db| {
             for entry in db.scan_prefix(seq.to_be_bytes()) {
                 db.remove(entry?.0)?;

@@ -1,7 +1,6 @@
 //! The writer: a thread of low priority that takes what was offered and appended,
 //! in order, and commits in groups.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
@@ -10,10 +9,10 @@ use std::time::{Duration, Instant};
 use super::Shared;
 use super::intake::Intake;
 use super::owner::Mark;
-use crate::error::IoContext;
+use super::space::Space;
 use crate::redact::Redactor;
 use crate::seal::{KeyName, Sealer};
-use crate::volume::{Content, Volume, lock};
+use crate::volume::{Volume, lock};
 use crate::{Captured, DropReason, Hooks, JournalError, Record};
 
 pub(super) enum Entry {
@@ -44,6 +43,7 @@ pub(super) struct Writer {
     /// After a failure: when to try again.
     retry: Option<Instant>,
     plain: Vec<u8>,
+    space: Space,
 }
 
 /// What waits for the next commit.
@@ -80,6 +80,7 @@ impl Writer {
             group: Group::default(),
             retry: None,
             plain: Vec::new(),
+            space: Space::default(),
         };
         let durable = writer.shared.mark_at_open.durable;
         writer.take_up(durable, 2)?;
@@ -105,6 +106,9 @@ impl Writer {
                 }
                 busy = true;
                 self.commit_if_due();
+                // The scheduler lets even a niced thread finish its slice of a
+                // millisecond or so while a call waits for its core.
+                std::thread::yield_now();
             };
             self.commit_if_due();
             if !open {
@@ -180,6 +184,7 @@ impl Writer {
         ciborium::into_writer(record, &mut self.plain).map_err(|e| JournalError::Record(e.to_string()))?;
         let sealed = self.sealer.seal(&volume.ring, key_name(record), self.next_seq, &self.plain)?;
         // Keeps the buffer of a usual record, not of the largest.
+        self.plain.clear();
         self.plain.shrink_to(256 << 10);
         self.enough_space(sealed.len())?;
         volume.put(self.next_seq, &sealed)?;
@@ -337,6 +342,8 @@ impl Writer {
     /// there), and the disk is left alone for a while.
     fn fail(&mut self, e: &JournalError) {
         let why = reason(e);
+        self.sealer.forget();
+        self.space = Space::default();
         let group = std::mem::take(&mut self.group);
         tracing::warn!(reason = why.label(), error = %e, records = group.records, "the journal cannot be written for now");
         self.shared.counters.drop_many(why, group.calls);
@@ -360,17 +367,8 @@ impl Writer {
         self.shared.blocked().filter(|_| resting)
     }
 
-    fn enough_space(&self, bytes: usize) -> Result<(), JournalError> {
-        let dir: &Path = &self.shared.config.dir;
-        let stat = rustix::fs::statvfs(dir)
-            .map_err(std::io::Error::from)
-            .during("ask for the free space of", dir)?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        let floor = self.shared.free_floor.load(Relaxed);
-        if free < floor.saturating_add(2 * bytes as u64) {
-            return Err(JournalError::DiskFull { dir: dir.to_owned(), free, floor });
-        }
-        Ok(())
+    fn enough_space(&mut self, bytes: usize) -> Result<(), JournalError> {
+        self.space.take(&self.shared.config.dir, self.shared.free_floor.load(Relaxed), bytes)
     }
 }
 
@@ -379,7 +377,7 @@ impl Writer {
 fn end_of(volume: &Volume, durable: u64) -> Result<Option<u64>, JournalError> {
     loop {
         let Some(last) = volume.last_seq()? else { return Ok(None) };
-        if last <= durable || matches!(volume.read(last)?, Content::Record(_)) {
+        if last <= durable || volume.is_whole(last)? {
             return Ok(Some(last));
         }
         volume.remove(last)?;

@@ -15,15 +15,51 @@ fn name(n: u8) -> KeyName {
     KeyName { form: Some(FormHash([n; 16])), credential: Some(Credential([n; 16])) }
 }
 
+/// Opens one that stands alone.
+fn opened(ring: &KeyRing, seq: u64, sealed: &mut [u8]) -> Result<Vec<u8>, Unopened> {
+    open(ring, seq, sealed, |_| None::<&Primer>)
+}
+
+/// Opens one of a row of sealed records, its primer among them.
+fn opened_in(ring: &KeyRing, all: &[(u64, Vec<u8>)], seq: u64) -> Result<Vec<u8>, Unopened> {
+    let of = |seq| all.iter().find(|(s, _)| *s == seq).map(|(_, sealed)| sealed.clone());
+    open(ring, seq, &mut of(seq).unwrap(), |p| open_primer(ring, p, &mut of(p)?))
+}
+
+fn call(n: u64) -> Vec<u8> {
+    // Does not say anything twice by itself.
+    let system: String = (0..30u8).map(|i| blake3::hash(&[i]).to_string()).collect();
+    format!("{system} the customer's question number {n}: {}", blake3::hash(&n.to_be_bytes())).into_bytes()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn each_of_a_row_of_records_opens_to_what_was_sealed(
+        row in prop::collection::vec((0u8..3, prop::collection::vec(0u8..4, 0..600), any::<bool>()), 1..40),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let ring = ring(dir.path(), "v");
+        let mut sealer = Sealer::new().unwrap();
+        let mut all = Vec::new();
+        for (seq, (key, plain, fails)) in (1..).zip(&row) {
+            all.push((seq, sealer.seal(&ring, name(*key), seq, plain).unwrap()));
+            if *fails {
+                sealer.forget();
+            }
+        }
+        for (seq, (_, plain, _)) in (1..).zip(&row) {
+            prop_assert_eq!(&opened_in(&ring, &all, seq).unwrap(), plain);
+        }
+    }
 
     #[test]
     fn a_record_opens_to_what_was_sealed(plain in prop::collection::vec(any::<u8>(), 0..20_000), seq: u64, n: u8) {
         let dir = tempfile::tempdir().unwrap();
         let ring = ring(dir.path(), "v");
         let mut sealed = Sealer::new().unwrap().seal(&ring, name(n), seq, &plain).unwrap();
-        prop_assert_eq!(open(&ring, seq, &mut sealed).unwrap(), plain);
+        prop_assert_eq!(opened(&ring, seq, &mut sealed).unwrap(), plain);
     }
 
     #[test]
@@ -36,9 +72,76 @@ proptest! {
         let mut changed = sealed.clone();
         let i = at.index(sealed.len());
         changed[i] ^= flip;
-        prop_assert!(open(&ring, seq, &mut changed).is_err());
+        prop_assert!(opened(&ring, seq, &mut changed).is_err());
         let mut cut = sealed[..i].to_vec();
-        prop_assert!(open(&ring, seq, &mut cut).is_err());
+        prop_assert!(opened(&ring, seq, &mut cut).is_err());
+    }
+}
+
+#[test]
+fn what_a_key_s_records_share_is_written_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = ring(dir.path(), "a");
+    let mut sealer = Sealer::new().unwrap();
+    let all: Vec<(u64, Vec<u8>)> =
+        (1..=1030).map(|n| (n, sealer.seal(&ring, name(1), n, &call(n)).unwrap())).collect();
+    let alone: Vec<u64> = all.iter().filter(|(_, s)| s[0] == ALONE).map(|(n, _)| *n).collect();
+    // A damaged record costs at most those that it primes.
+    assert_eq!(alone, [1, 1026]);
+    assert!(all[1].1.len() * 4 < all[0].1.len(), "{} {}", all[1].1.len(), all[0].1.len());
+    let other = sealer.seal(&ring, name(2), 2000, &call(2000)).unwrap();
+    assert_eq!(other[0], ALONE, "another key shares nothing");
+    for n in [1, 2, 700, 1025, 1026, 1030] {
+        assert_eq!(opened_in(&ring, &all, n).unwrap(), call(n));
+    }
+}
+
+#[test]
+fn a_record_opens_with_its_own_primer_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = ring(dir.path(), "a");
+    let mut sealer = Sealer::new().unwrap();
+    let seal = |s: &mut Sealer, key, seq, n| (seq, s.seal(&ring, name(key), seq, &call(n)).unwrap());
+    let mut all = vec![seal(&mut sealer, 1, 1, 1), seal(&mut sealer, 1, 2, 2), seal(&mut sealer, 1, 3, 3)];
+    assert_eq!(opened_in(&ring, &all, 3).unwrap(), call(3));
+    // The number of a record that was never written is given again.
+    let (first, second) = (all[0].clone(), all[1].clone());
+    all[0] = seal(&mut Sealer::new().unwrap(), 1, 1, 9);
+    assert_eq!(opened_in(&ring, &all, 3), Err(Unopened::Damaged));
+    // By another key's record.
+    all[0] = seal(&mut Sealer::new().unwrap(), 2, 1, 1);
+    assert_eq!(opened_in(&ring, &all, 3), Err(Unopened::Damaged));
+    // Damaged, or gone.
+    all[0] = first.clone();
+    all[0].1[40] ^= 1;
+    assert_eq!(opened_in(&ring, &all, 3), Err(Unopened::Damaged));
+    assert_eq!(opened(&ring, 3, &mut all[2].1.clone()), Err(Unopened::Damaged));
+    all[0] = first;
+    assert_eq!(opened_in(&ring, &all, 3).unwrap(), call(3));
+    // Who primes stands alone, and came before.
+    assert!(open_primer(&ring, 2, &mut second.1.clone()).is_none());
+    let mut back = Sealer::new().unwrap();
+    let all = [seal(&mut back, 1, 9, 1), seal(&mut back, 1, 8, 2)];
+    assert_eq!(all[1].1[0], PRIMED);
+    assert_eq!(opened_in(&ring, &all, 8), Err(Unopened::Damaged));
+    assert!(is_intact(&ring, 8, &mut all[1].1.clone()));
+    assert!(!is_intact(&ring, 7, &mut all[1].1.clone()));
+}
+
+#[test]
+fn a_primed_record_with_any_changed_byte_or_cut_does_not_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = ring(dir.path(), "a");
+    let mut sealer = Sealer::new().unwrap();
+    let mut all: Vec<(u64, Vec<u8>)> =
+        (1..=2).map(|n| (n, sealer.seal(&ring, name(1), n, &call(n)).unwrap())).collect();
+    let whole = all[1].1.clone();
+    for i in 0..whole.len() {
+        all[1].1 = whole.clone();
+        all[1].1[i] ^= 1 << (i % 8);
+        assert!(opened_in(&ring, &all, 2).is_err(), "byte {i}");
+        all[1].1 = whole[..i].to_vec();
+        assert!(opened_in(&ring, &all, 2).is_err(), "cut at {i}");
     }
 }
 
@@ -48,11 +151,11 @@ fn a_record_opens_in_its_own_place_only() {
     let a = ring(dir.path(), "a");
     let sealed = Sealer::new().unwrap().seal(&a, name(1), 7, b"part").unwrap();
     a.save().unwrap();
-    assert_eq!(open(&a, 8, &mut sealed.clone()), Err(Unopened::Damaged));
+    assert_eq!(opened(&a, 8, &mut sealed.clone()), Err(Unopened::Damaged));
     std::fs::copy(dir.path().join("a"), dir.path().join("b")).unwrap();
     let b = ring(dir.path(), "b");
-    assert_eq!(open(&b, 7, &mut sealed.clone()), Err(Unopened::Damaged));
-    assert_eq!(open(&a, 7, &mut sealed.clone()).unwrap(), b"part");
+    assert_eq!(opened(&b, 7, &mut sealed.clone()), Err(Unopened::Damaged));
+    assert_eq!(opened(&a, 7, &mut sealed.clone()).unwrap(), b"part");
 }
 
 #[test]
@@ -78,12 +181,12 @@ fn keys_are_read_again_and_a_torn_line_costs_that_key_only() {
     std::fs::write(&path, &text[..text.len() - 9]).unwrap();
 
     let again = ring(dir.path(), "a");
-    assert_eq!(open(&again, 1, &mut first.clone()).unwrap(), b"first");
-    assert_eq!(open(&again, 2, &mut second.clone()), Err(Unopened::KeyGone));
+    assert_eq!(opened(&again, 1, &mut first.clone()).unwrap(), b"first");
+    assert_eq!(opened(&again, 2, &mut second.clone()), Err(Unopened::KeyGone));
     let third = sealer.seal(&again, name(2), 3, b"third").unwrap();
     again.save().unwrap();
     let last = ring(dir.path(), "a");
-    assert_eq!(open(&last, 3, &mut third.clone()).unwrap(), b"third");
+    assert_eq!(opened(&last, 3, &mut third.clone()).unwrap(), b"third");
 }
 
 #[test]

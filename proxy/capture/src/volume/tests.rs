@@ -110,3 +110,35 @@ fn names_are_in_order_and_read_back() {
         assert_eq!(VolumeName::parse(bad), None);
     }
 }
+
+#[test]
+fn a_damaged_primer_costs_what_it_primed_and_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let v = fresh(dir.path());
+    let text = |n: u64| format!("{}{n}", "what all calls of a form share, ".repeat(40)).into_bytes();
+    let mut sealer = Sealer::new().unwrap();
+    for n in 1..=5 {
+        if n == 4 {
+            sealer.forget();
+        }
+        let sealed = sealer.seal(&v.ring, KeyName::default(), n, &text(n)).unwrap();
+        v.put(n, &sealed).unwrap();
+    }
+    v.commit().unwrap();
+    for n in [5, 3, 1, 2, 4] {
+        assert_eq!(get(&v, n), text(n));
+    }
+    // Its number is given again, to another text.
+    v.remove(1).unwrap();
+    put(&v, 1, b"another text, long enough to prime others: ".repeat(9).as_slice());
+    for n in [2, 3] {
+        assert!(matches!(v.read(n).unwrap(), Content::Bad(Unopened::Damaged)), "{n}");
+        // The end of a volume is looked for by what is there, not by what can be said.
+        assert!(v.is_whole(n).unwrap(), "{n}");
+    }
+    for n in [4, 5] {
+        assert_eq!(get(&v, n), text(n));
+    }
+    v.remove(4).unwrap();
+    assert!(matches!(v.read(5).unwrap(), Content::Bad(Unopened::Damaged)));
+}
