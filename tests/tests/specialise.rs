@@ -166,3 +166,35 @@ fn a_training_that_may_not_begin_is_refused_before_anything_is_fetched() {
     let out = home.output(["specialise", &id]);
     assert_eq!(out.status.code(), Some(69), "{}", said(&out));
 }
+
+#[test]
+fn a_round_begins_by_itself_and_one_that_is_refused_waits_for_twice_the_calls() {
+    let provider = Peer::standin(standin::Config::default());
+    let home = Home::new(&provider.url(), "");
+    let config = std::fs::read_to_string(home.path("understudy.toml")).unwrap();
+    let permitted = config.replacen("[gateway]", "train = true\n[gateway]", 1);
+    std::fs::write(
+        home.path("understudy.toml"),
+        format!("{permitted}[specialise]\nauto = true\ncalls = 50\n"),
+    )
+    .unwrap();
+    let proxy = home.serve();
+    let agent = Agent::new(&proxy.url(), "sk-stand-in");
+    // One and the same call teaches one row: too few.
+    let same = |n: usize| {
+        for answer in agent.ask_all((0..n).map(|_| desk::triage(0)).collect(), 4) {
+            assert_eq!(answer.unwrap().status, 200);
+        }
+    };
+    let rounds = || proxy.log().matches("a round of training begins").count();
+    same(60);
+    wait_until("a round began and was refused", PATIENCE, || {
+        proxy.log().contains("a round of training brought no adapter")
+    });
+    same(20);
+    let _ = home.task_of(80);
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(rounds(), 1);
+    same(60);
+    wait_until("the calls have doubled", PATIENCE, || rounds() == 2);
+}

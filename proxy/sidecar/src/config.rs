@@ -59,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) model: Model,
     /// The background rehearsal.
     pub(crate) worker: Worker,
+    /// Training that begins by itself.
+    pub(crate) specialise: Specialise,
     /// The rules of promotion.
     pub(crate) policy: TaskPolicy,
     /// Where tasks differ from them, by name or id.
@@ -116,6 +118,14 @@ pub(crate) struct Worker {
     pub(crate) frozen: bool,
     pub(crate) reading_tools: Vec<String>,
     pub(crate) acting_tools: Vec<String>,
+}
+
+/// `[specialise]`
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Specialise {
+    pub(crate) auto: bool,
+    pub(crate) calls: u64,
+    pub(crate) minutes: f64,
 }
 
 /// `[remote.NAME]`

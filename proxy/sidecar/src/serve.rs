@@ -6,6 +6,7 @@ mod lessons;
 pub(crate) mod recording;
 mod records;
 pub(crate) mod rows;
+mod teacher;
 mod telling;
 pub(crate) mod worker;
 
@@ -18,7 +19,7 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use understudy_gateway::{Counters, Drained, GatewayError, Seams};
 use understudy_policy::Roster;
 
@@ -32,6 +33,7 @@ use crate::state::{self, Announced, Running};
 use crate::telemetry::{self, Exporting};
 use backstage::Wings;
 pub(crate) use recording::Recording;
+use teacher::Teacher;
 use worker::Worker;
 
 /// `understudy serve`.
@@ -76,6 +78,7 @@ pub(crate) struct Serving {
     engine: Option<Supervised>,
     exporting: Option<Exporting>,
     pages: JoinSet<()>,
+    teacher: Option<JoinHandle<()>>,
     end: watch::Sender<bool>,
     announced: Announced,
 }
@@ -162,6 +165,7 @@ pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
         }
         _ => None,
     };
+    let teacher = worker.as_ref().and_then(|w| Teacher::of(&config, w.shown()));
     let gateway = gateway.start().map_err(refused)?;
     let running = Running {
         pid: std::process::id(),
@@ -193,6 +197,7 @@ pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
     ));
     wings.count(&metrics, &counters, counted);
     let router = admin::router(wings, Guard::new(&token, &config.admin.hosts));
+    let teacher = teacher.map(|t| tokio::spawn(t.run(ending.clone())));
     pages.spawn(async move {
         let mut ending = ending;
         let told = async move { drop(ending.wait_for(|e| *e).await) };
@@ -220,6 +225,7 @@ pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
         engine,
         exporting,
         pages,
+        teacher,
         end,
         announced,
     })
@@ -245,6 +251,9 @@ impl Serving {
             Err(_) => tracing::error!("the gateway could not be drained"),
         }
         self.end.send_replace(true);
+        if let Some(teacher) = self.teacher {
+            let _ = teacher.await;
+        }
         let mut pages = self.pages;
         let _ = tokio::time::timeout(Duration::from_secs(1), async {
             while pages.join_next().await.is_some() {}

@@ -15,7 +15,7 @@ use super::written::{Section, Written};
 use super::{Config, policy, prices};
 use calls::{capture, gateway, provider, providers};
 use outward::{admin, metrics, telemetry};
-use work::{REMOTE_KEYS, engine, model, remote, worker};
+use work::{REMOTE_KEYS, engine, model, remote, specialise, worker};
 
 /// The sections in the order of the document.
 pub(super) const TITLES: &[(&str, &str)] = &[
@@ -33,6 +33,7 @@ pub(super) const TITLES: &[(&str, &str)] = &[
     ("engine", "The process in which small models run."),
     ("model", "The small models."),
     ("worker", "The rehearsal in the background."),
+    ("specialise", "Training that begins by itself. By hand it is `understudy specialise TASK`."),
     ("policy", "When a task is promoted and demoted. The unit of evidence is the conversation."),
     (
         "tasks.NAME",
@@ -87,6 +88,7 @@ pub(super) fn read(written: &Written, file: Option<PathBuf>) -> Config {
         engine: engine(&written.section("engine"), &cache),
         model: model(&written.section("model"), &cache),
         worker: worker(&written.section("worker")),
+        specialise: specialise(&written.section("specialise")),
         policy: base,
         tasks,
         remotes: written.names("remote", REMOTE_KEYS).iter().map(|n| remote(n, &written.named("remote", n))).collect(),

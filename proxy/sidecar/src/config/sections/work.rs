@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::S;
 use crate::config::kinds::{bytes, duration, flag, number, path, text, texts, url, whole};
 use crate::config::written::Section;
-use crate::config::{Engine, Model, Remote, Worker};
+use crate::config::{Engine, Model, Remote, Specialise, Worker};
 
 pub(super) fn engine(s: &Section<'_>, cache: &Path) -> Engine {
     Engine {
@@ -57,6 +57,14 @@ pub(super) fn worker(s: &Section<'_>) -> Worker {
         frozen: s.get("frozen", flag(), "false", "Serves on the evidence that the journal holds and learns nothing more: for measuring."),
         reading_tools: s.get("reading_tools", texts(), "[]", "Tools that only look something up, by name, against the guess."),
         acting_tools: s.get("acting_tools", texts(), "[]", "Tools that change something, by name, against the guess."),
+    }
+}
+
+pub(super) fn specialise(s: &Section<'_>) -> Specialise {
+    Specialise {
+        auto: s.get("auto", flag(), "false", "Trains an adapter for each task that nothing has won, and anew when its calls have doubled. Needs a provider with `train = true`, Python 3.11 and, once, 7 GB of disk; takes what the machine's other work leaves."),
+        calls: s.get("calls", whole(50..=100_000_000), "1000", "Calls of a task before its first round."),
+        minutes: s.get("minutes", number(1.0..=10_080.0), "45", "The time of one round."),
     }
 }
 

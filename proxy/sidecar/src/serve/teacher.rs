@@ -1,0 +1,198 @@
+//! Training that begins by itself (`[specialise] auto`), one task at a time.
+//!
+//! A round is `understudy specialise` in a process of its own: it curates out of
+//! the journal (what the task's calls fell back on, disagreed on and were audited
+//! for since the last round is in there), trains, and hands the adapter to the
+//! worker, which adopts it only where it is better on the same rows. A task's next
+//! round comes when its calls have doubled.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use understudy_policy::{Stage, TaskId};
+use understudy_rehearsal::TaskReport;
+
+use super::worker::Snapshot;
+use crate::config::Config;
+
+/// Between looks at the tasks.
+const LOOK: Duration = Duration::from_secs(5);
+/// What a round in progress gets to keep its checkpoint when the proxy ends.
+const END_WITHIN: Duration = Duration::from_secs(5);
+/// The share of a task's exchanges that becomes training rows, at most.
+const ROWS: f64 = 0.85;
+
+/// Begins rounds until the proxy ends.
+pub(super) struct Teacher {
+    calls: u64,
+    minutes: f64,
+    config: Option<PathBuf>,
+    shown: Arc<ArcSwap<Snapshot>>,
+    /// Calls that a task had at its last round, whatever came of it.
+    tried: HashMap<TaskId, u64>,
+}
+
+impl Teacher {
+    /// `None` where it is off, or has nobody to learn from.
+    pub(super) fn of(config: &Config, shown: Arc<ArcSwap<Snapshot>>) -> Option<Self> {
+        if !config.specialise.auto || config.worker.frozen {
+            return None;
+        }
+        if config.train.is_empty() {
+            tracing::warn!(
+                "specialise.auto is on, but no provider has train = true: say so under [providers.NAME] where its terms allow it"
+            );
+            return None;
+        }
+        Some(Self {
+            calls: config.specialise.calls,
+            minutes: config.specialise.minutes,
+            config: config.file.clone(),
+            shown,
+            tried: HashMap::new(),
+        })
+    }
+
+    pub(super) async fn run(mut self, mut ending: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                biased;
+                () = told(&mut ending) => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            let shown = self.shown.load_full();
+            let Some(task) = due(&shown.reports, self.calls, &self.tried) else { continue };
+            self.tried.insert(task.task, task.tally.calls);
+            tracing::info!(
+                task = task.name,
+                calls = task.tally.calls,
+                minutes = self.minutes,
+                "a round of training begins"
+            );
+            let mut round = match self.round(task.task) {
+                Ok(round) => round,
+                Err(error) => {
+                    tracing::warn!(%error, "a round of training cannot be begun");
+                    continue;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = told(&mut ending) => return end(round).await,
+                ended = round.wait() => tell(&task.name, ended),
+            }
+        }
+    }
+
+    /// What a person would type, in a process group of its own: a signal reaches
+    /// the trainer too.
+    fn round(&self, task: TaskId) -> std::io::Result<Child> {
+        let mut command = Command::new(std::env::current_exe()?);
+        if let Some(file) = &self.config {
+            command.arg("--config").arg(file);
+        }
+        command.arg("specialise").arg(task.to_string()).args(["--minutes", &self.minutes.to_string()]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).kill_on_drop(true);
+        command.spawn()
+    }
+}
+
+fn tell(task: &str, ended: std::io::Result<ExitStatus>) {
+    match ended {
+        Ok(status) if status.success() => {
+            tracing::info!(task, "a round of training ended; its adapter rehearses")
+        }
+        // Why, the round itself has said on standard error.
+        Ok(status) => {
+            tracing::warn!(task, %status, "a round of training brought no adapter; the next is due when the task's calls have doubled")
+        }
+        Err(error) => tracing::warn!(task, %error, "a round of training is lost"),
+    }
+}
+
+/// Until the proxy ends.
+async fn told(ending: &mut watch::Receiver<bool>) {
+    drop(ending.wait_for(|e| *e).await);
+}
+
+async fn end(mut round: Child) {
+    if let Some(pid) = round.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?)) {
+        let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::TERM);
+    }
+    let _ = tokio::time::timeout(END_WITHIN, round.wait()).await;
+}
+
+/// The task whose turn it is: one that nothing has won yet, or that an adapter has,
+/// with `calls` recorded at least, and twice as many as at its last round.
+fn due<'r>(reports: &'r [TaskReport], calls: u64, tried: &HashMap<TaskId, u64>) -> Option<&'r TaskReport> {
+    reports.iter().filter(|r| r.adopting.is_none() && can_gain(r)).find(|r| {
+        let taught = r.adoptions.iter().map(|a| (a.rows as f64 / ROWS) as u64);
+        let last = taught.chain(tried.get(&r.task).copied()).max();
+        r.tally.calls >= last.map_or(calls, |n| calls.max(2 * n))
+    })
+}
+
+/// A head or a prompted model that serves has no use for an adapter.
+fn can_gain(r: &TaskReport) -> bool {
+    matches!(r.evidence.stage, Stage::Observing | Stage::Shadowing)
+        || r.adoptions.iter().any(|a| a.understudy.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use understudy_policy::{Ledger, TaskPolicy};
+    use understudy_rehearsal::worker::{Adoption, Tally};
+
+    use super::*;
+
+    fn report(n: u64, calls: u64, rows: &[u64]) -> TaskReport {
+        let task = TaskId(n);
+        let adoptions = rows.iter().map(|rows| Adoption {
+            task,
+            adapter: String::new(),
+            rows: *rows,
+            answered: 0,
+            agreed: 0,
+            understudy: None,
+            round: None,
+            reason: String::new(),
+        });
+        TaskReport {
+            task,
+            name: n.to_string(),
+            model: String::new(),
+            tally: Tally { calls, ..Tally::default() },
+            evidence: Ledger::new(task, TaskPolicy::default()).view(),
+            cast: Vec::new(),
+            adoptions: adoptions.collect(),
+            adopting: None,
+            provider_p50_ms: None,
+            understudy_p50_ms: None,
+        }
+    }
+
+    #[test]
+    fn a_round_is_due_after_enough_calls_and_again_when_they_have_doubled() {
+        let none = HashMap::new();
+        let due = |r: &TaskReport, tried: &HashMap<TaskId, u64>| {
+            due(std::slice::from_ref(r), 1000, tried).is_some()
+        };
+        assert!(!due(&report(1, 999, &[]), &none));
+        assert!(due(&report(1, 1000, &[]), &none));
+        // Refused, or under way: not again at once.
+        let tried = HashMap::from([(TaskId(1), 1000)]);
+        assert!(!due(&report(1, 1999, &[]), &tried));
+        assert!(due(&report(1, 2000, &[]), &tried));
+        // After a restart the adapters tell.
+        assert!(!due(&report(1, 1999, &[850]), &none));
+        assert!(due(&report(1, 2000, &[850]), &none));
+        let busy = TaskReport { adopting: Some((1, 9)), ..report(1, 2000, &[]) };
+        assert!(!due(&busy, &none));
+    }
+}
