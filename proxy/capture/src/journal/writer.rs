@@ -106,9 +106,7 @@ impl Writer {
                 }
                 busy = true;
                 self.commit_if_due();
-                // The scheduler lets even a niced thread finish its slice of a
-                // millisecond or so while a call waits for its core.
-                std::thread::yield_now();
+                self.give_way();
             };
             self.commit_if_due();
             if !open {
@@ -125,6 +123,15 @@ impl Writer {
             };
             self.shared.woken.store(false, Release);
             std::thread::park_timeout(sleep);
+        }
+    }
+
+    /// The scheduler lets even a niced thread finish its slice of a millisecond or
+    /// so while a call waits for its core. Not once the queue fills: under a load
+    /// that leaves no core idle, whoever always gives way never gets through.
+    fn give_way(&self) {
+        if self.shared.queued.load(Relaxed) < self.shared.config.queue_bytes / 8 {
+            std::thread::yield_now();
         }
     }
 
