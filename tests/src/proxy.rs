@@ -45,8 +45,14 @@ impl Home {
     /// configuration, whose last open section is `[state]`.
     #[must_use]
     pub fn new(provider: &str, more: &str) -> Self {
+        Self::with_provider(provider, "", more)
+    }
+
+    /// The same, with further keys of the provider.
+    #[must_use]
+    pub fn with_provider(provider: &str, keys: &str, more: &str) -> Self {
         Self::written(&format!(
-            "[providers.openai]\nbase_url = \"{provider}\"\n[gateway]\nlisten = [\"127.0.0.1:0\"]\n\
+            "[providers.openai]\nbase_url = \"{provider}\"\n{keys}\n[gateway]\nlisten = [\"127.0.0.1:0\"]\n\
              [metrics]\nlisten = \"127.0.0.1:0\"\n{more}\n"
         ))
     }

@@ -23,11 +23,7 @@ use understudy_tests::standin;
 
 /// A home whose provider has these lines more.
 fn home(provider: &Peer, train: &str) -> Home {
-    Home::written(&format!(
-        "[providers.openai]\nbase_url = \"{}\"\n{train}\n[gateway]\nlisten = [\"127.0.0.1:0\"]\n\
-         [metrics]\nlisten = \"127.0.0.1:0\"\n[engine]\nenabled = false\n",
-        provider.url()
-    ))
+    Home::with_provider(&provider.url(), train, "[engine]\nenabled = false")
 }
 
 const PERMITTED: &str = "train = true\ntrain_terms = \"clause 3 of our contract\"";

@@ -77,22 +77,22 @@ fn state_of(home: &Home, id: &str, state: &str) -> bool {
 }
 
 fn record(home: &Home, proxy: &Proxy, tickets: usize) -> String {
+    ask(proxy, 0..tickets);
+    home.task_of(tickets)
+}
+
+fn ask(proxy: &Proxy, tickets: impl Iterator<Item = usize>) {
     let agent = Agent::new(&proxy.url(), "sk-stand-in");
-    for answer in agent.ask_all((0..tickets).map(desk::triage).collect(), 4) {
+    for answer in agent.ask_all(tickets.map(desk::triage).collect(), 4) {
         assert_eq!(answer.unwrap().status, 200);
     }
-    home.task_of(tickets)
 }
 
 #[test]
 fn an_adapter_comes_in_and_a_second_that_is_no_better_is_kept_beside() {
     let provider = Peer::standin(standin::Config::default());
-    let home = Home::new(&provider.url(), "");
-    let config = std::fs::read_to_string(home.path("understudy.toml")).unwrap();
-    let permitted = config.replacen("[gateway]", "train = true\n[gateway]", 1);
     // A head would be the better understudy of this task; here it must not come in between.
-    let more = "[policy]\nfirst_fit = 100000\n";
-    std::fs::write(home.path("understudy.toml"), format!("{permitted}{more}")).unwrap();
+    let home = Home::with_provider(&provider.url(), "train = true", "[policy]\nfirst_fit = 100000");
     let proxy = home.serve();
     let id = record(&home, &proxy, 240);
 
@@ -170,22 +170,10 @@ fn a_training_that_may_not_begin_is_refused_before_anything_is_fetched() {
 #[test]
 fn a_round_begins_by_itself_and_one_that_is_refused_waits_for_twice_the_calls() {
     let provider = Peer::standin(standin::Config::default());
-    let home = Home::new(&provider.url(), "");
-    let config = std::fs::read_to_string(home.path("understudy.toml")).unwrap();
-    let permitted = config.replacen("[gateway]", "train = true\n[gateway]", 1);
-    std::fs::write(
-        home.path("understudy.toml"),
-        format!("{permitted}[specialise]\nauto = true\ncalls = 50\n"),
-    )
-    .unwrap();
+    let home = Home::with_provider(&provider.url(), "train = true", "[specialise]\nauto = true\ncalls = 50");
     let proxy = home.serve();
-    let agent = Agent::new(&proxy.url(), "sk-stand-in");
     // One and the same call teaches one row: too few.
-    let same = |n: usize| {
-        for answer in agent.ask_all((0..n).map(|_| desk::triage(0)).collect(), 4) {
-            assert_eq!(answer.unwrap().status, 200);
-        }
-    };
+    let same = |n: usize| ask(&proxy, std::iter::repeat_n(0, n));
     // How many calls the task had at each round.
     let rounds = || -> Vec<u64> {
         let log = proxy.log();

@@ -92,7 +92,7 @@ def test_licence(base, tmp_path):
 
 
 def test_nan_loss(base, tmp_path):
-    run = train(base, tmp_path, stdin(rows()), "--rate", "1e37", "--steps", "40")
+    run = train(base, tmp_path, stdin(rows()), "--rate", "1e38", "--rate-ratio", "1", "--steps", "40")
     assert run.refused == "nan_loss" and run.code == 2
 
 

@@ -13,7 +13,7 @@ from conftest import command, environment, rows, stdin, train
 @pytest.fixture(scope="module")
 def trained(base, tmp_path_factory):
     out = tmp_path_factory.mktemp("adapter")
-    return out, train(base, out, stdin(rows()), "--steps", "60", "--rate", "0.003", "--batch", "16")
+    return out, train(base, out, stdin(rows()), "--steps", "60", "--rate", "0.01", "--rate-ratio", "1", "--batch", "16")
 
 
 def test_loss_goes_down_and_the_time_left_is_told(trained):

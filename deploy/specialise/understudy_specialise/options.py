@@ -2,6 +2,8 @@
 
 import argparse
 
+FLOAT32_MOST = 3.4e38
+
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
@@ -54,6 +56,8 @@ def mistakes(options) -> list[str]:
     for name in ("minutes", "alpha", "rate", "rate_ratio", "batch", "epochs", "micro_tokens", "checkpoint_seconds"):
         if not getattr(options, name) > 0:
             out.append(f"--{name.replace('_', '-')} {getattr(options, name)}: more than 0")
+    if options.rate * options.rate_ratio > FLOAT32_MOST:
+        out.append(f"--rate {options.rate} times --rate-ratio {options.rate_ratio}: more than a float32 holds")
     if options.steps is not None and options.steps < 1:
         out.append(f"--steps {options.steps}: 1 or more")
     return out

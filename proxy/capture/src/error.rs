@@ -1,6 +1,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::DropReason;
+
 /// Why the journal cannot do what was asked. It never becomes an agent's error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -51,6 +53,40 @@ pub enum JournalError {
     /// The journal was closed.
     #[error("the journal is closed")]
     Closed,
+}
+
+impl JournalError {
+    /// What it is counted as, where it costs a call's record.
+    pub(crate) fn drop_reason(&self) -> DropReason {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        match self {
+            Self::DiskFull { .. } => DropReason::DiskFull,
+            Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded) => {
+                DropReason::DiskFull
+            }
+            Self::Volume { problem, .. } if problem.contains("No space left") => DropReason::DiskFull,
+            Self::Key(_) => DropReason::Key,
+            Self::Record(_) => DropReason::Malformed,
+            Self::Closed => DropReason::Closed,
+            _ => DropReason::Disk,
+        }
+    }
+
+    /// The same for another caller.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::DiskFull { dir, free, floor } => {
+                Self::DiskFull { dir: dir.clone(), free: *free, floor: *floor }
+            }
+            Self::Io { what, path, source } => {
+                Self::Io { what, path: path.clone(), source: source.kind().into() }
+            }
+            Self::Volume { volume, problem } => {
+                Self::Volume { volume: volume.clone(), problem: problem.clone() }
+            }
+            other => Self::Record(other.to_string()),
+        }
+    }
 }
 
 /// Why a key cannot be had.

@@ -14,10 +14,13 @@
 mod primer;
 mod ring;
 
+use std::sync::Arc;
+
 use aws_lc_rs::aead::{Aad, Nonce};
 use zstd::zstd_safe::{self, CCtx};
 
-pub(crate) use primer::{Primer, Primers};
+pub(crate) use primer::Primer;
+use primer::Primers;
 pub(crate) use ring::{KeyName, KeyRing};
 
 use crate::{JournalError, KeyError};
@@ -27,6 +30,8 @@ const PRIMED: u8 = 2;
 const KEY_ID: usize = 8;
 const HEADER: usize = 1 + KEY_ID + 4;
 const NONCE: usize = 12;
+/// A primer's number and mark.
+const NAMED: usize = 8 + 8;
 
 /// No record is larger than this before compression: far above two bodies at
 /// their limit, and a bound on what opening one may allocate.
@@ -36,7 +41,7 @@ pub(crate) const MAX_RECORD: usize = 64 << 20;
 const LEVEL: i32 = 1;
 
 /// Buffers grow with a record; those of a usual one are kept.
-const KEPT: usize = 256 << 10;
+pub(crate) const KEPT: usize = 256 << 10;
 
 pub(crate) type KeyId = [u8; KEY_ID];
 
@@ -51,9 +56,9 @@ pub(crate) enum Unopened {
 
 /// What a record was compressed against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PrimedBy {
+struct PrimedBy {
     /// The number of a record of the same volume and key, before this one.
-    pub(crate) seq: u64,
+    seq: u64,
     /// Its own: a number may be given twice after a failure.
     mark: Mark,
 }
@@ -111,7 +116,7 @@ impl Sealer {
                 &mut self.body,
             )
             .map_err(|_| KeyError::Crypto)?;
-        let mut out = Vec::with_capacity(HEADER + 16 + NONCE + self.body.len());
+        let mut out = Vec::with_capacity(HEADER + NAMED + NONCE + self.body.len());
         out.push(if by.is_some() { PRIMED } else { ALONE });
         out.extend_from_slice(&id);
         out.extend_from_slice(&raw_len.to_be_bytes());
@@ -162,11 +167,11 @@ impl Header {
 
 /// Opens what [`Sealer::seal`] made for this volume and this sequence number.
 /// `primer` gives the record of a number of the same volume, as a primer.
-pub(crate) fn open<P: AsRef<Primer>>(
+pub(crate) fn open(
     ring: &KeyRing,
     seq: u64,
     sealed: &mut [u8],
-    primer: impl FnOnce(u64) -> Option<P>,
+    primer: impl FnOnce(u64) -> Option<Arc<Primer>>,
 ) -> Result<Vec<u8>, Unopened> {
     let (header, body) = Header::of(sealed).ok_or(Unopened::Damaged)?;
     let plain = decrypted(ring, seq, &header, body)?;
@@ -177,14 +182,14 @@ pub(crate) fn open<P: AsRef<Primer>>(
     // Only what came before it, or two records could wait for each other.
     let found = if by.seq < seq { primer(by.seq) } else { None };
     let found = found.ok_or(Unopened::Damaged)?;
-    found.as_ref().decompress(header.id, by, plain, cap).ok_or(Unopened::Damaged)
+    found.decompress(header.id, by, plain, cap).ok_or(Unopened::Damaged)
 }
 
 /// Opens a record that stands alone, as a primer of others.
 pub(crate) fn open_primer(ring: &KeyRing, seq: u64, sealed: &mut [u8]) -> Option<Primer> {
     let id = Header::of(sealed).filter(|(header, _)| header.by.is_none())?.0.id;
     let mark = mark(sealed)?;
-    let plain = open(ring, seq, sealed, |_| None::<&Primer>).ok()?;
+    let plain = open(ring, seq, sealed, |_| None).ok()?;
     Primer::of(id, mark, &plain)
 }
 

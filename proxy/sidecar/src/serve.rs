@@ -67,6 +67,11 @@ pub(crate) fn told_to_end() -> Result<impl Future<Output = ()> + Send + 'static,
     })
 }
 
+/// Until the proxy ends.
+async fn told(mut ending: watch::Receiver<bool>) {
+    drop(ending.wait_for(|e| *e).await);
+}
+
 /// A proxy that takes calls.
 pub(crate) struct Serving {
     running: Running,
@@ -133,9 +138,8 @@ pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
     let metrics_address = if config.metrics.enabled {
         let (listener, address) = bind(config.metrics.listen, "metrics", "metrics.listen").await?;
         let router = metrics::router(Arc::clone(&metrics));
-        let mut ending = ending.clone();
+        let told = told(ending.clone());
         pages.spawn(async move {
-            let told = async move { drop(ending.wait_for(|e| *e).await) };
             if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(told).await {
                 tracing::error!(%error, "the metrics listener ended");
             }
@@ -199,9 +203,7 @@ pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
     let router = admin::router(wings, Guard::new(&token, &config.admin.hosts));
     let teacher = teacher.map(|t| tokio::spawn(t.run(ending.clone())));
     pages.spawn(async move {
-        let mut ending = ending;
-        let told = async move { drop(ending.wait_for(|e| *e).await) };
-        if let Err(error) = admin::serve(admin_listener, router, told).await {
+        if let Err(error) = admin::serve(admin_listener, router, told(ending)).await {
             tracing::error!(%error, "the admin API ended");
         }
     });

@@ -11,7 +11,7 @@ use super::intake::Intake;
 use super::owner::Mark;
 use super::space::Space;
 use crate::redact::Redactor;
-use crate::seal::{KeyName, Sealer};
+use crate::seal::{KEPT, KeyName, Sealer};
 use crate::volume::{Volume, lock};
 use crate::{Captured, DropReason, Hooks, JournalError, Record};
 
@@ -142,7 +142,7 @@ impl Writer {
         } else {
             let mut ex = self.intake.read(call, &self.shared.counters);
             self.intake.finish(&mut ex, &self.shared.counters);
-            self.write(&Record::Exchange(ex)).map_err(|e| reason(&e))
+            self.write(&Record::Exchange(ex)).map_err(|e| e.drop_reason())
         };
         self.shared.queued.fetch_sub(weight, AcqRel);
         match done {
@@ -192,7 +192,7 @@ impl Writer {
         let sealed = self.sealer.seal(&volume.ring, key_name(record), self.next_seq, &self.plain)?;
         // Keeps the buffer of a usual record, not of the largest.
         self.plain.clear();
-        self.plain.shrink_to(256 << 10);
+        self.plain.shrink_to(KEPT);
         self.enough_space(sealed.len())?;
         volume.put(self.next_seq, &sealed)?;
         self.next_seq += 1;
@@ -348,14 +348,14 @@ impl Writer {
     /// What was not committed is counted as dropped (some of it may turn out to be
     /// there), and the disk is left alone for a while.
     fn fail(&mut self, e: &JournalError) {
-        let why = reason(e);
+        let why = e.drop_reason();
         self.sealer.forget();
         self.space = Space::default();
         let group = std::mem::take(&mut self.group);
         tracing::warn!(reason = why.label(), error = %e, records = group.records, "the journal cannot be written for now");
         self.shared.counters.drop_many(why, group.calls);
         for ack in group.acks {
-            ack.send(Err(again(e))).ok();
+            ack.send(Err(e.again())).ok();
         }
         // Opened anew, it shows whether the disk or the volume is to blame.
         if let Some(volume) = self.volume.take()
@@ -400,36 +400,5 @@ pub(super) fn key_name(record: &Record) -> KeyName {
     match record {
         Record::Exchange(ex) => KeyName { form: ex.meta.form, credential: Some(ex.meta.credential) },
         _ => KeyName::default(),
-    }
-}
-
-fn reason(e: &JournalError) -> DropReason {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    match e {
-        JournalError::DiskFull { .. } => DropReason::DiskFull,
-        JournalError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded) => {
-            DropReason::DiskFull
-        }
-        JournalError::Volume { problem, .. } if problem.contains("No space left") => DropReason::DiskFull,
-        JournalError::Key(_) => DropReason::Key,
-        JournalError::Record(_) => DropReason::Malformed,
-        JournalError::Closed => DropReason::Closed,
-        _ => DropReason::Disk,
-    }
-}
-
-/// The same error for another caller.
-fn again(e: &JournalError) -> JournalError {
-    match e {
-        JournalError::DiskFull { dir, free, floor } => {
-            JournalError::DiskFull { dir: dir.clone(), free: *free, floor: *floor }
-        }
-        JournalError::Io { what, path, source } => {
-            JournalError::Io { what, path: path.clone(), source: source.kind().into() }
-        }
-        JournalError::Volume { volume, problem } => {
-            JournalError::Volume { volume: volume.clone(), problem: problem.clone() }
-        }
-        other => JournalError::Record(other.to_string()),
     }
 }

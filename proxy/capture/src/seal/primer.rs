@@ -28,7 +28,7 @@ fn cut(plain: &[u8]) -> &[u8] {
 
 /// The writer's primers, those used last at the end.
 #[derive(Default)]
-pub(crate) struct Primers {
+pub(super) struct Primers {
     volume: String,
     held: VecDeque<Held>,
 }
@@ -102,11 +102,5 @@ impl Primer {
         let mut out = Vec::with_capacity(cap);
         DCtx::try_create()?.decompress_using_ddict(&mut out, body, &self.dictionary).ok()?;
         Some(out)
-    }
-}
-
-impl AsRef<Primer> for Primer {
-    fn as_ref(&self) -> &Primer {
-        self
     }
 }

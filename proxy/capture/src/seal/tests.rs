@@ -17,13 +17,13 @@ fn name(n: u8) -> KeyName {
 
 /// Opens one that stands alone.
 fn opened(ring: &KeyRing, seq: u64, sealed: &mut [u8]) -> Result<Vec<u8>, Unopened> {
-    open(ring, seq, sealed, |_| None::<&Primer>)
+    open(ring, seq, sealed, |_| None)
 }
 
 /// Opens one of a row of sealed records, its primer among them.
 fn opened_in(ring: &KeyRing, all: &[(u64, Vec<u8>)], seq: u64) -> Result<Vec<u8>, Unopened> {
     let of = |seq| all.iter().find(|(s, _)| *s == seq).map(|(_, sealed)| sealed.clone());
-    open(ring, seq, &mut of(seq).unwrap(), |p| open_primer(ring, p, &mut of(p)?))
+    open(ring, seq, &mut of(seq).unwrap(), |p| open_primer(ring, p, &mut of(p)?).map(Arc::new))
 }
 
 fn call(n: u64) -> Vec<u8> {

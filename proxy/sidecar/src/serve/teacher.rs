@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use understudy_policy::{Stage, TaskId};
 use understudy_rehearsal::TaskReport;
 
+use super::told;
 use super::worker::Snapshot;
 use crate::config::Config;
 
@@ -59,11 +60,11 @@ impl Teacher {
         })
     }
 
-    pub(super) async fn run(mut self, mut ending: watch::Receiver<bool>) {
+    pub(super) async fn run(mut self, ending: watch::Receiver<bool>) {
         loop {
             tokio::select! {
                 biased;
-                () = told(&mut ending) => return,
+                () = told(ending.clone()) => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
             let shown = self.shown.load_full();
@@ -84,7 +85,7 @@ impl Teacher {
             };
             tokio::select! {
                 biased;
-                () = told(&mut ending) => return end(round).await,
+                () = told(ending.clone()) => return end(round).await,
                 ended = round.wait() => tell(&task.name, ended),
             }
         }
@@ -114,11 +115,6 @@ fn tell(task: &str, ended: std::io::Result<ExitStatus>) {
         }
         Err(error) => tracing::warn!(task, %error, "a round of training is lost"),
     }
-}
-
-/// Until the proxy ends.
-async fn told(ending: &mut watch::Receiver<bool>) {
-    drop(ending.wait_for(|e| *e).await);
 }
 
 async fn end(mut round: Child) {

@@ -88,13 +88,14 @@ impl Writer<'_> {
         if self.weights.half_attention { Element::Float16 } else { Element::Float }
     }
 
-    /// `from` in another type; itself where it is none (an input left out).
-    fn cast(&mut self, from: &str, to: Element) -> String {
-        if from.is_empty() {
-            return String::new();
+    /// Into attention's 16 bits and out again: itself where it keeps to 32, or where
+    /// an input is left out.
+    fn cast(&mut self, from: String, to: Element) -> String {
+        if from.is_empty() || !self.weights.half_attention {
+            return from;
         }
         let out = format!("{from}.{}", if to == Element::Float16 { "half" } else { "float" });
-        self.graph.node("Cast", &[from], &[&out], vec![Attribute::int("to", to as i64)]);
+        self.graph.node("Cast", &[&from], &[&out], vec![Attribute::int("to", to as i64)]);
         out
     }
 
@@ -263,11 +264,7 @@ impl Writer<'_> {
             attributes.push(Attribute::int("local_window_size", window as i64));
         }
         let out = at("attention");
-        let [query, key, value] = if self.weights.half_attention {
-            [query, key, value].map(|from| self.cast(&from, Element::Float16))
-        } else {
-            [query, key, value]
-        };
+        let [query, key, value] = [query, key, value].map(|from| self.cast(from, Element::Float16));
         self.graph.contrib(
             "GroupQueryAttention",
             &[
@@ -284,7 +281,7 @@ impl Writer<'_> {
             &[&out, &format!("present.{layer}.key"), &format!("present.{layer}.value")],
             attributes,
         );
-        Ok(if self.weights.half_attention { self.cast(&out, Element::Float) } else { out })
+        Ok(self.cast(out, Element::Float))
     }
 
     fn feed_forward(&mut self, layer: usize, normed: &str) -> Result<String, ExportError> {
