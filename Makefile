@@ -21,7 +21,7 @@ check: ## format, lints, docs, borders, licences, unused dependencies, generated
 	@scripts/check.sh
 
 .PHONY: test-specialise
-test-specialise: ## the trainer's tests, in the training environment (PyTorch, PEFT: some 3 GB to fetch)
+test-specialise: ## the trainer's tests and two real rounds, in the training environment (PyTorch, PEFT: some 3 GB to fetch)
 	@scripts/test-specialise.sh
 
 .PHONY: results

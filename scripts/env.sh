@@ -8,6 +8,15 @@ export PIP_CACHE_DIR=${PIP_CACHE_DIR:-$UNDERSTUDY_CACHE/pip}
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 mkdir -p "$UNDERSTUDY_CACHE" "$CARGO_TARGET_DIR" "$UNDERSTUDY_MODELS"
 
+# Cargo takes what another clone built for this one's wherever the files here
+# are older, paths and all. Dependencies are common; our own crates are built
+# anew when the clone is another.
+clone=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+if [ "$(cat "$CARGO_TARGET_DIR/.clone" 2>/dev/null)" != "$clone" ]; then
+  rm -rf "$CARGO_TARGET_DIR"/*/.fingerprint/understudy*
+  printf '%s\n' "$clone" > "$CARGO_TARGET_DIR/.clone"
+fi
+
 say() { printf '\n== %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 need() { command -v "$1" >/dev/null 2>&1 || die "$1 is not installed: $2"; }

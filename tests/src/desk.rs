@@ -89,6 +89,39 @@ pub fn triage(n: usize) -> Value {
         {"role": "user", "content": format!("{text}{tail}")}]})
 }
 
+const LOOK_UPS: [&str; 12] = [
+    "Where is my order {id}?",
+    "Any news on {id}?",
+    "Please send me the invoice for {id}.",
+    "When will {id} get here?",
+    "How do I return {id}?",
+    "Has {id} been sent yet?",
+    "I need the bill of {id}.",
+    "Can you tell me the status of {id}, please?",
+    "I don't like {id}, can I send it back?",
+    "I am still waiting for {id}.",
+    "Could I have an invoice for order {id}?",
+    "What is the return period for {id}?",
+];
+
+/// The n-th question for one of three tools, about an order of its own.
+#[must_use]
+pub fn look_up(n: usize) -> Value {
+    let tool = |name: &str, description: &str| {
+        json!({"type": "function", "function": {"name": name, "description": description, "parameters":
+            {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]}}})
+    };
+    let id = format!("A-{}", 1_000 + n * 7_919 % 9_000);
+    let text = LOOK_UPS[n % LOOK_UPS.len()].replace("{id}", &id);
+    json!({"model": "gpt-4o-mini", "temperature": 0, "tools": [
+        tool("get_order_status", "Looks up where an order is."),
+        tool("get_invoice", "Gets the invoice of an order."),
+        tool("get_return_policy", "Gets how an order can be returned.")],
+        "messages": [
+        {"role": "system", "content": "You work at the order desk. Find out what the customer wants and look it up with one tool."},
+        {"role": "user", "content": text}]})
+}
+
 /// The n-th question that is a different open text every time.
 #[must_use]
 pub fn reason(n: usize) -> Value {

@@ -17,7 +17,7 @@ def row(i: int, split: str = "train", **changes) -> dict:
     """One row: the reply's tool and argument follow from the words."""
     chance = random.Random(i)
     verb, thing = chance.choice(WORDS[:5]), chance.choice(WORDS[10:])
-    reply = json.dumps({"name": verb, "arguments": {"what": thing}})
+    reply = f">{verb} {json.dumps({'what': thing})}"
     out = {"id": f"{i:016x}", "conversation": f"c{i}", "split": split, "reply": reply}
     out["messages"] = [{"role": "user", "content": f"{verb} the {thing}"}]
     return {**out, **changes}

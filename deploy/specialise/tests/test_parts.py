@@ -68,7 +68,11 @@ def test_replies_are_compared_by_value():
     assert normal('{"a": 1, "b": [2]}') == normal('{"b":[2],"a":1}')
     assert normal('{"a": "x"}') != normal('{"a": "X"}')
     assert normal("so  be\nit") == normal("so be it")
-    assert names('[{"name": "x", "arguments": {}}]') == ["x"]
+    assert normal('>x {"a": 1, "b": [2]}\n>y {}') == normal('>x {"b":[2],"a":1}\n>y {}')
+    assert normal('>x {"a": 1}') != normal('>y {"a": 1}')
+    assert normal('>x {"a": ') == '>x {"a":'
+    assert names('>x {"a": 1}\n>y {}') == ["x", "y"]
+    assert names("> quoted") == "> quoted"
 
 
 def test_fixed_steps_neither_cool_nor_outlast_the_time():

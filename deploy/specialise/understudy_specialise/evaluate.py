@@ -32,24 +32,37 @@ class Agreement:
         return {**out, "name_agreement": round(self.named / self.rows, 4) if self.rows else 0.0}
 
 
+def calls(text: str):
+    """Tool calls as the engine's grammar writes them, one a line: `>name {…}`."""
+    out = []
+    for line in text.split("\n"):
+        name, _, arguments = line.partition(" ")
+        if not name.startswith(">"):
+            return None
+        try:
+            out.append([name[1:], json.loads(arguments)])
+        except ValueError:
+            return None
+    return out
+
+
 def normal(text: str):
-    """What two replies are compared by: JSON by value, text by its words."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
+    """What two replies are compared by: calls and JSON by value, text by its words."""
+    value = calls(text)
+    if value is None:
+        try:
+            value = json.loads(text)
+        except ValueError:
+            pass
     if isinstance(value, (dict, list)):
         return json.dumps(value, sort_keys=True)
     return " ".join(text.split())
 
 
 def names(text: str):
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return " ".join(text.split())
-    calls = value if isinstance(value, list) else [value]
-    return [c.get("name") if isinstance(c, dict) else c for c in calls]
+    """The tools that a reply calls; of any other, the words."""
+    called = calls(text)
+    return " ".join(text.split()) if called is None else [name for name, _ in called]
 
 
 @torch.no_grad()

@@ -32,7 +32,9 @@ pub use exchange::{
 };
 pub use reply::{Choice, Finish, Reply, ReplyError, TokenLogprob, Usage};
 pub use request::{Format, Ineligible, Message, Part, Request, Role, Sampling, Tool, ToolCall, ToolChoice};
-pub use responder::{Answer, Ask, Declined, EmbedError, Embedder, Priority, Responder, UnderstudyId};
+pub use responder::{
+    Answer, Ask, CallText, Declined, EmbedError, Embedder, Priority, Responder, UnderstudyId,
+};
 
 /// The wire API in which a call was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

@@ -29,6 +29,36 @@ pub enum Priority {
     Live,
 }
 
+/// How a model writes a tool call as text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallText {
+    /// `{"name": "find", "arguments": {"id": 7}}`, several as a list: what
+    /// models have seen most.
+    #[default]
+    Json,
+    /// `>find {"id": 7}`, one a line: a third of the tokens around the
+    /// arguments, for a model that has learnt it.
+    Line,
+}
+
+impl CallText {
+    /// Whether this is how a model writes one unless it is told otherwise.
+    #[must_use]
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether a text that is no call would be taken for the beginning of one.
+    #[must_use]
+    pub fn begins(self, text: &str) -> bool {
+        match self {
+            Self::Json => text.starts_with(['{', '[']),
+            Self::Line => text.starts_with('>'),
+        }
+    }
+}
+
 /// One call put to an understudy.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {

@@ -9,6 +9,7 @@
 //! | `tools_in_prompt` | false: tools only constrain the reply, the messages already name them |
 //! | `reply` | `tool_call`, `json` or `text`; null: what the request's tools and format allow |
 //! | `adapter` | the adapter that is to answer, by name; null: the base model |
+//! | `calls` | how it writes a tool call: `json`, or `line` where it has learnt that |
 //!
 //! A decline is a status of 409 or 429 with [`Declined::label`] as the error's code.
 
@@ -20,7 +21,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use understudy_call::{Declined, Dialect, EmbedError, Embedder, Priority, Reply, Request};
+use understudy_call::{CallText, Declined, Dialect, EmbedError, Embedder, Priority, Reply, Request};
 
 use crate::error::CastError;
 use crate::wire;
@@ -88,6 +89,8 @@ pub struct ChatAsk {
     pub shape: Option<ReplyShape>,
     /// The adapter that is to answer; `None` asks the base model.
     pub adapter: Option<String>,
+    /// How the model writes a call; its text becomes a tool call either way.
+    pub calls: CallText,
     /// Whole time until the answer.
     pub deadline: Duration,
     /// Least sum of log-probabilities; `None` wants the answer anyway.
@@ -253,6 +256,7 @@ fn render(ask: &ChatAsk) -> Option<Vec<u8>> {
             "tools_in_prompt": false,
             "reply": ask.shape,
             "adapter": ask.adapter,
+            "calls": ask.calls,
         }),
     );
     understudy_dialect::render_request(Dialect::OpenaiChat, &request).ok()

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 use understudy_call::{
-    AnsweredBy, Choice, ConversationKey, Credential, Exchange, ExchangeId, Finish, Format, Part as Piece,
-    Request, ToolCall, Truncation,
+    AnsweredBy, CallText, Choice, ConversationKey, Credential, Exchange, ExchangeId, Finish, Format,
+    Part as Piece, Request, ToolCall, Truncation,
 };
 use understudy_tasks::Part;
 
@@ -182,15 +182,15 @@ pub fn spoken(choice: &Choice) -> Option<String> {
             !choice.content.is_empty() && choice.content.iter().all(|p| matches!(p, Piece::Text(_)));
         return all_text.then(|| choice.text());
     }
-    calls_text(&choice.tool_calls)
+    calls_text(&choice.tool_calls, CallText::Json)
 }
 
 /// Tool calls as a model writes them; `None` where arguments are no JSON.
 #[must_use]
-pub fn calls_text(calls: &[ToolCall]) -> Option<String> {
+pub fn calls_text(calls: &[ToolCall], written: CallText) -> Option<String> {
     let calls: Option<Vec<String>> =
-        calls.iter().map(|c| Some(call_text(&c.name, &arguments(&c.arguments)?))).collect();
-    calls.map(joined)
+        calls.iter().map(|c| Some(call_text(&c.name, &arguments(&c.arguments)?, written))).collect();
+    Some(joined(&calls?, written))
 }
 
 /// Arguments as they were written; none at all are an empty object.
@@ -201,16 +201,21 @@ pub fn arguments(text: &str) -> Option<Value> {
 
 /// One call with its arguments.
 #[must_use]
-pub fn call_text(name: &str, arguments: &Value) -> String {
-    format!("{{\"name\": {}, \"arguments\": {}}}", Value::from(name), spaced(arguments))
+pub fn call_text(name: &str, arguments: &Value, written: CallText) -> String {
+    let arguments = spaced(arguments);
+    match written {
+        CallText::Json => format!("{{\"name\": {}, \"arguments\": {arguments}}}", Value::from(name)),
+        CallText::Line => format!(">{name} {arguments}"),
+    }
 }
 
-/// One call as it is, several as a list.
+/// One call as it is, several as a list or one a line.
 #[must_use]
-pub fn joined(calls: Vec<String>) -> String {
-    match calls.as_slice() {
-        [one] => one.clone(),
-        more => format!("[{}]", more.join(", ")),
+pub fn joined(calls: &[String], written: CallText) -> String {
+    match (calls, written) {
+        ([one], _) => one.clone(),
+        (more, CallText::Json) => format!("[{}]", more.join(", ")),
+        (more, CallText::Line) => more.join("\n"),
     }
 }
 

@@ -27,7 +27,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use understudy_call::{
-    Answer, Ask, Declined, Embedder, Format, Reply, Request, Responder, Sampling, ToolChoice, UnderstudyId,
+    Answer, Ask, CallText, Declined, Embedder, Format, Reply, Request, Responder, Sampling, ToolChoice,
+    UnderstudyId,
 };
 
 use crate::asking;
@@ -108,6 +109,7 @@ impl Prompted {
                 request: self.request(ask.request, &part, &shown, shape),
                 shape: Some(shape),
                 adapter: None,
+                calls: CallText::Json,
                 deadline: left()?,
                 bar: ask.bar.map(|bar| bar - beside),
                 priority: ask.priority,

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use understudy_call::{
-    Answer, Ask, Choice, Declined, Embedder, Format, Priority, Reply, Request, Responder, Sampling,
+    Answer, Ask, CallText, Choice, Declined, Embedder, Format, Priority, Reply, Request, Responder, Sampling,
     ToolChoice, UnderstudyId,
 };
 use understudy_tasks::Part;
@@ -38,6 +38,10 @@ mod turns;
 pub use calibration::{Calibration, Judgement, Signals};
 pub use snapshot::{Habits, SpecialisedSnapshot};
 pub use turns::messages;
+
+/// How an adapter that is trained now writes its calls, in the replies that it
+/// learns and in the turns before them.
+pub const CALLS: CallText = CallText::Line;
 
 /// Training parts that the similarity is taken over.
 const NEAR_OF: usize = 3;
@@ -135,6 +139,7 @@ impl Specialised {
             request: self.request(q.request, q.part),
             shape: self.shape(q.request),
             adapter: Some(s.adapter.clone()),
+            calls: s.habits.calls,
             deadline: left()?,
             bar,
             priority: q.priority,
@@ -166,7 +171,7 @@ impl Specialised {
         let parallel = asked.parallel_tool_calls != Some(false) && habits.parallel;
         Request {
             model: String::new(),
-            messages: messages(part),
+            messages: messages(part, habits.calls),
             tools: asked.tools.clone(),
             tool_choice: asked.tool_choice.clone(),
             parallel_tool_calls: (!asked.tools.is_empty()).then_some(parallel),

@@ -1,5 +1,5 @@
-//! A reply as the engine's grammar makes the model write it: on one line, a
-//! space after commas and colons, properties in the schema's order. What the
+//! A reply as the engine's grammar makes the model write it: a call on a line of
+//! its own, name and arguments, a space after commas and colons, properties in the schema's order. What the
 //! grammar could not write is no row: the loss on it would teach a text that
 //! can never be said.
 
@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use understudy_call::{Choice, Format, Part as Piece, Tool, ToolCall, ToolChoice};
 use understudy_cast::check::is_type;
 use understudy_cast::example::{arguments, call_text, joined, spaced};
+use understudy_cast::specialised::CALLS;
 use understudy_tasks::Form;
 
 /// Deeper than this a schema refers to itself without end.
@@ -27,7 +28,7 @@ pub(crate) enum Unwritable {
 pub(crate) fn reply(form: &Form, choice: &Choice) -> Result<String, Unwritable> {
     if !choice.tool_calls.is_empty() {
         let all: Option<Vec<String>> = choice.tool_calls.iter().map(|c| call(&form.tools, c)).collect();
-        return all.map(joined).ok_or(Unwritable::OffGrammar);
+        return all.map(|calls| joined(&calls, CALLS)).ok_or(Unwritable::OffGrammar);
     }
     if choice.content.is_empty() || !choice.content.iter().all(|p| matches!(p, Piece::Text(_))) {
         return Err(Unwritable::NotText);
@@ -40,10 +41,7 @@ pub(crate) fn reply(form: &Form, choice: &Choice) -> Result<String, Unwritable> 
     if may_call {
         // Beside calls, a text is one that does not begin like a call.
         let text = text.trim();
-        return match text.chars().next() {
-            Some('{' | '[') => Err(Unwritable::OffGrammar),
-            _ => Ok(text.to_owned()),
-        };
+        return if CALLS.begins(text) { Err(Unwritable::OffGrammar) } else { Ok(text.to_owned()) };
     }
     let schema = match &form.format {
         Format::Text => return Ok(text),
@@ -63,7 +61,7 @@ fn call(tools: &[Tool], call: &ToolCall) -> Option<String> {
     if !value.is_object() {
         return None;
     }
-    Some(call_text(&call.name, &ordered(&tool.parameters, &tool.parameters, &value, 0)?))
+    Some(call_text(&call.name, &ordered(&tool.parameters, &tool.parameters, &value, 0)?, CALLS))
 }
 
 /// The value with its properties in the schema's order; `None` where the schema

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
-use understudy_call::{Format, Ineligible, Priority, Request, ToolChoice};
+use understudy_call::{CallText, Format, Ineligible, Priority, Request, ToolChoice};
 use understudy_onnx::{Adapter, Decoding, Grammar, Prompt, Voice};
 
 /// Most tokens of a reply that names no limit.
@@ -22,6 +22,7 @@ pub(crate) struct Extension {
     pub(crate) tools_in_prompt: Option<bool>,
     pub(crate) reply: Option<ReplyForm>,
     pub(crate) adapter: Option<String>,
+    pub(crate) calls: CallText,
 }
 
 impl Extension {
@@ -70,7 +71,7 @@ impl Ask {
         }
         let cut_is_answer = extended.is_none();
         let ext = extended.unwrap_or_default();
-        let grammar = grammar(request, ext.reply);
+        let grammar = grammar(request, ext.reply, ext.calls);
         let tools = if ext.tools_in_prompt.unwrap_or(true) { request.tools.as_slice() } else { &[] };
         // An adapter has learnt its tools: they only constrain its reply.
         let prompt = match &adapter {
@@ -109,11 +110,12 @@ fn ours(why: Ineligible) -> bool {
     matches!(why, Ineligible::Logprobs | Ineligible::UnknownField | Ineligible::StoredState)
 }
 
-fn grammar(request: &Request, reply: Option<ReplyForm>) -> Option<Grammar> {
+fn grammar(request: &Request, reply: Option<ReplyForm>, written: CallText) -> Option<Grammar> {
     let calls = |choice: ToolChoice| Grammar::ToolCall {
         tools: request.tools.clone(),
         choice,
         parallel: request.parallel_tool_calls.unwrap_or(true),
+        written,
     };
     let json = || match &request.format {
         Format::JsonSchema { schema, .. } => Some(Grammar::JsonSchema(schema.clone())),
@@ -148,5 +150,6 @@ fn form_of(request: &Request, ext: &Extension) -> u64 {
     }
     ext.reply.map(|r| r as u8).hash(&mut h);
     ext.adapter.hash(&mut h);
+    ext.calls.hash(&mut h);
     h.finish()
 }

@@ -10,7 +10,9 @@ use axum::response::Response;
 use serde_json::value::RawValue;
 use serde_json::{Map, json};
 use tokio::sync::oneshot;
-use understudy_call::{Choice, Declined, Dialect, Finish, Part, Reply, TokenLogprob, ToolCall, Usage};
+use understudy_call::{
+    CallText, Choice, Declined, Dialect, Finish, Part, Reply, TokenLogprob, ToolCall, Usage,
+};
 use understudy_onnx::{Adapter, Generation, Grammar};
 
 use crate::adapters::Missing;
@@ -60,7 +62,10 @@ pub(crate) async fn completions(State(engine): State<Arc<Engine>>, body: Bytes) 
         Ok(a) => a,
         Err(problem) => return bad_request(&problem),
     };
-    let calls_expected = matches!(ask.decoding.grammar, Some(Grammar::ToolCall { .. }));
+    let calls_expected = match ask.decoding.grammar {
+        Some(Grammar::ToolCall { written, .. }) => Some(written),
+        _ => None,
+    };
     let json_expected = ask.decoding.grammar.is_some();
     let cut_is_answer = ask.cut_is_answer;
     let guard = CancelOnDrop(Arc::new(AtomicBool::new(false)));
@@ -127,7 +132,13 @@ fn respond(content_type: &'static str, body: Body) -> Response {
     r
 }
 
-fn dress(engine: &Engine, provider: &str, model: &str, done: Done, calls_expected: bool) -> Reply {
+fn dress(
+    engine: &Engine,
+    provider: &str,
+    model: &str,
+    done: Done,
+    calls_expected: Option<CallText>,
+) -> Reply {
     let g = done.generation;
     let ms = |d: Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
     let extension = json!({
@@ -157,7 +168,7 @@ fn dress(engine: &Engine, provider: &str, model: &str, done: Done, calls_expecte
     understudy_dialect::LocalReply::new(DIALECT, seed, created, model).dress(reply)
 }
 
-fn choice(g: Generation, calls_expected: bool) -> Choice {
+fn choice(g: Generation, calls_expected: Option<CallText>) -> Choice {
     let logprobs = g
         .tokens
         .into_iter()
@@ -171,7 +182,7 @@ fn choice(g: Generation, calls_expected: bool) -> Choice {
             logprob: if t.forced { 0.0 } else { t.logprob.unwrap_or(0.0) },
         })
         .collect();
-    let calls = if calls_expected { tool_calls(&g.text) } else { None };
+    let calls = calls_expected.and_then(|written| tool_calls(&g.text, written));
     let (content, tool_calls, finish) = match calls {
         Some(calls) => (Vec::new(), calls, Finish::ToolCalls),
         None => (vec![Part::Text(g.text)], Vec::new(), g.finish),
@@ -188,7 +199,21 @@ struct Written<'a> {
 }
 
 /// The calls in a text, if it is nothing but calls; arguments to the byte.
-fn tool_calls(text: &str) -> Option<Vec<ToolCall>> {
+fn tool_calls(text: &str, written: CallText) -> Option<Vec<ToolCall>> {
+    match written {
+        CallText::Json => objects(text),
+        CallText::Line => text.split('\n').map(line).collect(),
+    }
+}
+
+fn line(text: &str) -> Option<ToolCall> {
+    let (name, arguments) = text.strip_prefix('>')?.split_once(" {")?;
+    let arguments = format!("{{{arguments}");
+    serde_json::from_str::<&RawValue>(&arguments).ok()?;
+    Some(ToolCall { id: String::new(), name: name.to_owned(), arguments })
+}
+
+fn objects(text: &str) -> Option<Vec<ToolCall>> {
     let written: Vec<Written<'_>> = if text.starts_with('[') {
         serde_json::from_str(text).ok()?
     } else {
@@ -215,11 +240,19 @@ mod tests {
 
     #[test]
     fn calls_keep_their_arguments_to_the_byte() {
-        let calls = tool_calls(r#"[{"name": "a", "arguments": {"x": 1.0}}, {"name": "b", "arguments": {}}]"#)
-            .unwrap();
-        assert_eq!(calls.len(), 2);
-        assert_eq!((calls[0].name.as_str(), calls[0].arguments.as_str()), ("a", r#"{"x": 1.0}"#));
-        assert_eq!(tool_calls("Hello"), None);
-        assert_eq!(tool_calls(r#"{"name": "a", "argum"#), None);
+        let both = [
+            (CallText::Json, r#"[{"name": "a", "arguments": {"x": 1.0}}, {"name": "b", "arguments": {}}]"#),
+            (CallText::Line, ">a {\"x\": 1.0}\n>b {}"),
+        ];
+        for (written, text) in both {
+            let calls = tool_calls(text, written).unwrap();
+            assert_eq!(calls.len(), 2);
+            assert_eq!((calls[0].name.as_str(), calls[0].arguments.as_str()), ("a", r#"{"x": 1.0}"#));
+            assert_eq!((calls[1].name.as_str(), calls[1].arguments.as_str()), ("b", "{}"));
+            assert_eq!(tool_calls("Hello", written), None);
+        }
+        assert_eq!(tool_calls(r#"{"name": "a", "argum"#, CallText::Json), None);
+        assert_eq!(tool_calls(r#">a {"x": "#, CallText::Line), None);
+        assert_eq!(tool_calls(r#">a {"x": 1}"#, CallText::Json), None);
     }
 }

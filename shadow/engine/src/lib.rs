@@ -12,7 +12,7 @@
 //! | `GET /healthz` | models with their hashes, adapters loaded, execution provider, queues, speeds |
 //!
 //! A request may carry `"understudy": {"deadline_ms", "bar", "priority",
-//! "tools_in_prompt", "reply", "adapter"}`, and a reply carries `"understudy":
+//! "tools_in_prompt", "reply", "adapter", "calls"}`, and a reply carries `"understudy":
 //! {"confidence", "min_logprob", "free_tokens", "queue_ms", "prefill_ms",
 //! "decode_ms", "execution_provider", "cached_tokens"}`. A decline is a status of
 //! 409 (429 for `busy`) whose error has the type `declined` and the reason as its

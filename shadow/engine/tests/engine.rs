@@ -125,6 +125,18 @@ async fn a_tool_is_called_whole_and_streamed_alike() {
     let arguments: Value = serde_json::from_str(call["function"]["arguments"].as_str().unwrap()).unwrap();
     assert!(arguments["city"].as_str().unwrap().contains("Berlin"), "{arguments}");
 
+    let mut lined = weather_call();
+    lined["understudy"] = json!({"calls": "line", "reply": "tool_call"});
+    // A model that has not learnt to write so does not know when to end.
+    lined["parallel_tool_calls"] = json!(false);
+    let (status, lined) = chat(&c, &lined).await;
+    assert_eq!(status, 200, "{lined}");
+    let function = &lined["choices"][0]["message"]["tool_calls"][0]["function"];
+    assert_eq!(function["name"], "get_weather");
+    assert!(function["arguments"].as_str().unwrap().starts_with("{\"city\": \""), "{function}");
+    let tokens = |r: &Value| r["usage"]["completion_tokens"].as_u64().unwrap();
+    assert!(tokens(&lined) < tokens(&whole), "{lined}");
+
     let mut streamed = weather_call();
     streamed["stream"] = json!(true);
     let r = c.post("http://engine/v1/chat/completions").body(streamed.to_string()).send().await.unwrap();

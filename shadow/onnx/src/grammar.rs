@@ -2,10 +2,11 @@
 //! next (llguidance).
 //!
 //! A call of a tool is the text of [`crate::template::call_text`]; one call is an
-//! object, several are an array of at least two. Objects with listed properties
-//! are closed unless their schema says otherwise, properties come in the order
-//! of the schema, and separators are fixed, so most of a call is forced: forced
-//! tokens cost no step and no confidence.
+//! object, several are an array of at least two. For a model that has learnt it,
+//! a call is a line instead, `>name {arguments}` ([`CallText::Line`]). Objects
+//! with listed properties are closed unless their schema says otherwise,
+//! properties come in the order of the schema, and separators are fixed, so most
+//! of a call is forced: forced tokens cost no step and no confidence.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Map, Value, json};
 use toktrie::{InferenceCapabilities, TokEnv};
-use understudy_call::{Tool, ToolChoice};
+use understudy_call::{CallText, Tool, ToolChoice};
 
 /// What a reply may look like.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,8 +30,10 @@ pub enum Grammar {
         tools: Vec<Tool>,
         /// `Auto` also allows text that does not begin like a call; `None` allows anything.
         choice: ToolChoice,
-        /// Whether several calls may come in an array.
+        /// Whether several calls may come.
         parallel: bool,
+        /// How a call is written.
+        written: CallText,
     },
 }
 
@@ -100,8 +103,11 @@ fn top_level(grammar: &Grammar) -> Result<Option<TopLevelGrammar>, GrammarError>
             schema
         }
         Grammar::ToolCall { choice: ToolChoice::None, .. } => return Ok(None),
-        Grammar::ToolCall { tools, choice, parallel } => {
-            let calls = calls_schema(tools, choice, *parallel)?;
+        Grammar::ToolCall { tools, choice, parallel, written: CallText::Line } => {
+            return Ok(Some(lines(&offered(tools, choice)?, choice, *parallel)));
+        }
+        Grammar::ToolCall { tools, choice, parallel, written: CallText::Json } => {
+            let calls = calls_schema(&offered(tools, choice)?, *parallel);
             if *choice == ToolChoice::Auto {
                 return Ok(Some(call_or_text(calls)));
             }
@@ -124,22 +130,46 @@ fn with_options(mut schema: Value) -> Value {
 /// A call, or text that does not begin like one.
 fn call_or_text(calls: Value) -> TopLevelGrammar {
     let lark = "start: @calls | TEXT\nTEXT: /[^{\\[\\s](.|\\n)*/\n";
-    TopLevelGrammar {
-        grammars: vec![
-            GrammarWithLexer {
-                name: Some("start".to_owned()),
-                ..GrammarWithLexer::from_lark(lark.to_owned())
-            },
-            GrammarWithLexer {
-                name: Some("calls".to_owned()),
-                ..GrammarWithLexer::from_json_schema(with_options(calls))
-            },
-        ],
-        max_tokens: None,
-    }
+    whole(lark.to_owned(), vec![("calls".to_owned(), calls)])
 }
 
-fn calls_schema(tools: &[Tool], choice: &ToolChoice, parallel: bool) -> Result<Value, GrammarError> {
+/// Calls one a line, or, where none need be called, text that does not begin
+/// like one.
+fn lines(offered: &[&Tool], choice: &ToolChoice, parallel: bool) -> TopLevelGrammar {
+    let several = if parallel { " (\"\\n\" call)*" } else { "" };
+    let text = if *choice == ToolChoice::Auto { "\n  | TEXT\nTEXT: /[^>\\s](.|\\n)*/" } else { "" };
+    let calls: Vec<String> = offered
+        .iter()
+        .enumerate()
+        .map(|(i, tool)| format!("{} @tool{i}", Value::String(format!(">{} ", tool.name))))
+        .collect();
+    let lark = format!("start: call{several}{text}\ncall: {}\n", calls.join(" | "));
+    let arguments = offered.iter().enumerate().map(|(i, tool)| (format!("tool{i}"), arguments(tool)));
+    whole(lark, arguments.collect())
+}
+
+/// A grammar that refers to schemas by their names.
+fn whole(lark: String, schemas: Vec<(String, Value)>) -> TopLevelGrammar {
+    let start = GrammarWithLexer { name: Some("start".to_owned()), ..GrammarWithLexer::from_lark(lark) };
+    let named = schemas.into_iter().map(|(name, schema)| GrammarWithLexer {
+        name: Some(name),
+        ..GrammarWithLexer::from_json_schema(with_options(schema))
+    });
+    TopLevelGrammar { grammars: std::iter::once(start).chain(named).collect(), max_tokens: None }
+}
+
+/// What a tool's arguments have to be.
+fn arguments(tool: &Tool) -> Value {
+    let mut arguments = match &tool.parameters {
+        Value::Object(o) if !o.is_empty() => tool.parameters.clone(),
+        _ => json!({"type": "object", "properties": {}, "additionalProperties": false}),
+    };
+    tidy(&mut arguments);
+    arguments
+}
+
+/// The tools that may be called, at least one.
+fn offered<'a>(tools: &'a [Tool], choice: &ToolChoice) -> Result<Vec<&'a Tool>, GrammarError> {
     let chosen: Vec<&Tool> = match choice {
         ToolChoice::Named(name) => tools.iter().filter(|t| t.name == *name).collect(),
         _ => tools.iter().collect(),
@@ -150,14 +180,14 @@ fn calls_schema(tools: &[Tool], choice: &ToolChoice, parallel: bool) -> Result<V
             _ => GrammarError::NoTools,
         });
     }
+    Ok(chosen)
+}
+
+fn calls_schema(offered: &[&Tool], parallel: bool) -> Value {
     let mut defs = Map::new();
-    let mut calls = Vec::with_capacity(chosen.len());
-    for (i, tool) in chosen.iter().enumerate() {
-        let mut arguments = match &tool.parameters {
-            Value::Object(o) if !o.is_empty() => tool.parameters.clone(),
-            _ => json!({"type": "object", "properties": {}, "additionalProperties": false}),
-        };
-        tidy(&mut arguments);
+    let mut calls = Vec::with_capacity(offered.len());
+    for (i, tool) in offered.iter().enumerate() {
+        let mut arguments = arguments(tool);
         if has_refs(&arguments) {
             let root = format!("#/$defs/tool{i}");
             rebase(&mut arguments, &root);
@@ -184,7 +214,7 @@ fn calls_schema(tools: &[Tool], choice: &ToolChoice, parallel: bool) -> Result<V
     if let (false, Value::Object(o)) = (defs.is_empty(), &mut schema) {
         o.insert("$defs".to_owned(), Value::Object(defs));
     }
-    Ok(schema)
+    schema
 }
 
 fn has_refs(schema: &Value) -> bool {

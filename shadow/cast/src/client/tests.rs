@@ -50,6 +50,7 @@ fn chat_ask() -> ChatAsk {
         request: question("hello"),
         shape: Some(ReplyShape::Text),
         adapter: Some("a1".to_owned()),
+        calls: CallText::Line,
         deadline: Duration::from_secs(5),
         bar: Some(-2.5),
         priority: Priority::Live,
@@ -73,7 +74,7 @@ fn it_asks_with_the_engine_s_fields_and_reads_the_confidence() {
         assert!(answer.reply.extra.get("understudy").is_none());
         let asked = asked.lock().unwrap();
         let ours = &asked[0]["understudy"];
-        let expected = json!({"deadline_ms": 5000, "bar": -2.5, "priority": "live", "tools_in_prompt": false, "reply": "text", "adapter": "a1"});
+        let expected = json!({"deadline_ms": 5000, "bar": -2.5, "priority": "live", "tools_in_prompt": false, "reply": "text", "adapter": "a1", "calls": "line"});
         assert_eq!(ours, &expected);
         assert_eq!(asked[0]["messages"][1]["content"], "hello");
     });

@@ -1,11 +1,11 @@
 //! What a specialised understudy is made of.
 
 use serde::{Deserialize, Serialize};
-use understudy_call::{Credential, UnderstudyId};
+use understudy_call::{CallText, Credential, UnderstudyId};
 use understudy_policy::TaskId;
 
-use super::NEAR_OF;
 use super::calibration::Calibration;
+use super::{CALLS, NEAR_OF};
 use crate::example::{Example, spoken};
 use crate::head;
 use crate::packed::Rows;
@@ -23,13 +23,16 @@ pub struct Habits {
     pub parallel: bool,
     /// Bytes of the longest reply.
     pub longest: usize,
+    /// How it writes a call.
+    #[serde(default, skip_serializing_if = "CallText::is_usual")]
+    pub calls: CallText,
 }
 
 impl Habits {
     /// The habits of some exchanges.
     #[must_use]
     pub fn of<'e>(examples: impl IntoIterator<Item = &'e Example>) -> Self {
-        let mut habits = Self { always_calls: true, ..Self::default() };
+        let mut habits = Self { always_calls: true, calls: CALLS, ..Self::default() };
         let mut some = false;
         for e in examples {
             some = true;

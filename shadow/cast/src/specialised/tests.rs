@@ -67,6 +67,7 @@ fn it_is_given_the_part_alone_and_its_tools_only_constrain() {
     assert_eq!((stratum.as_str(), reply.model.as_str()), ("weather", "big"));
     let asked = &script.asked.lock().unwrap()[0];
     assert_eq!(asked.adapter.as_deref(), Some("adapter-1"));
+    assert_eq!(asked.calls, CallText::Line);
     assert_eq!(asked.shape, Some(ReplyShape::ToolCall));
     let turns: Vec<_> = asked.request.messages.iter().map(|m| (m.role, m.text())).collect();
     assert_eq!(turns, [(Role::User, "weather in Oslo?".to_owned())]);

@@ -1,7 +1,7 @@
 //! The part alone, as a specialised understudy is given it in training and in
 //! serving alike: no system text, no tools, only what varies.
 
-use understudy_call::{Message, Part as Piece, Role};
+use understudy_call::{CallText, Message, Part as Piece, Role};
 use understudy_tasks::Part;
 
 use crate::{example, window};
@@ -13,13 +13,13 @@ const TURN_CHARS: usize = 2_000;
 /// says what it is about, and the latest that fit.
 const PART_CHARS: usize = 6_000;
 
-/// The turns of a part, in text: masked values first, a tool call as the engine
-/// writes one. Training rows and live calls both come from here, so that what
+/// The turns of a part, in text: masked values first, a tool call as the
+/// understudy itself writes one. Training rows and live calls both come from here, so that what
 /// was learnt is what is asked.
 #[must_use]
-pub fn messages(part: &Part) -> Vec<Message> {
+pub fn messages(part: &Part, calls: CallText) -> Vec<Message> {
     let masked: String = part.masked.iter().map(|m| format!("{}: {}\n", m.kind, m.value)).collect();
-    let mut turns: Vec<Message> = part.turns.iter().map(turn).collect();
+    let mut turns: Vec<Message> = part.turns.iter().map(|m| turn(m, calls)).collect();
     match turns.first_mut() {
         Some(first) if !masked.is_empty() => {
             *first = Message::text_of(first.role, format!("{masked}{}", first.text()));
@@ -30,7 +30,7 @@ pub fn messages(part: &Part) -> Vec<Message> {
     latest(turns)
 }
 
-fn turn(message: &Message) -> Message {
+fn turn(message: &Message, calls: CallText) -> Message {
     let said: String = message
         .content
         .iter()
@@ -39,7 +39,8 @@ fn turn(message: &Message) -> Message {
             _ => "⟨media⟩",
         })
         .collect();
-    let called = if message.tool_calls.is_empty() { None } else { example::calls_text(&message.tool_calls) };
+    let called =
+        if message.tool_calls.is_empty() { None } else { example::calls_text(&message.tool_calls, calls) };
     let text = match called {
         Some(calls) if said.is_empty() => calls,
         Some(calls) => format!("{said}\n{calls}"),
@@ -77,7 +78,7 @@ mod tests {
     #[test]
     fn a_lone_question_is_its_words() {
         let part = Part { masked: Vec::new(), turns: vec![said(Role::User, "play jazz")] };
-        let turns = messages(&part);
+        let turns = messages(&part, CallText::Line);
         assert_eq!((turns.len(), turns[0].text().as_str()), (1, "play jazz"));
     }
 
@@ -88,8 +89,9 @@ mod tests {
             vec![ToolCall { id: "1".into(), name: "find".into(), arguments: r#"{"a":1}"#.into() }];
         let part =
             Part { masked: Vec::new(), turns: vec![said(Role::User, "q"), called, said(Role::Tool, "ok")] };
-        let turns = messages(&part);
-        assert_eq!(turns[1].text(), r#"{"name": "find", "arguments": {"a": 1}}"#);
+        assert_eq!(messages(&part, CallText::Json)[1].text(), r#"{"name": "find", "arguments": {"a": 1}}"#);
+        let turns = messages(&part, CallText::Line);
+        assert_eq!(turns[1].text(), r#">find {"a": 1}"#);
         assert_eq!(turns[2].role, Role::Tool);
     }
 
@@ -97,7 +99,7 @@ mod tests {
     fn of_a_long_conversation_the_first_turn_and_the_latest_stay() {
         let mut turns = vec![said(Role::User, "what it is about")];
         turns.extend((0..20).map(|i| said(Role::Assistant, &format!("{i} {}", "x".repeat(1_000)))));
-        let kept = messages(&Part { masked: Vec::new(), turns });
+        let kept = messages(&Part { masked: Vec::new(), turns }, CallText::Line);
         assert_eq!(kept[0].text(), "what it is about");
         assert!(kept.last().unwrap().text().starts_with("19 "));
         assert!(kept.len() < 8 && kept.len() > 4, "{}", kept.len());

@@ -171,7 +171,7 @@ fn the_rows_as_the_trainer_reads_them() {
     let names: Vec<&String> = row.as_object().unwrap().keys().collect();
     assert_eq!(names, ["id", "conversation", "split", "messages", "reply"]);
     assert_eq!(row["messages"], json!([{"role": "user", "content": "please play song 2 by artist 2"}]));
-    assert_eq!(row["reply"], r#"{"name": "play", "arguments": {"artist": "artist 2"}}"#);
+    assert_eq!(row["reply"], r#">play {"artist": "artist 2"}"#);
     let sum = sha2::Sha256::new_with(lines[1..].concat());
     assert_eq!(header["data_sha256"], sum);
     let splits: HashSet<String> = lines[1..]

@@ -75,7 +75,7 @@ fn an_audited_first_turn_is_the_providers() {
     let (seq, mut audited) = by_understudy(usual(1));
     audited.understudy_reply = Some(Reply { choices: vec![plays("wrong")], ..Reply::default() });
     let made = curated(vec![(seq, audited)], &all_train());
-    assert_eq!(made.rows[0].reply, r#"{"name": "play", "arguments": {"artist": "artist 1"}}"#);
+    assert_eq!(made.rows[0].reply, r#">play {"artist": "artist 1"}"#);
 }
 
 #[test]

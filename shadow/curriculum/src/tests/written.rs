@@ -10,16 +10,10 @@ fn form() -> Form {
 #[test]
 fn arguments_come_in_the_schemas_order_on_one_line() {
     let choice = calls("play", &json!({"volume": 3, "artist": "Ab\nba"}));
-    assert_eq!(
-        reply(&form(), &choice).unwrap(),
-        r#"{"name": "play", "arguments": {"artist": "Ab\nba", "volume": 3}}"#
-    );
+    assert_eq!(reply(&form(), &choice).unwrap(), r#">play {"artist": "Ab\nba", "volume": 3}"#);
     let mut two = calls("dim", &json!({"room": "hall"}));
     two.tool_calls.extend(plays("Abba").tool_calls);
-    assert_eq!(
-        reply(&form(), &two).unwrap(),
-        r#"[{"name": "dim", "arguments": {"room": "hall"}}, {"name": "play", "arguments": {"artist": "Abba"}}]"#
-    );
+    assert_eq!(reply(&form(), &two).unwrap(), ">dim {\"room\": \"hall\"}\n>play {\"artist\": \"Abba\"}");
     assert_eq!(
         reply(&form(), &Choice { content: vec![Part::Text("note".into())], ..plays("x") }).unwrap(),
         reply(&form(), &plays("x")).unwrap()
@@ -37,7 +31,7 @@ fn nested_objects_follow_their_schema_through_references_and_lists() {
     );
     assert_eq!(
         reply(&form, &choice).unwrap(),
-        r#"{"name": "play", "arguments": {"first": [{"x": 0, "y": {"a": 2, "b": 1}}, {"y": null}], "more": {"z": 1, "a": 2}}}"#
+        r#">play {"first": [{"x": 0, "y": {"a": 2, "b": 1}}, {"y": null}], "more": {"z": 1, "a": 2}}"#
     );
 }
 
@@ -48,7 +42,7 @@ fn what_the_grammar_could_not_write_is_refused() {
         calls("play", &json!({"tempo": 1})),
         calls("play", &json!({"volume": "loud"})),
         calls("play", &json!(["Abba"])),
-        says("{\"name\": \"play\"}"),
+        says(">play {\"artist\": 1}"),
     ] {
         assert_eq!(reply(&form(), &choice), Err(Unwritable::OffGrammar), "{choice:?}");
     }

@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::path::PathBuf;
 
 use serde_json::json;
-use understudy_call::{Declined, Role, ToolChoice};
+use understudy_call::{CallText, Declined, Role, ToolChoice};
 
 use super::*;
 use crate::Grammar;
@@ -128,7 +128,12 @@ fn a_cache_grows_past_its_first_capacity() {
 fn a_tool_call_is_right_by_construction_and_mostly_forced() {
     let Some(mut g) = model() else { return };
     let prompt = chat(&g, "You call tools.", "What is the weather in Berlin, in celsius?");
-    let grammar = Grammar::ToolCall { tools: vec![weather()], choice: ToolChoice::Required, parallel: false };
+    let grammar = Grammar::ToolCall {
+        tools: vec![weather()],
+        choice: ToolChoice::Required,
+        parallel: false,
+        written: CallText::Json,
+    };
     let r = g.generate(&prompt, &Decoding { grammar: Some(grammar), ..upto(80) }, &()).unwrap();
     assert_eq!(r.finish, Finish::Stop);
     let call: serde_json::Value = serde_json::from_str(&r.text).unwrap();

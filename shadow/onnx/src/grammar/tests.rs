@@ -24,7 +24,11 @@ fn tools() -> Vec<Tool> {
 }
 
 fn calls(choice: ToolChoice, parallel: bool) -> Grammar {
-    Grammar::ToolCall { tools: tools(), choice, parallel }
+    Grammar::ToolCall { tools: tools(), choice, parallel, written: CallText::Json }
+}
+
+fn lined(choice: ToolChoice, parallel: bool) -> Grammar {
+    Grammar::ToolCall { tools: tools(), choice, parallel, written: CallText::Line }
 }
 
 /// Whether the whole text is allowed and complete, token by token over bytes.
@@ -101,9 +105,42 @@ fn a_tools_own_definitions_survive_the_embedding() {
         tools: vec![tools()[2].clone(), pair],
         choice: ToolChoice::Required,
         parallel: true,
+        written: CallText::Json,
     };
     assert!(takes(&g, r#"{"name": "move", "arguments": {"from": {"x": 1}, "to": {"x": 2}}}"#));
     assert!(!takes(&g, r#"{"name": "move", "arguments": {"from": {"x": "1"}, "to": {"x": 2}}}"#));
+    let Grammar::ToolCall { tools, choice, parallel, .. } = g else { unreachable!() };
+    let g = Grammar::ToolCall { tools, choice, parallel, written: CallText::Line };
+    assert!(takes(&g, r#">move {"from": {"x": 1}, "to": {"x": 2}}"#));
+    assert!(!takes(&g, r#">move {"from": {"x": "1"}, "to": {"x": 2}}"#));
+}
+
+#[test]
+fn a_call_in_a_line_is_its_name_and_arguments() {
+    let g = lined(ToolChoice::Required, false);
+    assert!(takes(&g, r#">get_weather {"city": "Ulm", "unit": "celsius"}"#));
+    assert!(takes(&g, ">ping {}"));
+    for bad in [
+        r#">get_time {}"#,
+        r#">get_weather {}"#,
+        r#">get_weather {"city": "Ulm", "unit": "kelvin"}"#,
+        r#">get_weather{"city": "Ulm"}"#,
+        r#"{"name": "ping", "arguments": {}}"#,
+        "ping {}",
+        ">ping {}\n",
+        ">ping {}\n>ping {}",
+        "Hello",
+    ] {
+        assert!(!takes(&g, bad), "{bad}");
+    }
+    assert!(!takes(&lined(ToolChoice::Named("refund".into()), false), ">ping {}"));
+    let several = lined(ToolChoice::Required, true);
+    assert!(takes(&several, ">ping {}\n>refund {\"amount\": 1}\n>ping {}"));
+    assert!(takes(&several, ">ping {}"));
+    let auto = lined(ToolChoice::Auto, false);
+    assert!(takes(&auto, "Sure, {braces} > and\n>lines."));
+    assert!(takes(&auto, ">ping {}"));
+    assert!(!takes(&auto, "> a quotation"));
 }
 
 #[test]
@@ -137,7 +174,12 @@ fn what_cannot_be_kept_to_is_named() {
         compiler.matcher(&calls(ToolChoice::Named("x".into()), false)),
         Err(GrammarError::UnknownTool(_))
     ));
-    let none = Grammar::ToolCall { tools: vec![], choice: ToolChoice::Required, parallel: false };
+    let none = Grammar::ToolCall {
+        tools: vec![],
+        choice: ToolChoice::Required,
+        parallel: false,
+        written: CallText::Json,
+    };
     assert!(matches!(compiler.matcher(&none), Err(GrammarError::NoTools)));
 }
 

@@ -1,0 +1,91 @@
+//! The loop without a hand: a task's calls are recorded, a first round trains an
+//! adapter on them, the task goes on, its calls double, a second round trains on
+//! all of them, and is adopted only where it is better on the same rows. The
+//! trainer is the real one, so this runs where its environment is
+//! (`make test-specialise`).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+use understudy_tests::desk;
+use understudy_tests::peer::{Agent, Peer};
+use understudy_tests::process::wait_until;
+use understudy_tests::proxy::{Home, Proxy};
+use understudy_tests::standin;
+
+/// Three minutes of training, and as many again for the environment and the
+/// development rows, on a machine under load.
+const ROUND: Duration = Duration::from_secs(1_200);
+
+fn ask(proxy: &Proxy, calls: std::ops::Range<usize>) {
+    let agent = Agent::new(&proxy.url(), "sk-stand-in");
+    for answer in agent.ask_all(calls.map(desk::look_up).collect(), 4) {
+        assert_eq!(answer.unwrap().status, 200);
+    }
+}
+
+/// The specialised versions, those that were kept beside among them.
+fn specialised(home: &Home, id: &str) -> Vec<Value> {
+    let rows = home.json(["task", "understudies", id]);
+    let settled = |r: &&Value| r["kind"] == "specialised" && r["name"] != "adapter";
+    rows.as_array().unwrap().iter().filter(settled).cloned().collect()
+}
+
+/// The cards of the adapters, the smaller training first.
+fn cards(home: &Home) -> Vec<Value> {
+    let folders = std::fs::read_dir(home.state().join("adapters")).unwrap();
+    let read = |e: std::fs::DirEntry| std::fs::read(e.path().join("card.json")).ok();
+    let cards = folders.filter_map(|e| read(e.unwrap()));
+    let mut cards: Vec<Value> = cards.map(|c| serde_json::from_slice(&c).unwrap()).collect();
+    cards.sort_by_key(|c| c["data"]["rows"]["train"].as_u64());
+    cards
+}
+
+fn taught(card: &Value) -> BTreeSet<&str> {
+    card["data"]["exchanges"]["train"].as_array().unwrap().iter().map(|i| i.as_str().unwrap()).collect()
+}
+
+#[test]
+#[ignore = "trains for six minutes in the training environment: make test-specialise"]
+fn two_rounds_train_by_themselves_and_the_second_is_judged_on_the_firsts_rows() {
+    let provider = Peer::standin(standin::Config::default());
+    let more = "[specialise]\nauto = true\ncalls = 200\nminutes = 3\n[policy]\nfirst_fit = 100000";
+    let home = Home::with_provider(&provider.url(), "train = true", more);
+    let proxy = home.serve();
+    ask(&proxy, 0..240);
+    let id = home.task_of(240);
+    wait_until("the first round's adapter came in", ROUND, || specialised(&home, &id).len() == 1);
+    let first = specialised(&home, &id)[0].clone();
+    assert!(first["curve"].as_array().is_some_and(|c| !c.is_empty()), "it has answered: {first}");
+
+    // The first version rehearses on what comes now; the second learns from it.
+    ask(&proxy, 240..520);
+    wait_until("the second round's adapter was judged", ROUND, || specialised(&home, &id).len() == 2);
+    let rows = specialised(&home, &id);
+    let second = rows.iter().find(|r| r["name"] != first["name"]).unwrap();
+    let log = proxy.log();
+    let came: Vec<&str> = log.lines().filter(|l| l.contains("an adapter came in")).collect();
+    assert_eq!(came.len(), 2, "{log}");
+    assert!(came[0].contains("the task's first"), "{}", came[0]);
+    let better = came[1].contains("better: of the rows on which it differs");
+    let beside = came[1].contains("kept beside: of the rows on which it differs");
+    assert!(better != beside, "{}", came[1]);
+    assert_eq!(second["name"].as_str().unwrap().starts_with("adapter "), beside, "{second}");
+    assert_eq!(log.matches("a round of training begins").count(), 2, "{log}");
+
+    // Each learnt something, the second from more, and neither from its own examination.
+    let cards = cards(&home);
+    assert_eq!(cards.len(), 2);
+    for card in &cards {
+        let share = |who: &str| card["metrics"][who]["agreement"].as_f64().unwrap();
+        assert!(share("specialised") > share("base") + 0.2, "{}", card["metrics"]);
+        let development = card["data"]["exchanges"]["development"].as_array().unwrap();
+        let learnt = taught(card);
+        assert!(development.iter().all(|d| !learnt.contains(d.as_str().unwrap())));
+    }
+    let (before, after) = (taught(&cards[0]), taught(&cards[1]));
+    assert!(after.len() > before.len() + 100, "{} {}", before.len(), after.len());
+    assert!(before.is_subset(&after), "what was learnt once stays in the training part");
+}
