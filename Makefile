@@ -28,6 +28,18 @@ test-specialise: ## the trainer's tests and two real rounds, in the training env
 results: ## recorded real traffic (UNDERSTUDY_TRAFFIC), into docs/results.md
 	@scripts/results.sh
 
+.PHONY: curves
+curves: ## learning curves of AGENT (bank-router): agreement by the number of calls recorded
+	@scripts/curves.sh $(or $(AGENT),bank-router)
+
+.PHONY: mixed
+mixed: ## all recorded agents in one stream without marks: tasks found, stages, shares served, a plot
+	@scripts/mixed.sh
+
+.PHONY: results-quick
+results-quick: ## a short form of results, of curves and of mixed, whose claims are checked
+	@scripts/results-quick.sh
+
 .PHONY: scorer
 scorer: ## false accepts and rejects of each scorer on minimal pairs
 	@$(ENV) cargo run --quiet --release -p understudy-rehearsal --example scorer

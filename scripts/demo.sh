@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
 began=$SECONDS
+train_minutes=3
 need cargo "install Rust with rustup; rust-toolchain.toml names the version"
 need python3 "install Python 3.11 or later"
 
@@ -44,6 +45,7 @@ listen = ["127.0.0.1:0"]
 listen = "127.0.0.1:0"
 [providers.openai]
 base_url = "$url"
+train = true
 [policy]
 tau = 0.90
 alpha = 0.05
@@ -96,7 +98,7 @@ approval_awaited() { "$bin/understudy" tasks --json | grep -q 'approval: its rep
 name_tasks() {
   "$bin/understudy" tasks --json | python3 -c '
 import json, sys
-short = {"order desk": "look-up", "triage": "triage", "refund": "refund", "planner": "reasoning"}
+short = {"order desk": "look-up", "triage": "triage", "refund": "refund", "planner": "reasoning", "table bookings": "tables"}
 for r in json.load(sys.stdin):
     for words, name in short.items():
         if words in r["name"].replace("-", " "): print(r["id"], name)' |
@@ -134,4 +136,23 @@ import json, sys
 reasoning = [r for r in json.load(sys.stdin) if r["name"] == "reasoning"]
 assert reasoning and all(r["served"] == 0 for r in reasoning), "reasoning left the provider"
 print("\nreasoning never left the provider; the changed task was demoted by its audits")'
+# A task whose arguments have a form of their own (19:45 for "a quarter to
+# eight"): shown examples, the small model misses it; trained on some, it does not.
+if [ -f "$UNDERSTUDY_CACHE/venv/$(sha256sum deploy/specialise/requirements.txt | cut -c1-16)/ready" ]; then
+  say "table bookings: recorded, trained on for $train_minutes minutes, and back into the shadows"
+  agent --calls 500 --only table --seed 400 --workers 12 >/dev/null
+  name_tasks
+  "$bin/understudy" specialise tables --minutes "$train_minutes"
+  for round in $(seq 1 15); do
+    agent --calls 60 --only table --seed "$((400 + round))" --workers 6 >/dev/null
+    stages "$round"
+    at tables live && break
+  done
+  agent --calls 60 --only table --seed 500 --workers 6 >/dev/null
+  "$bin/understudy" task understudies tables
+  at tables live || say "tables did not go live in this time: see what it waits for"
+else
+  say "left out: a task that is won by training. It needs PyTorch (some 3 GB to fetch, 7 GB on the disk)"
+  echo "make it with: $bin/understudy specialise --prepare; then make demo again"
+fi
 printf '\nthe whole demo took %s minutes\n' "$(( (SECONDS - began + 30) / 60 ))"

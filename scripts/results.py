@@ -1,6 +1,7 @@
 """Turns the JSON of scripts/results.sh into docs/results.md.
 
 usage: results.py serves VERDICT | gateway STATE | page FOLDER MINUTES DELAY_MS
+       results.py first N FILE FOLDER [OTHERS] | check VERDICT | curve AGENT N=VERDICT… | shares VERDICT
 """
 import json
 import pathlib
@@ -57,8 +58,8 @@ def page(folder, minutes, delay):
             for name, part in m["baselines"].items():
                 print(f"| baseline, never served: {name} | {part['of']} | {percent(part['coverage'])} | {share(part)} |")
             for name, curve in m["understudies"].items():
-                points = ", ".join(f"{100 * c:.0f} %: {100 * a:.1f} %" for c, a in curve["curve"])
-                print(f"\n`{name}`, whatever its bar, mean {curve['mean_ms']:.0f} ms a call; agreement at coverage: {points or '–'}")
+                points = ", ".join(f"{100 * c:.0f} %: {100 * a:.1f} % ({100 * low:.1f}–{100 * high:.1f})" for c, a, low, high in curve["curve"])
+                print(f"\n`{name}`, whatever its bar, asked {curve['asked']} calls, mean {curve['mean_ms']:.0f} ms; agreement at coverage: {points or '–'}")
             strata = sorted(m["by_stratum"].items(), key=lambda s: -s[1]["of"])
             if 1 < len(strata):
                 print("\n<details><summary>By stratum (what the understudy chose)</summary>\n")
@@ -82,6 +83,96 @@ def page(folder, minutes, delay):
         print()
 
 
+def first(n, file, folder, others="all"):
+    """The first n train rows and so many others, as a file of the same name."""
+    left = {kind: float("inf") if most == "all" else int(most) for kind, most in ((True, n), (False, others))}
+    with open(file) as lines, open(pathlib.Path(folder) / pathlib.Path(file).name, "w") as out:
+        for line in lines:
+            train = json.loads(line).get("split") == "train"
+            left[train] -= 1
+            if left[train] >= 0:
+                out.write(line)
+
+
+def at(curve, coverage):
+    for c, mean, low, high in curve["curve"] if curve else ():
+        if abs(c - coverage) < 1e-9:
+            return f"{100 * mean:.1f} % ({100 * low:.1f}–{100 * high:.1f})"
+    return "–"
+
+
+def curve(agent, *verdicts):
+    """A row for each number of recorded calls, the latest version of each kind."""
+    print(f"| calls of `{agent}` recorded | stage | served together: coverage | its agreement | understudy | "
+          "all answered | surest 80 % | surest 60 % |\n| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for verdict in verdicts:
+        n, _, path = verdict.partition("=")
+        verdict = load(path)
+        stages = {row["name"]: row["stage"] for row in verdict["tasks"]}
+        for m in verdict["held_out"] or []:
+            latest = {}
+            for c in sorted(m["understudies"].values(), key=lambda c: c["born_seq"]):
+                latest[c["kind"]] = c
+            served = f"{n if n != 'all' else verdict['read']} | {stages.get(m['name'], '–')} | {percent(m['served']['coverage'])} | {share(m['served'])}"
+            for kind, c in sorted(latest.items()) or [("none yet", None)]:
+                print(f"| {served} | {kind} | {at(c, 1.0)} | {at(c, 0.8)} | {at(c, 0.6)} |")
+
+
+CORE_HOUR_USD = 0.04  # what a core of a cloud machine costs an hour, about
+CORES = 2
+
+
+def shares(path):
+    """What of a stream is served, by call, token and money, net of what it cost.
+    Recorded replies carry no token counts: four characters are one token."""
+    verdict = load(path)
+    paid = {row["task"]: row for row in verdict["savings"]["tasks"]}
+    held = {m["name"]: m for m in verdict["held_out"] or []}
+    print("| task | stage | calls | served on the way | of its test rows | tokens a call |\n| --- | --- | --- | --- | --- | --- |")
+    total, served, tested = [0, 0, 0.0], [0, 0, 0.0], [0, 0, 0.0, 0.0]
+    for report in verdict["reports"]:
+        tally, row = report["tally"], paid[report["task"]]
+        stage = next(r["stage"] for r in verdict["tasks"] if r["id"] == report["task"])
+        tokens = (tally["tokens"][0] + tally["tokens"][2]) / max(tally["paid"], 1)
+        usd = (row["paid_usd"] or 0) / max(tally["paid"], 1)
+        m = held.get(report["name"])
+        coverage = m["served"]["taken"] / max(m["calls"], 1) if m else None
+        print(f"| {report['name']} | {stage} | {tally['calls']} | {percent(tally['served'] / max(tally['calls'], 1))} | {percent(coverage)} | {tokens:.0f} |")
+        for sums, n in ((total, tally["calls"]), (served, tally["served"] - tally["judged"])):
+            for i, each in enumerate((1, tokens, usd)):
+                sums[i] += n * each
+        if m:
+            for i, each in enumerate((1, tokens)):
+                tested[i] += m["calls"] * each
+                tested[i + 2] += m["served"]["taken"] * each
+    engine = verdict["seconds"] / 3600 * CORES * CORE_HOUR_USD
+    part = lambda i: percent(served[i] / total[i] if total[i] else None)
+    print(f"\nServed on the way, audits not counted: {part(0)} of the calls, {part(1)} of the tokens, {part(2)} of the money "
+          f"({served[2]:.2f} of {total[2]:.2f} dollars). Shadows and training took {verdict['seconds'] / 60:.0f} minutes of {CORES} cores, "
+          f"{engine:.2f} dollars at {CORE_HOUR_USD} a core hour: net {served[2] - engine:.2f}.")
+    if tested[0]:
+        print(f"Of the test rows, when everything is frozen: {percent(tested[2] / tested[0])} of the calls, {percent(tested[3] / tested[1])} of the tokens.")
+    print("The paper estimates 40, 60 and 70 % of three agents' calls.")
+
+
+def check(path):
+    """What a verdict must keep, or an exit with the reason."""
+    verdict = load(path)
+    held = {m["name"]: m for m in verdict["held_out"]}
+    stages = {row["name"]: row["stage"] for row in verdict["tasks"]}
+    reasoning = next(name for name in stages if "tutor" in name)
+    routine = next(name for name in stages if name != reasoning)
+    served, kept = held[routine]["served"], held[reasoning]["served"]
+    if stages[reasoning] not in ("observing", "shadowing") or kept["taken"]:
+        sys.exit(f"{reasoning}: open reasoning left the provider")
+    if stages[routine] not in ("canary", "live") or not served["taken"]:
+        sys.exit(f"{routine}: has not earned a call")
+    # The upper end: a bound that the rows refute is broken, one that they leave open is not.
+    if served["agreement"][2] < 0.95:
+        sys.exit(f"{routine}: {share(served)} of what is taken agrees, 95 % was promised")
+    print(f"{routine} is {stages[routine]}, {share(served)} of the {served['taken']} test rows taken agree; {reasoning} stays with the provider")
+
+
 def main():
     what, *rest = sys.argv[1:]
     if what == "serves":
@@ -92,6 +183,14 @@ def main():
         print(f"http://{running['gateway']}")
     if what == "page":
         page(*rest)
+    if what == "first":
+        first(*rest)
+    if what == "curve":
+        curve(*rest)
+    if what == "check":
+        check(*rest)
+    if what == "shares":
+        shares(*rest)
 
 
 main()

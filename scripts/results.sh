@@ -8,38 +8,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
-if [ -z "${UNDERSTUDY_TRAFFIC:-}" ]; then
-  echo "skipped: UNDERSTUDY_TRAFFIC is unset; point it at a folder of recorded traffic (see README)"
-  exit 0
-fi
-ORT_DYLIB_PATH=${ORT_DYLIB_PATH:-$(scripts/onnxruntime.sh)}
-export ORT_DYLIB_PATH
-cargo build --release --quiet --workspace --bins
-bin=$CARGO_TARGET_DIR/release
-"$bin/understudy" model pull
+. scripts/recorded.sh
 minutes=${MINUTES:-10}
 delay=${DELAY_MS:-400}
 clients=${CLIENTS:-4}
-train=()
-[ -z "${SPECIALISE:-}" ] || train=(--specialise "$SPECIALISE")
 agents=("$@")
 [ ${#agents[@]} -gt 0 ] || agents=(bank-router voice-assistant airline-agent maths-tutor)
-work=$(mktemp -d "${TMPDIR:-/tmp}/understudy-results.XXXXXX")
-pids=()
-finish() { for pid in "${pids[@]:-}"; do kill "$pid" 2>/dev/null || true; done; wait 2>/dev/null || true; rm -rf "$work"; }
-trap finish EXIT
-trap 'exit 130' INT TERM
-export OPENAI_API_KEY=sk-recorded
-mkdir -p docs/results
 for agent in "${agents[@]}"; do
-  file=$UNDERSTUDY_TRAFFIC/$agent.calls.jsonl
-  [ -f "$file" ] || file=$UNDERSTUDY_TRAFFIC/$agent.trajectories.jsonl
   say "$agent: rehearsing train rows for at most $minutes minutes, then test rows"
   state=$work/$agent
-  mkdir -p "$state"
-  UNDERSTUDY_STATE_DIR=$state UNDERSTUDY_TELEMETRY_LOG=warn,understudy::rehearse=info,understudy::specialise=info,understudy_rehearsal=info "$bin/understudy" rehearse "$file" \
-    --hold-out split=test --minutes "$minutes" --approve --credential-env OPENAI_API_KEY "${train[@]}" \
-    --journal "$state" --report "docs/results/$agent.rehearsal.json"
+  rehearse_recorded "$(recorded "$agent")" "$state" "$minutes" "docs/results/$agent.rehearsal.json"
   if ! python3 scripts/results.py serves "docs/results/$agent.rehearsal.json"; then
     echo "$agent: nothing was earned, so nothing is served" | tee "$state/none"
     rm -f "docs/results/$agent.live.json"

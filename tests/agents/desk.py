@@ -1,7 +1,8 @@
 """A help desk's agent on the official OpenAI SDK, unchanged by Understudy.
 
 Four kinds of calls: a routine look-up by tool, a JSON extraction, a tool that
-acts, and open reasoning. It takes its base URL and key from the environment, as
+acts, and open reasoning; a fifth, a look-up whose arguments have a form of their
+own, only when it is asked for. It takes its base URL and key from the environment, as
 the SDK does. Its questions are generated from a seed.
 
 usage: desk.py [--calls N] [--seed S] [--only KIND] [--workers W]
@@ -30,6 +31,12 @@ TRIAGE = dict(system='You are the triage desk. Reply with JSON only: {"queue": N
               response_format={"type": "json_object"})
 REFUND = dict(system="You handle refund requests. Issue the refund that the customer is entitled to.",
               tools=[tool("issue_refund", "Refunds an order in full.")])
+TABLE = dict(system="You take table bookings. Find a free table with the tool.",
+             tools=[{"type": "function", "function": {
+                 "name": "find_table", "description": "Finds free tables.", "parameters": {
+                     "type": "object", "properties": {
+                         "people": {"type": "integer"}, "day": {"type": "string"}, "at": {"type": "string"}},
+                     "required": ["people", "day", "at"], "additionalProperties": False}}}])
 REASON = dict(system="You are a careful planner. Think the question through and answer in full sentences.")
 
 STATUS = ["Where is my order {id}?", "Any news on {id}?", "When will {id} get here?", "Has {id} been sent yet?",
@@ -46,6 +53,13 @@ TICKETS = {
     "product": ["The {thing} makes a strange noise.", "How do I clean the {thing}?",
                 "The {thing} stopped working after a week.", "Does the {thing} come in blue?"],
 }
+TABLES = ["A table for {people} on {day} at {time}, please.", "Could we come on {day} at {time}? We are {people}.",
+          "Is there room for {people} of us on {day} at {time}?",
+          "We would like to eat at {time} on {day}, {people} people.", "{day} at {time}, for {people}. Is that possible?",
+          "Do you have something for {people} people {day} at {time}?"]
+DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+TIMES = ["{hour}", "half past {hour}", "a quarter past {hour}", "a quarter to {hour}"]
 THINGS = ["kettle", "lamp", "headset", "bicycle", "toaster", "printer", "backpack", "clock", "heater", "drill", "fan",
           "tent", "camera", "mixer", "chair", "desk", "monitor", "speaker", "razor", "scale"]
 TAILS = ["", " Thanks!", " Please help.", " It is urgent.", " Kind regards", " I look forward to your answer."]
@@ -60,6 +74,9 @@ def question(kind, rng):
         return TRIAGE, text + rng.choice(TAILS)
     if kind == "refund":
         return REFUND, f"The {rng.choice(THINGS)} from order {order} arrived broken, I want my money back."
+    if kind == "table":
+        time = rng.choice(TIMES).format(hour=rng.choice(NUMBERS[5:9]))
+        return TABLE, rng.choice(TABLES).format(people=rng.choice(NUMBERS[1:]), day=rng.choice(DAYS), time=time)
     return REASON, (f"We have {rng.randint(10, 99)} {rng.choice(THINGS)}s and {rng.randint(10, 99)} spare parts for "
                     f"{rng.randint(3, 9)} shops. How should we share them, and how many rounds do we need?")
 
@@ -68,7 +85,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--calls", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", choices=["look-up", "triage", "refund", "reason"])
+    parser.add_argument("--only", choices=["look-up", "triage", "refund", "table", "reason"])
     parser.add_argument("--workers", type=int, default=8)
     args = parser.parse_args()
 

@@ -18,28 +18,51 @@ pub fn serial(body: &[u8]) -> u64 {
     h.finish() % 100_000_000
 }
 
+/// What a provider's answer to one request says of itself.
+struct Head {
+    id: String,
+    created: u64,
+    model: Value,
+    finish: &'static str,
+    usage: Value,
+}
+
+impl Head {
+    fn of(request: &Value, message: &Value, serial: u64) -> Self {
+        let calls = message.get("tool_calls").and_then(Value::as_array).is_some_and(|c| !c.is_empty());
+        // Four characters a token is near enough where nothing counts them.
+        let input = request["messages"].to_string().len() / 4 + request["tools"].to_string().len() / 4;
+        let output = message.to_string().len() / 4;
+        Self {
+            id: format!("chatcmpl-standin{serial:08}"),
+            created: 1_760_000_000 + serial,
+            model: request.get("model").cloned().unwrap_or_else(|| json!("stand-in")),
+            finish: if calls { "tool_calls" } else { "stop" },
+            usage: json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output,
+                "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+                "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0,
+                    "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}}),
+        }
+    }
+}
+
+/// The body of a whole answer.
+#[must_use]
+pub fn completion(request: &Value, message: &Value, serial: u64) -> Value {
+    let Head { id, created, model, finish, usage } = Head::of(request, message, serial);
+    let mut message = message.clone();
+    message["refusal"] = Value::Null;
+    message["annotations"] = json!([]);
+    json!({"id": id, "object": "chat.completion", "created": created, "model": model,
+        "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": finish}],
+        "usage": usage, "service_tier": "default", "system_fingerprint": "fp_standin"})
+}
+
 /// A provider's answer to one request, whole or streamed as the request asks.
 #[must_use]
 pub fn answer(request: &Value, message: &Value, serial: u64, chunk_gap: Duration) -> Response<Body> {
-    let id = format!("chatcmpl-standin{serial:08}");
-    let created = 1_760_000_000 + serial;
-    let model = request.get("model").cloned().unwrap_or_else(|| json!("stand-in"));
-    let calls = message.get("tool_calls").and_then(Value::as_array).is_some_and(|c| !c.is_empty());
-    let finish = if calls { "tool_calls" } else { "stop" };
-    let input: usize = request["messages"].to_string().len() / 4 + request["tools"].to_string().len() / 4;
-    let output = message.to_string().len() / 4;
-    let usage = json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0,
-            "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}});
-
     if request["stream"] != json!(true) {
-        let mut message = message.clone();
-        message["refusal"] = Value::Null;
-        message["annotations"] = json!([]);
-        let body = json!({"id": id, "object": "chat.completion", "created": created, "model": model,
-            "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": finish}],
-            "usage": usage, "service_tier": "default", "system_fingerprint": "fp_standin"});
+        let body = completion(request, message, serial);
         return Response::builder()
             .header(header::CONTENT_TYPE, "application/json")
             .header("x-request-id", format!("req_{serial}"))
@@ -48,6 +71,7 @@ pub fn answer(request: &Value, message: &Value, serial: u64, chunk_gap: Duration
             .unwrap();
     }
 
+    let Head { id, created, model, finish, usage } = Head::of(request, message, serial);
     let with_usage = request["stream_options"]["include_usage"] == json!(true);
     let chunk = |delta: Value, finish: Value| {
         let mut c = json!({"id": id, "object": "chat.completion.chunk", "created": created, "model": model,
@@ -59,9 +83,9 @@ pub fn answer(request: &Value, message: &Value, serial: u64, chunk_gap: Duration
         c
     };
     let mut chunks = Vec::new();
-    if calls {
+    if let Some(calls) = message["tool_calls"].as_array().filter(|_| finish == "tool_calls") {
         chunks.push(chunk(json!({"role": "assistant", "content": null}), Value::Null));
-        for (i, call) in message["tool_calls"].as_array().unwrap().iter().enumerate() {
+        for (i, call) in calls.iter().enumerate() {
             let head = json!({"tool_calls": [{"index": i, "id": call["id"], "type": "function",
                 "function": {"name": call["function"]["name"], "arguments": ""}}]});
             chunks.push(chunk(head, Value::Null));

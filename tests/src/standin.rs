@@ -1,6 +1,6 @@
 //! The stand-in provider: a real HTTP server over its own deterministic rules.
 //!
-//! It answers four kinds of calls, told apart by their system prompt, and can
+//! It answers five kinds of calls, told apart by their system prompt, and can
 //! be told to change its behaviour (`POST /control {"changed": true}`), as a
 //! provider does when it ships a new model. It is no model, and is labelled as
 //! a stand-in wherever it is shown.
@@ -87,6 +87,8 @@ pub fn reply(request: &Value, changed: bool, serial: u64) -> Value {
     let user = messages.iter().rev().find(|m| m["role"] == "user").map(content).unwrap_or_default();
     if system.contains("order desk") {
         look_up(&user, serial)
+    } else if system.contains("table bookings") {
+        find_table(&user, serial)
     } else if system.contains("triage") {
         json!({"role": "assistant", "content": triage(&user, changed)})
     } else if system.contains("refund") {
@@ -129,6 +131,39 @@ fn look_up(user: &str, serial: u64) -> Value {
     call(name, &json!({"order_id": id}), serial)
 }
 
+const NUMBERS: [&str; 10] = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+const DAYS: [(&str, &str); 7] = [
+    ("monday", "mon"),
+    ("tuesday", "tue"),
+    ("wednesday", "wed"),
+    ("thursday", "thu"),
+    ("friday", "fri"),
+    ("saturday", "sat"),
+    ("sunday", "sun"),
+];
+const PAST: [(&str, i64); 3] = [("half past ", 30), ("a quarter past ", 15), ("a quarter to ", -15)];
+
+fn number(word: &str) -> Option<i64> {
+    NUMBERS.iter().position(|n| *n == word).map(|at| at as i64 + 1)
+}
+
+/// How many people, which day, what time in the evening.
+fn find_table(user: &str, serial: u64) -> Value {
+    let text = user.to_lowercase();
+    let (before, at) = text.split_once(" at ").unwrap_or((&text, ""));
+    let past = PAST.iter().find_map(|(words, minutes)| Some((*minutes, at.strip_prefix(words)?)));
+    let (minutes, at) = past.unwrap_or((0, at));
+    let words =
+        |t: &str| -> Vec<String> { t.split(|c: char| !c.is_ascii_alphabetic()).map(str::to_owned).collect() };
+    let mut after = words(at).into_iter();
+    let hour = after.next().and_then(|w| number(&w)).unwrap_or(7);
+    let people = words(before).into_iter().chain(after).find_map(|w| number(&w)).unwrap_or(2);
+    let day = DAYS.iter().find(|(day, _)| text.contains(day)).map_or("today", |(_, short)| short);
+    let minute = (12 + hour) * 60 + minutes;
+    let at = format!("{:02}:{:02}", minute / 60, minute % 60);
+    call("find_table", &json!({"people": people, "day": day, "at": at}), serial)
+}
+
 fn refund(user: &str, serial: u64) -> Value {
     call("issue_refund", &json!({"order_id": order_id(user)}), serial)
 }
@@ -161,4 +196,27 @@ fn reason(user: &str) -> String {
         rest = (a + b) % c.max(1),
         next = (a + b) / c.max(1) + 1,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_table_is_looked_for_by_people_day_and_time() {
+        let says = |user: &str| {
+            let called = find_table(user, 1);
+            called["tool_calls"][0]["function"]["arguments"].as_str().unwrap().to_owned()
+        };
+        let found = [
+            ("We would like to eat at a quarter to nine on Tuesday, four people.", (4, "tue", "20:45")),
+            ("Could we come on Monday at half past six? We are ten.", (10, "mon", "18:30")),
+            ("Sunday at seven, for nine. Is that possible?", (9, "sun", "19:00")),
+        ];
+        for (user, (people, day, at)) in found {
+            let arguments: Value = serde_json::from_str(&says(user)).unwrap();
+            assert_eq!(arguments, json!({"people": people, "day": day, "at": at}), "{user}");
+        }
+    }
 }

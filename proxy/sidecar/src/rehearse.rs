@@ -6,6 +6,7 @@
 //! rest has been rehearsed everything is frozen, and they measure it.
 
 mod held_out;
+mod history;
 mod specialised;
 mod verdict;
 
@@ -112,7 +113,8 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
     let from = rehearsal.restore().await.map_err(|e| Failure::Failed(e.to_string()))?;
     let began = Instant::now();
     let plan = specialised::Plan::of(&config, &args, imported)?;
-    let left = run(&mut rehearsal, &journal, from, imported, plan).await?;
+    let mut history = history::History::over(imported);
+    let left = run(&mut rehearsal, &journal, from, imported, plan, &mut history).await?;
     let measured = if held.calls.is_empty() {
         None
     } else {
@@ -123,6 +125,7 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
     journal.close();
     let verdict =
         verdict::Verdict::of(&rehearsal, &config, &log, left, began.elapsed(), args.approve, measured);
+    let verdict = verdict::Verdict { history: history.looks(), ..verdict };
     if let Some(path) = &args.report {
         let text = serde_json::to_string_pretty(&verdict).map_err(|e| Failure::Failed(e.to_string()))?;
         std::fs::write(path, text)
@@ -139,6 +142,7 @@ async fn run(
     from: u64,
     calls: u64,
     mut plan: Option<specialised::Plan>,
+    history: &mut history::History,
 ) -> Result<u64, Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
     let bar = ProgressBar::new(calls);
@@ -181,6 +185,7 @@ async fn run(
         rehearsal.pace().one_done();
         done += 1;
         bar.set_position(done);
+        history.pass(done, || rehearsal.reports());
     }
     if whole {
         rehearsal.end_of_file().await.map_err(|e| failed(&e))?;

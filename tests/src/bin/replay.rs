@@ -5,6 +5,9 @@
 //! `replay send FOLDER NAME BASE_URL KEY WORKERS [LIMIT]`: sends every recorded
 //! `test` call once, compares what comes back with what was recorded, every
 //! argument strictly, and prints the counts as JSON.
+//! `replay mixed FOLDER NAME…`: the calls of several agents as one log of
+//! `{"request", "response"}`, each agent spread evenly over it, with no mark of
+//! who sent what.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -19,6 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
+use understudy_tests::openai;
 use understudy_tests::playback::{self, Recorded};
 
 #[tokio::main(flavor = "current_thread")]
@@ -39,10 +43,30 @@ async fn main() -> Result<()> {
             send(Path::new(folder), name, url, key, workers.parse().context("WORKERS is a number")?, limit)
                 .await
         }
+        ["mixed", folder, names @ ..] if !names.is_empty() => mixed(Path::new(folder), names),
         _ => bail!(
-            "usage: replay playback FOLDER NAME DELAY_MS | replay send FOLDER NAME BASE_URL KEY WORKERS [LIMIT]"
+            "usage: replay playback FOLDER NAME DELAY_MS | replay send FOLDER NAME BASE_URL KEY WORKERS [LIMIT] | \
+             replay mixed FOLDER NAME…"
         ),
     }
+}
+
+fn mixed(folder: &Path, names: &[&str]) -> Result<()> {
+    let mut all: Vec<(f64, Value)> = Vec::new();
+    for name in names {
+        let calls = playback::recorded(folder, name)?;
+        let of = calls.len() as f64;
+        all.extend(calls.into_iter().enumerate().map(|(i, call)| {
+            let response = openai::completion(&call.request, &call.reply, i as u64);
+            let line =
+                json!({"request": call.request, "response": response, "split": call.marks.get("split")});
+            ((i as f64 + 0.5) / of, line)
+        }));
+    }
+    // Stable: an agent's own calls stay in their order.
+    all.sort_by(|a, b| a.0.total_cmp(&b.0));
+    all.iter().for_each(|(_, line)| println!("{line}"));
+    Ok(())
 }
 
 struct Came {

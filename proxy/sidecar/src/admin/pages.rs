@@ -174,6 +174,9 @@ pub(crate) struct SavingsRow {
     /// Tokens that the provider did not have to read and write.
     pub(crate) input_tokens: u64,
     pub(crate) output_tokens: u64,
+    /// What its calls cost that the provider answered.
+    #[serde(default)]
+    pub(crate) paid_usd: Option<f64>,
     /// Served calls at the task's mean captured price.
     pub(crate) gross_usd: Option<f64>,
     /// What audits cost.

@@ -17,7 +17,8 @@ use crate::failure::Failure;
 /// Coverages at which an understudy's curve is shown.
 const CURVE: [f64; 8] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.3, 0.2];
 
-/// Calls on which a dear understudy that does not serve shows its curve.
+/// Calls on which a prompted or remote understudy that does not serve shows its
+/// curve: seconds a call, or money. The others show it on all.
 const SAMPLE: u32 = 150;
 
 /// What held-out calls say of one task.
@@ -83,12 +84,15 @@ impl Part {
 pub(crate) struct Curve {
     /// Its kind.
     pub(crate) kind: String,
+    /// It knows nothing of the calls after this place of the journal.
+    pub(crate) born_seq: u64,
     /// Calls it was asked, and declined outright.
     pub(crate) asked: u64,
     /// Mean milliseconds.
     pub(crate) mean_ms: f64,
-    /// (coverage, agreement) at falling coverage.
-    pub(crate) curve: Vec<(f64, f64)>,
+    /// (coverage, agreement, and its two-sided 95 % Clopper-Pearson interval) at
+    /// falling coverage.
+    pub(crate) curve: Vec<(f64, f64, f64, f64)>,
     #[serde(skip)]
     answers: Vec<(f64, bool)>,
     #[serde(skip)]
@@ -118,7 +122,8 @@ pub(crate) async fn measure(
         let mut also = |m: &CastMember| {
             let n = asked.entry(m.id.clone()).or_insert(0u32);
             *n += 1;
-            m.kind == Kind::Head || (*n <= SAMPLE && Instant::now() < until)
+            let dear = matches!(m.kind, Kind::Prompted | Kind::Remote);
+            m.kind == Kind::Head || (Instant::now() < until && !(dear && *n > SAMPLE))
         };
         let evaluated = tokio::select! {
             biased;
@@ -145,6 +150,7 @@ pub(crate) async fn measure(
         for answer in &evaluated.answers {
             let curve = m.understudies.entry(answer.trial.understudy.0.clone()).or_default();
             answer.kind.clone_into(&mut curve.kind);
+            curve.born_seq = answer.born_seq;
             curve.asked += 1;
             curve.spent_ms += answer.trial.spent_ms;
             if let Outcome::Answered { confidence, agrees, .. } = &answer.trial.outcome {
@@ -203,7 +209,9 @@ impl Curve {
                 )]
                 let n = (coverage * self.asked as f64).round() as usize;
                 let top = self.answers.get(..n).filter(|t| !t.is_empty())?;
-                Some((*coverage, top.iter().filter(|a| a.1).count() as f64 / n as f64))
+                let agreed = top.iter().filter(|a| a.1).count() as f64;
+                let (low, high) = interval::clopper_pearson(agreed, n as f64, 0.95);
+                Some((*coverage, agreed / n as f64, low, high))
             })
             .collect();
     }

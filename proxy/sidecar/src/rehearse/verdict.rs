@@ -8,6 +8,7 @@ use understudy_rehearsal::logs::Log;
 use understudy_rehearsal::{Rehearsal, TaskReport};
 
 use super::held_out::Measured;
+use super::history::Look;
 use crate::admin::pages::{DecisionRow, SavingsPage, TaskRow};
 use crate::config::Config;
 use crate::serve::rows;
@@ -38,6 +39,8 @@ pub(crate) struct Verdict {
     pub(crate) approved: bool,
     /// Held-out calls.
     pub(crate) held_out: Option<Vec<Measured>>,
+    /// Every task on the way through the log, in this run.
+    pub(crate) history: Vec<Look>,
 }
 
 impl Verdict {
@@ -65,6 +68,7 @@ impl Verdict {
             has_durations: log.has_durations,
             approved,
             held_out,
+            history: Vec::new(),
         }
     }
 

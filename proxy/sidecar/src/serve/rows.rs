@@ -280,7 +280,8 @@ fn by_control(arms: &Arms, price: &Price) -> Option<(f64, f64, f64)> {
 fn saving(report: &TaskReport, price: Option<&Price>) -> SavingsRow {
     let t = &report.tally;
     let [input, cached, output] = t.tokens;
-    let mean_usd = price.filter(|_| t.paid > 0).map(|p| p.of(input, cached, output) / t.paid as f64);
+    let paid_usd = price.map(|p| p.of(input, cached, output));
+    let mean_usd = paid_usd.filter(|_| t.paid > 0).map(|p| p / t.paid as f64);
     let gross_usd = mean_usd.map(|m| m * t.served as f64);
     let audits_usd = mean_usd.map(|m| m * t.judged as f64);
     let mean_tokens = |i: usize| {
@@ -296,6 +297,7 @@ fn saving(report: &TaskReport, price: Option<&Price>) -> SavingsRow {
         audited: t.judged,
         input_tokens: mean_tokens(0),
         output_tokens: mean_tokens(2),
+        paid_usd,
         gross_usd,
         audits_usd,
         net_usd: gross_usd.zip(audits_usd).map(|(g, a)| g - a),

@@ -29,6 +29,8 @@ pub struct Evaluated {
 pub struct EvaluatedAnswer {
     /// Its kind.
     pub kind: &'static str,
+    /// It knows nothing of the journal after this place.
+    pub born_seq: u64,
     /// How it went, whatever the bar.
     pub trial: Trial,
     /// Whether the serving entry takes the call; `None` where it does not serve.
@@ -75,7 +77,12 @@ impl Rehearsal {
                 one.trial.spent_ms += embedded;
             }
             let taken = entry.map(|e| one.verdict(e).is_none());
-            answers.push(EvaluatedAnswer { kind: member.kind.label(), trial: one.trial, taken });
+            answers.push(EvaluatedAnswer {
+                kind: member.kind.label(),
+                born_seq: member.born_seq,
+                trial: one.trial,
+                taken,
+            });
         }
         let baselines = state.baselines_say(&self.cast, &reference).await;
         Some(Evaluated { task: id, eligible, lane, answers, baselines })
