@@ -15,9 +15,9 @@ minutes=${MINUTES:-10}
 sizes=("$@")
 [ ${#sizes[@]} -gt 0 ] || sizes=(100 300 1000 3000 all)
 verdicts=()
+cp "$UNDERSTUDY_TRAFFIC/$agent.agent.json" "$work/"
 for n in "${sizes[@]}"; do
   say "$agent: the first $n train rows, at most $minutes minutes, then test rows"
-  cp "$UNDERSTUDY_TRAFFIC/$agent.agent.json" "$work/"
   python3 scripts/results.py first "$n" "$(recorded "$agent")" "$work"
   verdict=$work/$n.json
   rehearse_recorded "$work/$(basename "$(recorded "$agent")")" "$work/$n" "$minutes" "$verdict" >/dev/null

@@ -98,7 +98,7 @@ approval_awaited() { "$bin/understudy" tasks --json | grep -q 'approval: its rep
 name_tasks() {
   "$bin/understudy" tasks --json | python3 -c '
 import json, sys
-short = {"order desk": "look-up", "triage": "triage", "refund": "refund", "planner": "reasoning", "table bookings": "tables"}
+short = {"order desk": "look-up", "triage": "triage", "refund": "refund", "planner": "reasoning", "find table": "tables"}
 for r in json.load(sys.stdin):
     for words, name in short.items():
         if words in r["name"].replace("-", " "): print(r["id"], name)' |

@@ -138,7 +138,7 @@ def shares(path):
         m = held.get(report["name"])
         coverage = m["served"]["taken"] / max(m["calls"], 1) if m else None
         print(f"| {report['name']} | {stage} | {tally['calls']} | {percent(tally['served'] / max(tally['calls'], 1))} | {percent(coverage)} | {tokens:.0f} |")
-        for sums, n in ((total, tally["calls"]), (served, tally["served"] - tally["judged"])):
+        for sums, n in ((total, tally["calls"]), (served, tally["calls"] - tally["paid"])):
             for i, each in enumerate((1, tokens, usd)):
                 sums[i] += n * each
         if m:

@@ -50,5 +50,6 @@ TOML
   kill "$serve"; wait "$serve" 2>/dev/null || true
   unset UNDERSTUDY_CONFIG
 done
-python3 scripts/results.py page docs/results "$minutes" "$delay" >docs/results.md
+python3 scripts/results.py page docs/results "$minutes" "$delay" >"$work/results.md"
+mv "$work/results.md" docs/results.md
 say "docs/results.md is written"

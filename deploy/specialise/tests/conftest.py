@@ -24,7 +24,7 @@ def row(i: int, split: str = "train", **changes) -> dict:
 
 
 def stdin(rows, header=None) -> str:
-    head = header or {"task": "tiny", "data_sha256": "ab", "curation": {"kept": len(rows)}}
+    head = header or {"task": "tiny", "data_sha256": "ab", "calls": "line", "curation": {"kept": len(rows)}}
     return "\n".join(json.dumps(r) for r in [head, *rows]) + "\n"
 
 

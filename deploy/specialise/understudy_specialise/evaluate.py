@@ -3,8 +3,8 @@
 Greedy decoding writes exactly the recorded tokens when each of them is the
 most likely one given those before, so one pass over prompt and reply decides
 most rows without generating. A row that parts from the recorded tokens can
-still agree, by another spelling of the same JSON: it is decoded on from where
-it parted, in batches with a cache, and compared as JSON.
+still agree, by another spelling of the same call or JSON: it is decoded on from
+where it parted, in batches with a cache, and compared by value.
 """
 
 import json
@@ -36,11 +36,11 @@ def calls(text: str):
     """Tool calls as the engine's grammar writes them, one a line: `>name {…}`."""
     out = []
     for line in text.split("\n"):
-        name, _, arguments = line.partition(" ")
-        if not name.startswith(">"):
+        name, mark, arguments = line.partition(" {")
+        if not mark or not name.startswith(">"):
             return None
         try:
-            out.append([name[1:], json.loads(arguments)])
+            out.append([name[1:], json.loads("{" + arguments)])
         except ValueError:
             return None
     return out
@@ -158,10 +158,10 @@ def _continue(model, base, missed, deadline, stopped) -> list[str]:
 
 
 def _hopeful(base, example, ids) -> bool:
-    """A reply that is JSON can only agree when what was written starts as JSON
-    does, and other text when it is equal token by token."""
+    """A reply that is a call or JSON can only agree when what was written starts
+    as one does, and other text when it is equal token by token."""
     start = _text(base, ids).lstrip()
-    return example.text[:1] in "{[" and start[:1] == example.text[:1]
+    return example.text[:1] in (">", "{", "[") and start[:1] == example.text[:1]
 
 
 def _text(base, ids) -> str:

@@ -26,6 +26,7 @@ class Row:
 class Rows:
     task: str
     data_sha256: str
+    calls: str  # how the replies write tool calls, for whoever asks the adapter
     curation: dict
     train: list = field(default_factory=list)
     development: list = field(default_factory=list)
@@ -66,7 +67,10 @@ def _header(number: int, value: dict) -> Rows:
     for key in ("task", "data_sha256"):
         if not isinstance(value.get(key), str):
             raise bad_row(number, f"the header has no {key}")
-    return Rows(value["task"], value["data_sha256"], value.get("curation") or {})
+    calls = value.get("calls", "json")
+    if calls not in ("json", "line"):
+        raise bad_row(number, f"the header's calls are {calls!r}, neither json nor line")
+    return Rows(value["task"], value["data_sha256"], calls, value.get("curation") or {})
 
 
 def _row(number: int, value: dict) -> tuple[Row, str]:

@@ -116,6 +116,7 @@ def _card(options, rows, base, train, long, trainer, bare, result, clock) -> dic
             "rows": {"train": len(train), "development": len(rows.development)},
             "left_out_past_context": long,
             "exchanges": {"train": [e.id for e in train], "development": [r.id for r in rows.development]},
+            "calls": rows.calls,
             "curation": rows.curation,
         },
         "recipe": {**opts.recipe(options), "target_modules": "all linear", "optimiser": "AdamW", "schedule": "cosine by the clock"},

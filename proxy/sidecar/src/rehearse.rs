@@ -115,6 +115,7 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
     let plan = specialised::Plan::of(&config, &args, imported)?;
     let mut history = history::History::over(imported);
     let left = run(&mut rehearsal, &journal, from, imported, plan, &mut history).await?;
+    let took = began.elapsed();
     let measured = if held.calls.is_empty() {
         None
     } else {
@@ -123,8 +124,7 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
     };
     drop(engine);
     journal.close();
-    let verdict =
-        verdict::Verdict::of(&rehearsal, &config, &log, left, began.elapsed(), args.approve, measured);
+    let verdict = verdict::Verdict::of(&rehearsal, &config, &log, left, took, args.approve, measured);
     let verdict = verdict::Verdict { history: history.looks(), ..verdict };
     if let Some(path) = &args.report {
         let text = serde_json::to_string_pretty(&verdict).map_err(|e| Failure::Failed(e.to_string()))?;
@@ -192,6 +192,7 @@ async fn run(
     } else {
         rehearsal.flush().await.map_err(|e| failed(&e))?;
     }
+    history.end(done, &rehearsal.reports());
     bar.finish_and_clear();
     Ok(calls.saturating_sub(done))
 }

@@ -256,9 +256,14 @@ fn render(ask: &ChatAsk) -> Option<Vec<u8>> {
             "tools_in_prompt": false,
             "reply": ask.shape,
             "adapter": ask.adapter,
-            "calls": ask.calls,
         }),
     );
+    // An engine elsewhere may be older than this field.
+    if !ask.calls.is_usual()
+        && let Some(ours) = request.extra.get_mut("understudy").and_then(Value::as_object_mut)
+    {
+        ours.insert("calls".to_owned(), json!(ask.calls));
+    }
     understudy_dialect::render_request(Dialect::OpenaiChat, &request).ok()
 }
 

@@ -172,7 +172,7 @@ fn normal_json(text: &str) -> String {
     }
 }
 
-/// The reply as a model writes it under the engine's grammar: a tool call as
+/// The reply as a model writes it that has not learnt another form: a tool call as
 /// `{"name": …, "arguments": {…}}`, several as a list of those, else the text.
 /// `None` where it is neither (a refusal, media).
 #[must_use]

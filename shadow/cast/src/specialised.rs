@@ -168,6 +168,8 @@ impl Specialised {
         let habits = &self.snapshot.habits;
         // Twice the longest reply that it learnt, at three bytes a token.
         let room = u32::try_from(2 * habits.longest / 3 + 32).unwrap_or(u32::MAX);
+        // What a text would stop at says nothing of a call, whose arguments are whole.
+        let calls = self.shape(asked) == Some(ReplyShape::ToolCall);
         let parallel = asked.parallel_tool_calls != Some(false) && habits.parallel;
         Request {
             model: String::new(),
@@ -179,7 +181,7 @@ impl Specialised {
             sampling: Sampling {
                 max_tokens: Some(asked.sampling.max_tokens.map_or(room, |m| m.min(room))),
                 temperature: Some(0.0),
-                stop: asked.sampling.stop.clone(),
+                stop: if calls { Vec::new() } else { asked.sampling.stop.clone() },
                 ..Sampling::default()
             },
             ..Request::default()

@@ -1,13 +1,14 @@
 //! The rows as the trainer reads them: the part alone, as JSON lines. The first
-//! line is a header, `{"task", "data_sha256", "curation"}`; then one a row,
-//! `{"id", "conversation", "split", "messages": [{"role", "content"}], "reply"}`.
+//! line is a header, `{"task", "data_sha256", "calls", "curation"}`, where `calls`
+//! is how tool calls are written ([`CallText`]); then one a row, `{"id", "conversation", "split", "messages": [{"role", "content"}], "reply"}`.
 //! Held rows are never written.
 
 use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
-use understudy_call::{ConversationKey, ExchangeId, Message, Role};
+use understudy_call::{CallText, ConversationKey, ExchangeId, Message, Role};
+use understudy_cast::specialised::CALLS;
 
 use crate::{Curated, Report, Row, Split};
 
@@ -15,6 +16,7 @@ use crate::{Curated, Report, Row, Split};
 struct Header<'a> {
     task: &'a str,
     data_sha256: &'a str,
+    calls: CallText,
     curation: &'a Report,
 }
 
@@ -81,7 +83,7 @@ pub fn data_sha256(curated: &Curated) -> io::Result<String> {
 /// # Errors
 /// Whatever the sink says.
 pub fn write(curated: &Curated, data_sha256: &str, sink: &mut impl Write) -> io::Result<()> {
-    let header = Header { task: &curated.report.name, data_sha256, curation: &curated.report };
+    let header = Header { task: &curated.report.name, data_sha256, calls: CALLS, curation: &curated.report };
     serde_json::to_writer(&mut *sink, &header)?;
     sink.write_all(b"\n")?;
     open(curated).try_for_each(|row| write_row(row, sink))

@@ -58,7 +58,8 @@ pub(crate) fn reply(form: &Form, choice: &Choice) -> Result<String, Unwritable> 
 fn call(tools: &[Tool], call: &ToolCall) -> Option<String> {
     let tool = tools.iter().find(|t| t.name == call.name)?;
     let value = arguments(&call.arguments)?;
-    if !value.is_object() {
+    // A name that holds the mark between name and arguments could not be read back.
+    if !value.is_object() || call.name.contains('\n') || call.name.contains(" {") {
         return None;
     }
     Some(call_text(&call.name, &ordered(&tool.parameters, &tool.parameters, &value, 0)?, CALLS))

@@ -102,6 +102,15 @@ pub(crate) async fn completions(State(engine): State<Arc<Engine>>, body: Bytes) 
             return declined(why);
         }
     };
+    if let Some(written) = calls_expected
+        && done.generation.finish == Finish::Stop
+        && written.begins(&done.generation.text)
+        && tool_calls(&done.generation.text, written).is_none()
+    {
+        // A stop sequence within the arguments, say: neither a call nor a text.
+        engine.count(Declined::Invalid);
+        return declined(Declined::Invalid);
+    }
     let reply = dress(&engine, chat.provider, &request.model, done, calls_expected);
     if request.stream {
         let events = understudy_dialect::render_stream(DIALECT, &reply, request.include_usage);

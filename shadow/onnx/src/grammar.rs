@@ -165,6 +165,12 @@ fn arguments(tool: &Tool) -> Value {
         _ => json!({"type": "object", "properties": {}, "additionalProperties": false}),
     };
     tidy(&mut arguments);
+    // Arguments are an object, whether the schema says so or leaves it open.
+    if let Value::Object(o) = &mut arguments
+        && !["type", "$ref", "anyOf", "oneOf", "allOf"].iter().any(|k| o.contains_key(*k))
+    {
+        o.insert("type".to_owned(), json!("object"));
+    }
     arguments
 }
 

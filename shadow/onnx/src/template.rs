@@ -1,11 +1,11 @@
-//! The chat template of a model's folder (Jinja), and the one way in which a
-//! tool's call is written as text.
+//! The chat template of a model's folder (Jinja), and how a model is shown a
+//! tool's call as text, unless it has learnt another form.
 //!
 //! Templates are written for Python's Jinja: string methods come from
 //! `pycompat`, and `tojson` writes what `json.dumps` writes, which is what
 //! models were trained on. [`call_text`] uses the same separators; the grammar
-//! of [`crate::Grammar::ToolCall`] allows exactly that text, so examples in a
-//! prompt, the model's output and the grammar agree to the byte.
+//! of [`crate::Grammar::ToolCall`] in `CallText::Json` allows exactly that text, so
+//! examples in a prompt, the model's output and the grammar agree to the byte.
 
 use std::io;
 

@@ -43,8 +43,13 @@ impl History {
     /// Looks, where it is time.
     pub(super) fn pass(&mut self, after: u64, reports: impl FnOnce() -> Vec<TaskReport>) {
         if after.is_multiple_of(self.every) {
-            self.looks.extend(reports().iter().map(|report| look(after, report)));
+            self.end(after, &reports());
         }
+    }
+
+    /// The last look.
+    pub(super) fn end(&mut self, after: u64, reports: &[TaskReport]) {
+        self.looks.extend(reports.iter().map(|report| look(after, report)));
     }
 
     pub(super) fn looks(self) -> Vec<Look> {

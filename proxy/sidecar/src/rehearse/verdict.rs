@@ -31,7 +31,7 @@ pub(crate) struct Verdict {
     pub(crate) broken: usize,
     /// Calls left for the next run.
     pub(crate) left: u64,
-    /// Seconds that this run took.
+    /// Seconds that this run took, training with it, held-out calls without.
     pub(crate) seconds: f64,
     /// Whether the logs say how long the provider took.
     pub(crate) has_durations: bool,

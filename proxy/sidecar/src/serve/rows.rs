@@ -283,10 +283,13 @@ fn saving(report: &TaskReport, price: Option<&Price>) -> SavingsRow {
     let paid_usd = price.map(|p| p.of(input, cached, output));
     let mean_usd = paid_usd.filter(|_| t.paid > 0).map(|p| p / t.paid as f64);
     let gross_usd = mean_usd.map(|m| m * t.served as f64);
-    let audits_usd = mean_usd.map(|m| m * t.judged as f64);
+    // Served and paid for as well. A rehearsal judges every call, and pays for none
+    // beside these.
+    let audited = t.served.saturating_sub(t.calls.saturating_sub(t.paid));
+    let audits_usd = mean_usd.map(|m| m * audited as f64);
     let mean_tokens = |i: usize| {
         let sum = t.tokens.get(i).copied().unwrap_or(0);
-        sum.checked_div(t.paid).unwrap_or(0) * t.served.saturating_sub(t.judged)
+        sum.checked_div(t.paid).unwrap_or(0) * t.served.saturating_sub(audited)
     };
     SavingsRow {
         task: report.task.to_string(),
@@ -294,7 +297,7 @@ fn saving(report: &TaskReport, price: Option<&Price>) -> SavingsRow {
         model: report.model.clone(),
         calls: t.calls,
         served: t.served,
-        audited: t.judged,
+        audited,
         input_tokens: mean_tokens(0),
         output_tokens: mean_tokens(2),
         paid_usd,

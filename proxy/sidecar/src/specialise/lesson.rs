@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use serde::Deserialize;
-use understudy_call::{Exchange, ExchangeId};
+use understudy_call::{CallText, Exchange, ExchangeId};
 use understudy_capture::{Journal, Record};
 use understudy_cast::Example;
 use understudy_cast::registry::Lesson;
@@ -22,6 +22,9 @@ struct Card {
 
 #[derive(Deserialize)]
 struct Data {
+    /// An older trainer did not say: then all wrote JSON.
+    #[serde(default)]
+    calls: CallText,
     exchanges: Exchanges,
 }
 
@@ -40,11 +43,13 @@ pub(crate) fn lesson(journal: &Journal, adapters: &Path, adapter: &str) -> Resul
     let text = std::fs::read(&path).map_err(|source| Failure::File { path: path.clone(), source })?;
     let card: Card = serde_json::from_slice(&text)
         .map_err(|e| Failure::Failed(format!("{} is no adapter's card: {e}", path.display())))?;
+    let calls = card.data.calls;
     let Exchanges { train, development } = card.data.exchanges;
     let train: HashSet<ExchangeId> = train.into_iter().collect();
     // The newest: what the task is like now.
     let development: HashSet<ExchangeId> = development.into_iter().collect();
-    let mut lesson = Lesson { adapter: adapter.to_owned(), trained: Vec::new(), development: Vec::new() };
+    let mut lesson =
+        Lesson { adapter: adapter.to_owned(), calls, trained: Vec::new(), development: Vec::new() };
     let mut read = Exchanged::of(journal);
     for (seq, exchange) in &mut read {
         let Some(example) = Example::of(seq, &exchange) else { continue };

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use understudy_call::{EmbedError, Responder, UnderstudyId};
+use understudy_call::{CallText, EmbedError, Responder, UnderstudyId};
 use understudy_policy::TaskId;
 use understudy_policy::interval::binomial_tail;
 use understudy_tasks::Task;
@@ -18,6 +18,8 @@ use crate::specialised::{Calibration, Draft, Judgement, Specialised, Specialised
 pub struct Lesson {
     /// The adapter's name with the engine.
     pub adapter: String,
+    /// How it writes a call.
+    pub calls: CallText,
     /// The rows that it learnt.
     pub trained: Vec<Example>,
     /// Rows that it did not: they choose calibration and bar.
@@ -71,7 +73,8 @@ impl Cast {
         embed_missing(embedder.as_ref(), &mut trained).await.map_err(|e: EmbedError| CastError::Embed(e))?;
         let models = (base.as_str(), lesson.adapter.as_str(), embedder.id());
         let snapshot = SpecialisedSnapshot::new(task.id, task.credential, models, &trained, born_seq)
-            .ok_or(CastError::NoRows)?;
+            .ok_or(CastError::NoRows)?
+            .writing(lesson.calls);
         Draft::new(snapshot, Arc::clone(embedder), Arc::clone(model)).ok_or(CastError::NoRows)
     }
 

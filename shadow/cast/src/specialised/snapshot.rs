@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use understudy_call::{CallText, Credential, UnderstudyId};
 use understudy_policy::TaskId;
 
+use super::NEAR_OF;
 use super::calibration::Calibration;
-use super::{CALLS, NEAR_OF};
 use crate::example::{Example, spoken};
 use crate::head;
 use crate::packed::Rows;
@@ -32,7 +32,7 @@ impl Habits {
     /// The habits of some exchanges.
     #[must_use]
     pub fn of<'e>(examples: impl IntoIterator<Item = &'e Example>) -> Self {
-        let mut habits = Self { always_calls: true, calls: CALLS, ..Self::default() };
+        let mut habits = Self { always_calls: true, ..Self::default() };
         let mut some = false;
         for e in examples {
             some = true;
@@ -103,6 +103,13 @@ impl SpecialisedSnapshot {
             calibration: Calibration::default(),
             memory,
         })
+    }
+
+    /// The same, of an adapter that writes calls so.
+    #[must_use]
+    pub fn writing(mut self, calls: CallText) -> Self {
+        self.habits.calls = calls;
+        self
     }
 
     /// The version's name, a hash over everything in it.

@@ -23,7 +23,9 @@ fn trained(replies: &[Choice]) -> Vec<Example> {
 
 fn snapshot(replies: &[Choice]) -> SpecialisedSnapshot {
     let models = ("m@1", "adapter-1", "e");
-    let mut s = SpecialisedSnapshot::new(TaskId(1), Some(CREDENTIAL), models, &trained(replies), 9).unwrap();
+    let mut s = SpecialisedSnapshot::new(TaskId(1), Some(CREDENTIAL), models, &trained(replies), 9)
+        .unwrap()
+        .writing(CallText::Line);
     s.calibration = Calibration { intercept: 2.0, sum: 1.0, least: 0.5, similarity: 1.0 };
     s
 }
@@ -157,8 +159,12 @@ fn a_draft_answers_development_rows_and_becomes_a_member_of_the_cast() {
     let task = book.task(task_id).unwrap().clone();
     assert_eq!(task.form.hash, form.hash);
     let reference = example(100, "weather in Oslo?", tool_call("weather", r#"{"city":"Oslo"}"#));
-    let lesson =
-        Lesson { adapter: "a".into(), trained: trained(&calls()), development: vec![reference.clone()] };
+    let lesson = Lesson {
+        adapter: "a".into(),
+        calls: CallText::Line,
+        trained: trained(&calls()),
+        development: vec![reference.clone()],
+    };
     let draft = block_on(cast.draft(&task, &lesson, 50)).unwrap();
     let judged: Vec<Judgement> = (0..40u8)
         .map(|i| {

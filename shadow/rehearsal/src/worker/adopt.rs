@@ -70,7 +70,7 @@ impl Rehearsal {
         let task = self.book.find(which).cloned().ok_or_else(|| RehearsalError::NoTask(which.to_owned()))?;
         // It may have learnt anything up to here.
         let draft = self.cast.draft(&task, &lesson, self.folded).await?;
-        let Lesson { adapter, trained, development } = lesson;
+        let Lesson { adapter, trained, development, .. } = lesson;
         if development.is_empty() {
             return Err(CastError::NoRows.into());
         }
