@@ -18,19 +18,63 @@ def test_template_bytes_under_either_trimming():
         assert other.from_string(prompt.TEMPLATE).render(messages=messages) == want
 
 
-def example(n: int) -> tokens.Example:
-    return tokens.Example(str(n), (1,) * n, (2, 3), "x")
+def sequence(n: int) -> tokens.Sequence:
+    return tokens.sequences([tokens.Example(str(n), (1,) * n, (2, 3), "x")])[0]
+
+
+def test_rows_that_go_on_from_each_other_are_one_sequence():
+    first = tokens.Example("a", (1, 5), (2, 3), "x", "c")
+    later = tokens.Example("b", (1, 5, 2, 3, 6), (4, 3), "y", "c")
+    another = tokens.Example("c", (1, 5, 2, 9, 6, 6), (4, 3), "y", "c")
+    stranger = tokens.Example("d", (1, 5, 2, 3, 6), (7, 3), "z", "d")
+    got = tokens.sequences([stranger, another, later, first])
+    assert [s.ids for s in got] == [(1, 5, 2, 3, 6, 7, 3), (1, 5, 2, 9, 6, 6, 4, 3), (1, 5, 2, 3, 6, 4, 3)]
+    assert got[2].replies == ((2, 4), (5, 7)) and got[2].learnt == 4
+    alone = tokens.sequences([tokens.Example(str(i), (1,), (2, 3), "x", "same") for i in range(5)])
+    assert len(alone) == 5, "the same question again goes on from nothing"
+    assert tokens.a_step(alone, 16) == 16 and tokens.a_step(got, 16) == 12
+
+
+def test_a_sequence_loses_as_much_as_its_rows_alone(base):
+    from understudy_specialise import base as bases, lora
+    from understudy_specialise.evaluate import head
+    from understudy_specialise.loss import Vocabulary
+    from understudy_specialise.train import Trainer
+
+    read = bases.load(base, "cpu", torch.float32, "Apache-2.0", None)
+    trainer = Trainer.__new__(Trainer)
+    trainer.base, trainer.model = read, lora.attach(read.model, 4, 8, 0, "tiny")
+    trainer.tensors = lora.tensors(trainer.model)
+    for name, tensor in trainer.tensors.items():
+        if "lora_B" in name:
+            torch.nn.init.normal_(tensor, std=0.1)
+    chance = torch.Generator().manual_seed(1)
+    draw = lambda n: tuple(torch.randint(0, 250, (n,), generator=chance).tolist())
+    first = tokens.Example("a", draw(9), draw(4), "x", "c")
+    later = tokens.Example("b", first.prompt + first.reply + draw(6), draw(5), "y", "c")
+    (both,) = tokens.sequences([first, later])
+    alone = [tokens.sequences([e])[0] for e in (first, later)]
+    trainer.vocabulary = Vocabulary(head(trainer.model), [both], read.stop, 0)
+    trainer.vocabulary.begin_step()
+
+    def loses(piece):
+        loss = trainer._loss(piece)
+        return loss, torch.autograd.grad(loss, list(trainer.tensors.values()))
+
+    (one, slope), (two, slopes) = loses([both]), loses(alone)
+    assert torch.allclose(one, two, rtol=1e-4)
+    assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(slope, slopes))
 
 
 def test_batches_hold_every_row_once_and_repeat():
-    rows = [example(n) for n in range(1, 101)]
+    rows = [sequence(n) for n in range(1, 101)]
     one = tokens.batches(rows, 8, 5, 0)
     assert sorted(len(e) for b in one for e in b) == sorted(map(len, rows))
     assert one == tokens.batches(rows, 8, 5, 0) != tokens.batches(rows, 8, 5, 1)
 
 
 def test_pieces_stay_under_the_limit():
-    for piece in tokens.micro([example(n) for n in range(1, 40)], 100):
+    for piece in tokens.micro([sequence(n) for n in range(1, 40)], 100):
         assert len(piece) == 1 or len(piece) * max(map(len, piece)) <= 100
 
 

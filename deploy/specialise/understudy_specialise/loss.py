@@ -40,9 +40,9 @@ class _Summed(torch.autograd.Function):
 class Vocabulary:
     """The rows of the head that a step needs."""
 
-    def __init__(self, head, examples, stop: int, seed: int):
+    def __init__(self, head, sequences, stop: int, seed: int):
         size = head.weight.shape[0]
-        seen = {stop, *(t for e in examples for t in (*e.prompt, *e.reply))}
+        seen = {stop, *(t for s in sequences for t in s.ids)}
         others = torch.ones(size, dtype=torch.bool)
         others[list(seen)] = False
         self._head = head

@@ -80,7 +80,10 @@ def run(options, progress: Progress, began: float):
         "recipe": opts.recipe(options),
     }
     progress.progress("load", 1, 1, clock.left())
-    trainer = Trainer(options, base, wrapped, train, development, clock, progress, folder, made_for, stopped)
+    sequences = tokens.sequences(train)
+    if len(sequences) < len(train):
+        say(f"{len(train)} rows of conversations in {len(sequences)} sequences")
+    trainer = Trainer(options, base, wrapped, sequences, development, clock, progress, folder, made_for, stopped)
     held = checkpoint.load(folder) if options.resume else None
     if held:
         checkpoint.match(held[0], made_for)

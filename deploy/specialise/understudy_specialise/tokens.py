@@ -1,4 +1,10 @@
-"""From rows to token ids, and from ids to batches of like length."""
+"""From rows to token ids, and from ids to batches of like length.
+
+Rows of a conversation tell its beginning again and again. Where a row's prompt
+goes on from the row before, token by token, both are one sequence with two
+replies to learn: what they share is read once, and each reply is still learnt
+after exactly the tokens that come before it when it is asked for.
+"""
 
 import random
 from dataclasses import dataclass
@@ -17,9 +23,54 @@ class Example:
     prompt: tuple  # ids of the rendered messages
     reply: tuple  # ids of the reply and of the stop token
     text: str  # the reply as it is, to compare with
+    conversation: str = ""
 
     def __len__(self):
         return len(self.prompt) + len(self.reply)
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """What passes through the model at once: one row, or several that go on from
+    each other."""
+
+    ids: tuple
+    replies: tuple  # (first, past the last) of each reply's tokens, the stop token included
+
+    def __len__(self):
+        return len(self.ids)
+
+    @property
+    def learnt(self) -> int:
+        """Tokens that the loss is on."""
+        return sum(end - start for start, end in self.replies)
+
+
+def sequences(examples: list) -> list[Sequence]:
+    """The rows as sequences, in the order of each one's first row."""
+    order = {e.id: at for at, e in enumerate(examples)}
+    by_conversation: dict = {}
+    for e in examples:
+        by_conversation.setdefault(e.conversation or e.id, []).append(e)
+    out = []
+    for rows in by_conversation.values():
+        open_ = None  # (place of the first row, ids, replies)
+        for e in sorted(rows, key=lambda e: (len(e.prompt), order[e.id])):
+            span = (len(e.prompt), len(e))
+            if open_ and e.prompt[: len(open_[1])] == open_[1]:
+                open_ = (open_[0], e.prompt + e.reply, (*open_[2], span))
+                continue
+            if open_:
+                out.append(open_)
+            open_ = (order[e.id], e.prompt + e.reply, (span,))
+        out.append(open_)
+    return [Sequence(ids, replies) for _, ids, replies in sorted(out, key=lambda s: s[0])]
+
+
+def a_step(sequences: list, rows: int) -> int:
+    """How many sequences a step takes for about so many rows."""
+    mean = sum(len(s.replies) for s in sequences) / max(len(sequences), 1)
+    return max(1, round(rows / max(mean, 1)))
 
 
 def encode(rows, tokenizer, stop: int) -> list[Example]:
@@ -28,7 +79,7 @@ def encode(rows, tokenizer, stop: int) -> list[Example]:
     prompts = tokenizer.encode_batch([prompt.render(r.messages) for r in rows], add_special_tokens=False)
     replies = tokenizer.encode_batch([r.reply for r in rows], add_special_tokens=False)
     return [
-        Example(row.id, tuple(p.ids), (*r.ids, stop), row.reply)
+        Example(row.id, tuple(p.ids), (*r.ids, stop), row.reply, row.conversation)
         for row, p, r in zip(rows, prompts, replies)
     ]
 
@@ -46,11 +97,11 @@ def within(examples: list, context: int, drop: bool) -> tuple[list, list]:
     return [e for e in examples if len(e) <= context], [e.id for e in long]
 
 
-def batches(examples: list, size: int, seed: int, epoch: int) -> list[list[Example]]:
+def batches(sequences: list, size: int, seed: int, epoch: int) -> list[list[Sequence]]:
     """The batches of an epoch: the same for the same seed and epoch, so that a
     resumed run needs to know only where it was."""
     chance = random.Random(f"{seed}:{epoch}")
-    order = list(examples)
+    order = list(sequences)
     chance.shuffle(order)
     out = []
     for at in range(0, len(order), size * POOL):
@@ -60,13 +111,13 @@ def batches(examples: list, size: int, seed: int, epoch: int) -> list[list[Examp
     return out
 
 
-def micro(batch: list[Example], limit: int) -> list[list[Example]]:
+def micro(batch: list[Sequence], limit: int) -> list[list[Sequence]]:
     """Splits a batch so that each piece, padded, has at most `limit` tokens
-    (one row at least)."""
+    (one sequence at least)."""
     out = []
-    for example in sorted(batch, key=len):
-        if out and (len(out[-1]) + 1) * len(example) <= limit:
-            out[-1].append(example)
+    for sequence in sorted(batch, key=len):
+        if out and (len(out[-1]) + 1) * len(sequence) <= limit:
+            out[-1].append(sequence)
         else:
-            out.append([example])
+            out.append([sequence])
     return out

@@ -50,7 +50,8 @@ class Trainer:
         self.tensors = lora.tensors(wrapped)
         self.vocabulary = Vocabulary(head(wrapped), train, base.stop, options.seed)
         self.optimiser = torch.optim.AdamW(_groups(self.tensors, options), betas=(0.9, 0.99), weight_decay=0.0)
-        self.per_epoch = -(-len(train) // options.batch)
+        self.a_step = tokens.a_step(train, options.batch)
+        self.per_epoch = -(-len(train) // self.a_step)
         fixed = options.steps is not None
         limit = options.steps if fixed else int(self.per_epoch * options.epochs)
         self.schedule = Schedule(limit, fixed)
@@ -103,7 +104,7 @@ class Trainer:
         self.model.train()
         while not self.schedule.over(self.clock.training_left()):
             epoch, first = divmod(self.schedule.steps, self.per_epoch)
-            for batch in tokens.batches(self.train, self.options.batch, self.options.seed, epoch)[first:]:
+            for batch in tokens.batches(self.train, self.a_step, self.options.seed, epoch)[first:]:
                 self._step(batch)
                 if self.schedule.over(self.clock.training_left()):
                     return
@@ -117,7 +118,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * self.schedule.rate()
         self.vocabulary.begin_step()
-        total, replies = 0.0, sum(len(e.reply) for e in batch)
+        total, replies = 0.0, sum(s.learnt for s in batch)
         for piece in tokens.micro(batch, self.options.micro_tokens):
             if self.stopped():
                 self.save()
@@ -154,16 +155,17 @@ class Trainer:
         return min(self.clock.left(), self.schedule.left(self.clock.training_left()) * took + self.clock.reserve)
 
     def _loss(self, piece):
-        """The summed cross-entropy of the reply's tokens of these rows."""
+        """The summed cross-entropy of the replies' tokens of these sequences."""
         device = next(iter(self.tensors.values())).device
         width = max(map(len, piece))
         ids = torch.full((len(piece), width), self.base.stop, dtype=torch.long)
         rows, places, targets = [], [], []
-        for i, e in enumerate(piece):
-            ids[i, : len(e)] = torch.tensor(e.prompt + e.reply)
-            rows += [i] * len(e.reply)
-            places += range(len(e.prompt) - 1, len(e) - 1)
-            targets += e.reply
+        for i, s in enumerate(piece):
+            ids[i, : len(s)] = torch.tensor(s.ids)
+            for start, end in s.replies:
+                rows += [i] * (end - start)
+                places += range(start - 1, end - 1)
+                targets += s.ids[start:end]
         hidden = backbone(self.model)(input_ids=ids.to(device), use_cache=False)[0]
         picked = hidden[torch.tensor(rows, device=device), torch.tensor(places, device=device)]
         return self.vocabulary.loss(picked, torch.tensor(targets, device=device))

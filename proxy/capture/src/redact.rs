@@ -17,6 +17,7 @@
 //! | [`Secret`] | keys known by their prefix, PEM private keys | same prefix and lengths |
 
 mod card;
+mod clean;
 mod draw;
 mod email;
 mod glance;
@@ -28,6 +29,9 @@ mod secret;
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use clean::Clean;
 
 pub use card::Card;
 pub use draw::Draw;
@@ -65,6 +69,9 @@ pub trait Detector: Send + Sync {
 /// Shorter than anything that is found: the shortest address has six characters.
 const SHORTEST: usize = 6;
 
+/// And shorter than anything that is found without a digit and an `@`: a JWT.
+const SHORTEST_OF_LETTERS: usize = 29;
+
 /// Every detector. Where two find the same place, the earlier start counts, then the
 /// longer, then the first of these.
 fn every() -> Vec<Box<dyn Detector>> {
@@ -84,6 +91,8 @@ pub struct Redactor {
     detectors: Vec<Box<dyn Detector>>,
     /// A shorter text is not looked at.
     shortest: usize,
+    /// `None` with detectors that are not ours: theirs may find what they like.
+    clean: Option<Mutex<Clean>>,
 }
 
 impl std::fmt::Debug for Redactor {
@@ -96,20 +105,31 @@ impl Redactor {
     /// With every detector of this crate.
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
-        Self { shortest: SHORTEST, ..Self::with(key, every()) }
+        Self { shortest: SHORTEST, clean: Some(Mutex::default()), ..Self::with(key, every()) }
     }
 
     /// With detectors of your own.
     #[must_use]
     pub fn with(key: [u8; 32], detectors: Vec<Box<dyn Detector>>) -> Self {
         let key = blake3::derive_key("understudy 2026-11 journal: stand-ins", &key);
-        Self { key, detectors, shortest: 0 }
+        Self { key, detectors, shortest: 0, clean: None }
     }
 
     /// Replaces what is found in a text. JSON is looked at string by string.
     #[must_use]
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        json::redact(self, text, 0)
+        let Some(clean) = self.clean.as_ref().filter(|_| Clean::takes(text)) else {
+            return json::redact(self, text, 0);
+        };
+        // What a panic leaves is as good: texts are kept whole.
+        if clean.lock().unwrap_or_else(PoisonError::into_inner).knows(text) {
+            return Cow::Borrowed(text);
+        }
+        let redacted = json::redact(self, text, 0);
+        if matches!(redacted, Cow::Borrowed(_)) {
+            clean.lock().unwrap_or_else(PoisonError::into_inner).keep(text);
+        }
+        redacted
     }
 
     /// The same in place; says whether anything changed.
@@ -131,7 +151,7 @@ impl Redactor {
 
     /// A text that is not JSON.
     fn plain<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if text.len() < self.shortest {
+        if text.len() < self.shortest || (self.shortest > 0 && is_a_word(text)) {
             return Cow::Borrowed(text);
         }
         let glance = Glance::of(text);
@@ -162,6 +182,11 @@ impl Redactor {
         out.push_str(text.get(done..).unwrap_or_default());
         Cow::Owned(out)
     }
+}
+
+/// A name, a type, a key of a schema: most of a call's strings.
+fn is_a_word(text: &str) -> bool {
+    text.len() < SHORTEST_OF_LETTERS && text.bytes().all(|b| b.is_ascii() && !b.is_ascii_digit() && b != b'@')
 }
 
 #[cfg(test)]

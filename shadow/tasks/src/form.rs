@@ -1,5 +1,8 @@
 //! What a task's calls have in common.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 use understudy_call::{Dialect, FormHash, Format, Request, Role, Tool, ToolChoice};
 
@@ -61,7 +64,7 @@ pub fn fingerprint(dialect: Dialect, request: &Request) -> FormHash {
     let mut h = blake3::Hasher::new();
     field(&mut h, dialect.label().as_bytes());
     for message in request.messages.iter().filter(|m| m.role == Role::System) {
-        field(&mut h, mask(&message.text()).0.as_bytes());
+        masked(&message.text(), |text| field(&mut h, text.as_bytes()));
     }
     field(&mut h, b"tools");
     for tool in &request.tools {
@@ -91,10 +94,35 @@ pub fn fingerprint(dialect: Dialect, request: &Request) -> FormHash {
     FormHash(first16(&h))
 }
 
-/// Hashes JSON as it was written, without a copy of its text.
+/// System texts that a thread remembers, masked: all calls of a task bring the
+/// same, and masking one takes longer than the rest of its fingerprint.
+const REMEMBERED: usize = 8;
+/// The longest of them.
+const LONGEST: usize = 64 << 10;
+
+/// Gives the text with its variables masked.
+fn masked(text: &str, then: impl FnOnce(&str)) {
+    thread_local! {
+        static LAST: RefCell<VecDeque<(String, String)>> = const { RefCell::new(VecDeque::new()) };
+    }
+    LAST.with_borrow_mut(|last| {
+        if let Some((_, masked)) = last.iter().find(|(whole, _)| whole == text) {
+            return then(masked);
+        }
+        let (masked, _) = mask(text);
+        then(&masked);
+        if text.len() <= LONGEST {
+            last.truncate(REMEMBERED - 1);
+            last.push_front((text.to_owned(), masked.into_owned()));
+        }
+    });
+}
+
+/// Hashes JSON as it was written. In one piece: a hasher takes many small ones
+/// slowly.
 fn json(h: &mut blake3::Hasher, value: &serde_json::Value) {
-    // A hasher never fails to write, and `Value` always serialises.
-    let _ = serde_json::to_writer(&mut *h, value);
+    // A `Value` always serialises.
+    h.update(&serde_json::to_vec(value).unwrap_or_default());
     field(h, b"json");
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use understudy_call::Exchange;
 
-use super::intake::Intake;
+use super::intake::{Intake, Printed};
 use super::writer::key_name;
 use crate::redact::Redactor;
 use crate::seal::Sealer;
@@ -61,7 +61,7 @@ pub fn steps(
             lap.start();
             let mut read: Vec<Exchange> = copies.into_iter().map(|c| intake.read(c, &counters)).collect();
             lap.end();
-            read.iter_mut().for_each(|ex| intake.print(ex, &counters));
+            read.iter_mut().for_each(|ex| intake.print(ex, Printed::Not, &counters));
             lap.end();
             read.iter_mut().for_each(|ex| intake.redact(ex, &counters));
             lap.end();

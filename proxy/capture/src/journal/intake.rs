@@ -13,6 +13,15 @@ use crate::redact::Redactor;
 use crate::stats::Counters;
 use crate::{Captured, Hooks};
 
+/// Whether form and conversation of an exchange are to be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Printed {
+    /// Whoever brought it may have made them up: an import has no key.
+    Not,
+    /// Where they are there, the gateway took them from this call's own bytes.
+    MayBe,
+}
+
 pub(super) struct Intake {
     pub(super) hooks: Hooks,
     /// `None` when the operator turned redaction off.
@@ -60,18 +69,19 @@ impl Intake {
     }
 
     /// Fingerprints, scores and redacts an exchange, in this order.
-    pub(super) fn finish(&self, ex: &mut Exchange, counters: &Counters) {
-        self.print(ex, counters);
+    pub(super) fn finish(&self, ex: &mut Exchange, printed: Printed, counters: &Counters) {
+        self.print(ex, printed, counters);
         self.redact(ex, counters);
     }
 
     /// Form, conversation and score, from the raw pair.
-    pub(super) fn print(&self, ex: &mut Exchange, counters: &Counters) {
+    pub(super) fn print(&self, ex: &mut Exchange, printed: Printed, counters: &Counters) {
         if let Some(request) = &ex.request {
             let meta = &ex.meta;
+            let has = printed == Printed::MayBe && meta.form.is_some() && meta.conversation.is_some();
             let explicit = meta.explicit_conversation.as_deref();
             let print = || (self.hooks.fingerprint)(meta.dialect, request, meta.credential, explicit);
-            let found = kept(print, counters);
+            let found = if has { None } else { kept(print, counters) };
             let score = match (&ex.reply, &ex.understudy_reply, ex.audit_score) {
                 (Some(reference), Some(answer), None) => {
                     kept(|| (self.hooks.audit)(request, reference, answer), counters)

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::intake::Intake;
+use super::intake::{Intake, Printed};
 use super::owner::Mark;
 use super::space::Space;
 use crate::redact::Redactor;
@@ -141,7 +141,7 @@ impl Writer {
             Err(why)
         } else {
             let mut ex = self.intake.read(call, &self.shared.counters);
-            self.intake.finish(&mut ex, &self.shared.counters);
+            self.intake.finish(&mut ex, Printed::MayBe, &self.shared.counters);
             self.write(&Record::Exchange(ex)).map_err(|e| e.drop_reason())
         };
         self.shared.queued.fetch_sub(weight, AcqRel);
@@ -168,7 +168,7 @@ impl Writer {
     fn write_all(&mut self, records: Vec<Record>) -> Result<(), JournalError> {
         for mut record in records {
             if let Record::Exchange(ex) = &mut record {
-                self.intake.finish(ex, &self.shared.counters);
+                self.intake.finish(ex, Printed::Not, &self.shared.counters);
             }
             self.write(&record)?;
         }
@@ -244,7 +244,8 @@ impl Writer {
     /// The volume to write: the open one, or the next where that one is full.
     fn ready(&mut self) -> Result<Arc<Volume>, JournalError> {
         if let Some(volume) = &self.volume {
-            if volume.log_bytes() < self.shared.config.volume_bytes {
+            // Asked once a group: it costs a system call.
+            if self.group.records > 0 || volume.log_bytes() < self.shared.config.volume_bytes {
                 return Ok(Arc::clone(volume));
             }
             // The last of the old one is durable before the first of the new one is.

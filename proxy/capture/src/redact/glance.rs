@@ -10,7 +10,9 @@
 pub struct Glance {
     /// Most digits in a row, with at most two of ` .()/-` between one and the next.
     pub(super) row: usize,
-    /// Two capital letters and a digit follow one another.
+    /// Three digits, one of `-. ` and four digits follow one another.
+    pub(super) three_and_four: bool,
+    /// Two capital letters that begin a word, and a digit, follow one another.
     pub(super) capitals_then_digit: bool,
     /// A digit stands in a word of at least [`TOKEN`] letters, digits and `_-.+/=`.
     pub(super) token: bool,
@@ -29,7 +31,7 @@ impl Glance {
     pub fn of(text: &str) -> Self {
         // Digits of other scripts are digits for the patterns, and too rare to be quick about.
         if !text.is_ascii() && text.chars().any(|c| !c.is_ascii() && c.is_numeric()) {
-            return Self { row: usize::MAX, capitals_then_digit: true, token: true };
+            return Self { row: usize::MAX, three_and_four: true, capitals_then_digit: true, token: true };
         }
         let bytes = text.as_bytes();
         let mut seen = Seen { bytes, glance: Self::default(), row: 0, last: None, word_end: 0 };
@@ -70,8 +72,16 @@ impl Seen<'_> {
         self.row = if goes_on { self.row + 1 } else { 1 };
         self.last = Some(at);
         self.glance.row = self.glance.row.max(self.row);
-        if let [.., a, b] = before {
-            self.glance.capitals_then_digit |= a.is_ascii_uppercase() && b.is_ascii_uppercase();
+        if let [earlier @ .., a, b] = before {
+            // A letter outside ASCII before them may begin a word or not.
+            let begins = earlier.last().is_none_or(|c| !(c.is_ascii_alphanumeric() || *c == b'_'));
+            self.glance.capitals_then_digit |= begins && a.is_ascii_uppercase() && b.is_ascii_uppercase();
+        }
+        if self.row >= 7
+            && let [.., a, b, c, between, d, e, f] = before
+        {
+            let digits = [a, b, c, d, e, f].iter().all(|x| x.is_ascii_digit());
+            self.glance.three_and_four |= digits && matches!(between, b'-' | b'.' | b' ');
         }
         if at >= self.word_end {
             let left = before.iter().rev().take_while(|b| in_word(**b)).count();

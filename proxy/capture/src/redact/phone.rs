@@ -51,7 +51,8 @@ impl Detector for Phone {
         match glance.row {
             0..7 => false,
             7..10 => (glance.row > 7 && text.contains('+')) || self.is_announced(text),
-            _ => true,
+            // Every American form ends so.
+            _ => glance.three_and_four || text.contains('+') || self.is_announced(text),
         }
     }
 
