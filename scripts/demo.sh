@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
 began=$SECONDS
-train_minutes=3
+train_minutes=5
 need cargo "install Rust with rustup; rust-toolchain.toml names the version"
 need python3 "install Python 3.11 or later"
 

@@ -133,3 +133,15 @@ def test_an_earlier_look_wins_only_beyond_chance():
     assert not worse(0.80, 0.85, 47)
     assert worse(0.20, 0.85, 47) and worse(0.80, 0.85, 4000)
     assert not worse(0.85, 0.85, 47) and not worse(1.0, 1.0, 10)
+
+
+def test_a_short_run_takes_small_steps():
+    from understudy_specialise import options as opts
+
+    def batch(*given):
+        options = opts.parser().parse_args(["--base", "b", "--out", "o", *given])
+        opts.settle(options)
+        return options.batch
+
+    assert [batch("--minutes", m) for m in ("3", "10", "30")] == [4, 8, 16]
+    assert batch("--minutes", "3", "--batch", "16") == 16

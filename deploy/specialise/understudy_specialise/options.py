@@ -3,6 +3,7 @@
 import argparse
 
 FLOAT32_MOST = 3.4e38
+BATCHES = ((20, 16), (8, 8), (float("-inf"), 4))  # from so many minutes on, rows a step
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--alpha", type=int, default=32)
     p.add_argument("--rate", type=float, default=1e-3, help="the peak rate of A")
     p.add_argument("--rate-ratio", type=float, default=8.0, help="how many times faster B learns than A (LoRA+)")
-    p.add_argument("--batch", type=int, default=16, help="rows a step")
+    p.add_argument("--batch", type=int, help="rows a step; fewer in a smaller budget, unless it is said")
     p.add_argument("--epochs", type=float, default=3.0, help="at most")
     p.add_argument("--steps", type=int, help="exactly so many, where time allows: a run that can be repeated")
     p.add_argument("--seed", type=int, default=0)
@@ -40,6 +41,13 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--qlora", action="store_true", help="the base in 4 bits; needs a GPU and bitsandbytes")
     return p
+
+
+def settle(options):
+    """Decides what was left open. A short run has too few steps of 16 rows to
+    learn even the form of a reply: 19 in three minutes on two cores."""
+    if options.batch is None:
+        options.batch = next(rows for least, rows in BATCHES if options.minutes >= least)
 
 
 def recipe(options) -> dict:

@@ -43,6 +43,7 @@ class Signals:
 
 def run(options, progress: Progress, began: float):
     stopped = Signals()
+    opts.settle(options)
     wrong = opts.mistakes(options)
     if wrong:
         raise Refusal("bad_option", "; ".join(wrong), "see --help")
