@@ -15,7 +15,6 @@ minutes=${MINUTES:-10}
 sizes=("$@")
 [ ${#sizes[@]} -gt 0 ] || sizes=(100 300 1000 3000 all)
 verdicts=()
-cp "$UNDERSTUDY_TRAFFIC/$agent.agent.json" "$work/"
 for n in "${sizes[@]}"; do
   say "$agent: the first $n train rows, at most $minutes minutes, then test rows"
   python3 scripts/results.py first "$n" "$(recorded "$agent")" "$work"

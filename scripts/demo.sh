@@ -138,7 +138,7 @@ assert reasoning and all(r["served"] == 0 for r in reasoning), "reasoning left t
 print("\nreasoning never left the provider; the changed task was demoted by its audits")'
 # A task whose arguments have a form of their own (19:45 for "a quarter to
 # eight"): shown examples, the small model misses it; trained on some, it does not.
-if [ -f "$UNDERSTUDY_CACHE/venv/$(sha256sum deploy/specialise/requirements.txt | cut -c1-16)/ready" ]; then
+if [ -f "$(venv_of deploy/specialise/requirements.txt)/ready" ]; then
   say "table bookings: recorded, trained on for $train_minutes minutes, and back into the shadows"
   agent --calls 500 --only table --seed 400 --workers 12 >/dev/null
   name_tasks

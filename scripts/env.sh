@@ -17,6 +17,8 @@ if [ "$(cat "$CARGO_TARGET_DIR/.clone" 2>/dev/null)" != "$clone" ]; then
   printf '%s\n' "$clone" > "$CARGO_TARGET_DIR/.clone"
 fi
 
+# Where the Python environment of a requirements file is, made or not.
+venv_of() { printf '%s\n' "$UNDERSTUDY_CACHE/venv/$(sha256sum "$1" | cut -c1-16)"; }
 say() { printf '\n== %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 need() { command -v "$1" >/dev/null 2>&1 || die "$1 is not installed: $2"; }

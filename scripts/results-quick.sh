@@ -7,9 +7,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
 . scripts/recorded.sh
-for agent in bank-router maths-tutor; do
-  cp "$UNDERSTUDY_TRAFFIC/$agent.agent.json" "$work/"
-done
 python3 scripts/results.py first 5000 "$(recorded bank-router)" "$work" 600
 python3 scripts/results.py first 400 "$(recorded maths-tutor)" "$work" 100
 "$bin/replay" mixed "$work" bank-router maths-tutor >"$work/mixed.jsonl"

@@ -16,12 +16,13 @@ def percent(x):
     return "–" if x is None else f"{100 * x:.1f} %"
 
 
+def interval(mean, low, high):
+    return f"{100 * mean:.1f} % ({100 * low:.1f}–{100 * high:.1f})"
+
+
 def share(part):
     """Agreement with its interval."""
-    if not part or not part["agreement"]:
-        return "–"
-    mean, low, high = part["agreement"]
-    return f"{100 * mean:.1f} % ({100 * low:.1f}–{100 * high:.1f})"
+    return interval(*part["agreement"]) if part and part["agreement"] else "–"
 
 
 def page(folder, minutes, delay):
@@ -58,7 +59,7 @@ def page(folder, minutes, delay):
             for name, part in m["baselines"].items():
                 print(f"| baseline, never served: {name} | {part['of']} | {percent(part['coverage'])} | {share(part)} |")
             for name, curve in m["understudies"].items():
-                points = ", ".join(f"{100 * c:.0f} %: {100 * a:.1f} % ({100 * low:.1f}–{100 * high:.1f})" for c, a, low, high in curve["curve"])
+                points = ", ".join(f"{100 * c:.0f} %: {interval(*agreement)}" for c, *agreement in curve["curve"])
                 print(f"\n`{name}`, whatever its bar, asked {curve['asked']} calls, mean {curve['mean_ms']:.0f} ms; agreement at coverage: {points or '–'}")
             strata = sorted(m["by_stratum"].items(), key=lambda s: -s[1]["of"])
             if 1 < len(strata):
@@ -84,7 +85,10 @@ def page(folder, minutes, delay):
 
 
 def first(n, file, folder, others="all"):
-    """The first n train rows and so many others, as a file of the same name."""
+    """The first n train rows and so many others, as a file of the same name,
+    beside the agent's description."""
+    agent = pathlib.Path(file).name.split(".")[0] + ".agent.json"
+    (pathlib.Path(folder) / agent).write_text(pathlib.Path(file).with_name(agent).read_text())
     left = {kind: float("inf") if most == "all" else int(most) for kind, most in ((True, n), (False, others))}
     with open(file) as lines, open(pathlib.Path(folder) / pathlib.Path(file).name, "w") as out:
         for line in lines:
@@ -95,9 +99,9 @@ def first(n, file, folder, others="all"):
 
 
 def at(curve, coverage):
-    for c, mean, low, high in curve["curve"] if curve else ():
+    for c, *agreement in curve["curve"] if curve else ():
         if abs(c - coverage) < 1e-9:
-            return f"{100 * mean:.1f} % ({100 * low:.1f}–{100 * high:.1f})"
+            return interval(*agreement)
     return "–"
 
 

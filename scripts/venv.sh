@@ -6,8 +6,7 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 need python3 "install Python 3.11 or later"
 [ -f "$1" ] || die "no requirements file at $1"
-hash=$(sha256sum "$1" | cut -c1-16)
-venv=$UNDERSTUDY_CACHE/venv/$hash
+venv=$(venv_of "$1")
 if ! [ -f "$venv/ready" ]; then
   say "making the Python environment of $1"
   rm -rf "$venv"

@@ -1,7 +1,7 @@
 //! A reply as the engine's grammar makes the model write it: a call on a line of
-//! its own, name and arguments, a space after commas and colons, properties in the schema's order. What the
-//! grammar could not write is no row: the loss on it would teach a text that
-//! can never be said.
+//! its own, name and arguments, a space after commas and colons, properties in
+//! the schema's order. What the grammar could not write is no row: the loss on
+//! it would teach a text that can never be said.
 
 use std::borrow::Cow;
 

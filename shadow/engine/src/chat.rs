@@ -102,16 +102,17 @@ pub(crate) async fn completions(State(engine): State<Arc<Engine>>, body: Bytes) 
             return declined(why);
         }
     };
-    if let Some(written) = calls_expected
+    let text = &done.generation.text;
+    let calls = calls_expected.and_then(|written| tool_calls(text, written));
+    if calls.is_none()
         && done.generation.finish == Finish::Stop
-        && written.begins(&done.generation.text)
-        && tool_calls(&done.generation.text, written).is_none()
+        && calls_expected.is_some_and(|written| written.begins(text))
     {
         // A stop sequence within the arguments, say: neither a call nor a text.
         engine.count(Declined::Invalid);
         return declined(Declined::Invalid);
     }
-    let reply = dress(&engine, chat.provider, &request.model, done, calls_expected);
+    let reply = dress(&engine, chat.provider, &request.model, done, calls);
     if request.stream {
         let events = understudy_dialect::render_stream(DIALECT, &reply, request.include_usage);
         let events = futures_util::stream::iter(
@@ -141,13 +142,7 @@ fn respond(content_type: &'static str, body: Body) -> Response {
     r
 }
 
-fn dress(
-    engine: &Engine,
-    provider: &str,
-    model: &str,
-    done: Done,
-    calls_expected: Option<CallText>,
-) -> Reply {
+fn dress(engine: &Engine, provider: &str, model: &str, done: Done, calls: Option<Vec<ToolCall>>) -> Reply {
     let g = done.generation;
     let ms = |d: Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
     let extension = json!({
@@ -169,7 +164,7 @@ fn dress(
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
     let seed = engine.draw();
     let reply = Reply {
-        choices: vec![choice(g, calls_expected)],
+        choices: vec![choice(g, calls)],
         usage: Some(usage),
         extra: Map::from_iter([("understudy".to_owned(), extension)]),
         ..Reply::default()
@@ -177,7 +172,7 @@ fn dress(
     understudy_dialect::LocalReply::new(DIALECT, seed, created, model).dress(reply)
 }
 
-fn choice(g: Generation, calls_expected: Option<CallText>) -> Choice {
+fn choice(g: Generation, calls: Option<Vec<ToolCall>>) -> Choice {
     let logprobs = g
         .tokens
         .into_iter()
@@ -191,7 +186,6 @@ fn choice(g: Generation, calls_expected: Option<CallText>) -> Choice {
             logprob: if t.forced { 0.0 } else { t.logprob.unwrap_or(0.0) },
         })
         .collect();
-    let calls = calls_expected.and_then(|written| tool_calls(&g.text, written));
     let (content, tool_calls, finish) = match calls {
         Some(calls) => (Vec::new(), calls, Finish::ToolCalls),
         None => (vec![Part::Text(g.text)], Vec::new(), g.finish),

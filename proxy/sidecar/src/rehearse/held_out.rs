@@ -69,14 +69,17 @@ impl Part {
     }
 
     fn finish(&mut self) {
-        let share = |k: u64, n: u64| (n > 0).then(|| k as f64 / n as f64);
-        self.coverage = share(self.taken, self.of);
-        self.agreement = share(self.agreed, self.taken).map(|mean| {
-            let (low, high) = interval::clopper_pearson(self.agreed as f64, self.taken as f64, 0.95);
-            (mean, low, high)
-        });
+        self.coverage = (self.of > 0).then(|| self.taken as f64 / self.of as f64);
+        self.agreement = (self.taken > 0).then(|| agreement(self.agreed, self.taken));
         self.mean_ms = (self.of > 0).then(|| self.spent_ms / self.of as f64);
     }
+}
+
+/// The share that agrees, and its two-sided 95 % Clopper-Pearson interval.
+fn agreement(agreed: u64, of: u64) -> (f64, f64, f64) {
+    let (k, n) = (agreed as f64, of as f64);
+    let (low, high) = interval::clopper_pearson(k, n, 0.95);
+    (k / n, low, high)
 }
 
 /// An understudy's curve.
@@ -209,9 +212,8 @@ impl Curve {
                 )]
                 let n = (coverage * self.asked as f64).round() as usize;
                 let top = self.answers.get(..n).filter(|t| !t.is_empty())?;
-                let agreed = top.iter().filter(|a| a.1).count() as f64;
-                let (low, high) = interval::clopper_pearson(agreed, n as f64, 0.95);
-                Some((*coverage, agreed / n as f64, low, high))
+                let (mean, low, high) = agreement(top.iter().filter(|a| a.1).count() as u64, n as u64);
+                Some((*coverage, mean, low, high))
             })
             .collect();
     }
