@@ -42,11 +42,11 @@ results-quick: ## a short form of results, of curves and of mixed, whose claims 
 
 .PHONY: scorer
 scorer: ## false accepts and rejects of each scorer on minimal pairs
-	@$(ENV) cargo run --quiet --release -p understudy-rehearsal --example scorer
+	@$(ENV) building; cargo run --quiet --release -p understudy-rehearsal --example scorer
 
 .PHONY: simulate
 simulate: ## the policy machine under simulation: false promotions, power, time to demotion
-	@$(ENV) cargo run --quiet --release -p understudy-policy --example simulate
+	@$(ENV) building; cargo run --quiet --release -p understudy-policy --example simulate
 
 .PHONY: bench
 bench: ## added latency and throughput side by side with a bare pingora
@@ -54,11 +54,11 @@ bench: ## added latency and throughput side by side with a bare pingora
 
 .PHONY: crash
 crash: ## kill -9 during writes, 1,000 rounds (make test runs 50)
-	@$(ENV) UNDERSTUDY_CRASH_ROUNDS=1000 cargo test --release -p understudy-capture --test journal crash
+	@$(ENV) building; UNDERSTUDY_CRASH_ROUNDS=1000 cargo test --release -p understudy-capture --test journal crash
 
 .PHONY: build
 build: ## the binary
-	@$(ENV) cargo build --release --workspace --bins
+	@$(ENV) building; cargo build --release --workspace --bins
 
 .PHONY: fmt
 fmt: ## format

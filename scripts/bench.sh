@@ -3,5 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
+building
 cargo build --release --quiet --workspace --bins
 "$CARGO_TARGET_DIR/release/understudy" bench "$@"

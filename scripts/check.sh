@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
 PATH=$(scripts/tools.sh):$PATH
+building
 say "format";        cargo fmt --all --check
 say "clippy";        cargo clippy --release --workspace --all-targets --quiet -- -D warnings
 say "docs";          RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet

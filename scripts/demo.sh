@@ -13,6 +13,7 @@ need python3 "install Python 3.11 or later"
 ORT_DYLIB_PATH=${ORT_DYLIB_PATH:-$(scripts/onnxruntime.sh)}
 export ORT_DYLIB_PATH
 say "building (the first time some ten minutes on two cores)"
+building
 cargo build --release --workspace --bins
 bin=$CARGO_TARGET_DIR/release
 say "models (once)"

@@ -8,14 +8,21 @@ export PIP_CACHE_DIR=${PIP_CACHE_DIR:-$UNDERSTUDY_CACHE/pip}
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 mkdir -p "$UNDERSTUDY_CACHE" "$CARGO_TARGET_DIR" "$UNDERSTUDY_MODELS"
 
-# Cargo takes what another clone built for this one's wherever the files here
-# are older, paths and all. Dependencies are common; our own crates are built
-# anew when the clone is another.
-clone=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-if [ "$(cat "$CARGO_TARGET_DIR/.clone" 2>/dev/null)" != "$clone" ]; then
-  rm -rf "$CARGO_TARGET_DIR"/*/.fingerprint/understudy*
-  printf '%s\n' "$clone" > "$CARGO_TARGET_DIR/.clone"
-fi
+# To be called before cargo is. Cargo takes what another clone built for this
+# one's wherever the files here are older, paths and all. Dependencies are
+# common; our own crates are built anew when the clone is another, and two clones
+# take turns: each script of the one holds the folder until it ends.
+building() {
+  local clone lock=$CARGO_TARGET_DIR/.clone.lock
+  clone=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+  exec 9>>"$lock"
+  until flock -s 9 && [ "$(cat "$CARGO_TARGET_DIR/.clone" 2>/dev/null)" = "$clone" ]; do
+    flock -u 9
+    flock -n -x 9 || { say "another clone is at work in $CARGO_TARGET_DIR: waiting until it is done"; flock -x 9; }
+    rm -rf "$CARGO_TARGET_DIR"/*/.fingerprint/understudy*
+    printf '%s\n' "$clone" > "$CARGO_TARGET_DIR/.clone"
+  done
+}
 
 # Where the Python environment of a requirements file is, made or not.
 venv_of() { printf '%s\n' "$UNDERSTUDY_CACHE/venv/$(sha256sum "$1" | cut -c1-16)"; }

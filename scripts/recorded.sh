@@ -6,6 +6,7 @@ if [ -z "${UNDERSTUDY_TRAFFIC:-}" ]; then
 fi
 ORT_DYLIB_PATH=${ORT_DYLIB_PATH:-$(scripts/onnxruntime.sh)}
 export ORT_DYLIB_PATH
+building
 cargo build --release --quiet --workspace --bins
 bin=$CARGO_TARGET_DIR/release
 "$bin/understudy" model pull

@@ -9,6 +9,7 @@ need node "install Node 20 or later"
 ORT_DYLIB_PATH=${ORT_DYLIB_PATH:-$(scripts/onnxruntime.sh)}
 export ORT_DYLIB_PATH
 say "building"
+building
 cargo build --release --workspace --bins --tests
 export UNDERSTUDY_BIN=$CARGO_TARGET_DIR/release/understudy
 say "models"
