@@ -32,6 +32,10 @@ results: ## recorded real traffic (UNDERSTUDY_TRAFFIC), into docs/results.md
 curves: ## learning curves of AGENT (bank-router): agreement by the number of calls recorded
 	@scripts/curves.sh $(or $(AGENT),bank-router)
 
+.PHONY: folds
+folds: ## AGENT (airline-agent) cross-validated by errand: what may be served of each tool's calls and of text
+	@scripts/folds.sh $(or $(AGENT),airline-agent)
+
 .PHONY: mixed
 mixed: ## all recorded agents in one stream without marks: tasks found, stages, shares served, a plot
 	@scripts/mixed.sh

@@ -2,10 +2,14 @@
 
 usage: results.py serves VERDICT | gateway STATE | page FOLDER MINUTES DELAY_MS
        results.py first N FILE FOLDER [OTHERS] | check VERDICT | curve AGENT N=VERDICT… | shares VERDICT
+       results.py fold I K FILE FOLDER | folds VERDICT… | absent TOOL FILE FOLDER | shift VERDICT
 """
 import json
 import pathlib
 import sys
+
+
+TARGET = 0.95  # agreement
 
 
 def load(path):
@@ -25,6 +29,37 @@ def share(part):
     return interval(*part["agreement"]) if part and part["agreement"] else "–"
 
 
+KINDS = ("head", "prompted", "specialised")
+
+
+def latest(understudies):
+    """The newest version of each kind."""
+    return {c["kind"]: c for c in sorted(understudies.values(), key=lambda c: c["born_seq"])}
+
+
+def reach(c):
+    """What a version does when it answers all, and how much of that meets the target."""
+    if not c or not c["curve"]:
+        return "–"
+    reached = max((coverage for coverage, mean, *_ in c["curve"] if mean >= TARGET), default=0)
+    whole = next((f"{100 * mean:.1f} % of all" for coverage, mean, *_ in c["curve"] if coverage == 1), "declines some")
+    return f"{whole}; ≥ {100 * TARGET:.0f} % at {100 * reached:.0f} %" if reached else whole
+
+
+def summary(verdicts):
+    """One row a task: everyone who could have answered, on the same rows."""
+    print("Agreement on `test` rows, coverage beside it; of each kind the newest version. Only the last column is served.\n")
+    print("| agent | exact repeat | nearest neighbour | " + " | ".join(KINDS) + " | **the cast, at frozen bars** |\n|" + " --- |" * (4 + len(KINDS)))
+    for agent, verdict in verdicts:
+        for m in verdict["held_out"] or []:
+            plain = [f"{100 * b['agreement'][0]:.1f} % of {percent(b['coverage'])}" if b and b["agreement"] else "–"
+                     for b in (m["baselines"].get(name) for name in ("exact repeat", "nearest neighbour"))]
+            kinds = latest(m["understudies"])
+            served = f"{share(m['served'])} of {percent(m['served']['coverage'])}" if m["served"]["taken"] else "nothing"
+            print(f"| {agent} | " + " | ".join(plain + [reach(kinds.get(k)) for k in KINDS] + [f"**{served}**"]) + " |")
+    print()
+
+
 def page(folder, minutes, delay):
     print("# Results on recorded real traffic\n")
     print(f"Made by `make results` (here with a budget of {minutes} minutes of rehearsal an agent, on two CPU cores "
@@ -34,9 +69,10 @@ def page(folder, minutes, delay):
           "and not the success of the errand. Intervals are two-sided 95 % Clopper-Pearson; coverage is over eligible "
           "calls outside the control group. Recorded histories are the provider's, so tasks of several turns can reach "
           "at most an opened canary.\n")
-    for path in sorted(pathlib.Path(folder).glob("*.rehearsal.json")):
-        agent = path.name.removesuffix(".rehearsal.json")
-        verdict = load(path)
+    paths = sorted(pathlib.Path(folder).glob("*.rehearsal.json"))
+    verdicts = [(path.name.removesuffix(".rehearsal.json"), load(path)) for path in paths]
+    summary(verdicts)
+    for path, (agent, verdict) in zip(paths, verdicts):
         print(f"## {agent}\n")
         left = f", {verdict['left']} left when the time was over" if verdict["left"] else ""
         print(f"{verdict['read']} calls rehearsed in {verdict['seconds'] / 60:.1f} minutes{left}.\n")
@@ -84,11 +120,15 @@ def page(folder, minutes, delay):
         print()
 
 
+def copy_description(file, folder):
+    agent = pathlib.Path(file).name.split(".")[0] + ".agent.json"
+    (pathlib.Path(folder) / agent).write_text(pathlib.Path(file).with_name(agent).read_text())
+
+
 def first(n, file, folder, others="all"):
     """The first n train rows and so many others, as a file of the same name,
     beside the agent's description."""
-    agent = pathlib.Path(file).name.split(".")[0] + ".agent.json"
-    (pathlib.Path(folder) / agent).write_text(pathlib.Path(file).with_name(agent).read_text())
+    copy_description(file, folder)
     left = {kind: float("inf") if most == "all" else int(most) for kind, most in ((True, n), (False, others))}
     with open(file) as lines, open(pathlib.Path(folder) / pathlib.Path(file).name, "w") as out:
         for line in lines:
@@ -96,6 +136,102 @@ def first(n, file, folder, others="all"):
             left[train] -= 1
             if left[train] >= 0:
                 out.write(line)
+
+
+def fold(i, k, file, folder):
+    """The file with every errand of the i-th of k folds held out, and all others
+    to train on. Trajectories of one errand (their ids differ in the last number)
+    are in one fold."""
+    copy_description(file, folder)
+    errands = {}
+    with open(file) as lines, open(pathlib.Path(folder) / pathlib.Path(file).name, "w") as out:
+        for line in lines:
+            row = json.loads(line)
+            number = errands.setdefault(row["id"].rsplit("-", 1)[0], len(errands))
+            row["split"] = "test" if number % int(k) == int(i) else "train"
+            out.write(json.dumps(row) + "\n")
+
+
+def absent(tool, file, folder):
+    """The file without any train row whose reply calls the tool; test rows that do
+    are marked novel."""
+    copy_description(file, folder)
+    with open(file) as lines, open(pathlib.Path(folder) / pathlib.Path(file).name, "w") as out:
+        for line in lines:
+            row = json.loads(line)
+            calls = [c["function"]["name"] for c in row["reply"].get("tool_calls") or []]
+            if tool in calls:
+                if row["split"] == "train":
+                    continue
+                row["novel"] = True
+            out.write(json.dumps(row) + "\n")
+
+
+def shift(path):
+    """Whether what was never seen is kept at the provider."""
+    for m in load(path)["held_out"] or []:
+        novel = {a["call"] for a in m["asked"] if a["marks"].get("novel") == "true"}
+        print(f"\n{m['name']}: {m['served']['taken']} of {m['calls']} test rows served, {share(m['served'])}; "
+              f"of {len(novel)} novel ones {m['by_mark'].get('novel=true', {}).get('taken', 0)} taken.\n")
+        print("| understudy | bar at a coverage of the others of | agreeing of those | novel ones above it |\n| --- | --- | --- | --- |")
+        for kind, c in sorted(latest(m["understudies"]).items()):
+            known = [a for a in c["answers"] if a["call"] not in novel]  # the surest first
+            for coverage in (0.8, 0.6, 0.4):
+                top = known[: round(coverage * len(known))]
+                if top and novel:
+                    above = sum(a["call"] in novel and a["confidence"] >= top[-1]["confidence"] for a in c["answers"])
+                    print(f"| {kind} | {percent(coverage)} | {percent(sum(a['agrees'] for a in top) / len(top))} | {above} of {len(novel)} ({percent(above / len(novel))}) |")
+
+
+LEAST = 20  # answers above a bar, for it to be one
+
+
+def bar(answers):
+    """The lowest confidence above which the target is met, or none."""
+    agreed, found = 0, float("inf")
+    for n, (confidence, agrees) in enumerate(sorted(answers, reverse=True), 1):
+        agreed += agrees
+        if n >= LEAST and agreed >= TARGET * n:
+            found = confidence
+    return found
+
+
+def folds(*verdicts):
+    """What may be served of each tool's calls and of text, every call judged by
+    a model and by bars that never saw its errand."""
+    rows = []  # (fold, what the provider did, acts, solved, kind, stratum, confidence, agrees)
+    kinds = set()
+    for number, path in enumerate(verdicts):
+        for m in load(path)["held_out"] or []:
+            answers = {kind: {a["call"]: a for a in c["answers"]} for kind, c in latest(m["understudies"]).items()}
+            kinds |= set(answers)
+            for asked in m["asked"]:
+                for kind in answers:
+                    a = answers[kind].get(asked["call"])
+                    rows.append((number, ", ".join(asked["tools"]) or "text", asked["acts"], asked["marks"].get("solved"), kind,
+                                 a and a["stratum"], a and a["confidence"], bool(a and a["agrees"])))
+    for kind in sorted(kinds):
+        own = [r for r in rows if r[4] == kind]
+        answered = [r for r in own if r[5] is not None]
+        bars = {(n, s): bar([(r[6], r[7]) for r in answered if r[5] == s and r[0] != n])
+                for n in range(len(verdicts)) for s in {r[5] for r in answered}}
+        taken = lambda r: r[5] is not None and r[6] >= bars[r[0], r[5]]
+
+        def line(name, part):
+            served = [r for r in part if taken(r)]
+            agreed = sum(r[7] for r in served)
+            print(f"| {name} | {len(part)} | {percent(sum(r[7] for r in part) / len(part))} | "
+                  f"{percent(len(served) / len(part))} | {f'{agreed} of {len(served)}' if served else '–'} |")
+
+        print(f"\n`{kind}`, bars set on the other folds for {100 * TARGET:.0f} % agreement of each tool that it chooses:\n")
+        print("| what the provider did | calls | agreeing when all are answered | served | agreeing of those served |\n| --- | --- | --- | --- | --- |")
+        names = sorted({(r[1], r[2]) for r in own}, key=lambda n: -sum(r[1] == n[0] for r in own))
+        for name, acts in names:
+            line(f"{name}{' (writes)' if acts else ''}", [r for r in own if r[1] == name])
+        for what, part in (("all look-ups", [r for r in own if r[1] != "text" and not r[2]]), ("all that write", [r for r in own if r[2]]), ("all text", [r for r in own if r[1] == "text"]),
+                           ("errands solved", [r for r in own if r[3] == "true"]), ("errands not solved", [r for r in own if r[3] == "false"]), ("all", own)):
+            if part:
+                line(f"**{what}**", part)
 
 
 def at(curve, coverage):
@@ -114,11 +250,8 @@ def curve(agent, *verdicts):
         verdict = load(path)
         stages = {row["name"]: row["stage"] for row in verdict["tasks"]}
         for m in verdict["held_out"] or []:
-            latest = {}
-            for c in sorted(m["understudies"].values(), key=lambda c: c["born_seq"]):
-                latest[c["kind"]] = c
             served = f"{n if n != 'all' else verdict['read']} | {stages.get(m['name'], '–')} | {percent(m['served']['coverage'])} | {share(m['served'])}"
-            for kind, c in sorted(latest.items()) or [("none yet", None)]:
+            for kind, c in sorted(latest(m["understudies"]).items()) or [("none yet", None)]:
                 print(f"| {served} | {kind} | {at(c, 1.0)} | {at(c, 0.8)} | {at(c, 0.6)} |")
 
 
@@ -177,24 +310,16 @@ def check(path):
     print(f"{routine} is {stages[routine]}, {share(served)} of the {served['taken']} test rows taken agree; {reasoning} stays with the provider")
 
 
-def main():
+def serves(verdict):
+    sys.exit(0 if any(r["stage"] in ("live", "canary") for r in load(verdict)["tasks"]) else 1)
+
+
+def gateway(state):
+    print(f"http://{load(next(pathlib.Path(state).glob('running*.json')))['gateway']}")
+
+
+COMMANDS = {f.__name__: f for f in (serves, gateway, page, first, curve, check, shares, fold, folds, absent, shift)}
+
+if __name__ == "__main__":
     what, *rest = sys.argv[1:]
-    if what == "serves":
-        rows = load(rest[0])["tasks"]
-        sys.exit(0 if any(r["stage"] in ("live", "canary") for r in rows) else 1)
-    if what == "gateway":
-        running = load(next(pathlib.Path(rest[0]).glob("running*.json")))
-        print(f"http://{running['gateway']}")
-    if what == "page":
-        page(*rest)
-    if what == "first":
-        first(*rest)
-    if what == "curve":
-        curve(*rest)
-    if what == "check":
-        check(*rest)
-    if what == "shares":
-        shares(*rest)
-
-
-main()
+    COMMANDS[what](*rest)

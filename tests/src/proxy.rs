@@ -2,6 +2,7 @@
 //! in a temporary folder, and every port free.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -63,6 +64,12 @@ impl Home {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("understudy.toml"), configuration).unwrap();
         Self { dir }
+    }
+
+    /// Appends to the configuration, for the next start.
+    pub fn add(&self, more: &str) {
+        let mut file = File::options().append(true).open(self.path("understudy.toml")).unwrap();
+        writeln!(file, "{more}").unwrap();
     }
 
     /// The state folder.

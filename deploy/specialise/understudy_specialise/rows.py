@@ -8,6 +8,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 
+from . import distil
 from .refusals import Refusal, bad_row
 
 ROLES = ("user", "assistant", "tool")
@@ -20,6 +21,7 @@ class Row:
     conversation: str
     messages: tuple
     reply: str
+    tokens: tuple = ()  # the provider's, with their alternatives, where it told them
 
 
 @dataclass
@@ -96,7 +98,10 @@ def _row(number: int, value: dict) -> tuple[Row, str]:
         )
     if not value["reply"].strip():
         raise bad_row(number, "the reply is empty")
-    return Row(value["id"], value["conversation"], tuple(kept), value["reply"]), value["split"]
+    told = distil.read(value.get("tokens", []))
+    if told is None:
+        raise bad_row(number, 'tokens is not a list of {"token", "top": [[text, logprob], …]}')
+    return Row(value["id"], value["conversation"], tuple(kept), value["reply"], told), value["split"]
 
 
 def check(rows: Rows, min_rows: int, min_development: int):

@@ -84,6 +84,9 @@ def run(options, progress: Progress, began: float):
     sequences = tokens.sequences(train)
     if len(sequences) < len(train):
         say(f"{len(train)} rows of conversations in {len(sequences)} sequences")
+    distilled = sum(len(e.soft) for e in train) if options.distil else 0
+    if distilled:
+        say(f"{distilled} of {sum(len(e.reply) for e in train)} reply tokens are distilled from the provider's log-probabilities")
     trainer = Trainer(options, base, wrapped, sequences, development, clock, progress, folder, made_for, stopped)
     held = checkpoint.load(folder) if options.resume else None
     if held:
@@ -100,6 +103,7 @@ def run(options, progress: Progress, began: float):
     stopped.check()
     progress.progress("write", 0, 1, clock.left())
     card = _card(options, rows, base, train, long + long_too, trainer, bare, result, clock)
+    card["metrics"]["distilled_tokens"] = distilled
     sha256 = adapter.write(folder, wrapped, card)
     checkpoint.remove(folder)
     progress.progress("write", 1, 1, 0)

@@ -9,7 +9,7 @@ after exactly the tokens that come before it when it is asked for.
 import random
 from dataclasses import dataclass
 
-from . import prompt
+from . import distil, prompt
 from .refusals import Refusal
 
 # Batches are sorted by length within pools of this many, so that a batch has
@@ -24,6 +24,7 @@ class Example:
     reply: tuple  # ids of the reply and of the stop token
     text: str  # the reply as it is, to compare with
     conversation: str = ""
+    soft: tuple = ()  # (index in the reply, ((id, share), …)): what the provider nearly said
 
     def __len__(self):
         return len(self.prompt) + len(self.reply)
@@ -36,6 +37,7 @@ class Sequence:
 
     ids: tuple
     replies: tuple  # (first, past the last) of each reply's tokens, the stop token included
+    soft: tuple = ()  # (index in ids, ((id, share), …))
 
     def __len__(self):
         return len(self.ids)
@@ -52,19 +54,23 @@ def sequences(examples: list) -> list[Sequence]:
     by_conversation: dict = {}
     for e in examples:
         by_conversation.setdefault(e.conversation or e.id, []).append(e)
-    out = []
+    out = []  # (place of the first row, the sequence)
     for rows in by_conversation.values():
-        open_ = None  # (place of the first row, ids, replies)
+        open_ = None
         for e in sorted(rows, key=lambda e: (len(e.prompt), order[e.id])):
-            span = (len(e.prompt), len(e))
-            if open_ and e.prompt[: len(open_[1])] == open_[1]:
-                open_ = (open_[0], e.prompt + e.reply, (*open_[2], span))
-                continue
-            if open_:
-                out.append(open_)
-            open_ = (order[e.id], e.prompt + e.reply, (span,))
-        out.append(open_)
-    return [Sequence(ids, replies) for _, ids, replies in sorted(out, key=lambda s: s[0])]
+            goes_on = open_ is not None and e.prompt[: len(open_)] == open_.ids
+            open_ = _after(open_ if goes_on else Sequence((), ()), e)
+            if goes_on:
+                out[-1] = (out[-1][0], open_)
+            else:
+                out.append((order[e.id], open_))
+    return [sequence for _, sequence in sorted(out, key=lambda s: s[0])]
+
+
+def _after(before: Sequence, e: Example) -> Sequence:
+    """What came before, up to and with this row."""
+    soft = tuple((len(e.prompt) + at, shares) for at, shares in e.soft)
+    return Sequence(e.prompt + e.reply, (*before.replies, (len(e.prompt), len(e))), before.soft + soft)
 
 
 def a_step(sequences: list, rows: int) -> int:
@@ -78,10 +84,20 @@ def encode(rows, tokenizer, stop: int) -> list[Example]:
     that joins the end of the one to the start of the other."""
     prompts = tokenizer.encode_batch([prompt.render(r.messages) for r in rows], add_special_tokens=False)
     replies = tokenizer.encode_batch([r.reply for r in rows], add_special_tokens=False)
+    known: dict = {}
+
+    def first(text):
+        if text not in known:
+            known[text] = next(iter(tokenizer.encode(text, add_special_tokens=False).ids), None)
+        return known[text]
+
     return [
-        Example(row.id, tuple(p.ids), (*r.ids, stop), row.reply, row.conversation)
+        Example(
+            row.id, tuple(p.ids), (*r.ids, stop), row.reply, row.conversation,
+            distil.align(row.tokens, row.reply, r.ids, r.offsets, first),
+        )
         for row, p, r in zip(rows, prompts, replies)
-    ]
+    ]  # fmt: skip
 
 
 def within(examples: list, context: int, drop: bool) -> tuple[list, list]:

@@ -48,7 +48,7 @@ class Trainer:
         self.clock, self.progress, self.folder = clock, progress, folder
         self.made_for, self.stopped = made_for, stopped
         self.tensors = lora.tensors(wrapped)
-        self.vocabulary = Vocabulary(head(wrapped), train, base.stop, options.seed)
+        self.vocabulary = Vocabulary(head(wrapped), train, base.stop, options.seed, options.distil)
         self.optimiser = torch.optim.AdamW(_groups(self.tensors, options), betas=(0.9, 0.99), weight_decay=0.0)
         self.a_step = tokens.a_step(train, options.batch)
         self.per_epoch = -(-len(train) // self.a_step)
@@ -159,16 +159,18 @@ class Trainer:
         device = next(iter(self.tensors.values())).device
         width = max(map(len, piece))
         ids = torch.full((len(piece), width), self.base.stop, dtype=torch.long)
-        rows, places, targets = [], [], []
+        rows, places, targets, soft = [], [], [], []
         for i, s in enumerate(piece):
             ids[i, : len(s)] = torch.tensor(s.ids)
+            told = dict(s.soft)
             for start, end in s.replies:
+                soft += [(len(targets) + at - start, told[at]) for at in range(start, end) if at in told]
                 rows += [i] * (end - start)
                 places += range(start - 1, end - 1)
                 targets += s.ids[start:end]
         hidden = backbone(self.model)(input_ids=ids.to(device), use_cache=False)[0]
         picked = hidden[torch.tensor(rows, device=device), torch.tensor(places, device=device)]
-        return self.vocabulary.loss(picked, torch.tensor(targets, device=device))
+        return self.vocabulary.loss(picked, torch.tensor(targets, device=device), soft)
 
     # -- looks ---------------------------------------------------------------
 

@@ -26,6 +26,7 @@ pub(crate) use prices::{Price, Prices};
 use understudy_capture::JournalConfig;
 use understudy_gateway::GatewayConfig;
 use understudy_policy::TaskPolicy;
+use understudy_tasks::Sharing;
 pub(crate) use written::Mistake;
 use written::Written;
 
@@ -118,6 +119,7 @@ pub(crate) struct Worker {
     pub(crate) frozen: bool,
     pub(crate) reading_tools: Vec<String>,
     pub(crate) acting_tools: Vec<String>,
+    pub(crate) shared: Sharing,
 }
 
 /// `[specialise]`

@@ -163,6 +163,7 @@ pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
                     stopped: Arc::clone(&stopped),
                     pause: Arc::new(move || counters.in_flight() > above),
                     outward,
+                    training: crate::specialise::Watch::new(&config.state),
                     adapters: crate::specialise::adapters(&config),
                 },
             )?)

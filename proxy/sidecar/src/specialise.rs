@@ -5,6 +5,7 @@
 //! is made when it is first wanted; nothing else needs it. Rows go to it over a
 //! pipe, so that nothing lies on the disk in the clear.
 
+mod at_work;
 mod command;
 mod environment;
 mod lesson;
@@ -12,6 +13,7 @@ mod trainer;
 
 use std::path::PathBuf;
 
+pub(crate) use at_work::{AtWork, Watch};
 pub(crate) use command::{Specialise, main};
 pub(crate) use environment::Environment;
 pub(crate) use lesson::{Exchanged, lesson};
@@ -92,7 +94,10 @@ pub(crate) async fn adapter(
     let (base, licence) = base(config)?;
     let out = config.state.join("training").join(task.to_string());
     let training = Training { base, licence, out, minutes, resume };
+    // It is only for speed: a folder without locks trains beside trials.
+    let at_work = AtWork::begin(&config.state).ok();
     let name = train(environment, &training, rows).await?;
+    drop(at_work);
     install(&training.out, &adapters(config), &name)?;
     Ok(name)
 }

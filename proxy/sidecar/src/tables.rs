@@ -185,6 +185,10 @@ pub(crate) fn task(page: &TaskPage) -> String {
         out.push_str(&format!(" · {lacking}"));
     }
     out.push('\n');
+    if !page.form_hash.is_empty() {
+        let whose = if page.shared { ", shared by all callers" } else { "" };
+        out.push_str(&format!("  id of its form {}{whose}\n", page.form_hash));
+    }
     if !page.form.is_empty() {
         out.push_str(&format!("  form  {}\n", page.form));
     }

@@ -256,6 +256,7 @@ impl<'a> Set<'a> {
             split: kept.split,
             messages: kept.group.turns.into_iter().map(|(role, text)| Message::text_of(role, text)).collect(),
             reply: kept.group.reply,
+            tokens: kept.group.tokens,
             class: kept.group.class,
             stands_for: kept.stands_for,
         };

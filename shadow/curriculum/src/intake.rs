@@ -14,7 +14,7 @@ use crate::part_alone::{self, Turn};
 use crate::question::{self, Key};
 use crate::report::{Reason, Sample, Tally};
 use crate::written::{self, Unwritable};
-use crate::{Rules, Split, split};
+use crate::{Rules, Split, Told, split, told};
 
 /// A label that is longer names no class.
 const CLASS_CHARS: usize = 64;
@@ -32,6 +32,7 @@ pub(crate) struct Member {
 pub(crate) struct Group {
     pub(crate) turns: Vec<Turn>,
     pub(crate) reply: String,
+    pub(crate) tokens: Vec<Told>,
     /// What it asks: see [`question::asked`].
     pub(crate) question: Key,
     /// What the reply means: see [`example::label`].
@@ -53,7 +54,7 @@ impl Group {
     fn bytes(&self) -> usize {
         let text = self.turns.iter().map(|(_, t)| t.len() + 32).sum::<usize>() + self.reply.len();
         // The group itself and its place in the map.
-        text + 256
+        text + self.tokens.iter().map(Told::bytes).sum::<usize>() + 256
     }
 
     pub(crate) fn sample(&self, member: &Member) -> Sample {
@@ -148,6 +149,7 @@ impl<'a> Intake<'a> {
             multi_turn: part.is_multi_turn(),
             turns,
             reply,
+            tokens: told::told(choice),
             members: Vec::new(),
         };
         if group.chars() > self.rules.longest {

@@ -44,12 +44,14 @@ mod row;
 mod rules;
 mod script;
 mod split;
+mod told;
 mod written;
 
 pub use curate::curate;
 pub use report::{Characters, ClassCount, Conflicts, Dropped, Reason, Refusal, Report, Sample, SplitSize};
 pub use row::{Curated, Row, Split};
 pub use rules::{Permission, Rules};
+pub use told::Told;
 
 #[cfg(test)]
 mod tests;

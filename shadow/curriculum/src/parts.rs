@@ -1,6 +1,7 @@
 //! The rows as the trainer reads them: the part alone, as JSON lines. The first
 //! line is a header, `{"task", "data_sha256", "calls", "curation"}`, where `calls`
-//! is how tool calls are written ([`CallText`]); then one a row, `{"id", "conversation", "split", "messages": [{"role", "content"}], "reply"}`.
+//! is how tool calls are written ([`CallText`]); then one a row, `{"id", "conversation", "split", "messages": [{"role", "content"}], "reply"}`,
+//! and `"tokens": [{"token", "top": [[text, log-probability], …]}]` where the provider told them.
 //! Held rows are never written.
 
 use std::io::{self, Write};
@@ -10,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use understudy_call::{CallText, ConversationKey, ExchangeId, Message, Role};
 use understudy_cast::specialised::CALLS;
 
-use crate::{Curated, Report, Row, Split};
+use crate::{Curated, Report, Row, Split, Told};
 
 #[derive(Serialize)]
 struct Header<'a> {
@@ -28,6 +29,8 @@ struct Line<'a> {
     #[serde(serialize_with = "turns")]
     messages: &'a [Message],
     reply: &'a str,
+    #[serde(skip_serializing_if = "<[Told]>::is_empty")]
+    tokens: &'a [Told],
 }
 
 #[derive(Serialize)]
@@ -51,6 +54,7 @@ pub fn write_row(row: &Row, sink: &mut impl Write) -> io::Result<()> {
         split: row.split,
         messages: &row.messages,
         reply: &row.reply,
+        tokens: &row.tokens,
     };
     serde_json::to_writer(&mut *sink, &line)?;
     sink.write_all(b"\n")

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use understudy_call::{ConversationKey, ExchangeId, Message};
 
-use crate::Report;
+use crate::{Report, Told};
 
 /// A question and the provider's answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +18,8 @@ pub struct Row {
     pub messages: Vec<Message>,
     /// What the engine's grammar makes the model write.
     pub reply: String,
+    /// The provider's own tokens with their alternatives, where the call asked for them.
+    pub tokens: Vec<Told>,
     /// The tools that it calls, or its label where that is short.
     pub class: String,
     /// Exchanges that it stands for, itself included.

@@ -6,9 +6,15 @@ lays them out (rotary pairs side by side for llama), without a cache, all
 positions at once. It is slow and plain on purpose.
 
     logits.py MODEL.gguf PROMPTS.json OUT.f32
+    logits.py MODEL.gguf STEPS.json OUT.json ADAPTER
 
 PROMPTS.json holds a list of lists of token ids; OUT.f32 receives, for each
 prompt, the logits after its last token as little-endian floats.
+
+With ADAPTER, a folder in PEFT's layout, every weight is W + B A alpha / r in
+float32. STEPS.json holds a list of [prompt's ids, reply's ids]; OUT.json receives
+for each the list of its steps: [likeliest id, its log-probability, the reply's
+id's log-probability, how far the likeliest is above the second].
 """
 
 import json
@@ -19,8 +25,50 @@ from gguf import GGUFReader
 from gguf.quants import dequantize
 
 
+class Adapter:
+    """A LoRA adapter, its weights by the names of the GGUF file."""
+
+    NAMES = {
+        "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+        "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down",
+    }  # fmt: skip
+
+    def __init__(self, folder):
+        with open(f"{folder}/adapter_config.json") as f:
+            config = json.load(f)
+        self.scale = np.float32(config["lora_alpha"] / config["r"])
+        with open(f"{folder}/adapter_model.safetensors", "rb") as f:
+            header = json.loads(f.read(int.from_bytes(f.read(8), "little")))
+            data = f.read()
+        self.tensors = {}
+        for name, told in header.items():
+            if name == "__metadata__":
+                continue
+            raw = data[slice(*told["data_offsets"])]
+            kind = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}[told["dtype"]]
+            floats = np.frombuffer(raw, kind)
+            if told["dtype"] == "BF16":
+                floats = (floats.astype("<u4") << 16).view("<f4")
+            self.tensors[name] = floats.astype(np.float32).reshape(told["shape"])
+
+    def update(self, name, model):
+        """What is added to the weight of that name, or 0."""
+        _, layer, part, _ = name.split(".")
+        module = next((m for m, p in self.NAMES.items() if p == part), None)
+        stem = f"base_model.model.model.layers.{layer}.{module}"
+        if f"{stem}.lora_A.weight" not in self.tensors:
+            return np.float32(0)
+        a, b = self.tensors[f"{stem}.lora_A.weight"], self.tensors[f"{stem}.lora_B.weight"]
+        if part in ("attn_q", "attn_k") and not model.gemma:  # rotary pairs side by side, as in the file
+            heads = model.heads if part == "attn_q" else model.kv_heads
+            b = b.reshape(heads, 2, -1, b.shape[1]).swapaxes(1, 2).reshape(b.shape)
+        return self.scale * (b @ a)
+
+
 class Model:
-    def __init__(self, path):
+    def __init__(self, path, adapter=None):
+        self.adapter = adapter
         self.reader = GGUFReader(path)
         self.tensors = {t.name: t for t in self.reader.tensors}
         self.arch = self.key("general.architecture")
@@ -52,6 +100,8 @@ class Model:
             shape = [int(n) for n in reversed(t.shape)]
             floats = dequantize(t.data, t.tensor_type).astype(np.float32)
             self.kept[name] = floats.reshape(shape)
+            if self.adapter and name.startswith("blk.") and len(shape) == 2:
+                self.kept[name] = self.kept[name] + self.adapter.update(name, self)
         return self.kept[name]
 
     def norm(self, x, name):
@@ -111,6 +161,30 @@ class Model:
 
     def forward(self, prompts):
         """Logits after the last token of each; one pass over the weights."""
+        last = np.stack([s[-1] for s in self.streams(prompts)])
+        return self.logits(last)
+
+    def logits(self, x):
+        table = self.weights("token_embd.weight")
+        head = self.weights("output.weight") if "output.weight" in self.tensors else table
+        return self.norm(x, "output_norm.weight") @ head.T
+
+    def steps(self, pairs):
+        """What each step of the replies would be, given what came before it."""
+        out = []
+        streams = self.streams([prompt + reply for prompt, reply in pairs])
+        for (prompt, reply), stream in zip(pairs, streams):
+            logits = self.logits(stream[len(prompt) - 1 : len(prompt) + len(reply) - 1])
+            top = logits.max(axis=-1, keepdims=True)
+            logits = logits - top - np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
+            second, first = np.sort(logits, axis=-1)[:, -2:].T
+            chosen = logits[np.arange(len(reply)), reply]
+            columns = logits.argmax(axis=-1), first, chosen, first - second
+            out.append([[int(i), *map(float, rest)] for i, *rest in zip(*columns)])
+        return out
+
+    def streams(self, prompts):
+        """The last hidden states of every position."""
         table = self.weights("token_embd.weight")
         streams = [table[np.array(p)].copy() for p in prompts]
         if self.gemma:
@@ -127,16 +201,18 @@ class Model:
                 if self.gemma:
                     branch = self.norm(branch, name("post_ffw_norm"))
                 streams[i] = x + branch
-        last = np.stack([s[-1] for s in streams])
-        head = self.weights("output.weight") if "output.weight" in self.tensors else table
-        return self.norm(last, "output_norm.weight") @ head.T
+        return streams
 
 
 def main():
-    path, prompts, out = sys.argv[1:]
-    with open(prompts) as f:
-        prompts = json.load(f)
-    Model(path).forward(prompts).astype("<f4").tofile(out)
+    path, given, out, *adapter = sys.argv[1:]
+    with open(given) as f:
+        given = json.load(f)
+    if not adapter:
+        Model(path).forward(given).astype("<f4").tofile(out)
+        return
+    with open(out, "w") as f:
+        json.dump(Model(path, Adapter(adapter[0])).steps(given), f)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@
 //! done.
 //!
 //! Logits and token ids of what is written are compared with other
-//! implementations on the same file in `reference/` (`tests/reference.rs`).
+//! implementations on the same file in `reference/` (`tests/reference`).
 
 mod blocks;
 mod decoder;

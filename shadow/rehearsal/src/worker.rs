@@ -252,6 +252,7 @@ impl Rehearsal {
             return self.settle().await;
         };
         self.meet(id);
+        let patient = self.is_patient();
         let (Some(task), Some(state)) = (self.book.task(id).cloned(), self.tasks.get_mut(&id)) else {
             return Ok(());
         };
@@ -298,7 +299,9 @@ impl Rehearsal {
                 if !serves && !understudy_policy::lane::trial_drawn(draw, share) {
                     continue;
                 }
-                self.pace.wait().await;
+                if !self.pace.turn(patient).await {
+                    continue;
+                }
                 let Some(answer) =
                     trials::answer(&self.cast, &member.id, exchange, example, self.settings.trial_deadline)
                         .await
@@ -334,6 +337,12 @@ impl Rehearsal {
             self.learn(&task, seq, example).await;
         }
         self.settle().await
+    }
+
+    /// Whether the journal may wait while agents crowd: nobody serves yet, so no
+    /// audit is in it.
+    fn is_patient(&self) -> bool {
+        self.tasks.values().all(|t| matches!(t.ledger.stage(), Stage::Observing | Stage::Shadowing))
     }
 
     /// A task's state, with the policy that its name has.

@@ -46,12 +46,36 @@ impl Task {
     }
 }
 
+/// Which forms are one task whoever calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sharing {
+    /// These; none by default.
+    Forms(BTreeSet<FormHash>),
+    /// All: every caller of the proxy is trusted with what the others sent.
+    All,
+}
+
+impl Default for Sharing {
+    fn default() -> Self {
+        Self::Forms(BTreeSet::new())
+    }
+}
+
+impl Sharing {
+    fn holds(&self, form: FormHash) -> bool {
+        match self {
+            Self::Forms(forms) => forms.contains(&form),
+            Self::All => true,
+        }
+    }
+}
+
 /// The tasks that were seen.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct TaskBook {
     tasks: HashMap<TaskId, Task>,
     /// Forms whose calls are one task whoever calls.
-    shared: BTreeSet<FormHash>,
+    shared: Sharing,
     /// Names that people gave.
     names: HashMap<TaskId, String>,
     /// Tools that the operator declared, by name: `true` acts.
@@ -64,9 +88,9 @@ impl TaskBook {
         self.declared.extend(tools.into_iter().map(|(name, e)| (name, e == Effect::Acts)));
     }
 
-    /// Makes a form one task whoever calls.
-    pub fn share(&mut self, form: FormHash) {
-        self.shared.insert(form);
+    /// Says which forms are one task whoever calls.
+    pub fn share(&mut self, sharing: Sharing) {
+        self.shared = sharing;
     }
 
     /// The task of a captured call, met for the first time if need be. `None`
@@ -74,7 +98,7 @@ impl TaskBook {
     pub fn assign(&mut self, exchange: &Exchange) -> Option<TaskId> {
         let request = exchange.request.as_ref()?;
         let form = exchange.meta.form?;
-        let owner = (!self.shared.contains(&form)).then_some(exchange.meta.credential);
+        let owner = (!self.shared.holds(form)).then_some(exchange.meta.credential);
         let id = task_id(form, owner);
         if !self.tasks.contains_key(&id) {
             if self.tasks.len() >= MOST_TASKS {

@@ -22,7 +22,7 @@ mod keys;
 mod mask;
 mod part;
 
-pub use book::{Task, TaskBook};
+pub use book::{Sharing, Task, TaskBook};
 pub use effect::{Effect, reads_or_acts};
 pub use form::{Form, fingerprint};
 pub use keys::{HashKey, task_id};

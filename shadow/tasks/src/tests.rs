@@ -5,7 +5,7 @@ use understudy_call::{
     Sizes, Timings, Tool, Truncation,
 };
 
-use crate::{Effect, HashKey, TaskBook, fingerprint, mask, part, reads_or_acts};
+use crate::{Effect, HashKey, Sharing, TaskBook, fingerprint, mask, part, reads_or_acts};
 
 fn tool(name: &str, description: &str) -> Tool {
     Tool {
@@ -119,9 +119,17 @@ fn a_task_belongs_to_one_credential_unless_shared() {
     assert_eq!(book.task(a).unwrap().name, "route-the-customer");
     assert_eq!(book.task(b).unwrap().name, "route-the-customer-2");
 
-    let mut shared = TaskBook::default();
-    shared.share(fingerprint(Dialect::OpenaiChat, &r));
-    assert_eq!(shared.assign(&exchange(r.clone(), 1)), shared.assign(&exchange(r, 2)));
+    let form = fingerprint(Dialect::OpenaiChat, &r);
+    let other = ask("Rate the book.", &[(Role::User, "u")]);
+    for (sharing, other_too) in [(Sharing::Forms([form].into()), false), (Sharing::All, true)] {
+        let mut book = TaskBook::default();
+        book.share(sharing);
+        let task = book.assign(&exchange(r.clone(), 1)).unwrap();
+        assert_eq!(book.assign(&exchange(r.clone(), 2)), Some(task));
+        assert_eq!(book.task(task).unwrap().credential, None);
+        let one = book.assign(&exchange(other.clone(), 1));
+        assert_eq!(one == book.assign(&exchange(other.clone(), 2)), other_too);
+    }
 }
 
 #[test]

@@ -75,8 +75,15 @@ impl Shelf {
     /// case it has been moved aside.
     pub(crate) fn newest(&self) -> Result<Option<Arc<Volume>>, JournalError> {
         let mut row = lock(&self.row);
-        let Some(at) = row.slots.len().checked_sub(1) else { return Ok(None) };
-        self.open_slot(&mut row, at)
+        loop {
+            let Some(at) = row.slots.len().checked_sub(1) else { return Ok(None) };
+            let aside = row.aside.len();
+            let opened = self.open_slot(&mut row, at)?;
+            if opened.is_some() || row.aside.len() > aside {
+                return Ok(opened);
+            }
+            // One that was never used is gone: the one before it is the newest.
+        }
     }
 
     /// First numbers of the newest volume in the row and of the newest aside.
@@ -193,6 +200,15 @@ impl Shelf {
                 Ok(Some(volume))
             }
             Err(Some(e)) if !matches!(e, JournalError::Volume { .. }) => Err(e),
+            // Killed while it was begun: nothing of it was ever durable, since a volume's
+            // keys are on the disk before its first record.
+            Err(_) if !self.keys.join(slot.name.as_str()).exists() => {
+                let dir = self.volumes.join(slot.name.as_str());
+                tracing::info!(volume = slot.name.as_str(), "volume removed: it was begun and never used");
+                fs::remove_dir_all(&dir).during("remove", &dir)?;
+                row.slots.remove(at);
+                Ok(None)
+            }
             Err(problem) => {
                 let said = problem.map_or_else(|| "its database is missing".to_owned(), |e| e.to_string());
                 tracing::warn!(volume = slot.name.as_str(), problem = said, "volume moved aside");

@@ -97,7 +97,13 @@ fn after_kill_9_the_journal_opens_and_nothing_reported_durable_is_lost() {
                 _ => {}
             }
         }
-        assert!(cursor.gaps().is_empty(), "round {round}: {:?}", cursor.gaps());
+        let aside = || {
+            files_under(&dir.join("aside"))
+                .into_iter()
+                .map(|f| (f.metadata().map_or(0, |m| m.len()), f))
+                .collect::<Vec<_>>()
+        };
+        assert!(cursor.gaps().is_empty(), "round {round}: {:?}, aside {:?}", cursor.gaps(), aside());
         assert!(reported.iter().all(|g| groups.contains(g)), "round {round}: {reported:?} in {groups:?}");
         assert_eq!(seen, j.durable_seq());
         let stats = j.stats();
@@ -114,4 +120,30 @@ fn after_kill_9_the_journal_opens_and_nothing_reported_durable_is_lost() {
         volumes += u32::from(file.ends_with("db"));
     }
     assert!(volumes > 1, "several volumes were written");
+}
+
+#[test]
+fn a_volume_that_was_only_just_begun_when_the_kill_came_is_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let note = |n: u64| Record::Note { kind: "group".into(), json: n.into() };
+    let mut last = 0;
+    for (n, db) in (0..).zip([None, Some(""), Some("half of what sled begins a file with")]) {
+        let j = open(dir);
+        last = j.append(vec![note(n)]).unwrap();
+        j.close();
+        let begun = dir.join("volumes").join(format!("{:020}-0123abcd", last + 1));
+        std::fs::create_dir(&begun).unwrap();
+        if let Some(db) = db {
+            std::fs::write(begun.join("db"), db).unwrap();
+        }
+    }
+    let j = open(dir);
+    assert_eq!(j.append(vec![note(3)]).unwrap(), last + 1, "numbers go on where they ended");
+    let mut cursor = j.cursor(1);
+    let notes =
+        std::iter::from_fn(|| cursor.next().unwrap()).filter(|(_, r)| matches!(r, Record::Note { .. }));
+    assert_eq!(notes.count(), 4);
+    assert!(cursor.gaps().is_empty(), "{:?}", cursor.gaps());
+    assert_eq!((j.stats().set_aside, j.stats().lost), (0, 0));
 }

@@ -100,6 +100,12 @@ pub(crate) struct StratumRow {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TaskPage {
     pub(crate) row: TaskRow,
+    /// The hash of its form, by which `[worker] shared` names it.
+    #[serde(default)]
+    pub(crate) form_hash: String,
+    /// Whether it is one task whoever calls.
+    #[serde(default)]
+    pub(crate) shared: bool,
     /// The beginning of its masked system prompt.
     pub(crate) form: String,
     /// Its tools, and whether they act.

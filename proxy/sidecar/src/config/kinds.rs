@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Value;
+use understudy_tasks::Sharing;
 
 /// A kind of value.
 pub(crate) struct Kind<T> {
@@ -41,6 +42,17 @@ pub(crate) fn one_of(words: &'static [&'static str]) -> Kind<String> {
 pub(crate) fn texts() -> Kind<Vec<String>> {
     kind("a list of texts", |v| {
         v.as_array()?.iter().map(|v| v.as_str().filter(|s| !s.is_empty()).map(str::to_owned)).collect()
+    })
+}
+
+/// Which tasks are one whoever calls.
+pub(crate) fn sharing() -> Kind<Sharing> {
+    kind("a list of forms (32 hexadecimal digits each), or [\"*\"] for all", |v| {
+        let texts: Vec<&str> = v.as_array()?.iter().map(Value::as_str).collect::<Option<_>>()?;
+        if texts == ["*"] {
+            return Some(Sharing::All);
+        }
+        texts.iter().map(|t| t.parse().ok()).collect::<Option<_>>().map(Sharing::Forms)
     })
 }
 

@@ -8,8 +8,8 @@ use understudy_call::Lane;
 use understudy_cast::{CastMember, Kind};
 use understudy_policy::{Outcome, interval};
 use understudy_rehearsal::Rehearsal;
-use understudy_rehearsal::logs::Log;
-use understudy_tasks::HashKey;
+use understudy_rehearsal::logs::{Log, LoggedCall};
+use understudy_tasks::{Effect, HashKey, reads_or_acts};
 
 use super::Caller;
 use crate::failure::Failure;
@@ -42,6 +42,33 @@ pub(crate) struct Measured {
     pub(crate) understudies: BTreeMap<String, Curve>,
     /// Exact repeat and nearest neighbour's reply; never served.
     pub(crate) baselines: BTreeMap<String, Part>,
+    /// The eligible calls, one by one, without their content.
+    pub(crate) asked: Vec<Asked>,
+}
+
+/// What the provider did with a held-out call.
+#[derive(Debug, Serialize)]
+pub(crate) struct Asked {
+    /// Its place among the held-out calls.
+    pub(crate) call: usize,
+    /// The tools that the provider called; none where it wrote text.
+    pub(crate) tools: Vec<String>,
+    /// One of them acts, by name and description.
+    pub(crate) acts: bool,
+    /// Its line's marks.
+    pub(crate) marks: BTreeMap<String, String>,
+}
+
+impl Asked {
+    fn new(call: usize, logged: &LoggedCall) -> Self {
+        let reply = logged.reply.choices.first().map(|c| &c.tool_calls);
+        let tools: Vec<String> = reply.into_iter().flatten().map(|c| c.name.clone()).collect();
+        let acts = |name: &String| {
+            let offered = logged.request.tools.iter().find(|t| &t.name == name);
+            offered.is_none_or(|t| reads_or_acts(t) == Effect::Acts)
+        };
+        Self { call, acts: tools.iter().any(acts), tools, marks: logged.marks.clone() }
+    }
 }
 
 /// A part of the calls: how many there were, were taken, and agree.
@@ -96,10 +123,21 @@ pub(crate) struct Curve {
     /// (coverage, agreement, and its two-sided 95 % Clopper-Pearson interval) at
     /// falling coverage.
     pub(crate) curve: Vec<(f64, f64, f64, f64)>,
-    #[serde(skip)]
-    answers: Vec<(f64, bool)>,
+    /// Each answer, the surest first.
+    pub(crate) answers: Vec<Answer>,
     #[serde(skip)]
     spent_ms: f64,
+}
+
+/// One answer to a held-out call.
+#[derive(Debug, Serialize)]
+pub(crate) struct Answer {
+    /// The call's place among the held-out ones.
+    pub(crate) call: usize,
+    pub(crate) confidence: f64,
+    pub(crate) agrees: bool,
+    /// The tool or label that was chosen.
+    pub(crate) stratum: String,
 }
 
 /// Measures a frozen rehearsal on held-out calls. Who serves is asked every one;
@@ -147,6 +185,7 @@ pub(crate) async fn measure(
             continue;
         }
         m.eligible += 1;
+        m.asked.push(Asked::new(n, call));
         for (name, said) in ["exact repeat", "nearest neighbour"].into_iter().zip(evaluated.baselines) {
             m.baselines.entry(name.to_owned()).or_default().count(said.is_some(), said == Some(true), 0.0);
         }
@@ -156,8 +195,13 @@ pub(crate) async fn measure(
             curve.born_seq = answer.born_seq;
             curve.asked += 1;
             curve.spent_ms += answer.trial.spent_ms;
-            if let Outcome::Answered { confidence, agrees, .. } = &answer.trial.outcome {
-                curve.answers.push((*confidence, *agrees));
+            if let Outcome::Answered { confidence, agrees, stratum, .. } = &answer.trial.outcome {
+                curve.answers.push(Answer {
+                    call: n,
+                    confidence: *confidence,
+                    agrees: *agrees,
+                    stratum: stratum.clone(),
+                });
             }
         }
         if evaluated.lane == Lane::Control {
@@ -201,7 +245,7 @@ pub(crate) async fn measure(
 impl Curve {
     fn finish(&mut self) {
         self.mean_ms = self.spent_ms / self.asked.max(1) as f64;
-        self.answers.sort_by(|a, b| b.0.total_cmp(&a.0));
+        self.answers.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
         self.curve = CURVE
             .iter()
             .filter_map(|coverage| {
@@ -212,7 +256,7 @@ impl Curve {
                 )]
                 let n = (coverage * self.asked as f64).round() as usize;
                 let top = self.answers.get(..n).filter(|t| !t.is_empty())?;
-                let (mean, low, high) = agreement(top.iter().filter(|a| a.1).count() as u64, n as u64);
+                let (mean, low, high) = agreement(top.iter().filter(|a| a.agrees).count() as u64, n as u64);
                 Some((*coverage, mean, low, high))
             })
             .collect();

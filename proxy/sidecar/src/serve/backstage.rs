@@ -290,10 +290,10 @@ impl Backstage for Wings {
     fn task(&self, which: &str) -> Result<TaskPage, Refused> {
         let shown = self.snapshot();
         let report = find(&shown.reports, which)?;
-        let form = shown.tasks.iter().find(|t| t.id == report.task).map(|t| &t.form);
+        let task = shown.tasks.iter().find(|t| t.id == report.task);
         let decisions = shown.decisions.iter().filter(|d| d.task == report.task);
         let decisions = decisions.map(|d| rows::decision(d, &report.name)).collect();
-        Ok(rows::page(report, self.row(report), form, decisions))
+        Ok(rows::page(report, self.row(report), task, decisions))
     }
 
     fn act(&self, which: &str, order: Order, by: &str) -> Result<Acted, Refused> {

@@ -7,7 +7,7 @@ use understudy_cast::Kind;
 use understudy_policy::{Decision, EntryView, LedgerView, Stage, TaskId};
 use understudy_rehearsal::TaskReport;
 use understudy_rehearsal::worker::Arms;
-use understudy_tasks::{Effect, Form, reads_or_acts};
+use understudy_tasks::{Effect, Task, reads_or_acts};
 
 use crate::admin::pages::{
     DecisionRow, EntryRow, Interval, SavingsPage, SavingsRow, StratumRow, TaskPage, TaskRow, UnderstudyRow,
@@ -132,13 +132,16 @@ fn words<T: serde::Serialize>(value: &T) -> String {
 pub(crate) fn page(
     report: &TaskReport,
     row: TaskRow,
-    form: Option<&Form>,
+    task: Option<&Task>,
     decisions: Vec<DecisionRow>,
 ) -> TaskPage {
+    let form = task.map(|t| &t.form);
     let view = &report.evidence;
     let shown = shown_entry(report);
     TaskPage {
         row,
+        form_hash: form.map(|f| f.hash.to_string()).unwrap_or_default(),
+        shared: task.is_some_and(|t| t.credential.is_none()),
         form: form.map(|f| f.system.chars().take(FORM_SHOWN).collect()).unwrap_or_default(),
         tools: form
             .iter()

@@ -23,7 +23,7 @@ use super::telling::Telling;
 use crate::admin::Order;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::specialise::lesson;
+use crate::specialise::{Watch, lesson};
 use crate::state;
 use crate::telemetry::{Outward, own};
 
@@ -72,6 +72,8 @@ pub(crate) struct Given {
     pub(crate) stopped: Arc<AtomicBool>,
     pub(crate) pause: Pause,
     pub(crate) outward: Option<Outward>,
+    /// Sees trainings, while which dear trials rest.
+    pub(crate) training: Watch,
     /// Where adapters lie.
     pub(crate) adapters: std::path::PathBuf,
 }
@@ -123,6 +125,7 @@ pub(crate) fn book(config: &Config) -> TaskBook {
     let mut book = TaskBook::default();
     let reads = config.worker.reading_tools.iter().map(|t| (t.clone(), Effect::Reads));
     book.declare_tools(reads.chain(config.worker.acting_tools.iter().map(|t| (t.clone(), Effect::Acts))));
+    book.share(config.worker.shared.clone());
     book
 }
 
@@ -235,7 +238,7 @@ async fn work(
     shown: &ArcSwap<Snapshot>,
     end: &AtomicBool,
 ) -> Result<(), String> {
-    let Given { journal, cast, key, roster, stopped, outward, adapters, pause: _ } = given;
+    let Given { journal, cast, key, roster, stopped, outward, training, adapters, pause: _ } = given;
     let telling = Arc::new(Telling::new(outward));
     let outlets = Outlets {
         roster: Arc::new(move |next: Roster| publish(&roster, &stopped, next.tasks)),
@@ -265,7 +268,7 @@ async fn work(
             Some((seq, record)) => {
                 let behind = journal.durable_seq().saturating_sub(seq);
                 let room = FAR_BEHIND.saturating_sub(behind) as f64 / (FAR_BEHIND - BEHIND) as f64;
-                rehearsal.pace().thin(room);
+                rehearsal.pace().thin(if training.sees_one() { 0.0 } else { room });
                 if let Record::Exchange(exchange) = &record {
                     let span = telling.reading(seq, exchange);
                     own::within(span, rehearsal.take(seq, record)).await.map_err(|e| e.to_string())?;

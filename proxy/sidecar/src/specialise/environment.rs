@@ -24,6 +24,7 @@ const PACKAGE: &[(&str, &str)] = package![
     "base.py",
     "checkpoint.py",
     "clock.py",
+    "distil.py",
     "evaluate.py",
     "lora.py",
     "loss.py",

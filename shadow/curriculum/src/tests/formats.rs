@@ -1,6 +1,7 @@
 use ::parquet::file::reader::{FileReader as _, SerializedFileReader};
 use ::parquet::record::RowAccessor as _;
 use bytes::Bytes;
+use understudy_call::TokenLogprob;
 
 use super::*;
 use crate::{openai, parquet, parts};
@@ -55,4 +56,37 @@ fn a_parquet_file_reads_back_as_the_rows() {
     let mut none = Vec::new();
     parquet::write(&curated(Vec::new(), &permitted()), &mut none, |_| true).unwrap();
     assert_eq!(SerializedFileReader::new(Bytes::from(none)).unwrap().metadata().num_row_groups(), 0);
+}
+
+/// `text` as one token that might have been another one.
+fn doubtful(text: &str, others: &Value) -> Choice {
+    let extra = json!({"bytes": null, "top_logprobs": others});
+    let token =
+        TokenLogprob { token: text.to_owned(), logprob: -0.25, extra: extra.as_object().unwrap().clone() };
+    Choice { logprobs: vec![token], ..says(text) }
+}
+
+#[test]
+fn what_the_provider_told_of_its_tokens_is_in_the_trainers_rows() {
+    let others: Vec<Value> =
+        (0..9).map(|i| json!({"token": format!("t{i}"), "logprob": -f64::from(i)})).collect();
+    let told = doubtful("t1", &json!(others));
+    let calls = Choice { logprobs: told.logprobs.clone(), ..plays("abba") };
+    let given = vec![
+        exchange(1, 1, asks("one"), told),
+        exchange(2, 2, asks("two"), doubtful("t2", &json!([{"token": "t2", "logprob": -0.25}]))),
+        exchange(3, 3, asks("three"), calls),
+    ];
+    let made = curated(given, &permitted());
+    let mut lines = Vec::new();
+    made.rows.iter().try_for_each(|r| parts::write_row(r, &mut lines)).unwrap();
+    let lines: Vec<Value> = lines
+        .split(|b| *b == b'\n')
+        .filter(|l| !l.is_empty())
+        .map(|l| serde_json::from_slice(l).unwrap())
+        .collect();
+    let top: Vec<Value> = (0..5).map(|i| json!([format!("t{i}"), -f64::from(i)])).collect();
+    assert_eq!(lines[0]["tokens"], json!([{"token": "t1", "top": top}]));
+    assert!(lines[1].get("tokens").is_none(), "nothing else was likely enough to be told: {}", lines[1]);
+    assert!(lines[2].get("tokens").is_none(), "the tokens of a call are not its text: {}", lines[2]);
 }

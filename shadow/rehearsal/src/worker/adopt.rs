@@ -18,6 +18,7 @@ use understudy_cast::{CastError, Example};
 use understudy_policy::{Event, TaskId};
 use understudy_tasks::{Form, Part, Task};
 
+use super::pace::LOOK_AGAIN;
 use super::{Happened, Rehearsal, RehearsalError, trials};
 use crate::score;
 
@@ -109,11 +110,15 @@ impl Rehearsal {
     /// # Errors
     /// The journal failed.
     pub async fn adopt_next(&mut self) -> Result<(), RehearsalError> {
+        let patient = self.is_patient();
         let Some(adopting) = self.adopting.front_mut() else {
             return Ok(());
         };
+        if !adopting.left.is_empty() && !self.pace.turn(patient).await {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            return Ok(());
+        }
         if let Some(example) = adopting.left.pop_front() {
-            self.pace.wait().await;
             let deadline = self.settings.trial_deadline;
             let request = asked(&adopting.task.form, &example.part);
             if let Some(one) = judge(&adopting.draft, &request, &example, deadline).await {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 pub type Pause = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// How long a pause lasts before the load is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Seconds from which a trial is dear.
 const DEAR: f64 = 0.05;
@@ -126,14 +126,20 @@ impl Pace {
         self.owed += took.mul_f64(1.0 / self.duty - 1.0);
     }
 
-    /// Waits for what is owed, and while agents wait.
-    pub async fn wait(&mut self) {
+    /// Waits for what is owed, and while agents wait; `false` where that pause is
+    /// not to be waited for. Nobody may wait for it on whom others do: a live
+    /// task's audits come after in the same journal.
+    pub async fn turn(&mut self, patient: bool) -> bool {
         let owed = std::mem::take(&mut self.owed);
         if !owed.is_zero() {
             tokio::time::sleep(owed).await;
         }
         while (self.pause)() {
+            if !patient {
+                return false;
+            }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+        true
     }
 }

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
 use understudy_call::{
@@ -113,9 +114,13 @@ fn loose() -> TaskPolicy {
 }
 
 fn rehearsal(journal: &Journal, mode: Mode, outlets: Outlets) -> Rehearsal {
+    paced(journal, mode, outlets, Pace::free())
+}
+
+fn paced(journal: &Journal, mode: Mode, outlets: Outlets, pace: Pace) -> Rehearsal {
     let cast = Arc::new(Cast::new(CastConfig::default(), None, None, || 0));
     let settings = Settings { mode, policy: loose(), ..Settings::default() };
-    Rehearsal::new(settings, journal.clone(), cast, key(), TaskBook::default(), Pace::free(), outlets)
+    Rehearsal::new(settings, journal.clone(), cast, key(), TaskBook::default(), pace, outlets)
 }
 
 /// Publishes the echo for the one task that these tests have.
@@ -284,4 +289,31 @@ async fn repeats_within_a_day_count_once() {
 fn outcomes_carry_what_the_bar_needs() {
     let o = Outcome::Answered { score: 1.0, agrees: true, confidence: 0.5, stratum: "x".into() };
     assert_eq!(serde_json::from_value::<Outcome>(serde_json::to_value(&o).unwrap()).unwrap(), o);
+}
+
+#[tokio::test]
+async fn a_crowd_holds_the_journal_up_only_while_nothing_serves() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let last = journal.append_exchanges(questions(600)).unwrap();
+    let crowd = Arc::new(AtomicBool::new(true));
+    let pause = Arc::clone(&crowd);
+    let pace = Pace::new(1.0, Arc::new(move || pause.load(Ordering::Relaxed)));
+    let mut r = paced(&journal, Mode::Recorded, Outlets::default(), pace.clone());
+    publish(&r);
+    r.restore().await.unwrap();
+    let moment = Duration::from_millis(300);
+    let held_up = tokio::time::timeout(moment, go_through(&mut r, &journal, 0, last)).await;
+    assert!(held_up.is_err(), "trials wait for the agents");
+    drop(r);
+
+    crowd.store(false, Ordering::Relaxed);
+    let mut r = paced(&journal, Mode::Recorded, Outlets::default(), pace);
+    publish(&r);
+    r.restore().await.unwrap();
+    go_through(&mut r, &journal, 0, last - 50).await;
+    assert_eq!(r.reports()[0].evidence.stage, Stage::Live);
+    crowd.store(true, Ordering::Relaxed);
+    go_through(&mut r, &journal, last - 49, last).await;
+    assert_eq!(r.folded(), last, "a live task's audits wait for nobody");
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::S;
-use crate::config::kinds::{bytes, duration, flag, number, path, text, texts, url, whole};
+use crate::config::kinds::{bytes, duration, flag, number, path, sharing, text, texts, url, whole};
 use crate::config::written::Section;
 use crate::config::{Engine, Model, Remote, Specialise, Worker};
 
@@ -57,6 +57,7 @@ pub(super) fn worker(s: &Section<'_>) -> Worker {
         frozen: s.get("frozen", flag(), "false", "Serves on the evidence that the journal holds and learns nothing more: for measuring."),
         reading_tools: s.get("reading_tools", texts(), "[]", "Tools that only look something up, by name, against the guess."),
         acting_tools: s.get("acting_tools", texts(), "[]", "Tools that change something, by name, against the guess."),
+        shared: s.get("shared", sharing(), "[]", "Tasks that are one whoever calls, by their form (`understudy task show` prints it): for one agent with several keys, or keys that change. Its understudies then learn from all of them, and answer all of them; the evidence begins anew."),
     }
 }
 
