@@ -36,6 +36,10 @@ curves: ## learning curves of AGENT (bank-router): agreement by the number of ca
 folds: ## AGENT (airline-agent) cross-validated by errand: what may be served of each tool's calls and of text
 	@scripts/folds.sh $(or $(AGENT),airline-agent)
 
+.PHONY: shift
+shift: ## AGENT (voice-assistant) without a TOOL (get_weather) in training: is what was never seen left to the provider?
+	@scripts/shift.sh $(or $(AGENT),voice-assistant) $(or $(TOOL),get_weather)
+
 .PHONY: mixed
 mixed: ## all recorded agents in one stream without marks: tasks found, stages, shares served, a plot
 	@scripts/mixed.sh

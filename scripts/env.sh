@@ -13,14 +13,19 @@ mkdir -p "$UNDERSTUDY_CACHE" "$CARGO_TARGET_DIR" "$UNDERSTUDY_MODELS"
 # common; our own crates are built anew when the clone is another, and two clones
 # take turns: each script of the one holds the folder until it ends.
 building() {
-  local clone lock=$CARGO_TARGET_DIR/.clone.lock
+  local clone said=
   clone=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-  exec 9>>"$lock"
+  exec 9>>"$CARGO_TARGET_DIR/.clone.lock"
   until flock -s 9 && [ "$(cat "$CARGO_TARGET_DIR/.clone" 2>/dev/null)" = "$clone" ]; do
     flock -u 9
-    flock -n -x 9 || { say "another clone is at work in $CARGO_TARGET_DIR: waiting until it is done"; flock -x 9; }
-    rm -rf "$CARGO_TARGET_DIR"/*/.fingerprint/understudy*
-    printf '%s\n' "$clone" > "$CARGO_TARGET_DIR/.clone"
+    if flock -n -x 9; then
+      rm -rf "$CARGO_TARGET_DIR"/*/.fingerprint/understudy*
+      printf '%s\n' "$clone" > "$CARGO_TARGET_DIR/.clone"
+    else
+      [ -n "$said" ] || say "another clone is at work in $CARGO_TARGET_DIR: waiting until it is done"
+      said=yes
+      sleep 1
+    fi
   done
 }
 

@@ -7,7 +7,9 @@ fi
 ORT_DYLIB_PATH=${ORT_DYLIB_PATH:-$(scripts/onnxruntime.sh)}
 export ORT_DYLIB_PATH
 building
-cargo build --release --quiet --workspace --bins
+# CI has built the tests beside the binaries, with features of theirs: TESTS_TOO
+# takes that build instead of another one.
+cargo build --release --quiet --workspace --bins ${TESTS_TOO:+--tests}
 bin=$CARGO_TARGET_DIR/release
 "$bin/understudy" model pull
 train=()

@@ -48,7 +48,7 @@ def reach(c):
 
 def summary(verdicts):
     """One row a task: everyone who could have answered, on the same rows."""
-    print("Agreement on `test` rows, coverage beside it; of each kind the newest version. Only the last column is served.\n")
+    print("Agreement on `test` rows, coverage beside it; of each kind the newest version (of prompted ones that do not serve, on 150 of the rows). Only the last column is served.\n")
     print("| agent | exact repeat | nearest neighbour | " + " | ".join(KINDS) + " | **the cast, at frozen bars** |\n|" + " --- |" * (4 + len(KINDS)))
     for agent, verdict in verdicts:
         for m in verdict["held_out"] or []:
@@ -159,6 +159,8 @@ def absent(tool, file, folder):
     with open(file) as lines, open(pathlib.Path(folder) / pathlib.Path(file).name, "w") as out:
         for line in lines:
             row = json.loads(line)
+            if "reply" not in row:
+                sys.exit(f"{file}: its lines are whole conversations, which show the tool in every later turn; calls of one turn are needed")
             calls = [c["function"]["name"] for c in row["reply"].get("tool_calls") or []]
             if tool in calls:
                 if row["split"] == "train":
@@ -170,11 +172,12 @@ def absent(tool, file, folder):
 def shift(path):
     """Whether what was never seen is kept at the provider."""
     for m in load(path)["held_out"] or []:
-        novel = {a["call"] for a in m["asked"] if a["marks"].get("novel") == "true"}
+        all_novel = {a["call"] for a in m["asked"] if a["marks"].get("novel") == "true"}
         print(f"\n{m['name']}: {m['served']['taken']} of {m['calls']} test rows served, {share(m['served'])}; "
-              f"of {len(novel)} novel ones {m['by_mark'].get('novel=true', {}).get('taken', 0)} taken.\n")
+              f"of {len(all_novel)} novel ones {m['by_mark'].get('novel=true', {}).get('taken', 0)} taken.\n")
         print("| understudy | bar at a coverage of the others of | agreeing of those | novel ones above it |\n| --- | --- | --- | --- |")
         for kind, c in sorted(latest(m["understudies"]).items()):
+            novel = all_novel & {*c["declined"], *(a["call"] for a in c["answers"])}  # those it was asked
             known = [a for a in c["answers"] if a["call"] not in novel]  # the surest first
             for coverage in (0.8, 0.6, 0.4):
                 top = known[: round(coverage * len(known))]
@@ -189,9 +192,11 @@ LEAST = 20  # answers above a bar, for it to be one
 def bar(answers):
     """The lowest confidence above which the target is met, or none."""
     agreed, found = 0, float("inf")
-    for n, (confidence, agrees) in enumerate(sorted(answers, reverse=True), 1):
+    ordered = sorted(answers, reverse=True)
+    for n, (confidence, agrees) in enumerate(ordered, 1):
         agreed += agrees
-        if n >= LEAST and agreed >= TARGET * n:
+        tied = n < len(ordered) and ordered[n][0] == confidence
+        if not tied and n >= LEAST and agreed >= TARGET * n:
             found = confidence
     return found
 
@@ -203,11 +208,14 @@ def folds(*verdicts):
     kinds = set()
     for number, path in enumerate(verdicts):
         for m in load(path)["held_out"] or []:
-            answers = {kind: {a["call"]: a for a in c["answers"]} for kind, c in latest(m["understudies"]).items()}
+            answers = {kind: {**dict.fromkeys(c["declined"]), **{a["call"]: a for a in c["answers"]}}
+                       for kind, c in latest(m["understudies"]).items()}
             kinds |= set(answers)
             for asked in m["asked"]:
                 for kind in answers:
-                    a = answers[kind].get(asked["call"])
+                    if asked["call"] not in answers[kind]:
+                        continue  # a sample was asked, or the time was over
+                    a = answers[kind][asked["call"]]
                     rows.append((number, ", ".join(asked["tools"]) or "text", asked["acts"], asked["marks"].get("solved"), kind,
                                  a and a["stratum"], a and a["confidence"], bool(a and a["agrees"])))
     for kind in sorted(kinds):

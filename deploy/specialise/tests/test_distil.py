@@ -47,6 +47,14 @@ def test_what_cannot_be_aligned_is_left_out():
     assert [at for at, _ in aligned(told("Paris", " is", "\n", " far", **{" is": " not"}))] == [2]
 
 
+def test_a_character_of_several_tokens_moves_nothing_after_it():
+    # 東 is two of the base's tokens, each with the offsets of the whole character.
+    ids, offsets = [90, 91, 2, 3], [(0, 1), (0, 1), (1, 4), (4, 8)]
+    given = told("東", " is", " far", **{"東": "x", " is": " not", " far": " not"})
+    got = distil.align(distil.read(given), "東 is far", ids, offsets, first)
+    assert [(at, dict(shares).keys()) for at, shares in got] == [(2, {2, 7}), (3, {3, 7})]
+
+
 def test_shares_of_one_first_token_are_summed():
     given = [{"token": "Paris", "top": [["Paris", math.log(0.5)], ["Paris!", math.log(0.3)], ["London", math.log(0.2)]]}, *told(" is", " far")]
     assert dict(aligned(given)[0][1]) == pytest.approx({0: 0.8, 4: 0.2})

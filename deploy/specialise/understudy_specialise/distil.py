@@ -31,12 +31,17 @@ def read(value) -> tuple | None:
     return tuple(out)
 
 
+def _count(text: str) -> int:
+    """Characters that are no white space."""
+    return sum(not c.isspace() for c in text)
+
+
 def _letters(texts) -> list[int]:
     """How many characters that are no white space come before each text."""
     out, seen = [], 0
     for text in texts:
         out.append(seen)
-        seen += sum(not c.isspace() for c in text)
+        seen += _count(text)
     return out
 
 
@@ -57,7 +62,8 @@ def align(told: tuple, reply: str, ids, offsets, first) -> tuple:
     bare = lambda text: "".join(text.split())
     if not told or bare("".join(a.token for a in told)) != bare(reply):
         return ()
-    mine = _once(_letters(reply[start:end] for start, end in offsets))
+    # A character of several tokens has one place, which is then nobody's.
+    mine = _once([_count(reply[:start]) for start, _ in offsets])
     out = []
     for place, index in _once(_letters(a.token for a in told)).items():
         at = mine.get(place)

@@ -198,7 +198,15 @@ impl<'a> Intake<'a> {
     fn keep(&mut self, group: Group, member: Member) {
         self.bytes += size_of::<Member>();
         match self.groups.entry(question::exact(&group.turns, &group.reply)) {
-            Entry::Occupied(mut there) => there.get_mut().members.push(member),
+            Entry::Occupied(mut there) => {
+                let there = there.get_mut();
+                there.members.push(member);
+                // Log-probabilities may have been asked for only later.
+                if there.tokens.is_empty() {
+                    self.bytes += group.tokens.iter().map(Told::bytes).sum::<usize>();
+                    there.tokens = group.tokens;
+                }
+            }
             Entry::Vacant(place) => {
                 self.bytes += group.bytes();
                 place.insert(group).members.push(member);

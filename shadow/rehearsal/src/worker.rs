@@ -49,7 +49,7 @@ use adopt::Adopting;
 pub use adopt::Adoption;
 pub use arms::{Arm, Arms, Tokens};
 pub use evaluate::{Evaluated, EvaluatedAnswer};
-pub use pace::{Pace, Pause};
+pub use pace::{Crowded, Pace, Pause};
 pub use report::{Tally, TaskReport};
 use saved::Saved;
 use state::TaskState;
@@ -252,7 +252,8 @@ impl Rehearsal {
             return self.settle().await;
         };
         self.meet(id);
-        let patient = self.is_patient();
+        // Where something serves, its audits stand in the journal: it may not wait.
+        let crowded = if self.serves() { Crowded::GoOn } else { Crowded::Wait };
         let (Some(task), Some(state)) = (self.book.task(id).cloned(), self.tasks.get_mut(&id)) else {
             return Ok(());
         };
@@ -299,7 +300,7 @@ impl Rehearsal {
                 if !serves && !understudy_policy::lane::trial_drawn(draw, share) {
                     continue;
                 }
-                if !self.pace.turn(patient).await {
+                if !self.pace.turn(crowded).await {
                     continue;
                 }
                 let Some(answer) =
@@ -337,12 +338,6 @@ impl Rehearsal {
             self.learn(&task, seq, example).await;
         }
         self.settle().await
-    }
-
-    /// Whether the journal may wait while agents crowd: nobody serves yet, so no
-    /// audit is in it.
-    fn is_patient(&self) -> bool {
-        self.tasks.values().all(|t| matches!(t.ledger.stage(), Stage::Observing | Stage::Shadowing))
     }
 
     /// A task's state, with the policy that its name has.

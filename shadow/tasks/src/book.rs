@@ -47,7 +47,7 @@ impl Task {
 }
 
 /// Which forms are one task whoever calls.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sharing {
     /// These; none by default.
     Forms(BTreeSet<FormHash>),
@@ -74,11 +74,14 @@ impl Sharing {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct TaskBook {
     tasks: HashMap<TaskId, Task>,
-    /// Forms whose calls are one task whoever calls.
+    /// Forms whose calls are one task whoever calls. The operator's word of today,
+    /// as `declared` is: a book that was kept does not speak for it.
+    #[serde(skip)]
     shared: Sharing,
     /// Names that people gave.
     names: HashMap<TaskId, String>,
     /// Tools that the operator declared, by name: `true` acts.
+    #[serde(skip)]
     declared: HashMap<String, bool>,
 }
 
@@ -93,12 +96,22 @@ impl TaskBook {
         self.shared = sharing;
     }
 
+    /// Goes on from a book that was kept, without the tasks whose forms are shared
+    /// now and were not, or the other way round.
+    pub fn take_up(&mut self, kept: Self) {
+        let same = |t: &Task| t.credential.is_none() == self.shared.holds(t.form.hash);
+        let today = |t: Task| Task { acts: self.acts(&t.form), ..t };
+        let tasks = kept.tasks.into_iter().filter(|(_, t)| same(t));
+        self.tasks = tasks.map(|(id, t)| (id, today(t))).collect();
+        self.names = kept.names;
+    }
+
     /// The task of a captured call, met for the first time if need be. `None`
     /// where the call was not decoded, or the book is full.
     pub fn assign(&mut self, exchange: &Exchange) -> Option<TaskId> {
         let request = exchange.request.as_ref()?;
         let form = exchange.meta.form?;
-        let owner = (!self.shared.holds(form)).then_some(exchange.meta.credential);
+        let owner = self.owner(form, exchange);
         let id = task_id(form, owner);
         if !self.tasks.contains_key(&id) {
             if self.tasks.len() >= MOST_TASKS {
@@ -121,6 +134,18 @@ impl TaskBook {
         Some(id)
     }
 
+    /// The task that a captured call would be assigned to.
+    #[must_use]
+    pub fn id_of(&self, exchange: &Exchange) -> Option<TaskId> {
+        exchange.request.as_ref()?;
+        let form = exchange.meta.form?;
+        Some(task_id(form, self.owner(form, exchange)))
+    }
+
+    fn owner(&self, form: FormHash, exchange: &Exchange) -> Option<Credential> {
+        (!self.shared.holds(form)).then_some(exchange.meta.credential)
+    }
+
     fn meet(&self, id: TaskId, form: Form, credential: Option<Credential>) -> Task {
         let suggested = form.suggested_name();
         let mut name = suggested.clone();
@@ -129,11 +154,9 @@ impl TaskBook {
             name = format!("{suggested}-{n}");
             n += 1;
         }
-        let acts = form.tools.iter().any(|tool| {
-            self.declared.get(&tool.name).copied().unwrap_or_else(|| reads_or_acts(tool) == Effect::Acts)
-        });
         Task {
             id,
+            acts: self.acts(&form),
             form,
             credential,
             name: self.names.get(&id).cloned().unwrap_or(name),
@@ -141,8 +164,14 @@ impl TaskBook {
             provider: String::new(),
             calls: 0,
             multi_turn_calls: 0,
-            acts,
         }
+    }
+
+    /// Whether a form offers a tool that acts.
+    fn acts(&self, form: &Form) -> bool {
+        form.tools.iter().any(|tool| {
+            self.declared.get(&tool.name).copied().unwrap_or_else(|| reads_or_acts(tool) == Effect::Acts)
+        })
     }
 
     /// A task by its id.

@@ -129,6 +129,16 @@ fn a_task_belongs_to_one_credential_unless_shared() {
         assert_eq!(book.task(task).unwrap().credential, None);
         let one = book.assign(&exchange(other.clone(), 1));
         assert_eq!(one == book.assign(&exchange(other.clone(), 2)), other_too);
+
+        // A book that was kept speaks for its tasks, not for who shares them now.
+        let kept = serde_json::to_string(&book).unwrap();
+        let mut later = TaskBook::default();
+        later.take_up(serde_json::from_str(&kept).unwrap());
+        assert!(later.task(task).is_none());
+        assert_ne!(later.assign(&exchange(r.clone(), 1)), Some(task));
+        later.share(Sharing::Forms([form].into()));
+        later.take_up(serde_json::from_str(&kept).unwrap());
+        assert_eq!(later.task(task).unwrap().calls, 2);
     }
 }
 

@@ -191,31 +191,47 @@ impl Shelf {
         if let Some(open) = slot.open.upgrade() {
             return Ok(Some(open));
         }
+        let name = slot.name.clone();
         // Where a database is missing, sled would make an empty one and say nothing.
-        let complete = self.volumes.join(slot.name.as_str()).join("db").is_file();
-        let opened = if complete { self.open_patiently(&slot.name) } else { Err(None) };
+        let complete = self.volumes.join(name.as_str()).join("db").is_file();
+        let opened = if complete { self.open_patiently(&name) } else { Err(None) };
         match opened {
             Ok(volume) => {
                 slot.open = Arc::downgrade(&volume);
                 Ok(Some(volume))
             }
             Err(Some(e)) if !matches!(e, JournalError::Volume { .. }) => Err(e),
-            // Killed while it was begun: nothing of it was ever durable, since a volume's
-            // keys are on the disk before its first record.
-            Err(_) if !self.keys.join(slot.name.as_str()).exists() => {
-                let dir = self.volumes.join(slot.name.as_str());
-                tracing::info!(volume = slot.name.as_str(), "volume removed: it was begun and never used");
+            Err(_) if self.was_never_used(row, at)? => {
+                let dir = self.volumes.join(name.as_str());
+                tracing::info!(volume = name.as_str(), "volume removed: it was begun and never used");
                 fs::remove_dir_all(&dir).during("remove", &dir)?;
                 row.slots.remove(at);
+                sync_folder(&self.volumes)?;
                 Ok(None)
             }
             Err(problem) => {
                 let said = problem.map_or_else(|| "its database is missing".to_owned(), |e| e.to_string());
-                tracing::warn!(volume = slot.name.as_str(), problem = said, "volume moved aside");
+                tracing::warn!(volume = name.as_str(), problem = said, "volume moved aside");
                 self.move_aside(row, at)?;
                 Ok(None)
             }
         }
+    }
+
+    /// Whether a volume was killed while it was begun: the newest, alone without
+    /// keys. A volume's keys are on the disk before its first record, so nothing of
+    /// it was ever durable; where others lack theirs too, it is the keys that are gone.
+    fn was_never_used(&self, row: &Row, at: usize) -> Result<bool, JournalError> {
+        if at + 1 != row.slots.len() {
+            return Ok(false);
+        }
+        for (i, slot) in row.slots.iter().enumerate() {
+            let keys = self.keys.join(slot.name.as_str());
+            if keys.try_exists().during("look for", &keys)? == (i == at) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// sled lets go of its lock a little after the last handle is dropped.

@@ -125,6 +125,8 @@ pub(crate) struct Curve {
     pub(crate) curve: Vec<(f64, f64, f64, f64)>,
     /// Each answer, the surest first.
     pub(crate) answers: Vec<Answer>,
+    /// Calls that it was asked and declined outright, by their place.
+    pub(crate) declined: Vec<usize>,
     #[serde(skip)]
     spent_ms: f64,
 }
@@ -202,6 +204,8 @@ pub(crate) async fn measure(
                     agrees: *agrees,
                     stratum: stratum.clone(),
                 });
+            } else {
+                curve.declined.push(n);
             }
         }
         if evaluated.lane == Lane::Control {

@@ -260,8 +260,10 @@ async fn work(
             show(&rehearsal, shown, line);
         }
         // One row of an adapter's between any two records: audits do not wait for it.
-        if rehearsal.adopting().is_some() {
-            own::within(own::obey_order("adopt"), rehearsal.adopt_next()).await.map_err(|e| e.to_string())?;
+        let mut adopts = rehearsal.adopting().is_some();
+        if adopts {
+            let row = own::within(own::obey_order("adopt"), rehearsal.adopt_next());
+            adopts = row.await.map_err(|e| e.to_string())? && rehearsal.adopting().is_some();
         }
         let next = if frozen { None } else { cursor.next().map_err(|e| e.to_string())? };
         match next {
@@ -287,7 +289,7 @@ async fn work(
                     flushed = true;
                 }
                 show(&rehearsal, shown, line);
-                let idle = if rehearsal.adopting().is_some() { Duration::ZERO } else { IDLE };
+                let idle = if adopts { Duration::ZERO } else { IDLE };
                 if let Ok(Some((which, order, by, answer))) = tokio::time::timeout(idle, orders.recv()).await
                 {
                     let _ =

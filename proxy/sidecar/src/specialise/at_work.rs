@@ -7,12 +7,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
 fn open(state: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).open(file(state))
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(file(state))
 }
 
 fn file(state: &Path) -> PathBuf {

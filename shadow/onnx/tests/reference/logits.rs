@@ -1,10 +1,14 @@
 //! Logits after the last token of a prompt.
 
+use ort::environment::Environment;
 use ort::memory::Allocator;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynTensor, Tensor, TensorElementType};
 
-use super::*;
+use understudy_onnx::contract::ModelFolder;
+
+use super::bench::bench;
+use super::environment;
 
 const PROSE: &[&str] = &[
     "The",
@@ -21,7 +25,7 @@ const PROSE: &[&str] = &[
     "The meeting is on 2024-03-05 at",
 ];
 
-pub(super) const ASKED: &[&str] = &[
+const ASKED: &[&str] = &[
     "What is the capital of France?",
     "Write a haiku about rain.",
     "My order 48213 has not come.",

@@ -1,8 +1,10 @@
 //! Token ids.
 
 use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
-use super::*;
+use super::bench::bench;
 
 #[test]
 fn smollm2_tokens_are_tiktokens() {

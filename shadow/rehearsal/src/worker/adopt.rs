@@ -18,8 +18,7 @@ use understudy_cast::{CastError, Example};
 use understudy_policy::{Event, TaskId};
 use understudy_tasks::{Form, Part, Task};
 
-use super::pace::LOOK_AGAIN;
-use super::{Happened, Rehearsal, RehearsalError, trials};
+use super::{Crowded, Happened, Rehearsal, RehearsalError, trials};
 use crate::score;
 
 /// The kind of the journal's notes on adapters that came in.
@@ -104,19 +103,18 @@ impl Rehearsal {
         Some(((of.of - of.left.len()) as u64, of.of as u64))
     }
 
-    /// One development row's answer, or the end of an adoption. An adapter that
-    /// cannot be taken in is told of and let go: its task stays as it is.
+    /// One development row's answer, or the end of an adoption; `false` where there
+    /// was none to be had, because agents crowd. An adapter that cannot be taken in
+    /// is told of and let go: its task stays as it is.
     ///
     /// # Errors
     /// The journal failed.
-    pub async fn adopt_next(&mut self) -> Result<(), RehearsalError> {
-        let patient = self.is_patient();
+    pub async fn adopt_next(&mut self) -> Result<bool, RehearsalError> {
         let Some(adopting) = self.adopting.front_mut() else {
-            return Ok(());
+            return Ok(false);
         };
-        if !adopting.left.is_empty() && !self.pace.turn(patient).await {
-            tokio::time::sleep(LOOK_AGAIN).await;
-            return Ok(());
+        if !adopting.left.is_empty() && !self.pace.turn(Crowded::GoOn).await {
+            return Ok(false);
         }
         if let Some(example) = adopting.left.pop_front() {
             let deadline = self.settings.trial_deadline;
@@ -124,20 +122,20 @@ impl Rehearsal {
             if let Some(one) = judge(&adopting.draft, &request, &example, deadline).await {
                 if let Some((_, before)) = &adopting.before {
                     let Some(other) = judge(before, &request, &example, deadline).await else {
-                        return Ok(());
+                        return Ok(true);
                     };
                     adopting.agreed_before.push(other.agrees);
                 }
                 adopting.judged.push(one);
             }
-            return Ok(());
+            return Ok(true);
         }
-        let Some(done) = self.adopting.pop_front() else { return Ok(()) };
+        let Some(done) = self.adopting.pop_front() else { return Ok(false) };
         let adoption = match self.concluded(done) {
             Ok(adoption) => adoption,
             Err(why) => {
                 tracing::warn!(%why, "an adapter was not taken in");
-                return Ok(());
+                return Ok(true);
             }
         };
         let json = json!(adoption);
@@ -153,7 +151,7 @@ impl Rehearsal {
             reason = adoption.reason,
             "an adapter came in"
         );
-        Ok(())
+        Ok(true)
     }
 
     fn concluded(&mut self, done: Adopting) -> Result<Adoption, CastError> {

@@ -31,7 +31,8 @@ impl Rehearsal {
         };
         let before = state.learnt;
         state.learn(example, self.settings.examples);
-        if !is_due(u64::from(state.ledger.policy().first_fit), before, state.learnt) {
+        let owed = std::mem::take(&mut state.owed);
+        if !owed && !is_due(u64::from(state.ledger.policy().first_fit), before, state.learnt) {
             return;
         }
         let examples: Vec<Example> = state.examples.iter().cloned().collect();

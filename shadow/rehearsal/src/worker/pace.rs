@@ -10,8 +10,17 @@ use tokio::time::Instant;
 /// Says whether the worker should wait, because agents do.
 pub type Pause = Arc<dyn Fn() -> bool + Send + Sync>;
 
+/// What to do with a trial while agents crowd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crowded {
+    /// It waits, and the journal with it.
+    Wait,
+    /// It is left out, and the journal is read on.
+    GoOn,
+}
+
 /// How long a pause lasts before the load is looked at again.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Seconds from which a trial is dear.
 const DEAR: f64 = 0.05;
@@ -126,16 +135,15 @@ impl Pace {
         self.owed += took.mul_f64(1.0 / self.duty - 1.0);
     }
 
-    /// Waits for what is owed, and while agents wait; `false` where that pause is
-    /// not to be waited for. Nobody may wait for it on whom others do: a live
-    /// task's audits come after in the same journal.
-    pub async fn turn(&mut self, patient: bool) -> bool {
+    /// Waits for what is owed, and while agents crowd as `crowded` says; `false`
+    /// where the turn is left out.
+    pub async fn turn(&mut self, crowded: Crowded) -> bool {
         let owed = std::mem::take(&mut self.owed);
         if !owed.is_zero() {
             tokio::time::sleep(owed).await;
         }
         while (self.pause)() {
-            if !patient {
+            if crowded == Crowded::GoOn {
                 return false;
             }
             tokio::time::sleep(LOOK_AGAIN).await;

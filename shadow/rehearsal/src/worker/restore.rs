@@ -1,6 +1,6 @@
 //! A restart replays: the same events in the same order give the same state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use understudy_call::Exchange;
@@ -76,6 +76,7 @@ impl Rehearsal {
         let mut first = true;
         let folded = self.last_folded()?;
         let mut sizes: BTreeMap<u64, [u64; 3]> = BTreeMap::new();
+        let mut coming = BTreeSet::new();
         let mut cursor = self.journal.cursor(0);
         while let Some((seq, record)) = cursor.next()? {
             match record {
@@ -86,7 +87,9 @@ impl Rehearsal {
                     sizes.insert(seq, tokens(&exchange));
                     self.remember(seq, &exchange, &mut events);
                 }
-                Record::Exchange(_) | Record::Checkpoint(_) => {}
+                // Read on from there by whoever asked.
+                Record::Exchange(exchange) => coming.extend(self.book.id_of(&exchange)),
+                Record::Checkpoint(_) => {}
                 Record::Trial(trial) => events.entry(trial.task).or_default().push(Event::Trial(trial)),
                 Record::EntryOpened(opened) => {
                     events.entry(opened.task).or_default().push(Event::EntryOpened(opened));
@@ -107,6 +110,15 @@ impl Rehearsal {
             .filter(|gap| !known.contains(gap))
             .collect();
         let base = self.folded;
+        let all = events.len();
+        events.retain(|id, _| self.book.task(*id).is_some() || coming.contains(id));
+        if events.len() < all {
+            tracing::info!(
+                tasks = all - events.len(),
+                "events of tasks without calls, or whose calls are another task's now, are left out"
+            );
+        }
+        let whole = base == 0 && events.len() == all;
         for (id, mut of_task) in events {
             self.meet(id);
             of_task.retain(|e| e.seq().is_none_or(|seq| seq > base));
@@ -121,7 +133,7 @@ impl Rehearsal {
                 self.decisions.extend(state.ledger.apply(event));
             }
         }
-        if base == 0 && self.decisions.len() != written {
+        if whole && self.decisions.len() != written {
             tracing::warn!(written, again = self.decisions.len(), "replay made another number of decisions");
         }
         self.decisions.sort_by_key(|d| d.seq);
@@ -138,6 +150,12 @@ impl Rehearsal {
             self.pending.push(Record::Note { kind: "lost".to_owned(), json: serde_json::json!(lost) });
         }
         self.gone(self.folded);
+        for (id, state) in &mut self.tasks {
+            // What was learnt as another task's, or while no engine was there, makes
+            // versions with the next call and not only when it has doubled.
+            let enough = state.learnt >= u64::from(state.ledger.policy().first_fit);
+            state.owed = enough && state.tally.baselines.is_none() && self.cast.of_task(*id).is_empty();
+        }
         self.flush().await?;
         Ok(self.folded + 1)
     }

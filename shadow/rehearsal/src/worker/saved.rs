@@ -72,8 +72,8 @@ impl Rehearsal {
             }
         };
         self.folded = saved.folded;
-        self.book = saved.book;
-        for task in saved.tasks {
+        self.book.take_up(saved.book);
+        for task in saved.tasks.into_iter().filter(|t| self.book.task(t.id).is_some()) {
             let mut state = TaskState::new(task.ledger);
             state.learnt = task.learnt;
             state.multi_turn = task.multi_turn;

@@ -29,6 +29,8 @@ pub(super) struct TaskState {
     pub(super) examples: VecDeque<Example>,
     /// Examples learnt in all, those let go included.
     pub(super) learnt: u64,
+    /// Versions are due with the next example, whatever its number.
+    pub(super) owed: bool,
     pub(super) multi_turn: bool,
     pub(super) tally: Tally,
     /// What became of its adapters.
@@ -47,6 +49,7 @@ impl TaskState {
             ledger,
             examples: VecDeque::new(),
             learnt: 0,
+            owed: false,
             multi_turn: false,
             tally: Tally::default(),
             adoptions: Vec::new(),

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 use understudy_call::{
@@ -296,24 +296,36 @@ async fn a_crowd_holds_the_journal_up_only_while_nothing_serves() {
     let dir = tempfile::tempdir().unwrap();
     let journal = journal(dir.path());
     let last = journal.append_exchanges(questions(600)).unwrap();
-    let crowd = Arc::new(AtomicBool::new(true));
+    let (crowd, tried) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
     let pause = Arc::clone(&crowd);
     let pace = Pace::new(1.0, Arc::new(move || pause.load(Ordering::Relaxed)));
-    let mut r = paced(&journal, Mode::Recorded, Outlets::default(), pace.clone());
+    let outlets = || {
+        let tried = Arc::clone(&tried);
+        let told = move |what| {
+            tried.fetch_add(usize::from(matches!(what, Happened::Trial(_))), Ordering::Relaxed);
+        };
+        Outlets { told: Arc::new(told), ..Outlets::default() }
+    };
+    let mut r = paced(&journal, Mode::Recorded, outlets(), pace.clone());
     publish(&r);
     r.restore().await.unwrap();
     let moment = Duration::from_millis(300);
     let held_up = tokio::time::timeout(moment, go_through(&mut r, &journal, 0, last)).await;
-    assert!(held_up.is_err(), "trials wait for the agents");
+    assert!(held_up.is_err() && r.folded() < last, "the journal waits for the agents");
+    assert_eq!(tried.load(Ordering::Relaxed), 0);
     drop(r);
 
     crowd.store(false, Ordering::Relaxed);
-    let mut r = paced(&journal, Mode::Recorded, Outlets::default(), pace);
+    let mut r = paced(&journal, Mode::Recorded, outlets(), pace);
     publish(&r);
     r.restore().await.unwrap();
     go_through(&mut r, &journal, 0, last - 50).await;
     assert_eq!(r.reports()[0].evidence.stage, Stage::Live);
+    let before = tried.load(Ordering::Relaxed);
+    assert!(before > 0);
     crowd.store(true, Ordering::Relaxed);
-    go_through(&mut r, &journal, last - 49, last).await;
-    assert_eq!(r.folded(), last, "a live task's audits wait for nobody");
+    let long = Duration::from_secs(60);
+    let read_on = tokio::time::timeout(long, go_through(&mut r, &journal, last - 49, last)).await;
+    assert!(read_on.is_ok() && r.folded() == last, "a live task's audits wait for nobody");
+    assert_eq!(tried.load(Ordering::Relaxed), before, "trials are left out");
 }

@@ -57,7 +57,7 @@ pub(super) fn worker(s: &Section<'_>) -> Worker {
         frozen: s.get("frozen", flag(), "false", "Serves on the evidence that the journal holds and learns nothing more: for measuring."),
         reading_tools: s.get("reading_tools", texts(), "[]", "Tools that only look something up, by name, against the guess."),
         acting_tools: s.get("acting_tools", texts(), "[]", "Tools that change something, by name, against the guess."),
-        shared: s.get("shared", sharing(), "[]", "Tasks that are one whoever calls, by their form (`understudy task show` prints it): for one agent with several keys, or keys that change. Its understudies then learn from all of them, and answer all of them; the evidence begins anew."),
+        shared: s.get("shared", sharing(), "[]", "Tasks that are one whoever calls, by their form (`understudy task show` prints it): for one agent with several keys or providers, or keys that change between its conversations. Its understudies then learn from what all of them sent, and answer all of them: share only among callers who may see each other's calls. It is a new task: evidence, name and rules of its own begin anew."),
     }
 }
 

@@ -6,16 +6,30 @@
 //! `UNDERSTUDY_REFERENCE_ADAPTER=FOLDER UNDERSTUDY_REFERENCE_ROWS=ROWS.jsonl`,
 //! where the rows are those of `understudy curate TASK --out ROWS.jsonl`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests"
+)]
+
+#[path = "reference/bench.rs"]
+mod bench;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use understudy_call::{Message, Role};
+use understudy_onnx::export::recipe;
 use understudy_onnx::{Adapter, Decoding, Generator, LoadOptions, Prompt};
 
-use super::logits::ASKED;
-use super::*;
+use bench::bench;
 
 const NAME: &str = "smollm2-135m-instruct";
 const LAYERS: usize = 30;
@@ -31,6 +45,16 @@ const MODULES: [(&str, usize, usize); 7] = [
     ("mlp.down_proj", 576, 1536),
 ];
 const CHATML: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant{{ '\\n' }}";
+const ASKED: [&str; 8] = [
+    "What is the capital of France?",
+    "Write a haiku about rain.",
+    "My order 48213 has not come.",
+    "Translate 'good morning' to French.",
+    "Set an alarm for 7 am tomorrow.",
+    "Who wrote Hamlet?",
+    "Is a whale a fish? Answer yes or no.",
+    "List three colours.",
+];
 const REPLY: usize = 32;
 const ROWS: usize = 200;
 
@@ -116,7 +140,7 @@ fn an_adapters_steps_are_the_references() {
     let theirs: Vec<Vec<(u32, f64, f64, f64)>> =
         serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
     let theirs: Vec<_> = theirs.into_iter().flatten().collect();
-    assert_eq!(ours.len(), theirs.len());
+    assert!(ours.len() > 100 && ours.len() == theirs.len(), "{} and {} steps", ours.len(), theirs.len());
     let (mut agree, mut worst, mut mean) = (0, 0.0_f64, 0.0);
     for ((id, logprob), (best, _, chosen, margin)) in ours.iter().zip(&theirs) {
         agree += usize::from(id == best);
