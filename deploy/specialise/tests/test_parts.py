@@ -141,7 +141,7 @@ def test_a_short_run_takes_small_steps():
     def batch(*given):
         options = opts.parser().parse_args(["--base", "b", "--out", "o", *given])
         opts.settle(options)
-        return options.batch, options.rate
+        return options.batch
 
-    assert [batch("--minutes", m) for m in ("3", "10", "30")] == [(4, 1e-3), (8, 1e-3), (8, 5e-4)]
-    assert batch("--minutes", "3", "--batch", "16", "--rate", "0.1") == (16, 0.1)
+    assert [batch("--minutes", m) for m in ("3", "10", "30")] == [4, 8, 8]
+    assert batch("--minutes", "3", "--batch", "16") == 16

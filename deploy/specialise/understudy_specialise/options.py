@@ -3,8 +3,7 @@
 import argparse
 
 FLOAT32_MOST = 3.4e38
-# From so many minutes on: rows a step, and the peak rate of A.
-STEPS = ((20, 8, 5e-4), (8, 8, 1e-3), (float("-inf"), 4, 1e-3))
+BATCHES = ((8, 8), (float("-inf"), 4))  # from so many minutes on, rows a step
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--minutes", type=float, required=True, help="the wall-clock budget for all of it")
     p.add_argument("--rank", type=int, default=16)
     p.add_argument("--alpha", type=int, default=32)
-    p.add_argument("--rate", type=float, help="the peak rate of A; by the budget, unless it is said")
+    p.add_argument("--rate", type=float, default=5e-4, help="the peak rate of A")
     p.add_argument("--rate-ratio", type=float, default=8.0, help="how many times faster B learns than A (LoRA+)")
     p.add_argument("--distil", type=float, default=0.5, help="the weight of the provider's own log-probabilities, where rows have them; 0 leaves them out")
     p.add_argument("--batch", type=int, help="rows a step; fewer in a smaller budget, unless it is said")
@@ -48,9 +47,8 @@ def parser() -> argparse.ArgumentParser:
 def settle(options):
     """Decides what was left open. A short run has too few steps of many rows to
     learn even the form of a reply: 19 of 16 in three minutes on two cores."""
-    batch, rate = next(choice for least, *choice in STEPS if options.minutes >= least)
-    options.batch = batch if options.batch is None else options.batch
-    options.rate = rate if options.rate is None else options.rate
+    if options.batch is None:
+        options.batch = next(rows for least, rows in BATCHES if options.minutes >= least)
 
 
 def recipe(options) -> dict:
