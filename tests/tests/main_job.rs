@@ -323,7 +323,13 @@ fn survives_its_engine(job: &mut Job) {
     let seen = job.under_load(|seen| {
         for _ in 0..rounds {
             wait_for_more(seen, "understudies answer", 5, Seen::served);
-            signal(job.proxy.engine().expect("an engine runs"), "KILL");
+            // The kernel's list of children may leave one out while others come and go.
+            let mut engine = None;
+            wait_until("an engine runs", LONG, || {
+                engine = job.proxy.engine();
+                engine.is_some()
+            });
+            signal(engine.unwrap(), "KILL");
             wait_for_more(seen, "calls while it is down", 5, |s| !s.served());
         }
         wait_for_more(seen, "understudies answer again", 5, Seen::served);
