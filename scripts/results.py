@@ -4,6 +4,7 @@ usage: results.py serves VERDICT | gateway STATE | page FOLDER MINUTES DELAY_MS
        results.py first N FILE FOLDER [OTHERS] | check VERDICT | curve AGENT N=VERDICT… | shares VERDICT
        results.py fold I K FILE FOLDER | folds VERDICT… | absent TOOL FILE FOLDER | shift VERDICT
 """
+import collections
 import json
 import pathlib
 import sys
@@ -201,43 +202,54 @@ def bar(answers):
     return found
 
 
+Judged = collections.namedtuple("Judged", "fold did acts solved kind answer")
+Judged.__doc__ = "A call that an understudy was asked: what the provider did, and the answer, None where it declined."
+
+
+def judged(verdicts):
+    """Every call of every fold, by each kind's newest version that was asked it."""
+    for number, path in enumerate(verdicts):
+        for m in load(path)["held_out"] or []:
+            for kind, c in latest(m["understudies"]).items():
+                answers = {**dict.fromkeys(c["declined"]), **{a["call"]: a for a in c["answers"]}}
+                for asked in m["asked"]:
+                    # The others: only a sample was asked, or the time was over.
+                    if asked["call"] in answers:
+                        yield Judged(number, ", ".join(asked["tools"]) or "text", asked["acts"], asked["marks"].get("solved"),
+                                     kind, answers[asked["call"]])
+
+
 def folds(*verdicts):
     """What may be served of each tool's calls and of text, every call judged by
     a model and by bars that never saw its errand."""
-    rows = []  # (fold, what the provider did, acts, solved, kind, stratum, confidence, agrees)
-    kinds = set()
-    for number, path in enumerate(verdicts):
-        for m in load(path)["held_out"] or []:
-            answers = {kind: {**dict.fromkeys(c["declined"]), **{a["call"]: a for a in c["answers"]}}
-                       for kind, c in latest(m["understudies"]).items()}
-            kinds |= set(answers)
-            for asked in m["asked"]:
-                for kind in answers:
-                    if asked["call"] not in answers[kind]:
-                        continue  # a sample was asked, or the time was over
-                    a = answers[kind][asked["call"]]
-                    rows.append((number, ", ".join(asked["tools"]) or "text", asked["acts"], asked["marks"].get("solved"), kind,
-                                 a and a["stratum"], a and a["confidence"], bool(a and a["agrees"])))
-    for kind in sorted(kinds):
-        own = [r for r in rows if r[4] == kind]
-        answered = [r for r in own if r[5] is not None]
-        bars = {(n, s): bar([(r[6], r[7]) for r in answered if r[5] == s and r[0] != n])
-                for n in range(len(verdicts)) for s in {r[5] for r in answered}}
-        taken = lambda r: r[5] is not None and r[6] >= bars[r[0], r[5]]
+    rows = list(judged(verdicts))
+    agrees = lambda r: bool(r.answer and r.answer["agrees"])
+    for kind in sorted({r.kind for r in rows}):
+        own = [r for r in rows if r.kind == kind]
+        answered = [r for r in own if r.answer]
+        bars = {(n, s): bar([(r.answer["confidence"], agrees(r)) for r in answered if r.answer["stratum"] == s and r.fold != n])
+                for n in range(len(verdicts)) for s in {r.answer["stratum"] for r in answered}}
+        taken = lambda r: r.answer and r.answer["confidence"] >= bars[r.fold, r.answer["stratum"]]
 
         def line(name, part):
             served = [r for r in part if taken(r)]
-            agreed = sum(r[7] for r in served)
-            print(f"| {name} | {len(part)} | {percent(sum(r[7] for r in part) / len(part))} | "
-                  f"{percent(len(served) / len(part))} | {f'{agreed} of {len(served)}' if served else '–'} |")
+            print(f"| {name} | {len(part)} | {percent(sum(map(agrees, part)) / len(part))} | "
+                  f"{percent(len(served) / len(part))} | {f'{sum(map(agrees, served))} of {len(served)}' if served else '–'} |")
 
         print(f"\n`{kind}`, bars set on the other folds for {100 * TARGET:.0f} % agreement of each tool that it chooses:\n")
         print("| what the provider did | calls | agreeing when all are answered | served | agreeing of those served |\n| --- | --- | --- | --- | --- |")
-        names = sorted({(r[1], r[2]) for r in own}, key=lambda n: -sum(r[1] == n[0] for r in own))
+        names = sorted(sorted({(r.did, r.acts) for r in own}), key=lambda n: -sum(r.did == n[0] for r in own))
         for name, acts in names:
-            line(f"{name}{' (writes)' if acts else ''}", [r for r in own if r[1] == name])
-        for what, part in (("all look-ups", [r for r in own if r[1] != "text" and not r[2]]), ("all that write", [r for r in own if r[2]]), ("all text", [r for r in own if r[1] == "text"]),
-                           ("errands solved", [r for r in own if r[3] == "true"]), ("errands not solved", [r for r in own if r[3] == "false"]), ("all", own)):
+            line(f"{name}{' (writes)' if acts else ''}", [r for r in own if r.did == name])
+        parts = {
+            "all look-ups": [r for r in own if r.did != "text" and not r.acts],
+            "all that write": [r for r in own if r.acts],
+            "all text": [r for r in own if r.did == "text"],
+            "errands solved": [r for r in own if r.solved == "true"],
+            "errands not solved": [r for r in own if r.solved == "false"],
+            "all": own,
+        }
+        for what, part in parts.items():
             if part:
                 line(f"**{what}**", part)
 

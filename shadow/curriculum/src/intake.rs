@@ -54,7 +54,7 @@ impl Group {
     fn bytes(&self) -> usize {
         let text = self.turns.iter().map(|(_, t)| t.len() + 32).sum::<usize>() + self.reply.len();
         // The group itself and its place in the map.
-        text + self.tokens.iter().map(Told::bytes).sum::<usize>() + 256
+        text + told::bytes(&self.tokens) + 256
     }
 
     pub(crate) fn sample(&self, member: &Member) -> Sample {
@@ -203,7 +203,7 @@ impl<'a> Intake<'a> {
                 there.members.push(member);
                 // Log-probabilities may have been asked for only later.
                 if there.tokens.is_empty() {
-                    self.bytes += group.tokens.iter().map(Told::bytes).sum::<usize>();
+                    self.bytes += told::bytes(&group.tokens);
                     there.tokens = group.tokens;
                 }
             }

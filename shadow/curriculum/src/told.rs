@@ -17,11 +17,13 @@ pub struct Told {
     pub top: Vec<(String, f64)>,
 }
 
-impl Told {
-    pub(crate) fn bytes(&self) -> usize {
-        let text: usize = self.top.iter().map(|(t, _)| t.len()).sum();
-        size_of::<Self>() + self.token.len() + text + self.top.len() * size_of::<(String, f64)>()
-    }
+/// What they take of the memory.
+pub(crate) fn bytes(tokens: &[Told]) -> usize {
+    let of = |t: &Told| {
+        let text: usize = t.top.iter().map(|(t, _)| t.len()).sum();
+        size_of::<Told>() + t.token.len() + text + t.top.len() * size_of::<(String, f64)>()
+    };
+    tokens.iter().map(of).sum()
 }
 
 /// The tokens of a reply that is a text; none where no token has alternatives.

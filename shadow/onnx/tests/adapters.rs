@@ -29,7 +29,7 @@ use understudy_call::{Message, Role};
 use understudy_onnx::export::recipe;
 use understudy_onnx::{Adapter, Decoding, Generator, LoadOptions, Prompt};
 
-use bench::bench;
+use bench::{ASKED, bench};
 
 const NAME: &str = "smollm2-135m-instruct";
 const LAYERS: usize = 30;
@@ -45,16 +45,6 @@ const MODULES: [(&str, usize, usize); 7] = [
     ("mlp.down_proj", 576, 1536),
 ];
 const CHATML: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant{{ '\\n' }}";
-const ASKED: [&str; 8] = [
-    "What is the capital of France?",
-    "Write a haiku about rain.",
-    "My order 48213 has not come.",
-    "Translate 'good morning' to French.",
-    "Set an alarm for 7 am tomorrow.",
-    "Who wrote Hamlet?",
-    "Is a whale a fish? Answer yes or no.",
-    "List three colours.",
-];
 const REPLY: usize = 32;
 const ROWS: usize = 200;
 

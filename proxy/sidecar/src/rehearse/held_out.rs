@@ -195,7 +195,6 @@ pub(crate) async fn measure(
             let curve = m.understudies.entry(answer.trial.understudy.0.clone()).or_default();
             answer.kind.clone_into(&mut curve.kind);
             curve.born_seq = answer.born_seq;
-            curve.asked += 1;
             curve.spent_ms += answer.trial.spent_ms;
             if let Outcome::Answered { confidence, agrees, stratum, .. } = &answer.trial.outcome {
                 curve.answers.push(Answer {
@@ -248,6 +247,7 @@ pub(crate) async fn measure(
 
 impl Curve {
     fn finish(&mut self) {
+        self.asked = (self.answers.len() + self.declined.len()) as u64;
         self.mean_ms = self.spent_ms / self.asked.max(1) as f64;
         self.answers.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
         self.curve = CURVE

@@ -8,6 +8,18 @@ use tokenizers::Tokenizer;
 use understudy_onnx::contract::ModelFolder;
 use understudy_onnx::export::recipe;
 
+/// What chat models are asked.
+pub(crate) const ASKED: [&str; 8] = [
+    "What is the capital of France?",
+    "Write a haiku about rain.",
+    "My order 48213 has not come.",
+    "Translate 'good morning' to French.",
+    "Set an alarm for 7 am tomorrow.",
+    "Who wrote Hamlet?",
+    "Is a whale a fish? Answer yes or no.",
+    "List three colours.",
+];
+
 pub(crate) struct Bench {
     pub(crate) folder: ModelFolder,
     gguf: PathBuf,

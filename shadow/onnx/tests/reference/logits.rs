@@ -7,7 +7,7 @@ use ort::value::{DynTensor, Tensor, TensorElementType};
 
 use understudy_onnx::contract::ModelFolder;
 
-use super::bench::bench;
+use super::bench::{ASKED, bench};
 use super::environment;
 
 const PROSE: &[&str] = &[
@@ -23,17 +23,6 @@ const PROSE: &[&str] = &[
     "Dear Sir or Madam,\n\nI am writing to",
     "Roses are red, violets are",
     "The meeting is on 2024-03-05 at",
-];
-
-const ASKED: &[&str] = &[
-    "What is the capital of France?",
-    "Write a haiku about rain.",
-    "My order 48213 has not come.",
-    "Translate 'good morning' to French.",
-    "Set an alarm for 7 am tomorrow.",
-    "Who wrote Hamlet?",
-    "Is a whale a fish? Answer yes or no.",
-    "List three colours.",
 ];
 
 #[test]
