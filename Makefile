@@ -64,6 +64,10 @@ bench: ## added latency and throughput side by side with a bare pingora
 crash: ## kill -9 during writes, 1,000 rounds (make test runs 50)
 	@$(ENV) building; UNDERSTUDY_CRASH_ROUNDS=1000 cargo test --release -p understudy-capture --test journal crash
 
+.PHONY: kills
+kills: ## the engine killed under load, 1,000 times (make test kills it 4 times): some 50 minutes
+	@UNDERSTUDY_KILLS=1000 scripts/test.sh -E 'test(the_main_job)'
+
 .PHONY: build
 build: ## the binary
 	@$(ENV) building; cargo build --release --workspace --bins

@@ -9,7 +9,8 @@ cd "$(dirname "$0")/.."
 . scripts/env.sh
 . scripts/recorded.sh
 agents=("$@")
-[ ${#agents[@]} -gt 0 ] || agents=(bank-router voice-assistant airline-agent maths-tutor)
+[ ${#agents[@]} -gt 0 ] || mapfile -t agents < <(recorded_agents)
+[ ${#agents[@]} -gt 0 ]
 "$bin/replay" mixed "$UNDERSTUDY_TRAFFIC" "${agents[@]}" >"$work/mixed.jsonl"
 rehearse_recorded "$work/mixed.jsonl" "$work/mixed" "${MINUTES:-30}" docs/results/mixed.json
 python3 scripts/plot.py docs/results/mixed.json >docs/results/mixed.svg

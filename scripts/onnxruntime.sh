@@ -5,7 +5,8 @@
 set -eu
 
 version=1.32.0
-cache=${UNDERSTUDY_CACHE:-$HOME/.cache/understudy}/onnxruntime/$version
+# The cache folder as env.sh and the binary have it.
+cache=${UNDERSTUDY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/understudy}/onnxruntime/$version
 library=$cache/libonnxruntime.so
 
 case "$(uname -s)-$(uname -m)" in

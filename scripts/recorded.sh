@@ -13,7 +13,13 @@ cargo build --release --quiet --workspace --bins ${TESTS_TOO:+--tests}
 bin=$CARGO_TARGET_DIR/release
 "$bin/understudy" model pull
 train=()
-[ -z "${SPECIALISE:-}" ] || train=(--specialise "$SPECIALISE")
+if [ -n "${SPECIALISE:-}" ]; then
+  train=(--specialise "$SPECIALISE")
+  # Training needs the operator's word. Whoever sets SPECIALISE gives it for the
+  # recorded traffic that they point at; UNDERSTUDY_PROVIDERS_OPENAI_TRAIN_TERMS says
+  # on which terms.
+  export UNDERSTUDY_PROVIDERS_OPENAI_TRAIN=true
+fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/understudy-results.XXXXXX")
 pids=()
 finish() { for pid in "${pids[@]:-}"; do kill "$pid" 2>/dev/null || true; done; wait 2>/dev/null || true; rm -rf "$work"; }
@@ -27,6 +33,14 @@ recorded() {
   local file=$UNDERSTUDY_TRAFFIC/$1.calls.jsonl
   [ -f "$file" ] || file=$UNDERSTUDY_TRAFFIC/$1.trajectories.jsonl
   printf '%s\n' "$file"
+}
+
+# Every agent that has recorded calls.
+recorded_agents() {
+  for file in "$UNDERSTUDY_TRAFFIC"/*.agent.json; do
+    [ -f "$file" ] || { echo "no NAME.agent.json in $UNDERSTUDY_TRAFFIC" >&2; return 1; }
+    basename "$file" .agent.json
+  done
 }
 
 # rehearse_recorded FILE STATE MINUTES REPORT: train rows, then everything is

@@ -13,7 +13,8 @@ minutes=${MINUTES:-10}
 delay=${DELAY_MS:-400}
 clients=${CLIENTS:-4}
 agents=("$@")
-[ ${#agents[@]} -gt 0 ] || agents=(bank-router voice-assistant airline-agent maths-tutor)
+[ ${#agents[@]} -gt 0 ] || mapfile -t agents < <(recorded_agents)
+[ ${#agents[@]} -gt 0 ]
 for agent in "${agents[@]}"; do
   say "$agent: rehearsing train rows for at most $minutes minutes, then test rows"
   state=$work/$agent

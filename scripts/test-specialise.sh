@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The trainer's own tests, and two rounds of training start to end, in the
-# environment that training uses (some 3 GB to fetch the first time), which is
-# why they are not part of `make test`.
+# The trainer's own tests, two rounds of training start to end, and one that is
+# cut off and goes on, in the environment that training uses (some 3 GB to fetch
+# the first time), which is why they are not part of `make test`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh

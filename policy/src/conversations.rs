@@ -156,6 +156,11 @@ impl Conversations {
         self.open.clear();
     }
 
+    /// From here on conversations close after as many entries without a call.
+    pub fn set_gap(&mut self, gap: u64) {
+        self.gap = gap;
+    }
+
     /// Open conversations.
     #[must_use]
     pub fn open(&self) -> usize {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use understudy_call::{ConversationKey, Declined, Lane, UnderstudyId};
 
-use crate::{Action, EntryOpened, Trial};
+use crate::{Action, EntryOpened, TaskPolicy, Trial};
 
 /// Something that happened to a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +50,13 @@ pub enum Event {
     /// Whether the task's conversations have several turns, so that recorded
     /// histories are the provider's own.
     MultiTurn(bool),
+    /// From here on the task is under these rules.
+    Policy {
+        /// The rules.
+        policy: Box<TaskPolicy>,
+        /// When, as a place in the journal.
+        seq: u64,
+    },
 }
 
 /// What the ledger needs to know of a captured call.
@@ -143,14 +150,16 @@ impl Event {
             Self::EndOfFile { seq }
             | Self::Operator { seq, .. }
             | Self::VersionGone { seq, .. }
-            | Self::JournalLost { seq } => *seq,
+            | Self::JournalLost { seq }
+            | Self::Policy { seq, .. } => *seq,
             Self::MultiTurn(_) => return None,
         })
     }
 
     fn rank(&self) -> u8 {
         match self {
-            Self::MultiTurn(_) => 0,
+            // A call is judged by the rules that its task was met under.
+            Self::MultiTurn(_) | Self::Policy { .. } => 0,
             Self::Exchange(_) => 1,
             Self::Served(_) => 2,
             Self::Trial(_) => 3,

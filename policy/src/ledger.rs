@@ -143,6 +143,7 @@ impl Ledger {
             Event::VersionGone { understudy, .. } => self.version_gone(understudy, &mut decisions),
             Event::JournalLost { .. } => self.journal_lost(&mut decisions),
             Event::MultiTurn(yes) => self.multi_turn = *yes,
+            Event::Policy { policy, .. } => self.come_under(policy, &mut decisions),
         }
         self.consider(&mut decisions);
         if let Some(last) = decisions.last() {

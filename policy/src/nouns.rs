@@ -170,7 +170,7 @@ pub enum Why {
     Approved,
     /// A person promoted, demoted, pinned or unpinned.
     Operator,
-    /// The e-CUSUM over audits crossed its limit.
+    /// The change detector over audits crossed its limit.
     AuditsDisagree,
     /// Too many invalid answers.
     InvalidBudget,
@@ -186,6 +186,8 @@ pub enum Why {
     JournalLost,
     /// The understudy's version is gone (model, adapter or engine changed).
     VersionGone,
+    /// The task's target or permitted error was changed: evidence starts again.
+    Policy,
 }
 
 impl Why {
@@ -209,6 +211,7 @@ impl Why {
             Self::Coverage => "coverage",
             Self::JournalLost => "journal_lost",
             Self::VersionGone => "version_gone",
+            Self::Policy => "policy",
         }
     }
 }

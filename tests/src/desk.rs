@@ -73,15 +73,54 @@ const TAILS: [&str; 7] = [
     " Hello.",
 ];
 
-/// How many triage tickets there are before they repeat.
+/// For load that lasts: a ticket that was seen today is no evidence again.
+const COLOURS: [&str; 32] = [
+    "",
+    "red ",
+    "blue ",
+    "green ",
+    "black ",
+    "white ",
+    "yellow ",
+    "orange ",
+    "purple ",
+    "pink ",
+    "brown ",
+    "grey ",
+    "beige ",
+    "silver ",
+    "golden ",
+    "olive ",
+    "navy ",
+    "teal ",
+    "maroon ",
+    "ivory ",
+    "amber ",
+    "crimson ",
+    "violet ",
+    "indigo ",
+    "coral ",
+    "turquoise ",
+    "lilac ",
+    "khaki ",
+    "copper ",
+    "scarlet ",
+    "mint ",
+    "cream ",
+];
+
+/// How many triage tickets there are before colours come in, which make each
+/// of them thirty-two.
 pub const TRIAGE: usize = TICKETS.len() * THINGS.len() * TAILS.len();
 
-/// The n-th triage ticket. Neighbours differ in everything.
+/// The n-th triage ticket. Neighbours differ in everything but the colour.
 #[must_use]
 pub fn triage(n: usize) -> Value {
     // A stride without a common factor visits every ticket once.
+    let colour = COLOURS[n / TRIAGE % COLOURS.len()];
     let n = (n * 1_009) % TRIAGE;
-    let text = TICKETS[n % TICKETS.len()].replace("{thing}", THINGS[n / TICKETS.len() % THINGS.len()]);
+    let thing = format!("{colour}{}", THINGS[n / TICKETS.len() % THINGS.len()]);
+    let text = TICKETS[n % TICKETS.len()].replace("{thing}", &thing);
     let tail = TAILS[n / TICKETS.len() / THINGS.len()];
     json!({"model": "gpt-4o-mini", "temperature": 0, "response_format": {"type": "json_object"}, "messages": [
         {"role": "system", "content": "You are the triage desk. Reply with JSON only: {\"queue\": NAME}. \

@@ -30,7 +30,8 @@ use understudy_tests::standin;
 const DELAY: Duration = Duration::from_millis(150);
 
 /// The understudy may be slower than that on a busy machine.
-const PATIENT: &str = "latency_excess = 1000000\n[worker]\nbudget_ms = 30000\nbusy_share = 1.0\n";
+const PATIENT: &str = "latency_excess = 1000000\n[worker]\nbudget_ms = 30000\nbusy_share = 1.0\n\
+                       [engine]\nrestart_pause_max = \"250ms\"\n";
 
 /// What no file may hold: a word of a prompt, a person's address, the key.
 const WORD: &str = "quetzalcoatlus-8812";

@@ -119,6 +119,41 @@ fn broken_lines_are_counted_and_the_rest_is_read() {
 }
 
 #[test]
+fn a_file_of_broken_lines_says_so_before_anything_else() {
+    let home = home();
+    let log = home.path("calls.jsonl");
+    std::fs::write(&log, "{\"request\": {}, \"response\": {}}\n".repeat(3)).unwrap();
+    let out = rehearse(&home, &log).output().unwrap();
+    assert_eq!(out.status.code(), Some(64), "{}", said(&out));
+    let text = said(&out);
+    assert!(text.contains("3 lines could not be read, the first of them line 1"), "{text}");
+    assert!(!text.contains("--only"), "{text}");
+}
+
+#[test]
+fn a_file_that_was_changed_is_not_taken_for_the_one_that_was_rehearsed() {
+    let home = home();
+    let log = home.path("calls.jsonl");
+    write(&log, 3, 1_000);
+    let before = verdict(&home, &log);
+    assert_eq!((&before["read"], &task(&before, "triage")["calls"]), (&json!(4), &json!(3)));
+    // It has grown, which is no change.
+    let grown = std::fs::read_to_string(&log).unwrap() + &line(&desk::triage(77)) + "\n";
+    std::fs::write(&log, &grown).unwrap();
+    assert_eq!(task(&verdict(&home, &log), "triage")["calls"], 4);
+    // Another file in its place.
+    let other: String = grown.lines().rev().map(|l| format!("{l}\n")).collect();
+    std::fs::write(&log, other).unwrap();
+    let out = rehearse(&home, &log).output().unwrap();
+    assert_eq!(out.status.code(), Some(64), "{}", said(&out));
+    assert!(said(&out).contains("--fresh"), "{}", said(&out));
+    let out = rehearse(&home, &log).arg("--fresh").output().unwrap();
+    assert!(out.status.success(), "{}", said(&out));
+    let verdict: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(task(&verdict, "triage")["calls"], 4);
+}
+
+#[test]
 fn an_interrupted_rehearsal_goes_on_from_there() {
     let home = home();
     let log = home.path("calls.jsonl");
@@ -168,6 +203,24 @@ fn a_file_that_is_no_log_is_refused_by_name() {
         assert!(said(&out).contains(name), "{}", said(&out));
     }
     let out = rehearse(&home, &home.path("missing.jsonl")).output().unwrap();
+    assert_eq!(out.status.code(), Some(64), "{}", said(&out));
+    assert!(said(&out).contains("missing.jsonl"), "{}", said(&out));
+}
+
+#[test]
+fn a_rehearsal_that_may_not_train_is_refused_before_anything_is_read() {
+    let home = home();
+    let missing = home.path("missing.jsonl");
+    let train = || {
+        let mut command = home.command(["rehearse", "--specialise", "5"]);
+        command.arg(&missing);
+        command
+    };
+    let out = train().output().unwrap();
+    assert_eq!(out.status.code(), Some(69), "{}", said(&out));
+    assert!(said(&out).contains("providers.openai.train = true"), "{}", said(&out));
+    // Permitted, it gets as far as the file.
+    let out = train().env("UNDERSTUDY_PROVIDERS_OPENAI_TRAIN", "true").output().unwrap();
     assert_eq!(out.status.code(), Some(64), "{}", said(&out));
     assert!(said(&out).contains("missing.jsonl"), "{}", said(&out));
 }

@@ -6,13 +6,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 use understudy_tests::desk;
 use understudy_tests::peer::{Agent, Peer};
-use understudy_tests::process::wait_until;
-use understudy_tests::proxy::{Home, Proxy};
+use understudy_tests::process::{Owned, wait_until};
+use understudy_tests::proxy::{Home, Proxy, said, signal};
 use understudy_tests::standin;
 
 /// Five minutes of training, and as many again for the environment and the
@@ -88,4 +90,46 @@ fn two_rounds_train_by_themselves_and_the_second_is_judged_on_the_firsts_rows() 
     let (before, after) = (taught(&cards[0]), taught(&cards[1]));
     assert!(after.len() > before.len() + 100, "{} {}", before.len(), after.len());
     assert!(before.is_subset(&after), "what was learnt once stays in the training part");
+}
+
+#[test]
+#[ignore = "trains for some minutes in the training environment: make test-specialise"]
+fn a_training_that_was_cut_off_goes_on_with_the_rows_that_it_had() {
+    let provider = Peer::standin(standin::Config::default());
+    let home = Home::with_provider(&provider.url(), "train = true", "[policy]\nfirst_fit = 100000");
+    let proxy = home.serve();
+    ask(&proxy, 0..240);
+    let id = home.task_of(240);
+    let log = home.path("specialise.log");
+    let mut command = home.command(["specialise", &id, "--minutes", "3"]);
+    let child = command.stdout(Stdio::null()).stderr(File::create(&log).unwrap()).spawn().unwrap();
+    let mut child = Owned(child);
+    let text = || std::fs::read_to_string(&log).unwrap();
+    wait_until("it has learnt something", ROUND, || text().contains("development rows agree"));
+    signal(child.0.id(), "TERM");
+    let mut status = None;
+    wait_until("it has kept its checkpoint and ended", ROUND, || {
+        status = child.0.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(1), "{}", text());
+    assert!(text().contains("--resume goes on from there"), "{}", text());
+    let folder = home.state().join("training").join(&id);
+    assert!(folder.join("checkpoint.safetensors").is_file());
+    let kept: Value = serde_json::from_slice(&std::fs::read(folder.join("run.json")).unwrap()).unwrap();
+
+    // More was recorded since, of which its rows must not be made.
+    ask(&proxy, 240..300);
+    let _ = home.task_of(300);
+    let out = home.output(["specialise", &id, "--minutes", "3", "--resume"]);
+    assert!(out.status.success(), "{}", said(&out));
+    assert!(!said(&out).contains("begins anew"), "{}", said(&out));
+    let cards = cards(&home);
+    let [card] = cards.as_slice() else { panic!("{cards:?}") };
+    assert_eq!(card["data"]["sha256"], kept["data_sha256"]);
+    // The bare base is looked at when a training begins, and it did not begin anew.
+    assert_eq!(card["metrics"]["base"], Value::Null);
+    let held = card["data"]["exchanges"]["held"].as_array().unwrap();
+    assert!(!held.is_empty() && held.iter().all(|h| !taught(card).contains(h.as_str().unwrap())));
+    assert!(!folder.exists());
 }

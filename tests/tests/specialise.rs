@@ -1,7 +1,7 @@
 //! An adapter comes in, answers its development rows with the real engine and
-//! becomes an understudy; a second one that is no better is kept beside; both
-//! survive a restart. The adapters are made here (PEFT's layout, weights without
-//! effect), so that no training environment is needed.
+//! becomes an understudy; a second one that is no better is kept beside; what was
+//! ordered, and what became of it, survive a restart. The adapters are made here
+//! (PEFT's layout, weights without effect), so that no training environment is needed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use std::path::Path;
@@ -134,6 +134,9 @@ fn an_adapter_comes_in_and_a_second_that_is_no_better_is_kept_beside() {
     adapter(&adapters.join("00000000000000bb"), &train, &development, GGUF);
     let out = home.output(["task", "adopt", &id, "00000000000000bb"]);
     assert!(out.status.success(), "{}", said(&out));
+    // What was ordered outlives the process that was told.
+    drop(proxy);
+    let proxy = home.serve();
     wait_until("the second one is judged", MINUTES, || state_of(&home, &id, "kept beside"));
 
     // One of another base cannot be asked: it becomes nothing.
@@ -141,13 +144,15 @@ fn an_adapter_comes_in_and_a_second_that_is_no_better_is_kept_beside() {
     let out = home.output(["task", "adopt", &id, "00000000000000cc"]);
     assert!(out.status.success(), "{}", said(&out));
     wait_until("the third one is refused", MINUTES, || proxy.log().contains("an adapter was not taken in"));
-    assert_eq!(understudies(&home, &id).len(), 2);
+    wait_until("its reason is told", PATIENCE, || state_of(&home, &id, "not taken in"));
+    assert_eq!(understudies(&home, &id).len(), 3);
 
     // All of it is in the journal.
     drop(proxy);
     let proxy = home.serve();
-    wait_until("the journal is read again", PATIENCE, || understudies(&home, &id).len() == 2);
+    wait_until("the journal is read again", PATIENCE, || understudies(&home, &id).len() == 3);
     assert!(state_of(&home, &id, "the task's first") && state_of(&home, &id, "kept beside"));
+    assert!(state_of(&home, &id, "not taken in"));
     drop(proxy);
 }
 
@@ -162,6 +167,9 @@ fn a_training_that_may_not_begin_is_refused_before_anything_is_fetched() {
     assert!(said(&out).contains("train = true"), "{}", said(&out));
     let out = home.output(["specialise", &id, "--minutes", "0"]);
     assert_eq!(out.status.code(), Some(64), "{}", said(&out));
+    let out = home.output(["specialise", &id, "--", "--drop-long", "--out", "elsewhere"]);
+    assert_eq!(out.status.code(), Some(64), "{}", said(&out));
+    assert!(said(&out).contains("state.dir"), "{}", said(&out));
     drop(proxy);
     let out = home.output(["specialise", &id]);
     assert_eq!(out.status.code(), Some(69), "{}", said(&out));

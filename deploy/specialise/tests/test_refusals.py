@@ -37,6 +37,15 @@ def test_a_bad_row_names_its_line_and_not_its_words():
     assert "line 3" in why.message and "the " + row(2)["messages"][0]["content"].split()[-1] not in why.message
 
 
+def test_rows_are_the_same_whatever_the_header_says_of_them():
+    def digest(rows, curation):
+        header = {"task": "tiny", "data_sha256": "ab", "calls": "line", "curation": curation}
+        return rows_of.read(stdin(rows, header).encode().splitlines(keepends=True)).rows_sha256
+
+    assert digest([row(1)], {"permitted": "today"}) == digest([row(1)], {"permitted": "tomorrow"})
+    assert digest([row(1)], {}) != digest([row(2)], {})
+
+
 def test_too_few_rows():
     assert refused(stdin(rows(31, 8))).code == "too_few_rows"
     assert refused(stdin(rows(32, 7))).code == "too_few_rows"

@@ -44,7 +44,7 @@ def nan_loss(step: int) -> Refusal:
     return Refusal(
         "nan_loss",
         f"the loss or its gradient was not a number for three steps in a row, at step {step}",
-        "lower --rate (a half is a good next try); the last good checkpoint is kept for --resume",
+        "begin anew with a lower --rate: a half is a good next try",
     )
 
 

@@ -1,7 +1,8 @@
 """Reads the header and the rows, and refuses what cannot be trained on.
 
-Rows are held in memory only. The SHA-256 over the lines as they came tells a
-resumed run whether it got the same rows.
+Rows are held in memory only. The SHA-256 over their lines as they came tells a
+resumed run whether it got the same rows; what the header says of them may change
+from day to day.
 """
 
 import hashlib
@@ -40,7 +41,6 @@ def read(lines) -> Rows:
     digest = hashlib.sha256()
     rows, seen, split_of = None, set(), {}
     for number, line in enumerate(lines, 1):
-        digest.update(line)
         if not line.strip():
             continue
         try:
@@ -52,6 +52,7 @@ def read(lines) -> Rows:
         if rows is None:
             rows = _header(number, value)
             continue
+        digest.update(line)
         row, split = _row(number, value)
         if row.id in seen:
             raise bad_row(number, f"the id {row.id} came before")

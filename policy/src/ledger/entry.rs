@@ -28,6 +28,8 @@ pub enum Closed {
     VersionGone,
     /// The journal lost a volume.
     JournalLost,
+    /// The target or the permitted error is another now.
+    Policy,
 }
 
 /// What may be done with a stratum.

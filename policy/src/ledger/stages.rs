@@ -8,7 +8,7 @@ use super::entry::{Closed, Entry};
 use super::service::Service;
 use super::{Ledger, service};
 use crate::exact::door;
-use crate::{Action, Approval, Decision, Stage, Why};
+use crate::{Action, Approval, Decision, Stage, TaskPolicy, Why};
 
 impl Ledger {
     /// Looks at what the evidence asks for, after each event.
@@ -233,6 +233,21 @@ impl Ledger {
         }
         self.conversations.forget();
         self.close_all(Closed::JournalLost);
+    }
+
+    /// Takes other rules. What was earned was earned against a target and an error,
+    /// step by step; where those change, it has to be earned anew.
+    pub(super) fn come_under(&mut self, policy: &TaskPolicy, out: &mut Vec<Decision>) {
+        let promise = |p: &TaskPolicy| (p.tau, p.alpha, p.steps.clone());
+        let another_promise = promise(&self.policy) != promise(policy);
+        self.conversations.set_gap(policy.conversation_gap);
+        self.policy = policy.clone();
+        if another_promise {
+            if self.stage > Stage::Shadowing {
+                self.move_to(Stage::Shadowing, Why::Policy, None, out);
+            }
+            self.close_all(Closed::Policy);
+        }
     }
 
     fn acting_unapproved(&self) -> bool {

@@ -52,7 +52,7 @@ pub struct LedgerView {
     pub curves: Vec<(UnderstudyId, Vec<CurvePoint>)>,
     /// Every entry, by k.
     pub entries: Vec<EntryView>,
-    /// The entry that serves.
+    /// The k of the entry that serves.
     pub serving: Option<u32>,
     /// Value of the change detector over audits.
     pub cusum: Option<f64>,
@@ -74,6 +74,14 @@ pub struct LedgerView {
     pub trouble: (Option<f64>, Option<f64>),
     /// The last decision.
     pub last_decision: Option<Decision>,
+}
+
+impl LedgerView {
+    /// The entry that serves.
+    #[must_use]
+    pub fn service(&self) -> Option<&EntryView> {
+        self.serving.and_then(|k| self.entries.iter().find(|e| e.k == k))
+    }
 }
 
 /// Coverage and agreement at one bar, over development calls: what to expect,

@@ -77,6 +77,43 @@ pub struct Exchange {
     /// redacted, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit_score: Option<f64>,
+    /// What the reply's redacted values are to the request.
+    #[serde(default, skip_serializing_if = "StandIns::is_none")]
+    pub stand_ins: StandIns,
+}
+
+impl Exchange {
+    /// Whether its reply is one to learn from, to measure and to compare with: a
+    /// success, captured whole, that ended of its own accord.
+    #[must_use]
+    pub fn has_whole_reply(&self) -> bool {
+        (200..300).contains(&self.meta.status)
+            && self.meta.truncation == Truncation::Whole
+            && self.reply.as_ref().is_some_and(Reply::is_whole)
+    }
+}
+
+/// Where the values of a reply come from that were redacted: a record has only their
+/// stand-ins, and who answers a live call must never say one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StandIns {
+    /// None was redacted; or the record is older than this field, and does not say.
+    #[default]
+    None,
+    /// All of them stand in the request too: who reads a live request can say the
+    /// live value, and who repeats the record cannot.
+    Echoed,
+    /// One of them is the provider's own, and nobody can learn it from records.
+    Own,
+}
+
+impl StandIns {
+    /// Whether none was redacted.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
 }
 
 /// What is known of a call without its content.
@@ -127,6 +164,9 @@ pub struct Asked {
     /// Whether the call was drawn for an audit, before anyone was asked.
     #[serde(default)]
     pub audit: bool,
+    /// The tool or label that it chose, where it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stratum: Option<String>,
 }
 
 /// What is done with one call.
@@ -179,6 +219,10 @@ pub struct Timings {
     pub total: Option<Duration>,
     /// How long the understudy was busy with it, declines included.
     pub understudy: Option<Duration>,
+    /// For an audited call, how long the provider took with it afterwards; the
+    /// other times are what the agent saw.
+    #[serde(default)]
+    pub audit: Option<Duration>,
 }
 
 /// Bytes of a call's bodies on the wire.

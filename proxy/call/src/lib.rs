@@ -28,7 +28,7 @@ mod responder;
 
 pub use exchange::{
     AnsweredBy, Asked, ConversationKey, Credential, Exchange, ExchangeId, FormHash, Lane, Metadata, Sizes,
-    Timings, Truncation,
+    StandIns, Timings, Truncation,
 };
 pub use reply::{Choice, Finish, Reply, ReplyError, TokenLogprob, Usage};
 pub use request::{Format, Ineligible, Message, Part, Request, Role, Sampling, Tool, ToolCall, ToolChoice};

@@ -101,11 +101,13 @@ pub enum Declined {
     Rare,
     /// The stratum it chose agrees too seldom.
     Weak,
-    /// The deadline passed, or could not be met.
+    /// The deadline could not have been met, so it did not begin.
     TooSlow,
+    /// It began, and the deadline passed.
+    Late,
     /// It has no room for another call.
     Busy,
-    /// The call does not fit its context.
+    /// The call does not fit its context, or its reply the call's limits.
     TooLong,
     /// Its output was not a valid reply.
     Invalid,
@@ -128,6 +130,7 @@ impl Declined {
             Self::Rare => "rare",
             Self::Weak => "weak",
             Self::TooSlow => "too_slow",
+            Self::Late => "late",
             Self::Busy => "busy",
             Self::TooLong => "too_long",
             Self::Invalid => "invalid",
@@ -156,8 +159,9 @@ pub trait Responder: Send + Sync {
 
 /// Turns texts into vectors of unit length, all of one dimension.
 pub trait Embedder: Send + Sync {
-    /// Name and version of the model, as part of an understudy's own version.
-    fn id(&self) -> &str;
+    /// Name and version of the model, as part of an understudy's own version;
+    /// empty while it is not known. It changes where another engine takes over.
+    fn id(&self) -> String;
 
     /// One vector a text, in order.
     fn embed<'a>(

@@ -96,6 +96,7 @@ fn captured(n: u32, request: &serde_json::Value, reply: &serde_json::Value) -> C
                 first_byte: Some(Duration::from_micros(314)),
                 total: Some(Duration::from_micros(330)),
                 understudy: None,
+                audit: None,
             },
             sizes: Sizes { request: request.len() as u64, reply: reply.len() as u64 },
             truncation: Truncation::Whole,

@@ -28,7 +28,7 @@ pub enum GapWhy {
     Missing,
     /// What is in their place is not them.
     Damaged,
-    /// Their key is gone.
+    /// Their key is gone, or is another vault's.
     KeyGone,
 }
 
@@ -100,7 +100,7 @@ impl Cursor {
                     Err(_) => self.skip(seq, GapWhy::Damaged),
                 },
                 Ok(Content::Bad(Unopened::Damaged)) => self.skip(seq, GapWhy::Damaged),
-                Ok(Content::Bad(Unopened::KeyGone)) => self.skip(seq, GapWhy::KeyGone),
+                Ok(Content::Bad(Unopened::KeyGone | Unopened::KeyForeign)) => self.skip(seq, GapWhy::KeyGone),
                 Ok(Content::Missing) => match volume.next_after(seq) {
                     Ok(found) => self.pass_over(found, durable)?,
                     Err(_) => {

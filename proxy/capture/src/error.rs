@@ -26,6 +26,12 @@ pub enum JournalError {
         #[source]
         source: io::Error,
     },
+    /// It was sealed with another key. Nothing of it was touched.
+    #[error("the journal in {} was sealed with another key: put that key file back, or move the journal's folder aside to begin a new one", dir.display())]
+    OtherKey {
+        /// The journal's folder.
+        dir: PathBuf,
+    },
     /// A key cannot be had.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -65,7 +71,7 @@ impl JournalError {
                 DropReason::DiskFull
             }
             Self::Volume { problem, .. } if problem.contains("No space left") => DropReason::DiskFull,
-            Self::Key(_) => DropReason::Key,
+            Self::Key(_) | Self::OtherKey { .. } => DropReason::Key,
             Self::Record(_) => DropReason::Malformed,
             Self::Closed => DropReason::Closed,
             _ => DropReason::Disk,
@@ -108,6 +114,14 @@ pub enum KeyError {
         path: PathBuf,
         /// Its length.
         len: usize,
+    },
+    /// The key file is not there, and a journal is that needs it.
+    #[error("key file {} is missing, and the journal in {} was sealed with one: put the key file back, or move the journal's folder aside to begin a new one", path.display(), journal.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The journal's folder.
+        journal: PathBuf,
     },
     /// The key file cannot be read or made.
     #[error("cannot {what} key file {}", path.display())]

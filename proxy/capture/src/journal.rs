@@ -1,4 +1,5 @@
 pub mod bench;
+mod end;
 mod intake;
 mod owner;
 mod shared;
@@ -48,7 +49,8 @@ impl Journal {
     /// does not open is moved aside, and counted, and is no error.
     ///
     /// # Errors
-    /// When another process owns it, or the folder cannot be made or read.
+    /// When another process owns it, when it was sealed with another key
+    /// ([`JournalError::OtherKey`]), or when the folder cannot be made or read.
     pub fn open(config: JournalConfig, vault: Arc<dyn KeyVault>, hooks: Hooks) -> Result<Self, JournalError> {
         let shared = Arc::new(Shared::open(config, &*vault, Arc::clone(&vault))?);
         let (queue, entries) = channel();

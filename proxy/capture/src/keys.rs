@@ -6,6 +6,7 @@ use std::path::Path;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 
 use crate::KeyError;
+use crate::seal::any_key_in;
 
 /// Wraps data keys with a key-encryption key that it never shows: a file now, a
 /// Kubernetes Secret, a KMS or Vault transit behind the same trait.
@@ -43,6 +44,23 @@ impl std::fmt::Debug for FileKey {
 }
 
 impl FileKey {
+    /// Reads the key of these journals, or makes one where the file is missing and none
+    /// of them holds anything: a new key would open nothing of what they hold.
+    ///
+    /// # Errors
+    /// As [`FileKey::open_or_create`], and [`KeyError::Missing`].
+    pub fn for_journals(path: impl AsRef<Path>, journals: &[&Path]) -> Result<Self, KeyError> {
+        let path = path.as_ref();
+        match Self::open(path) {
+            Err(KeyError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            read => return read,
+        }
+        match journals.iter().find(|journal| any_key_in(journal)) {
+            Some(journal) => Err(KeyError::Missing { path: path.to_owned(), journal: journal.to_path_buf() }),
+            None => Self::open_or_create(path),
+        }
+    }
+
     /// Reads the key, or makes one with mode 0600 where the file is missing.
     ///
     /// # Errors

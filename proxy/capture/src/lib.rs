@@ -7,7 +7,9 @@
 //!    refuse by name ([`DropReason`]). It never waits and never wakes anybody.
 //! 2. **read** (`journal/intake.rs`): the raw bodies become a request and a reply;
 //!    the form, the conversation and an audit's score are taken from the raw pair.
-//! 3. **redact** ([`redact`]): personal data becomes stand-ins that keep its form.
+//! 3. **redact** ([`redact`]): personal data becomes stand-ins that keep its form. A
+//!    reply with one of its own is marked ([`understudy_call::StandIns`]): nobody may
+//!    learn to say it.
 //! 4. **seal** (`seal.rs`): compress, then AES-256-GCM with the volume's name and the
 //!    sequence number as associated data.
 //! 5. **append** (`volume.rs`): frames of at most 6 KiB into a small sled database.

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use understudy_call::{
-    ConversationKey, Credential, Dialect, Exchange, ExchangeId, FormHash, Metadata, Reply, Request,
+    Choice, ConversationKey, Credential, Dialect, Exchange, ExchangeId, FormHash, Metadata, Part, Reply,
+    Request,
 };
 use understudy_policy::{Decision, EntryOpened, Trial};
 
@@ -31,13 +32,37 @@ pub struct Captured {
 }
 
 impl Captured {
-    /// What it weighs in the queue: its bodies, and a round figure for the rest.
+    /// What it weighs in the queue: its bodies, its headers, the understudy's reply, and
+    /// a round figure for the rest.
     #[must_use]
     pub fn weight(&self) -> usize {
         const REST: usize = 1024;
         let bodies: usize = self.request.iter().chain(&self.reply).map(Bytes::len).sum();
-        bodies.saturating_add(REST)
+        let headers: usize =
+            self.meta.headers.iter().map(|(name, value)| PIECE + name.len() + value.len()).sum();
+        let understudy = self.understudy_reply.as_ref().map_or(0, reply_weight);
+        bodies.saturating_add(headers).saturating_add(understudy).saturating_add(REST)
     }
+}
+
+/// What a piece of a call takes beside its text: two or three strings, each of a
+/// pointer, a length and a capacity, and what the allocator adds.
+const PIECE: usize = 96;
+
+/// Walked, not written: it is asked on the call's path.
+fn reply_weight(reply: &Reply) -> usize {
+    reply.choices.iter().map(choice_weight).sum::<usize>() + PIECE
+}
+
+fn choice_weight(choice: &Choice) -> usize {
+    // An understudy says text and calls tools; media is not its own, and is not looked into.
+    let said = choice.content.iter().map(|p| match p {
+        Part::Text(t) | Part::Refusal(t) => PIECE + t.len(),
+        _ => PIECE,
+    });
+    let called = choice.tool_calls.iter().map(|c| PIECE + c.id.len() + c.name.len() + c.arguments.len());
+    let tokens = choice.logprobs.iter().map(|t| PIECE + t.token.len());
+    said.sum::<usize>() + called.sum::<usize>() + tokens.sum::<usize>() + PIECE
 }
 
 /// Bodies stay out of logs.

@@ -23,6 +23,7 @@ mod email;
 mod glance;
 mod iban;
 mod json;
+mod noted;
 mod nouns;
 mod phone;
 mod secret;
@@ -38,6 +39,7 @@ pub use draw::Draw;
 pub use email::Email;
 pub use glance::Glance;
 pub use iban::Iban;
+pub(crate) use noted::Noted;
 pub use phone::Phone;
 pub use secret::{Jwt, Secret};
 
@@ -118,14 +120,18 @@ impl Redactor {
     /// Replaces what is found in a text. JSON is looked at string by string.
     #[must_use]
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.text_noting(text, &mut Noted::default())
+    }
+
+    fn text_noting<'a>(&self, text: &'a str, noted: &mut Noted) -> Cow<'a, str> {
         let Some(clean) = self.clean.as_ref().filter(|_| Clean::takes(text)) else {
-            return json::redact(self, text, 0);
+            return json::redact(self, text, 0, noted);
         };
         // What a panic leaves is as good: texts are kept whole.
         if clean.lock().unwrap_or_else(PoisonError::into_inner).knows(text) {
             return Cow::Borrowed(text);
         }
-        let redacted = json::redact(self, text, 0);
+        let redacted = json::redact(self, text, 0, noted);
         if matches!(redacted, Cow::Borrowed(_)) {
             clean.lock().unwrap_or_else(PoisonError::into_inner).keep(text);
         }
@@ -134,7 +140,11 @@ impl Redactor {
 
     /// The same in place; says whether anything changed.
     pub fn replace(&self, text: &mut String) -> bool {
-        match self.text(text) {
+        self.replace_noting(text, &mut Noted::default())
+    }
+
+    fn replace_noting(&self, text: &mut String, noted: &mut Noted) -> bool {
+        match self.text_noting(text, noted) {
             Cow::Borrowed(_) => false,
             Cow::Owned(new) => {
                 *text = new;
@@ -150,7 +160,7 @@ impl Redactor {
     }
 
     /// A text that is not JSON.
-    fn plain<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    fn plain<'a>(&self, text: &'a str, noted: &mut Noted) -> Cow<'a, str> {
         if text.len() < self.shortest || (self.shortest > 0 && is_a_word(text)) {
             return Cow::Borrowed(text);
         }
@@ -176,6 +186,7 @@ impl Redactor {
             };
             out.push_str(before);
             let mut draw = Draw::new(&self.key, detector.kind(), &detector.canonical(value));
+            noted.note(&draw);
             out.push_str(&detector.stand_in(value, &mut draw));
             done = range.end;
         }

@@ -13,6 +13,7 @@
 
 mod primer;
 mod ring;
+mod witness;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use zstd::zstd_safe::{self, CCtx};
 pub(crate) use primer::Primer;
 use primer::Primers;
 pub(crate) use ring::{KeyName, KeyRing};
+pub(crate) use witness::{Witness, any_key_in, witness};
 
 use crate::{JournalError, KeyError};
 
@@ -50,8 +52,11 @@ pub(crate) type KeyId = [u8; KEY_ID];
 pub(crate) enum Unopened {
     /// Its bytes are not a record, or not the one of this place.
     Damaged,
-    /// Its key was destroyed, or the vault does not have it.
+    /// Its key is not there: it was destroyed, or was never written.
     KeyGone,
+    /// Its key is there and does not unwrap: another key-encryption key wrapped it,
+    /// or the vault is away.
+    KeyForeign,
 }
 
 /// What a record was compressed against.
@@ -194,8 +199,12 @@ pub(crate) fn open_primer(ring: &KeyRing, seq: u64, sealed: &mut [u8]) -> Option
 }
 
 /// Whether it is what was sealed for this place, whatever its primer has become.
-pub(crate) fn is_intact(ring: &KeyRing, seq: u64, sealed: &mut [u8]) -> bool {
-    Header::of(sealed).is_some_and(|(header, body)| decrypted(ring, seq, &header, body).is_ok())
+///
+/// # Errors
+/// Why it is not, or why nobody can say.
+pub(crate) fn intact(ring: &KeyRing, seq: u64, sealed: &mut [u8]) -> Result<(), Unopened> {
+    let (header, body) = Header::of(sealed).ok_or(Unopened::Damaged)?;
+    decrypted(ring, seq, &header, body).map(|_| ())
 }
 
 fn decrypted<'b>(
@@ -204,7 +213,7 @@ fn decrypted<'b>(
     header: &Header,
     body: &'b mut [u8],
 ) -> Result<&'b [u8], Unopened> {
-    let key = ring.key(header.id).ok_or(Unopened::KeyGone)?;
+    let key = ring.key(header.id)?;
     let with = associated(ring.volume(), seq, header.id, header.raw_len, header.by);
     let plain = key.open_in_place(Nonce::assume_unique_for_key(header.nonce), Aad::from(with), body);
     plain.map(|p| &*p).map_err(|_| Unopened::Damaged)

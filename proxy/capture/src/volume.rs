@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 pub(crate) use shelf::{Place, Shelf};
 
 use crate::error::IoContext;
-use crate::seal::{KeyRing, MAX_RECORD, Primer, Unopened, is_intact, open, open_primer};
+use crate::seal::{KeyRing, MAX_RECORD, Primer, Unopened, intact, open, open_primer};
 use crate::{JournalError, KeyVault};
 
 /// Largest value given to sled.
@@ -206,10 +206,14 @@ impl Volume {
         Some(primer)
     }
 
-    /// Whether the record of this number is all there, though its primer may not be.
-    pub(crate) fn is_whole(&self, seq: u64) -> Result<bool, JournalError> {
-        let Some(Ok(mut sealed)) = self.sealed(seq)? else { return Ok(false) };
-        Ok(is_intact(&self.ring, seq, &mut sealed))
+    /// Why the record of this number is not all there; `None` where it is, though its
+    /// primer may not be.
+    pub(crate) fn flaw(&self, seq: u64) -> Result<Option<Unopened>, JournalError> {
+        Ok(match self.sealed(seq)? {
+            Some(Ok(mut sealed)) => intact(&self.ring, seq, &mut sealed).err(),
+            Some(Err(why)) => Some(why),
+            None => Some(Unopened::Damaged),
+        })
     }
 
     /// The frames of a record, put together.

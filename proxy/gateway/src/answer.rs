@@ -172,7 +172,7 @@ impl Gateway {
                     answered.and_then(|a| checked(a, entry, &part.request)).map_err(Fallback::Declined)
                 }
                 Ok(Err(_)) => Err(Fallback::Panicked),
-                Err(_) => Err(Fallback::Declined(Declined::TooSlow)),
+                Err(_) => Err(Fallback::Declined(Declined::Late)),
             };
             // The ledger's budgets for late and invalid answers read this.
             call.asked = Some(understudy_call::Asked {
@@ -183,6 +183,7 @@ impl Gateway {
                     Fallback::Declined(declined) => *declined,
                     _ => Declined::Unavailable,
                 }),
+                stratum: answered.as_ref().ok().map(|a| a.stratum.clone()),
             });
             why = match answered {
                 Ok(answer) => return Ok(Ok((entry.understudy.clone(), answer))),
@@ -226,12 +227,11 @@ impl Gateway {
         by: UnderstudyId,
         answer: Answer,
     ) -> Result<()> {
-        let id = call::new_id();
         let reply = dressed(call.dialect, &part.request, answer.reply);
         let mut head = ResponseHeader::build(200, Some(8))?;
         head.insert_header(ANSWERED_BY, by.0.as_str())?;
         head.insert_header(TASK, part.task.task.to_string())?;
-        head.insert_header("x-request-id", format!("req_{}", uuid::Uuid::from_bytes(id.0).simple()))?;
+        head.insert_header("x-request-id", format!("req_{}", uuid::Uuid::from_bytes(call.id.0).simple()))?;
         let chunks = if part.request.stream {
             head.insert_header(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")?;
             head.insert_header(header::CACHE_CONTROL, "no-cache")?;

@@ -12,7 +12,7 @@ use pingora_core::connectors::http::Connector;
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 use tokio::sync::Semaphore;
-use understudy_call::Lane;
+use understudy_call::{Lane, Metadata, Truncation};
 
 use crate::call::{self, Call};
 use crate::proxy::Gateway;
@@ -86,7 +86,7 @@ pub(crate) fn send(gateway: &Gateway, head: &RequestHeader, call: &mut Call, bod
         recorder: Arc::clone(recorder),
         counters: Arc::clone(counters),
         standings: Arc::clone(&gateway.standings),
-        recorded: call.copied(call::new_id(), meta),
+        recorded: call.copied(meta),
     };
     call.audited = true;
     gateway.aside.spawn(async move {
@@ -98,27 +98,43 @@ pub(crate) fn send(gateway: &Gateway, head: &RequestHeader, call: &mut Call, bod
 impl Audit {
     async fn run(mut self) {
         let started = Instant::now();
-        let limit = self.limit;
-        match tokio::time::timeout(limit, self.ask(started)).await {
-            Ok(Ok(())) => self.counters.add_audit(),
-            failed => {
-                let error = match &failed {
-                    Ok(Err(e)) => e.etype().as_str(),
-                    _ => "too slow",
-                };
+        // Bodies are shared, so this copies no bytes.
+        let served = self.recorded.clone();
+        let asked = tokio::time::timeout(self.limit, self.ask(started)).await;
+        let failed = match &asked {
+            Ok(Ok(())) => self.no_reference(),
+            Ok(Err(e)) => Some(e.etype().as_str().to_owned()),
+            Err(_) => Some("too slow".to_owned()),
+        };
+        let recorded = match failed {
+            None => {
+                self.counters.add_audit();
+                self.recorded
+            }
+            Some(error) => {
                 tracing::warn!(provider = self.upstream.name(), error, "an audit failed");
                 self.counters.add_audit_dropped();
                 // It was served, and that is all that is known.
-                self.recorded.meta.lane = Lane::Understudy;
-                self.recorded.reply.clear();
+                Recorded { meta: Metadata { lane: Lane::Understudy, ..served.meta }, ..served }
             }
-        }
-        if !self.recorder.offer(self.recorded) {
+        };
+        if !self.recorder.offer(recorded) {
             self.counters.add_offer_refused();
         }
     }
 
-    /// Asks the provider; its status, times and bytes take the understudy's place in the record.
+    /// Why what came back says nothing of the understudy, if so: a provider in
+    /// trouble is not one that disagrees.
+    fn no_reference(&self) -> Option<String> {
+        let meta = &self.recorded.meta;
+        if !(200..300).contains(&meta.status) {
+            return Some(format!("status {}", meta.status));
+        }
+        (meta.truncation != Truncation::Whole).then(|| "its reply is too large".to_owned())
+    }
+
+    /// Asks the provider; its status and bytes take the understudy's place in the
+    /// record. The agent's times stay, and the provider's stand beside them.
     async fn ask(&mut self, started: Instant) -> Result<()> {
         let peer = self.upstream.peer_h1().await?;
         let (mut session, _) = self.connector.get_http_session(&*peer).await?;
@@ -131,9 +147,7 @@ impl Audit {
             session.read_response_header().await?;
         }
         let mut tap = Tap::default();
-        let mut first_byte = None;
         while let Some(chunk) = session.read_response_body().await? {
-            first_byte.get_or_insert_with(|| started.elapsed());
             tap.note(&chunk, Some(self.keep));
         }
         if let Some(head) = session.response_header() {
@@ -143,10 +157,9 @@ impl Audit {
             meta.status = head.status.as_u16();
             meta.headers = call::kept_headers(&head.headers);
             meta.sizes.reply = tap.passed();
-            meta.timings.first_byte = first_byte;
-            meta.timings.total = Some(started.elapsed());
+            meta.timings.audit = Some(started.elapsed());
             if tap.cut() {
-                meta.truncation = understudy_call::Truncation::TooLarge;
+                meta.truncation = Truncation::TooLarge;
             }
             self.standings.note(meta.credential, meta.status, &head.headers, Instant::now());
             self.recorded.reply_content_type = text(header::CONTENT_TYPE);

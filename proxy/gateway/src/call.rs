@@ -18,6 +18,8 @@ use crate::{CallSeen, Recorded};
 
 #[derive(Debug)]
 pub(crate) struct Call {
+    /// Its name, in its own record, its audit's and in telemetry.
+    pub(crate) id: ExchangeId,
     pub(crate) started: Instant,
     /// Counts the call as under way until it is dropped.
     pub(crate) flight: Option<crate::counters::InFlight>,
@@ -87,6 +89,7 @@ pub(crate) struct Broke {
 impl Call {
     pub(crate) fn new() -> Self {
         Self {
+            id: new_id(),
             started: Instant::now(),
             flight: None,
             started_unix_ms: unix_ms(),
@@ -145,6 +148,7 @@ impl Call {
                 first_byte: self.seen.first_byte,
                 total: Some(self.started.elapsed()),
                 understudy: self.understudy,
+                audit: None,
             },
             sizes: Sizes { request: self.request.passed(), reply: self.reply.passed() },
             truncation,
@@ -154,9 +158,9 @@ impl Call {
         }
     }
 
-    pub(crate) fn seen(&self, id: ExchangeId, meta: Metadata, target: String) -> CallSeen {
+    pub(crate) fn seen(&self, meta: Metadata, target: String) -> CallSeen {
         CallSeen {
-            id,
+            id: self.id,
             meta,
             task: self.task,
             fallback: self.fallback,
@@ -175,9 +179,9 @@ impl Call {
 
     /// The record of a call that goes on to be audited: its request and the
     /// understudy's reply; the provider's comes with the audit.
-    pub(crate) fn copied(&self, id: ExchangeId, meta: Metadata) -> Recorded {
+    pub(crate) fn copied(&self, meta: Metadata) -> Recorded {
         Recorded {
-            id,
+            id: self.id,
             meta,
             request: self.request.chunks().to_vec(),
             reply: Vec::new(),
@@ -187,9 +191,9 @@ impl Call {
         }
     }
 
-    pub(crate) fn recorded(&mut self, id: ExchangeId, meta: Metadata) -> Recorded {
+    pub(crate) fn recorded(&mut self, meta: Metadata) -> Recorded {
         Recorded {
-            id,
+            id: self.id,
             meta,
             request: self.request.take(),
             reply: self.reply.take(),
@@ -203,7 +207,7 @@ impl Call {
 /// A new name, ordered by time (UUID version 7, RFC 9562). Its random bits come
 /// from a seed of this process and a count, which spares each call the system's
 /// random numbers.
-pub(crate) fn new_id() -> ExchangeId {
+fn new_id() -> ExchangeId {
     static SEED: OnceLock<u128> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let seed = *SEED.get_or_init(|| uuid::Uuid::new_v4().as_u128());

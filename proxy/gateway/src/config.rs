@@ -246,12 +246,12 @@ impl GatewayConfig {
             ("agent_idle", self.limits.agent_idle),
         ] {
             if value < Duration::from_millis(1) {
-                wrong(format!("limits.{key}"), format!("{value:?}"), "a time above zero is needed");
+                wrong(format!("gateway.{key}"), format!("{value:?}"), "a time above zero is needed");
             }
         }
         if self.limits.request_body == 0 || self.limits.request_head < 1024 || self.limits.connections == 0 {
             wrong(
-                "limits".to_owned(),
+                "gateway".to_owned(),
                 format!(
                     "request_body {}, request_head {}, connections {}",
                     self.limits.request_body, self.limits.request_head, self.limits.connections

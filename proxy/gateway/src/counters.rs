@@ -31,7 +31,7 @@ pub enum Fallback {
     Panicked,
 }
 
-const LABELS: [&str; 29] = [
+const LABELS: [&str; 30] = [
     "not_accepted",
     "rate_limited",
     "too_large",
@@ -44,6 +44,7 @@ const LABELS: [&str; 29] = [
     "rare",
     "weak",
     "too_slow",
+    "late",
     "busy",
     "too_long",
     "invalid",

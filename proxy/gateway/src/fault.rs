@@ -52,7 +52,7 @@ pub(crate) fn refusal(e: &Error, provider: &str, body_limit: u64) -> Option<Refu
         (_, HTTPStatus(413)) => Some(Refusal::agent(
             413,
             "request_too_large",
-            format!("the request's body is over the limit of {body_limit} bytes (limits.request_body)"),
+            format!("the request's body is over the limit of {body_limit} bytes (gateway.request_body)"),
         )),
         (ErrorSource::Upstream, ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout) => {
             provider_fault(504, "provider_timeout", format!("provider `{provider}` did not answer in time"))

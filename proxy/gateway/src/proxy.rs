@@ -290,16 +290,15 @@ impl ProxyHttp for Gateway {
 impl Gateway {
     /// Records the call and tells telemetry. Nothing here can fail the call: it is over.
     fn ended(&self, session: &Session, call: &mut Call) {
-        let id = call::new_id();
         let meta = call.metadata();
         let head = session.req_header();
-        let seen = call.seen(id, meta, format!("{} {}", head.method, head.uri.path()));
+        let seen = call.seen(meta, format!("{} {}", head.method, head.uri.path()));
         (self.seams.on_call)(&seen);
         if call.audited {
             return;
         }
         if let Some(recorder) = &self.seams.recorder
-            && !recorder.offer(call.recorded(id, seen.meta))
+            && !recorder.offer(call.recorded(seen.meta))
         {
             self.seams.counters.add_offer_refused();
         }
@@ -339,7 +338,7 @@ fn well_framed(session: &Session, limits: &Limits) -> Result<(), Refusal> {
                 431,
                 "request_head_too_large",
                 format!(
-                    "the request's head is over the limit of {} bytes (limits.request_head)",
+                    "the request's head is over the limit of {} bytes (gateway.request_head)",
                     limits.request_head
                 ),
             ));
@@ -364,7 +363,7 @@ fn well_framed(session: &Session, limits: &Limits) -> Result<(), Refusal> {
             413,
             "request_too_large",
             format!(
-                "the request's body is over the limit of {} bytes (limits.request_body)",
+                "the request's body is over the limit of {} bytes (gateway.request_body)",
                 limits.request_body
             ),
         ));
@@ -373,9 +372,9 @@ fn well_framed(session: &Session, limits: &Limits) -> Result<(), Refusal> {
 }
 
 fn has_content_length(raw_head: &[u8]) -> bool {
-    const NAME: &[u8] = b"content-length";
-    raw_head
-        .split(|b| *b == b'\n')
-        .skip(1)
-        .any(|line| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)))
+    raw_head.split(|b| *b == b'\n').skip(1).any(|line| {
+        let name = line.split(|b| *b == b':').next().unwrap_or_default();
+        // A reader that allows a space before the colon would take it for one.
+        name.trim_ascii_end().eq_ignore_ascii_case(b"content-length")
+    })
 }

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use curriculum::{CurriculumPage, ExchangesPage};
 pub(crate) use guard::{Guard, new_token};
-use pages::{Acted, DecisionRow, JournalPage, SavingsPage, Status, Stopped, TaskPage, TaskRow};
+use pages::{Acted, DecisionRow, ExportPage, JournalPage, SavingsPage, Status, Stopped, TaskPage, TaskRow};
 
 /// What a person may ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,10 +94,10 @@ pub(crate) trait Backstage: Send + Sync + 'static {
     /// Volumes, bytes, drops.
     fn journal(&self) -> JournalPage;
     /// The latest records without their content.
-    fn tail(&self, last: usize) -> Vec<Value>;
+    fn tail(&self, last: usize) -> Result<Vec<Value>, Refused>;
     /// Exchanges with their content, from a sequence number on; at most `limit`.
     /// Audited: `by` is written to the audit log.
-    fn export(&self, from: u64, limit: usize, by: &str) -> Result<Vec<Value>, Refused>;
+    fn export(&self, from: u64, limit: usize, by: &str) -> Result<ExportPage, Refused>;
     /// A task as a training set is made of it.
     fn curriculum(&self, which: &str) -> Result<CurriculumPage, Refused>;
     /// Its exchanges with their content, from a sequence number on. Audited.
@@ -126,7 +126,7 @@ pub(crate) fn router(backstage: Arc<dyn Backstage>, guard: Guard) -> Router {
         .route("/v1/journal/stats", get(async |s: Stage| ask(s, |b| b.journal()).await))
         .route(
             "/v1/journal/tail",
-            get(async |s: Stage, Query(q): Query<Last>| ask(s, move |b| b.tail(q.last)).await),
+            get(async |s: Stage, Query(q): Query<Last>| try_ask(s, move |b| b.tail(q.last)).await),
         )
         .route("/v1/journal/export", post(export))
         .route("/v1/stop-serving", post(stop_serving))
@@ -245,7 +245,7 @@ async fn act(stage: Stage, Path((task, action)): Path<(String, String)>, Json(bo
 
 async fn export(stage: Stage, Json(body): Json<Body>) -> Response {
     let by = body.by.unwrap_or_else(|| "unknown".to_owned());
-    try_ask(stage, move |b| b.export(body.from, body.limit.unwrap_or(100).min(1000), &by)).await
+    try_ask(stage, move |b| b.export(body.from, body.limit.unwrap_or(100).clamp(1, 1000), &by)).await
 }
 
 async fn stop_serving(stage: Stage, Json(body): Json<Body>) -> Response {

@@ -15,6 +15,7 @@ mod tests;
 mod written;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -96,6 +97,7 @@ pub(crate) struct Engine {
     pub(crate) memory_limit: u64,
     pub(crate) nice: u64,
     pub(crate) hung_after: Duration,
+    pub(crate) restart_pause_max: Duration,
     pub(crate) library: Option<PathBuf>,
 }
 
@@ -194,7 +196,28 @@ pub(crate) fn load(file: Option<&Path>) -> Result<Config, Vec<Mistake>> {
         })?,
         None => String::new(),
     };
-    parse(&text, file, std::env::vars())
+    parse(&text, file, readable(std::env::vars_os())?)
+}
+
+/// The variables that are text. The agent's own may be anything; of ours one that
+/// is not is a mistake.
+fn readable(
+    all: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, Vec<Mistake>> {
+    let (mut found, mut mistakes) = (Vec::new(), Vec::new());
+    for (name, value) in all {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => found.push((name, value)),
+            Err(value) if name.starts_with("UNDERSTUDY_") => mistakes.push(Mistake {
+                key: name,
+                value: value.to_string_lossy().into_owned(),
+                rule: "is not UTF-8".to_owned(),
+            }),
+            Err(_) => {}
+        }
+    }
+    if mistakes.is_empty() { Ok(found) } else { Err(mistakes) }
 }
 
 /// What a file's text and these variables mean.

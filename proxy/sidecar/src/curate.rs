@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use understudy_call::Exchange;
 use understudy_curriculum::{Curated, Refusal, Report, Rules, Split, curate, openai, parquet, parts};
+use understudy_policy::TaskId;
 use understudy_tasks::Task;
 
 use crate::admin::client::Client;
@@ -54,7 +55,7 @@ pub(crate) struct Curate {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(crate) enum Format {
     /// The part alone, as JSON lines: what a training run reads
     Parts,
     /// OpenAI's fine-tuning format: whole chats, as JSON lines
@@ -153,18 +154,34 @@ async fn run(config: &Config, args: &Curate, out: &Out) -> Result<Exit, Failure>
     Ok(Exit::Done)
 }
 
-/// Curates a task for its training; the audit log is told.
+/// A task with its training set.
+pub(crate) struct Taught {
+    pub(crate) task: Task,
+    pub(crate) set: TrainingSet,
+    /// The last record of the journal that was read.
+    pub(crate) upto: u64,
+}
+
+/// Curates a task for its training, up to that record of the journal where one is
+/// given, else all of it; the audit log is told.
 ///
 /// # Errors
 /// As [`main`].
-pub(crate) async fn for_training(client: &Client, task: &str) -> Result<(Task, TrainingSet), Failure> {
-    let source = Source::new(client, task).await?;
+pub(crate) async fn for_training(
+    client: &Client,
+    task: &str,
+    upto: &dyn Fn(TaskId) -> Option<u64>,
+) -> Result<Taught, Failure> {
+    let mut source = Source::new(client, task).await?;
+    if let Some(upto) = upto(source.page.task.id) {
+        source.page.durable = source.page.durable.min(upto);
+    }
     let rules = Rules { permitted: source.page.permitted.clone(), ..Rules::default() };
     let task = source.page.task.clone();
     let (curated, _) = source.read(move |exchanges| Ok(curate(&task, exchanges, &rules))).await?;
     let set = TrainingSet::of(&curated)?;
     source.note(&curated.report, &set.data_sha256, Format::Parts).await?;
-    Ok((source.page.task.clone(), set))
+    Ok(Taught { task: source.page.task.clone(), upto: source.page.durable, set })
 }
 
 /// Writes the rows.
@@ -271,19 +288,23 @@ impl<'a> Source<'a> {
 
     /// Tells the audit log what rows are about to be given out, and on whose word.
     async fn note(&self, report: &Report, sum: &str, format: Format) -> Result<(), Failure> {
-        let dropped: serde_json::Map<String, Value> =
-            report.dropped.iter().map(|d| (d.reason.label().to_owned(), d.count.into())).collect();
-        let what = json!({
-            "data_sha256": sum,
-            "format": format.to_possible_value().map(|v| v.get_name().to_owned()),
-            "exchanges": report.exchanges,
-            "splits": report.splits,
-            "dropped": dropped,
-            "providers": report.providers,
-        });
-        let body = json!({ "by": cli::by(), "what": what });
+        let body = json!({ "by": cli::by(), "what": account(report, sum, format) });
         self.client.post::<()>(&format!("{}/curated", self.base), &body).await
     }
+}
+
+/// Which rows are given out, and on whose word, for the audit log.
+pub(crate) fn account(report: &Report, sum: &str, format: Format) -> Value {
+    let dropped: serde_json::Map<String, Value> =
+        report.dropped.iter().map(|d| (d.reason.label().to_owned(), d.count.into())).collect();
+    json!({
+        "data_sha256": sum,
+        "format": format.to_possible_value().map(|v| v.get_name().to_owned()),
+        "exchanges": report.exchanges,
+        "splits": report.splits,
+        "dropped": dropped,
+        "providers": report.providers,
+    })
 }
 
 /// Writes a new file that only its owner reads; what could not be written whole

@@ -24,6 +24,10 @@ use crate::failure::{Exit, Failure};
 use crate::telemetry::own;
 use crate::{cli, state};
 
+/// Between two looks at an engine that starts: every call meanwhile goes to the
+/// provider.
+const STARTING: Duration = Duration::from_millis(100);
+
 /// How the engine is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Health {
@@ -63,8 +67,10 @@ pub(crate) struct Care {
     pub(crate) hung_after: Duration,
     /// Between two looks at it.
     pub(crate) every: Duration,
-    /// The first pause before it is started again; doubles up to sixty-four times.
+    /// The first pause before it is started again, which doubles …
     pub(crate) pause: Duration,
+    /// … up to this.
+    pub(crate) pause_max: Duration,
 }
 
 impl Care {
@@ -89,6 +95,7 @@ impl Care {
             hung_after: config.engine.hung_after,
             every: Duration::from_secs(1),
             pause: Duration::from_millis(250),
+            pause_max: config.engine.restart_pause_max,
         })
     }
 }
@@ -192,7 +199,8 @@ async fn look_after(
         own::failed(&span);
         drop(span);
         failures = if born.elapsed() > Duration::from_secs(60) { 0 } else { failures.saturating_add(1) };
-        let pause = care.pause * 2u32.pow(failures.min(6));
+        let pause =
+            care.pause.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1))).min(care.pause_max);
         tracing::warn!(
             why,
             again_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
@@ -246,7 +254,7 @@ async fn watch_over(
     loop {
         tokio::select! {
             ended = child.wait() => return ended.map_or_else(|e| format!("was lost: {e}"), |s| format!("ended: {s}")),
-            () = tokio::time::sleep(care.every) => {}
+            () = tokio::time::sleep(if ready { care.every } else { care.every.min(STARTING) }) => {}
         }
         if let Some(bytes) = child.id().and_then(health::anonymous_memory).filter(|b| *b > care.memory_limit)
         {
@@ -258,6 +266,14 @@ async fn watch_over(
             );
         }
         match asking.ask(care.hung_after).await {
+            // It answers as long as it lives, but a model that hangs holds its own thread.
+            Some(said) if health::longest_step(&said) > care.hung_after => {
+                count(counts, |c| c.hung += 1);
+                return format!(
+                    "a step of a model has not ended in {} s (engine.hung_after)",
+                    care.hung_after.as_secs()
+                );
+            }
             Some(said) => {
                 seen = Instant::now();
                 if !ready {

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use serde_json::{Value, json};
 
 use crate::admin::client::Client;
-use crate::admin::pages::JournalPage;
+use crate::admin::pages::{ExportPage, JournalPage};
 use crate::cli::{Journal, Out, runtime};
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
@@ -53,10 +53,15 @@ async fn export(client: &Client, output: Option<&std::path::Path>, mut from: u64
         None => Box::new(std::io::stdout().lock()),
     };
     let by = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
+    let (mut written, mut lost) = (0usize, 0);
     loop {
         let body = json!({ "from": from, "limit": PAGE, "by": by });
-        let rows: Vec<Value> = client.post("/v1/journal/export", &body).await?;
-        for row in &rows {
+        let asked = client.post("/v1/journal/export", &body).await;
+        let page: ExportPage =
+            asked.map_err(|error| if written > 0 { cut(&error, written) } else { error })?;
+        lost += page.lost;
+        written += page.rows.len();
+        for row in &page.rows {
             if let Err(error) = writeln!(sink, "{row}") {
                 return if error.kind() == std::io::ErrorKind::BrokenPipe {
                     Ok(Exit::Done)
@@ -65,13 +70,28 @@ async fn export(client: &Client, output: Option<&std::path::Path>, mut from: u64
                 };
             }
         }
-        match rows.last().and_then(|r| r.get("seq")).and_then(Value::as_u64) {
-            Some(last) if rows.len() == PAGE => from = last + 1,
-            _ => break,
+        match page.next {
+            Some(next) => from = next,
+            None => break,
         }
     }
     sink.flush().map_err(blame)?;
-    Ok(Exit::Done)
+    whole(lost)
+}
+
+/// The export broke off.
+fn cut(error: &Failure, written: usize) -> Failure {
+    Failure::Failed(format!("{error}; the export is cut off after {written} exchanges"))
+}
+
+/// Done, unless records are missing.
+fn whole(lost: u64) -> Result<Exit, Failure> {
+    match lost {
+        0 => Ok(Exit::Done),
+        n => Err(Failure::Failed(format!(
+            "the export is not whole: {n} records of the journal are lost; what could be read was written"
+        ))),
+    }
 }
 
 fn tail(rows: &[Value]) -> String {
@@ -107,4 +127,21 @@ fn tail(rows: &[Value]) -> String {
         ]);
     }
     format!("{t}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn an_export_that_lacks_records_fails_and_says_how_many() {
+        assert_eq!(whole(0).unwrap(), Exit::Done);
+        let failure = whole(7).unwrap_err();
+        assert_eq!(failure.exit(), Exit::Failed);
+        assert!(failure.to_string().contains("7 records"), "{failure}");
+        let failure = cut(&Failure::Admin("no".to_owned()), 200);
+        assert_eq!(failure.exit(), Exit::Failed);
+        assert!(failure.to_string().contains("cut off after 200"), "{failure}");
+    }
 }

@@ -1,6 +1,8 @@
 //! Prometheus text, health and readiness, on a listener of their own. Names
-//! and numbers, never content; no label whose values an agent could choose.
+//! and numbers, never content; no label whose values an agent could choose, but
+//! for the ids of a bounded number of tasks.
 
+mod tasks;
 #[cfg(test)]
 mod tests;
 

@@ -7,12 +7,13 @@
 
 mod held_out;
 mod history;
+mod import;
 mod specialised;
 mod verdict;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use understudy_call::{
@@ -20,7 +21,7 @@ use understudy_call::{
 };
 use understudy_capture::{FileKey, Journal, JournalConfig, KeyVault, Record};
 use understudy_policy::{Approval, Stage};
-use understudy_rehearsal::logs::{self, Log, LoggedCall};
+use understudy_rehearsal::logs::{self, Halves, Log, LoggedCall};
 use understudy_rehearsal::{Mode, Outlets, Pace, Rehearsal};
 use understudy_tasks::{HashKey, fingerprint};
 
@@ -31,8 +32,8 @@ use crate::failure::{Exit, Failure};
 use crate::serve::{recording, worker};
 use crate::telemetry;
 
-/// Exchanges that are appended together.
-const GROUP: usize = 512;
+/// Lines that could not be read and are named in the log; the others are counted.
+const NAMED: usize = 10;
 
 /// How long the models may take to load.
 const LOADS_WITHIN: Duration = Duration::from_secs(120);
@@ -43,6 +44,7 @@ const LOADS_WITHIN: Duration = Duration::from_secs(120);
 /// When the files cannot be read or the models are missing.
 pub(crate) fn main(mut config: Config, args: Rehearse, out: &Out) -> Result<Exit, Failure> {
     telemetry::logs(&config.telemetry)?;
+    specialised::permit(&config, &args)?;
     if !(args.minutes > 0.0 && args.minutes.is_finite()) {
         return Err(Failure::Usage(format!(
             "--minutes {} is not allowed: it is a number above 0",
@@ -69,15 +71,49 @@ pub(crate) fn main(mut config: Config, args: Rehearse, out: &Out) -> Result<Exit
     };
     let log = read(true)?;
     let held = if args.hold_out.is_empty() { Log::default() } else { read(false)? };
-    if log.calls.is_empty() {
-        return Err(Failure::Usage(
-            "no recorded call is left to rehearse: look at --only and --hold-out".to_owned(),
-        ));
-    }
-    for broken in log.broken.iter().take(10) {
+    for broken in log.broken.iter().take(NAMED) {
         tracing::warn!(file = %broken.path.display(), line = broken.line, why = broken.why, "a line was not read");
     }
+    if log.halves != Halves::default() {
+        tracing::warn!("{}", halves(log.halves));
+    }
+    if log.calls.is_empty() {
+        let chosen = !(args.only.is_empty() && args.hold_out.is_empty());
+        return Err(Failure::Usage(nothing_left(&log, chosen)));
+    }
     cli::runtime()?.block_on(rehearse(config, args, log, held, out))
+}
+
+/// Why no call is left, of those that a person chose or of all.
+fn nothing_left(log: &Log, chosen: bool) -> String {
+    let mut why = Vec::new();
+    if let Some(first) = log.broken.first() {
+        why.push(format!(
+            "{} lines could not be read, the first of them line {} of {}: {}",
+            log.broken.len(),
+            first.line,
+            first.path.display(),
+            first.why
+        ));
+    }
+    if log.halves != Halves::default() {
+        why.push(format!("{}: name the batch's input and its output file together", halves(log.halves)));
+    }
+    if chosen {
+        why.push("look at --only and --hold-out".to_owned());
+    }
+    if why.is_empty() {
+        why.push("the files hold no reply of a model".to_owned());
+    }
+    format!("no recorded call is left to rehearse: {}", why.join("; "))
+}
+
+/// Calls of a batch that are only half there, in words.
+fn halves(halves: Halves) -> String {
+    format!(
+        "{} requests of a batch are without their response, {} responses without their request",
+        halves.unanswered, halves.unasked
+    )
 }
 
 async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out) -> Result<Exit, Failure> {
@@ -89,16 +125,19 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
     std::fs::create_dir_all(&dir)
         .map_err(|e| Failure::Failed(format!("cannot make {}: {e}", dir.display())))?;
     crate::state::make(&config.state)?;
-    let key = FileKey::open_or_create(&config.key_file).map_err(|e| Failure::Failed(with_sources(&e)))?;
+    let journals = [&dir.join("journal"), &config.capture.journal.dir];
+    let key = FileKey::for_journals(&config.key_file, &journals.map(|j| j.as_path()))
+        .map_err(|e| Failure::Failed(with_sources(&e)))?;
     let hash_key = HashKey::new(key.hash_key());
+    let caller = Caller::of(&args, &hash_key)?;
+    import::begins_the_same(&dir, &log, &caller)?;
     let journal_config =
         JournalConfig { dir: dir.join("journal"), nice: 0, ..config.capture.journal.clone() };
     let journal = Journal::open(journal_config, Arc::new(key), recording::hooks(&hash_key))
         .map_err(|e| Failure::Failed(with_sources(&e)))?;
 
     let (engine, socket) = engine(&config, &dir).await?;
-    let caller = Caller::of(&args, &hash_key)?;
-    let imported = import(&journal, &log, &caller)?;
+    let imported = import::import(&journal, &log, &caller)?;
     let cast = worker::cast(&config, Some(socket))?;
     let pace = Pace::free().within(Duration::from_secs_f64(args.minutes * 60.0), log.calls.len() as u64);
     let mut rehearsal = Rehearsal::new(
@@ -299,6 +338,7 @@ impl Caller {
                     first_byte: None,
                     total: call.took,
                     understudy: None,
+                    audit: None,
                 },
                 sizes: Sizes::default(),
                 truncation: Truncation::Whole,
@@ -310,30 +350,10 @@ impl Caller {
             reply: Some(call.reply.clone()),
             understudy_reply: None,
             audit_score: None,
+            stand_ins: Default::default(),
         }
     }
 }
 
-/// Appends what the journal does not have yet; returns how many it has then.
-fn import(journal: &Journal, log: &Log, caller: &Caller) -> Result<u64, Failure> {
-    let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
-    let mut there = 0usize;
-    let mut cursor = journal.cursor(0);
-    while let Some((_, record)) = cursor.next().map_err(|e| failed(&e))? {
-        there += usize::from(matches!(record, Record::Exchange(_)));
-    }
-    // The writer's fingerprint names form and conversation again, so this key
-    // only has to make ids.
-    let key = HashKey::new([0; 32]);
-    let rest = log.calls.get(there.min(log.calls.len())..).unwrap_or_default();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    for (group, calls) in rest.chunks(GROUP).enumerate() {
-        let exchanges = calls
-            .iter()
-            .enumerate()
-            .map(|(i, call)| caller.exchange((there + group * GROUP + i) as u64 + (now << 32), call, &key))
-            .collect();
-        journal.append_exchanges(exchanges).map_err(|e| failed(&e))?;
-    }
-    Ok(log.calls.len().max(there) as u64)
-}
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,32 @@ pub(crate) use variables::{Plan, plan};
 use crate::cli::{Run, runtime};
 use crate::config::{Config, DEFAULT_LOG};
 use crate::failure::{Exit, Failure};
+use crate::state::{Claim, Running, Serves};
 use crate::{serve, state, telemetry};
+
+/// Through whose proxy the command's calls go.
+#[derive(Debug, PartialEq, Eq)]
+enum Way {
+    /// One that carries the calls of all who find it.
+    Theirs(Running),
+    /// One of our own, which records.
+    Own,
+    /// One of our own, which only passes calls through. This process has the journal,
+    /// and it is no proxy for us, since it ends with another command.
+    OwnBeside(u32),
+}
+
+/// Chooses, given who has the state folder and which variables are set. A proxy under
+/// which we are run ourselves outlives us.
+fn choose(found: Option<Running>, set: &dyn Fn(&str) -> Option<String>) -> Way {
+    match found {
+        None => Way::Own,
+        Some(running) if running.serves == Serves::OneCommand && !variables::lead_to(&running, set) => {
+            Way::OwnBeside(running.pid)
+        }
+        Some(running) => Way::Theirs(running),
+    }
+}
 
 /// Runs the command.
 ///
@@ -26,28 +51,42 @@ pub(crate) fn main(mut config: Config, args: Run, file: Option<&Path>) -> Result
         // The terminal is the command's; what goes wrong is still told.
         config.telemetry.log = "warn".to_owned();
     }
-    let found = state::find_running(&config.state);
     let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    if let Some(running) = &found {
-        telemetry::logs(&config.telemetry)?;
-        if args.chain && variables::chained(&set).next().is_some() {
-            return Err(Failure::Usage(format!(
-                "--chain needs a proxy of its own, and one is running (process {}); end it, or set its providers.NAME.base_url instead",
-                running.pid
-            )));
+    let claim = Claim::try_take(&config.state, Serves::OneCommand)?;
+    let found = match claim {
+        Some(_) => None,
+        None => Some(state::find_running(&config.state).ok_or_else(|| state::taken(&config.state))?),
+    };
+    match choose(found, &set) {
+        Way::Own => {}
+        Way::OwnBeside(pid) => {
+            only_pass_through(&mut config);
+            say(&format!(
+                "these calls are not recorded, as another `understudy run` (process {pid}) has the journal; \
+                 `understudy serve` in a terminal of its own records both"
+            ));
         }
-        if file.is_some() {
-            tell(
-                &args,
-                &format!(
-                    "process {} is running already and is used; its configuration counts, not this one",
+        Way::Theirs(running) => {
+            telemetry::logs(&config.telemetry)?;
+            if args.chain && variables::chained(&set).next().is_some() {
+                return Err(Failure::Usage(format!(
+                    "--chain needs a proxy of its own, and one is running (process {}); end it, or set its providers.NAME.base_url instead",
                     running.pid
-                ),
-            );
+                )));
+            }
+            if file.is_some() {
+                tell(
+                    &args,
+                    &format!(
+                        "process {} is running already and is used; its configuration counts, not this one",
+                        running.pid
+                    ),
+                );
+            }
+            let plan = plan(&running, args.chain, &set);
+            report(&args, &plan);
+            return runtime()?.block_on(child::run(&args.command, &plan.set)).map(Exit::Child);
         }
-        let plan = plan(running, args.chain, &set);
-        report(&args, &plan);
-        return runtime()?.block_on(child::run(&args.command, &plan.set)).map(Exit::Child);
     }
     if args.chain {
         for (provider, url) in variables::chained(&set) {
@@ -70,7 +109,7 @@ pub(crate) fn main(mut config: Config, args: Run, file: Option<&Path>) -> Result
         address.set_port(0);
     }
     let runtime = runtime()?;
-    let serving = runtime.block_on(serve::start(config))?;
+    let serving = runtime.block_on(serve::start(config, claim))?;
     let plan = plan(serving.running(), args.chain, &set);
     report(&args, &plan);
     let code = runtime.block_on(child::run(&args.command, &plan.set));
@@ -84,9 +123,57 @@ fn report(args: &Run, plan: &Plan) {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "said to the person who runs the command, beside its own output")]
 fn tell(args: &Run, line: &str) {
     if !args.quiet {
-        eprintln!("understudy: {line}");
+        say(line);
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "said to the person who runs the command, beside its own output")]
+fn say(line: &str) {
+    eprintln!("understudy: {line}");
+}
+
+/// Leaves alone what another process has: the journal, the engine's socket, and what
+/// is made of both.
+fn only_pass_through(config: &mut Config) {
+    config.capture.enabled = false;
+    config.worker.enabled = false;
+    config.engine.enabled = false;
+    config.metrics.enabled = false;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn running(serves: Serves) -> Running {
+        Running {
+            pid: 7,
+            gateway: "127.0.0.1:4141".parse().unwrap(),
+            admin: "127.0.0.1:4142".parse().unwrap(),
+            metrics: None,
+            prefixes: std::collections::BTreeMap::new(),
+            serves,
+        }
+    }
+
+    #[test]
+    fn a_proxy_that_ends_with_another_command_is_not_used() {
+        let choose = |found| choose(found, &|_| None);
+        assert_eq!(choose(None), Way::Own);
+        assert_eq!(choose(Some(running(Serves::All))), Way::Theirs(running(Serves::All)));
+        assert_eq!(choose(Some(running(Serves::OneCommand))), Way::OwnBeside(7));
+    }
+
+    #[test]
+    fn a_proxy_that_this_very_command_runs_under_is_used() {
+        let under = |url: &'static str| {
+            let set = move |name: &str| (name == "OPENAI_BASE_URL").then(|| url.to_owned());
+            choose(Some(running(Serves::OneCommand)), &set)
+        };
+        assert_eq!(under("http://127.0.0.1:4141/v1"), Way::Theirs(running(Serves::OneCommand)));
+        assert_eq!(under("http://127.0.0.1:41414/v1"), Way::OwnBeside(7));
     }
 }

@@ -2,7 +2,7 @@
 //! calls, health before work, and calls in flight to their end.
 
 mod backstage;
-mod lessons;
+pub(crate) mod lessons;
 pub(crate) mod recording;
 mod records;
 pub(crate) mod rows;
@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::engine_child::{Care, Supervised, with_sources};
 use crate::failure::{Exit, Failure};
 use crate::metrics::{self, Metrics};
-use crate::state::{self, Announced, Running};
+use crate::state::{self, Announced, Claim, Running, Serves};
 use crate::telemetry::{self, Exporting};
 use backstage::Wings;
 pub(crate) use recording::Recording;
@@ -42,9 +42,10 @@ use worker::Worker;
 /// Whatever keeps calls from flowing. What only keeps them from being recorded
 /// or rehearsed is logged, and calls flow.
 pub(crate) fn main(config: Config) -> Result<Exit, Failure> {
+    let claim = Claim::take(&config.state, Serves::All)?;
     cli::runtime()?.block_on(async {
         let end = told_to_end()?;
-        let serving = start(config).await?;
+        let serving = start(config, Some(claim)).await?;
         end.await;
         serving.end().await;
         Ok(Exit::Done)
@@ -85,18 +86,15 @@ pub(crate) struct Serving {
     pages: JoinSet<()>,
     teacher: Option<JoinHandle<()>>,
     end: watch::Sender<bool>,
-    announced: Announced,
+    announced: Option<Announced>,
 }
 
-/// Starts everything, in this order.
+/// Starts everything, in this order. Without a claim to its state folder nobody finds
+/// it: token and announcement there are another's.
 ///
 /// # Errors
 /// Whatever keeps calls from flowing.
-pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
-    state::make(&config.state)?;
-    if let Some(other) = state::find_running(&config.state) {
-        return Err(Failure::Running { pid: other.pid, state: config.state });
-    }
+pub(crate) async fn start(config: Config, claim: Option<Claim>) -> Result<Serving, Failure> {
     let metrics = Metrics::new();
     let exporting = Exporting::start(&config)?;
     let outward = exporting.as_ref().map(Exporting::outward);
@@ -187,10 +185,13 @@ pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
             .iter()
             .filter_map(|p| Some((p.name.clone(), p.prefixes.first()?.clone())))
             .collect(),
+        serves: claim.as_ref().map_or(Serves::OneCommand, |c| c.serves),
     };
 
     let token = admin::new_token();
-    state::write_private(&state::token_file(&config.state), token.as_bytes())?;
+    if claim.is_some() {
+        state::write_private(&state::token_file(&config.state), token.as_bytes())?;
+    }
     let wings = Arc::new(Wings::new(
         &config,
         gateway.addresses(),
@@ -209,7 +210,7 @@ pub(crate) async fn start(config: Config) -> Result<Serving, Failure> {
         }
     });
 
-    let announced = Announced::new(&config.state, &running)?;
+    let announced = claim.map(|c| c.announce(&running)).transpose()?;
     metrics.set_ready(true);
     tracing::info!(
         gateway = %running.gateway,

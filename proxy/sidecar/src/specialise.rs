@@ -6,22 +6,33 @@
 //! pipe, so that nothing lies on the disk in the clear.
 
 mod at_work;
+mod card;
 mod command;
+mod drafts;
 mod environment;
+mod kept;
 mod lesson;
+mod options;
 mod trainer;
 
 use std::path::PathBuf;
 
 pub(crate) use at_work::{AtWork, Watch};
+pub(crate) use card::prompted;
 pub(crate) use command::{Specialise, main};
+pub(crate) use drafts::{Drafts, draft};
 pub(crate) use environment::Environment;
-pub(crate) use lesson::{Exchanged, lesson};
+use kept::Kept;
+pub(crate) use kept::left_off;
+pub(crate) use lesson::{Exchanged, known, lesson};
+use serde_json::Value;
 use trainer::{Training, install, train};
+use understudy_call::ExchangeId;
 use understudy_curriculum::{Curated, Split, parts};
-use understudy_onnx::contract::ModelFolder;
+use understudy_onnx::contract::{ModelFolder, NonCommercial};
 use understudy_onnx::export;
 use understudy_policy::TaskId;
+use understudy_rehearsal::TaskReport;
 
 use crate::config::Config;
 use crate::engine_child::with_sources;
@@ -32,13 +43,24 @@ pub(crate) fn adapters(config: &Config) -> PathBuf {
     config.state.join("adapters")
 }
 
+/// Coverage at which an adapter could add too little for its training.
+const NEARLY_ALL: f64 = 0.9;
+
+/// Whether an adapter may win something of a task: where nothing serves, or
+/// where what serves leaves a tenth of the calls or more to the provider.
+pub(crate) fn can_gain(report: &TaskReport) -> bool {
+    report.evidence.service().is_none_or(|serving| serving.coverage < NEARLY_ALL)
+}
+
 /// The base's file and licence: what the configured chat model was made of.
 ///
 /// # Errors
 /// No model, or one that was not made of a file that we know.
 fn base(config: &Config) -> Result<(PathBuf, String), Failure> {
     let missing = |e: &dyn std::error::Error| Failure::Unavailable(with_sources(e));
-    let folder = ModelFolder::open(&config.model.chat).map_err(|e| missing(&e))?;
+    let terms =
+        if config.model.allow_non_commercial { NonCommercial::Allowed } else { NonCommercial::Refused };
+    let folder = ModelFolder::open_with(&config.model.chat, terms).map_err(|e| missing(&e))?;
     let manifest = folder.manifest();
     let known = export::recipes().into_iter().find(|r| r.sha256 == manifest.source.sha256);
     let Some(recipe) = known else {
@@ -58,6 +80,8 @@ pub(crate) struct TrainingSet {
     pub(crate) rows: Vec<u8>,
     pub(crate) train: u64,
     pub(crate) development: u64,
+    /// The calls of rows that no training may see.
+    pub(crate) held: Vec<ExchangeId>,
     pub(crate) data_sha256: String,
 }
 
@@ -76,8 +100,29 @@ impl TrainingSet {
         let mut rows = Vec::new();
         parts::write(curated, &data_sha256, &mut rows).map_err(failed)?;
         let count = |split| report.split(split).rows;
-        Ok(Self { rows, train: count(Split::Train), development: count(Split::Development), data_sha256 })
+        Ok(Self {
+            rows,
+            train: count(Split::Train),
+            development: count(Split::Development),
+            held: curated.of(Split::Held).map(|r| r.exchange).collect(),
+            data_sha256,
+        })
     }
+}
+
+/// How a training is run.
+#[derive(Default)]
+pub(crate) struct How<'a> {
+    /// Its whole budget of time.
+    pub(crate) minutes: f64,
+    /// Whether it goes on from the checkpoint that is there.
+    pub(crate) resume: bool,
+    /// The last record of the journal that was read for its rows.
+    pub(crate) upto: u64,
+    /// The trainer's own options.
+    pub(crate) options: &'a [String],
+    /// What the task's prompted version has come to, for the card.
+    pub(crate) prompted: Option<Value>,
 }
 
 /// Trains an adapter for a task and puts it where the engine looks; returns its name.
@@ -88,16 +133,32 @@ pub(crate) async fn adapter(
     config: &Config,
     environment: &Environment,
     task: TaskId,
-    rows: Vec<u8>,
-    (minutes, resume): (f64, bool),
+    set: TrainingSet,
+    how: How<'_>,
 ) -> Result<String, Failure> {
     let (base, licence) = base(config)?;
-    let out = config.state.join("training").join(task.to_string());
-    let training = Training { base, licence, out, minutes, resume };
+    let out = kept::folder(&config.state, task);
+    if !how.resume && out.is_dir() {
+        // What another training left would be taken for this one's.
+        std::fs::remove_dir_all(&out).map_err(|source| Failure::File { path: out.clone(), source })?;
+    }
+    Kept { upto: how.upto, data_sha256: set.data_sha256 }.write(&out)?;
+    let training = Training {
+        base,
+        licence,
+        accepts_licence: config.model.allow_non_commercial,
+        out,
+        minutes: how.minutes,
+        resume: how.resume,
+        options: how.options.to_vec(),
+    };
     // It is only for speed: a folder without locks trains beside trials.
     let at_work = AtWork::begin(&config.state).ok();
-    let name = train(environment, &training, rows).await?;
+    let name = train(environment, &training, set.rows).await?;
     drop(at_work);
+    if let Err(error) = card::complete(&training.out, &set.held, how.prompted.as_ref()) {
+        tracing::warn!(%error, "the adapter's card could not be completed");
+    }
     install(&training.out, &adapters(config), &name)?;
     Ok(name)
 }

@@ -1,14 +1,33 @@
 //! The state folder: where a running proxy can be found, and its token.
+//!
+//! `running.json` says where; that it is still true is told by a lock, of which the
+//! kernel lets go however the process ends. The number of a process says nothing: it
+//! is given again, and in a container it is always 1.
 
-use std::fs;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File, TryLockError};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+
+/// Between two looks at the folder.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Looks at a lock that is held before it counts as a proxy's: whoever only asks
+/// whether one runs holds it for microseconds.
+const LOOKS: usize = 5;
+
+/// From the claim to a folder until the proxy says where it is: it opens the journal
+/// in between.
+const STARTS_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a running proxy leaves in its state folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +42,20 @@ pub(crate) struct Running {
     pub(crate) metrics: Option<SocketAddr>,
     /// The prefixes of its providers, by name.
     pub(crate) prefixes: std::collections::BTreeMap<String, String>,
+    /// Whose calls it carries.
+    #[serde(default)]
+    pub(crate) serves: Serves,
+}
+
+/// Whose calls a proxy carries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Serves {
+    /// Those of all who find it, until it is told to end.
+    #[default]
+    All,
+    /// Those of the command that it was started for, with which it ends.
+    OneCommand,
 }
 
 /// Makes the folder, for its owner only.
@@ -65,39 +98,108 @@ fn running_file(dir: &Path) -> PathBuf {
     dir.join("running.json")
 }
 
-/// What the folder says about a running proxy, if its process is alive.
+/// Locked by the proxy that `running.json` is about; its process is written in it.
+fn lock_file(dir: &Path) -> PathBuf {
+    dir.join("running.lock")
+}
+
+/// What the folder says about a running proxy, if there is one. One that has only
+/// just been started is waited for.
 pub(crate) fn find_running(dir: &Path) -> Option<Running> {
-    let text = fs::read(running_file(dir)).ok()?;
-    let running: Running = serde_json::from_slice(&text).ok()?;
-    Path::new(&format!("/proc/{}", running.pid)).exists().then_some(running)
+    let end = Instant::now() + STARTS_WITHIN;
+    while is_claimed(dir) {
+        let said: Option<Running> =
+            fs::read(running_file(dir)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        if said.is_some() || Instant::now() >= end {
+            return said;
+        }
+        std::thread::park_timeout(LOOK);
+    }
+    None
+}
+
+fn is_claimed(dir: &Path) -> bool {
+    // A shared lock: two who only look are no proxy to each other.
+    File::open(lock_file(dir))
+        .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// That another process is the folder's proxy.
+pub(crate) fn taken(dir: &Path) -> Failure {
+    let pid = fs::read_to_string(lock_file(dir)).ok().and_then(|text| text.trim().parse().ok());
+    Failure::Running { pid: pid.unwrap_or_default(), state: dir.to_path_buf() }
+}
+
+/// The right to be the proxy that is found in a state folder. One process has it,
+/// from before its ports are bound until it takes no more calls.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    dir: PathBuf,
+    /// Whose calls the proxy is to carry.
+    pub(crate) serves: Serves,
+    // Locked while it is open.
+    _lock: File,
+}
+
+impl Claim {
+    /// Takes it, and makes the folder; `None` while another process has it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn try_take(dir: &Path, serves: Serves) -> Result<Option<Self>, Failure> {
+        make(dir)?;
+        let path = lock_file(dir);
+        let blame = |source| Failure::File { path: path.clone(), source };
+        let mut lock = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(blame)?;
+        for _ in 0..LOOKS {
+            match lock.try_lock() {
+                Ok(()) => {
+                    lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(blame)?;
+                    // What a process left that did not end by itself is about nobody.
+                    let _ = fs::remove_file(running_file(dir));
+                    return Ok(Some(Self { dir: dir.to_path_buf(), serves, _lock: lock }));
+                }
+                Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOOK),
+                Err(TryLockError::Error(source)) => return Err(blame(source)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes it.
+    ///
+    /// # Errors
+    /// When another process has it, or what the system says.
+    pub(crate) fn take(dir: &Path, serves: Serves) -> Result<Self, Failure> {
+        Self::try_take(dir, serves)?.ok_or_else(|| taken(dir))
+    }
+
+    /// Says where the proxy is.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn announce(self, running: &Running) -> Result<Announced, Failure> {
+        let text = serde_json::to_vec_pretty(running).map_err(|e| Failure::Failed(e.to_string()))?;
+        write_private(&running_file(&self.dir), &text)?;
+        Ok(Announced(self))
+    }
 }
 
 /// Says so, until dropped.
 #[derive(Debug)]
-pub(crate) struct Announced(PathBuf);
-
-impl Announced {
-    /// Writes the file.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub(crate) fn new(dir: &Path, running: &Running) -> Result<Self, Failure> {
-        let text = serde_json::to_vec_pretty(running).map_err(|e| Failure::Failed(e.to_string()))?;
-        let path = running_file(dir);
-        write_private(&path, &text)?;
-        Ok(Self(path))
-    }
-}
+pub(crate) struct Announced(Claim);
 
 impl Drop for Announced {
     fn drop(&mut self) {
-        let ours = fs::read(&self.0)
-            .ok()
-            .and_then(|text| serde_json::from_slice::<Running>(&text).ok())
-            .is_some_and(|r| r.pid == std::process::id());
-        if ours {
-            let _ = fs::remove_file(&self.0);
-        }
+        // Before the lock goes, after which the file may be another's.
+        let _ = fs::remove_file(running_file(&self.0.dir));
     }
 }
 

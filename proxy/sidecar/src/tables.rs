@@ -1,27 +1,32 @@
 //! Tables for people. Agreement is never shown without coverage.
 
+mod tasks;
 #[cfg(test)]
 mod tests;
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
 
-use crate::admin::pages::{
-    DecisionRow, Interval, JournalPage, SavingsPage, TaskPage, TaskRow, UnderstudyRow,
-};
+use crate::admin::pages::{DecisionRow, Interval, JournalPage, SavingsPage, TaskPage, UnderstudyRow};
 use crate::config::show_bytes;
+pub(crate) use tasks::tasks;
 
 const FIDELITY: &str = "Agreement is fidelity to the provider, call by call, averaged over conversations (95 % interval); \
 it is not the success of the errand.\n";
+
+/// Columns of text where there is no terminal.
+const NO_TERMINAL: u16 = 160;
 
 /// An empty table that fits the terminal; colours follow NO_COLOR and the terminal.
 pub(crate) fn table(heads: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    // Asked for first: without colours it takes the terminal for none.
+    let width = if table.is_tty() { table.width() } else { Some(NO_TERMINAL) };
     if std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) {
         table.force_no_tty();
     }
-    if !std::io::IsTerminal::is_terminal(&std::io::stdout()) {
-        table.set_width(160);
+    if let Some(width) = width {
+        table.set_width(width);
     }
     table.set_header(heads.iter().map(|h| Cell::new(h).add_attribute(Attribute::Bold)));
     table
@@ -30,22 +35,6 @@ pub(crate) fn table(heads: &[&str]) -> Table {
 /// A number's cell.
 pub(crate) fn right(text: impl ToString) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
-}
-
-fn stage(row: &TaskRow) -> Cell {
-    let mut text = row.stage.clone();
-    if let Some((step, of)) = row.step {
-        text.push_str(&format!(" {step}/{of}"));
-    }
-    if row.pinned {
-        text.push_str(" (pinned)");
-    }
-    let cell = Cell::new(text);
-    match row.stage.as_str() {
-        "live" => cell.fg(Color::Green),
-        "canary" => cell.fg(Color::Yellow),
-        _ => cell,
-    }
 }
 
 /// `97.1 %`, or a dash.
@@ -85,53 +74,6 @@ pub(crate) fn dollars(usd: Option<f64>) -> String {
     }
 }
 
-/// Every task in a line.
-pub(crate) fn tasks(rows: &[TaskRow]) -> String {
-    if rows.is_empty() {
-        return "no tasks yet: they appear with the first recorded calls\n".into();
-    }
-    let mut t = table(&[
-        "task",
-        "name",
-        "model",
-        "stage",
-        "calls",
-        "coverage",
-        "agreement",
-        "served",
-        "provider",
-        "understudy",
-        "saved",
-        "missing",
-    ]);
-    for row in rows {
-        t.add_row(vec![
-            Cell::new(short(&row.id)),
-            Cell::new(&row.name),
-            Cell::new(&row.model),
-            stage(row),
-            right(row.calls),
-            right(percent(row.coverage)),
-            right(interval(row.agreement)),
-            right(row.served),
-            right(millis(row.provider_ms)),
-            right(millis(row.understudy_ms)),
-            right(dollars(row.saved_usd)),
-            Cell::new(missing(row)),
-        ]);
-    }
-    format!("{t}\n{FIDELITY}")
-}
-
-/// What stands between a task and its next stage.
-pub(crate) fn missing(row: &TaskRow) -> String {
-    match (&row.waits_for, row.needed) {
-        (Some(words), _) => words.clone(),
-        (None, Some(0)) | (None, None) => String::new(),
-        (None, Some(n)) => format!("about {n} more calls"),
-    }
-}
-
 /// The first eight digits of an id.
 pub(crate) fn short(id: &str) -> String {
     id.chars().take(8).collect()
@@ -143,7 +85,6 @@ pub(crate) fn understudies(rows: &[UnderstudyRow]) -> String {
         return "no understudies yet: they are made of the task's first calls\n".into();
     }
     let mut t = table(&["understudy", "kind", "made of", "development", "coverage", "agreement", "state"]);
-    let mut curves = String::new();
     for row in rows {
         t.add_row(vec![
             Cell::new(&row.name),
@@ -154,19 +95,24 @@ pub(crate) fn understudies(rows: &[UnderstudyRow]) -> String {
             right(interval(row.agreement)),
             Cell::new(&row.state),
         ]);
-        if !row.curve.is_empty() {
-            let points: Vec<String> =
-                row.curve.iter().map(|(_, c, a)| format!("{:.0}:{:.1}", 100.0 * c, 100.0 * a)).collect();
-            curves.push_str(&format!("  {}  {}\n", row.name, points.join("  ")));
+    }
+    format!("{t}\n{}{FIDELITY}", curves(rows))
+}
+
+/// What development promises of each, bar by bar; nothing where there is none yet.
+fn curves(rows: &[UnderstudyRow]) -> String {
+    let mut out = String::new();
+    for row in rows.iter().filter(|r| !r.curve.is_empty()) {
+        if out.is_empty() {
+            out.push_str(
+                "coverage:agreement in percent, over development calls (what to expect, not evidence)\n",
+            );
         }
+        let points: Vec<String> =
+            row.curve.iter().map(|(_, c, a)| format!("{:.0}:{:.1}", 100.0 * c, 100.0 * a)).collect();
+        out.push_str(&format!("  {}  {}\n", row.name, points.join("  ")));
     }
-    if !curves.is_empty() {
-        curves.insert_str(
-            0,
-            "coverage:agreement in percent, over development calls (what to expect, not evidence)\n",
-        );
-    }
-    format!("{t}\n{curves}{FIDELITY}")
+    out
 }
 
 /// One task in full.
@@ -180,8 +126,7 @@ pub(crate) fn task(page: &TaskPage) -> String {
     if let Some((step, of)) = row.step {
         out.push_str(&format!(", step {step} of {of}"));
     }
-    let lacking = missing(row);
-    if !lacking.is_empty() {
+    if let Some(lacking) = &row.waits_for {
         out.push_str(&format!(" · {lacking}"));
     }
     out.push('\n');
@@ -225,6 +170,10 @@ pub(crate) fn task(page: &TaskPage) -> String {
             ]);
         }
         out.push_str(&format!("\n{t}\n"));
+    }
+    let curves = curves(&page.understudies);
+    if !curves.is_empty() {
+        out.push_str(&format!("\n{curves}"));
     }
     if !page.baselines.is_empty() {
         let mut t = table(&["baseline (never served)", "coverage", "agreement"]);

@@ -12,7 +12,7 @@ use crate::{check, window};
 /// The vector of a part's text.
 ///
 /// # Errors
-/// [`Declined::TooSlow`] where it does not come within the time,
+/// [`Declined::Late`] where it does not come within the time,
 /// [`Declined::Unavailable`] where it does not come at all.
 pub(crate) async fn vector(
     embedder: &dyn Embedder,
@@ -23,7 +23,7 @@ pub(crate) async fn vector(
     let text = [window::to_embed(part_text)];
     tokio::time::timeout(within, embedder.embed(&text, priority))
         .await
-        .map_err(|_| Declined::TooSlow)?
+        .map_err(|_| Declined::Late)?
         .map_err(|_| Declined::Unavailable)?
         .pop()
         .ok_or(Declined::Unavailable)
@@ -41,10 +41,10 @@ pub(crate) async fn has_models(
 /// The one choice of a reply that the caller can use.
 ///
 /// # Errors
-/// [`Declined::Invalid`] where there is none.
+/// [`Declined::Invalid`] where there is none, and what [`check::accept`] says.
 pub(crate) fn usable<'r>(request: &Request, reply: &'r Reply) -> Result<&'r Choice, Declined> {
     match reply.choices.as_slice() {
-        [choice] if check::usable(request, choice) => Ok(choice),
+        [choice] => check::accept(request, choice).map(|()| choice),
         _ => Err(Declined::Invalid),
     }
 }

@@ -1,20 +1,67 @@
-//! Is a model's reply one that the caller can use? Tool calls name a tool on
-//! offer and fit its parameters, JSON fits its schema, text says something.
+//! Is a reply one that the caller can use, and that the provider could have given
+//! it? Tool calls name a tool on offer and fit its parameters, JSON fits its
+//! schema, text says something, and no stop text ends it before.
 //!
 //! The engine's grammar makes it so; this is the check that it did, and the
-//! only one where a remote answers. Of JSON Schema the keywords that providers
-//! enforce are read (type, enum, const, properties, required,
-//! additionalProperties, items, anyOf, oneOf, allOf, local $ref); any other
-//! keyword passes.
+//! only one where a remote or a head answers. A head says what was said to other
+//! calls, whose limits were others, so its reply's length is looked at too. Of
+//! JSON Schema the keywords that providers enforce are read (type, enum, const,
+//! properties, required, additionalProperties, items, anyOf, oneOf, allOf, local
+//! $ref); any other keyword passes.
 
 use serde_json::Value;
-use understudy_call::{Choice, Finish, Format, Part, Request, ToolChoice};
+use understudy_call::{Choice, Declined, Finish, Format, Part, Request, ToolChoice};
 
 /// Deeper than this a schema refers to itself without end.
 const DEEPEST: usize = 64;
 
+/// Tokens that a tool call takes beside its name and arguments; OpenAI counts
+/// fewer.
+const AROUND_A_CALL: usize = 16;
+
+/// Whether the choice may be said in answer to the request.
+///
+/// # Errors
+/// [`Declined::Invalid`] where it is no whole, valid answer, [`Declined::TooLong`]
+/// where it goes on past a text at which the provider would have stopped.
+pub(crate) fn accept(request: &Request, choice: &Choice) -> Result<(), Declined> {
+    if !usable(request, choice) {
+        return Err(Declined::Invalid);
+    }
+    if runs_past_stop(&request.sampling.stop, choice) { Err(Declined::TooLong) } else { Ok(()) }
+}
+
+/// Whether the request's token limit leaves room for the choice. A reply that
+/// fills it ends for want of room, so there must be one to spare. `counted` is
+/// the provider's own count of this reply; without one a bound stands for it: too
+/// strict, it costs a call to the provider and no more.
+pub(crate) fn has_room(request: &Request, choice: &Choice, counted: Option<u32>) -> bool {
+    let Some(limit) = request.sampling.max_tokens else { return true };
+    counted.map_or_else(|| most_tokens(choice), u64::from) < u64::from(limit)
+}
+
+/// More tokens than any tokenizer is known to make of it: one a byte, and one
+/// for two letters, which come in pieces of words.
+fn most_tokens(choice: &Choice) -> u64 {
+    let of = |text: &str| {
+        let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
+        text.len() - letters / 2
+    };
+    let calls = choice.tool_calls.iter().map(|c| AROUND_A_CALL + of(&c.name) + of(&c.arguments));
+    (of(&choice.text()) + calls.sum::<usize>()) as u64
+}
+
+fn runs_past_stop(stops: &[String], choice: &Choice) -> bool {
+    let text = choice.text();
+    let said = |stop: &str| {
+        text.contains(stop)
+            || choice.tool_calls.iter().any(|c| c.name.contains(stop) || c.arguments.contains(stop))
+    };
+    stops.iter().any(|stop| !stop.is_empty() && said(stop))
+}
+
 /// Whether the choice is a whole, valid answer to the request.
-pub(crate) fn usable(request: &Request, choice: &Choice) -> bool {
+fn usable(request: &Request, choice: &Choice) -> bool {
     if !matches!(choice.finish, Some(Finish::Stop | Finish::ToolCalls)) {
         return false;
     }
@@ -170,6 +217,54 @@ mod tests {
         assert!(usable(&weather(), &text));
         assert!(!usable(&Request { tool_choice: ToolChoice::Required, ..weather() }, &text));
         assert!(!usable(&weather(), &Choice { finish: Some(Finish::Length), ..text }));
+    }
+
+    #[test]
+    fn what_goes_on_past_a_stop_text_is_too_long() {
+        let stopping = |stop: &str| {
+            let mut request = weather();
+            request.sampling.stop = vec![String::new(), stop.to_owned()];
+            request
+        };
+        let text = Choice {
+            content: vec![Part::Text("Sun. END".into())],
+            finish: Some(Finish::Stop),
+            ..Choice::default()
+        };
+        let called = call("weather", r#"{"city": "Paris"}"#);
+        assert_eq!(accept(&stopping("END"), &text), Err(Declined::TooLong));
+        assert_eq!(accept(&stopping("end"), &text), Ok(()));
+        assert_eq!(accept(&stopping("Paris"), &called), Err(Declined::TooLong));
+        assert_eq!(accept(&stopping("Paris"), &call("weather", "{}")), Err(Declined::Invalid));
+        assert_eq!(accept(&stopping("Rome"), &called), Ok(()));
+    }
+
+    #[test]
+    fn a_reply_that_may_not_fit_the_limit_has_no_room() {
+        let limited = |max_tokens| {
+            let mut request = weather();
+            request.sampling.max_tokens = max_tokens;
+            request
+        };
+        // Nine bytes, of which eight are letters: at most five tokens.
+        let text = Choice { content: vec![Part::Text("all right".into())], ..Choice::default() };
+        assert!(has_room(&limited(None), &text, None));
+        assert!(has_room(&limited(Some(6)), &text, None) && !has_room(&limited(Some(5)), &text, None));
+        assert!(has_room(&limited(Some(3)), &text, Some(2)) && !has_room(&limited(Some(2)), &text, Some(2)));
+        // Digits and signs may be a token each, and so may the bytes of other scripts.
+        let dense = Choice { content: vec![Part::Text("1,2:是".into())], ..Choice::default() };
+        assert!(!has_room(&limited(Some(7)), &dense, None) && has_room(&limited(Some(8)), &dense, None));
+        assert!(!has_room(&limited(Some(20)), &call("weather", "{}"), None));
+        assert!(has_room(&limited(Some(30)), &call("weather", "{}"), None));
+    }
+
+    #[test]
+    fn several_calls_are_not_an_answer_where_they_are_forbidden() {
+        let mut both = call("weather", r#"{"city": "Paris"}"#);
+        both.tool_calls.extend(both.tool_calls.clone());
+        assert_eq!(accept(&weather(), &both), Ok(()));
+        let one_by_one = Request { parallel_tool_calls: Some(false), ..weather() };
+        assert_eq!(accept(&one_by_one, &both), Err(Declined::Invalid));
     }
 
     #[test]

@@ -12,11 +12,17 @@
 //! | `calls` | how it writes a tool call: `json`, or `line` where it has learnt that |
 //!
 //! A decline is a status of 409 or 429 with [`Declined::label`] as the error's code.
+//!
+//! *Which models answer.* An engine may come back with other models, or be another
+//! one behind the same address, and a version made of the old ones must not be
+//! answered by the new. Their names are read from `/healthz` once and forgotten
+//! when the engine cannot be reached. Each answer bears the engine's mark
+//! (`x-understudy-models`); one of another mark than the names' is thrown away.
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -25,6 +31,10 @@ use understudy_call::{CallText, Declined, Dialect, EmbedError, Embedder, Priorit
 
 use crate::error::CastError;
 use crate::wire;
+
+mod names;
+
+use names::{Known, Names};
 
 /// Time to get a connection. A socket on this machine takes microseconds, a
 /// server in the cluster milliseconds; whoever takes longer is not there.
@@ -127,14 +137,14 @@ pub struct EngineClient {
     http: reqwest::Client,
     base: String,
     key: Option<String>,
-    models: OnceLock<EngineModels>,
+    names: Names,
 }
 
 impl fmt::Debug for EngineClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EngineClient")
             .field("base", &self.base)
-            .field("models", &self.models.get())
+            .field("models", &self.names.now().map(|k| k.models.clone()))
             .finish_non_exhaustive()
     }
 }
@@ -154,7 +164,7 @@ impl EngineClient {
             EngineAddr::Http(url, key) => (build, url.trim_end_matches('/').to_owned(), key),
         };
         let http = build.build().map_err(CastError::Client)?;
-        Ok(Self { http, base, key, models: OnceLock::new() })
+        Ok(Self { http, base, key, names: Names::default() })
     }
 
     /// What the engine says of itself, as it says it.
@@ -162,25 +172,59 @@ impl EngineClient {
     /// # Errors
     /// Why it did not.
     pub async fn health(&self) -> Result<Value, Declined> {
+        Ok(self.look().await?.0)
+    }
+
+    /// Which models it has; asked once, and again after it could not be reached.
+    pub async fn models(&self) -> Option<EngineModels> {
+        Some(self.known().await?.models.clone())
+    }
+
+    /// Its health, and the mark that this answer bears.
+    async fn look(&self) -> Result<(Value, Option<String>), Declined> {
         let came = wire::get(&self.http, &self.url("/healthz"), self.key.as_deref(), EMBED_LIVE).await?;
         if came.status != 200 {
             return Err(wire::declined(&came));
         }
-        serde_json::from_slice(&came.body).map_err(|_| Declined::Invalid)
+        Ok((serde_json::from_slice(&came.body).map_err(|_| Declined::Invalid)?, came.models))
     }
 
-    /// Which models it has; asked once and kept, since an engine that comes
-    /// back with other models means other versions, and those are made at the
-    /// start of the process.
-    pub async fn models(&self) -> Option<&EngineModels> {
-        if self.models.get().is_none() {
-            let models = read_models(&self.health().await.ok()?);
-            if models == EngineModels::default() {
-                return None;
-            }
-            let _ = self.models.set(models);
+    async fn known(&self) -> Option<Arc<Known>> {
+        if let Some(known) = self.names.now() {
+            return Some(known);
         }
-        self.models.get()
+        let since = self.names.times_lost();
+        let (health, mark) = self.look().await.ok()?;
+        self.names.keep(Known { models: names::read(&health)?, mark }, since)
+    }
+
+    /// Posts to the engine that these names are of; what another one answers is
+    /// thrown away.
+    async fn post(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        within: Duration,
+        asked: &Known,
+    ) -> Result<wire::Came, Declined> {
+        let came = wire::post(&self.http, &self.url(path), self.key.as_deref(), body, within).await;
+        let is_gone = match &came {
+            Ok(came) if came.status == 200 => came.models != asked.mark,
+            // Whoever stands before an engine that is gone says so with such a status.
+            Ok(came) => came.status >= 500,
+            Err(lost) => lost.why == Declined::Unavailable,
+        };
+        if is_gone {
+            self.names.forget();
+        }
+        match came {
+            Ok(came) if is_gone && came.status == 200 => {
+                tracing::info!("the engine has other models than before: what it said is not used");
+                Err(Declined::Unavailable)
+            }
+            Ok(came) => Ok(came),
+            Err(lost) => Err(lost.why),
+        }
     }
 
     fn url(&self, path: &str) -> String {
@@ -189,10 +233,12 @@ impl EngineClient {
 
     async fn ask(&self, ask: ChatAsk) -> Result<ChatAnswer, Declined> {
         let body = render(&ask).ok_or(Declined::Invalid)?;
-        let within = ask.deadline + SLACK;
-        let came =
-            wire::post(&self.http, &self.url("/v1/chat/completions"), self.key.as_deref(), body, within)
-                .await?;
+        let (begun, within) = (Instant::now(), ask.deadline + SLACK);
+        // An answer is worth nothing without the name of who gave it.
+        let known = tokio::time::timeout(within, self.known()).await.map_err(|_| Declined::Late)?;
+        let known = known.ok_or(Declined::Unavailable)?;
+        let left = within.saturating_sub(begun.elapsed());
+        let came = self.post("/v1/chat/completions", body, left, &known).await?;
         if came.status != 200 {
             return Err(wire::declined(&came));
         }
@@ -202,15 +248,13 @@ impl EngineClient {
     async fn embeddings(&self, texts: &[String], priority: Priority) -> Result<Vec<Vec<f32>>, EmbedError> {
         let away = |d: Declined| EmbedError::Unavailable(d.label().to_owned());
         // The vectors are worth nothing without the name of who made them.
-        if self.models().await.is_none() {
+        let Some(known) = self.known().await else {
             return Err(EmbedError::Unavailable("the engine does not say which models it has".to_owned()));
-        }
+        };
         let body = json!({ "model": "", "input": texts, "encoding_format": "float", "understudy": { "priority": priority } });
         let within = if priority == Priority::Live { EMBED_LIVE } else { EMBED_SHADOW };
         let body = serde_json::to_vec(&body).map_err(|_| away(Declined::Invalid))?;
-        let came = wire::post(&self.http, &self.url("/v1/embeddings"), self.key.as_deref(), body, within)
-            .await
-            .map_err(away)?;
+        let came = self.post("/v1/embeddings", body, within, &known).await.map_err(away)?;
         if came.status != 200 {
             return Err(away(wire::declined(&came)));
         }
@@ -287,36 +331,9 @@ fn answer(came: &wire::Came) -> Result<ChatAnswer, Declined> {
     })
 }
 
-/// Names and hashes out of `/healthz`. Each model is either a text or an object
-/// with `id` and `hash`; the execution provider belongs to both.
-fn read_models(health: &Value) -> EngineModels {
-    let provider = |of: &Value| {
-        of.get("execution_provider")
-            .or_else(|| health.get("execution_provider"))
-            .and_then(Value::as_str)
-            .unwrap_or("")
-            .to_owned()
-    };
-    let name = |keys: &[&str]| {
-        let models = health.get("models").unwrap_or(health);
-        let model = keys.iter().find_map(|k| models.get(*k)).filter(|m| !m.is_null())?;
-        let id = model.as_str().or_else(|| model.get("id").and_then(Value::as_str))?;
-        let hash = model.get("hash").and_then(Value::as_str).unwrap_or("");
-        let short: String = hash.chars().take(16).collect();
-        Some(
-            [id.to_owned(), short, provider(model)]
-                .into_iter()
-                .filter(|s| !s.is_empty())
-                .collect::<Vec<_>>()
-                .join("@"),
-        )
-    };
-    EngineModels { chat: name(&["chat", "chat_model"]), embed: name(&["embed", "embed_model", "embeddings"]) }
-}
-
 impl ChatModel for EngineClient {
     fn model(&self) -> BoxFuture<'_, Option<String>> {
-        Box::pin(async move { self.models().await?.chat.clone() })
+        Box::pin(async move { self.models().await?.chat })
     }
 
     fn chat(&self, ask: ChatAsk) -> BoxFuture<'_, Result<ChatAnswer, Declined>> {
@@ -325,9 +342,8 @@ impl ChatModel for EngineClient {
 }
 
 impl Embedder for EngineClient {
-    /// Empty until the engine was first reached.
-    fn id(&self) -> &str {
-        self.models.get().and_then(|m| m.embed.as_deref()).unwrap_or_default()
+    fn id(&self) -> String {
+        self.names.now().and_then(|k| k.models.embed.clone()).unwrap_or_default()
     }
 
     fn embed<'a>(

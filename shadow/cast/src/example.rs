@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use understudy_call::{
     AnsweredBy, CallText, Choice, ConversationKey, Credential, Exchange, ExchangeId, Finish, Format,
-    Part as Piece, Request, ToolCall, Truncation,
+    Part as Piece, Request, StandIns, ToolCall,
 };
 use understudy_tasks::Part;
 
@@ -28,15 +28,28 @@ pub struct Example {
     pub reply: Choice,
     /// [`label`] of the reply.
     pub label: String,
+    /// Tokens that the provider counted for the reply; `None` where it told none.
+    pub tokens: Option<u32>,
+    /// The reply repeats a value of its request that was redacted in both: an
+    /// understudy may learn to repeat such a value, and may never say this reply.
+    pub echoes: bool,
 }
 
 impl Example {
-    /// The example in an exchange at `seq`; `None` unless the provider answered
-    /// it whole with one choice. An audited call's reply is the provider's too,
-    /// but from the second turn on its history may hold the understudy's own
-    /// words, so only a first turn is taken from it.
+    /// What may be learnt of an exchange at `seq`: its [`Example::reference`], unless
+    /// the reply has a redacted value of the provider's own. Of that only the
+    /// stand-in is known, and whoever learnt it would say the stand-in to the agent.
     #[must_use]
     pub fn of(seq: u64, exchange: &Exchange) -> Option<Self> {
+        Self::reference(seq, exchange).filter(|_| exchange.stand_ins != StandIns::Own)
+    }
+
+    /// The provider's answer in an exchange at `seq`, to compare with; `None` unless
+    /// it answered whole and with one choice. An audited call's reply is the
+    /// provider's too, but from the second turn on its history may hold the
+    /// understudy's own words, so only a first turn is taken from it.
+    #[must_use]
+    pub fn reference(seq: u64, exchange: &Exchange) -> Option<Self> {
         let (request, reply) = (exchange.request.as_ref()?, exchange.reply.as_ref()?);
         let meta = &exchange.meta;
         let part = understudy_tasks::part(request);
@@ -45,12 +58,10 @@ impl Example {
             AnsweredBy::Understudy(_) => exchange.understudy_reply.is_some() && !part.is_multi_turn(),
             AnsweredBy::Nobody => false,
         };
-        let whole =
-            (200..300).contains(&meta.status) && meta.truncation == Truncation::Whole && reply.is_whole();
         let [choice] = reply.choices.as_slice() else {
             return None;
         };
-        if !by_provider || !whole {
+        if !by_provider || !exchange.has_whole_reply() {
             return None;
         }
         let choice = plain(choice);
@@ -64,6 +75,8 @@ impl Example {
             embedding: None,
             label: label(&choice),
             reply: choice,
+            tokens: reply.usage.and_then(|u| u32::try_from(u.output_tokens).ok()).filter(|n| *n > 0),
+            echoes: exchange.stand_ins == StandIns::Echoed,
         })
     }
 }

@@ -6,7 +6,8 @@
 //! embeddings as signed bytes, capped per label, replies too rare for a label
 //! of their own included, since they are what the head must not answer.
 //!
-//! *Answer.* Embed the part, take the most probable label, say its reply.
+//! *Answer.* Embed the part, take the most probable label, say its reply where
+//! this call's tools, stop texts and token limit leave it whole.
 //!
 //! *Reserve.* A probability says which of the known labels it would be, not
 //! whether it is any of them, so distance enters twice:
@@ -39,8 +40,8 @@ use understudy_call::{
 };
 use understudy_policy::TaskId;
 
-use crate::asking;
 use crate::packed::{Floats, Rows};
+use crate::{asking, check};
 
 mod fit;
 pub(crate) mod folds;
@@ -95,6 +96,10 @@ pub struct Label {
     pub reply: Choice,
     /// Exchanges it was seen in.
     pub seen: u32,
+    /// Tokens that the provider counted for this reply, the most of all times;
+    /// `None` where it told none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u32>,
 }
 
 /// What a head makes of an embedding.
@@ -291,9 +296,14 @@ impl Head {
             return Err(if guess.own < f64::from(s.usual) { Declined::Novel } else { Declined::BelowBar });
         }
         let label = s.labels.get(guess.label).ok_or(Declined::Invalid)?;
+        // Other calls got this reply, and neither stop texts nor limits are of the form.
+        check::accept(ask.request, &label.reply)?;
+        if !check::has_room(ask.request, &label.reply, label.tokens) {
+            return Err(Declined::TooLong);
+        }
         let spent = begun.elapsed();
         if spent > ask.deadline {
-            return Err(Declined::TooSlow);
+            return Err(Declined::Late);
         }
         Ok(Answer { reply: say(ask, &label.reply), confidence, stratum: label.stratum.clone(), spent })
     }

@@ -87,7 +87,7 @@ impl Prompted {
         if s.credential.is_some_and(|c| c != ask.credential) {
             return Err(Declined::Unavailable);
         }
-        let left = || ask.deadline.checked_sub(begun.elapsed()).ok_or(Declined::TooSlow);
+        let left = || ask.deadline.checked_sub(begun.elapsed()).ok_or(Declined::Late);
         let part = understudy_tasks::part(ask.request).text();
         if part.len() > s.rules.prompt_chars {
             return Err(Declined::TooLong);
@@ -138,7 +138,7 @@ impl Prompted {
             return Err(Declined::BelowBar);
         }
         if spent > ask.deadline {
-            return Err(Declined::TooSlow);
+            return Err(Declined::Late);
         }
         let stratum = stratum_in(ask.request, choice);
         reply.model.clone_from(&ask.request.model);

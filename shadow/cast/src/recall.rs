@@ -1,5 +1,6 @@
 //! An embedder that remembers: each version of each understudy of a task asks
-//! for the same part, and each fit for the same exchanges.
+//! for the same part, and each fit for the same exchanges. What one model made is
+//! never given out as another's.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,9 +49,11 @@ impl Recall {
         }
     }
 
+    /// All vectors are of one model, the one that [`Embedder::id`] names afterwards.
     async fn all(&self, texts: &[String], priority: Priority) -> Result<Vec<Vec<f32>>, EmbedError> {
-        let keys: Vec<[u8; 32]> = texts.iter().map(|t| *blake3::hash(t.as_bytes()).as_bytes()).collect();
-        let mut found = self.known(&keys);
+        let mut model = self.inner.id();
+        let keys: Vec<[u8; 32]> = texts.iter().map(|t| key(&model, t)).collect();
+        let mut found = if model.is_empty() { vec![None; texts.len()] } else { self.known(&keys) };
         let missing: Vec<usize> =
             found.iter().enumerate().filter(|(_, v)| v.is_none()).map(|(i, _)| i).collect();
         for batch in missing.chunks(BATCH) {
@@ -59,10 +62,16 @@ impl Recall {
             if vectors.len() != ask.len() {
                 return Err(EmbedError::Mismatch { wanted: ask.len(), got: vectors.len() });
             }
-            for (i, vector) in batch.iter().zip(vectors) {
+            let made_by = self.inner.id();
+            if model.is_empty() {
+                model = made_by;
+            } else if model != made_by {
+                return Err(EmbedError::Unavailable("the embedder changed meanwhile".to_owned()));
+            }
+            for ((i, vector), text) in batch.iter().zip(vectors).zip(&ask) {
                 let vector = Arc::new(vector);
-                if let (Some(key), Some(slot)) = (keys.get(*i), found.get_mut(*i)) {
-                    self.keep(*key, &vector);
+                if let Some(slot) = found.get_mut(*i) {
+                    self.keep(key(&model, text), &vector);
                     *slot = Some(vector);
                 }
             }
@@ -71,8 +80,17 @@ impl Recall {
     }
 }
 
+/// A model's name never holds a zero byte.
+fn key(model: &str, text: &str) -> [u8; 32] {
+    let mut h = blake3::Hasher::new();
+    h.update(model.as_bytes());
+    h.update(&[0]);
+    h.update(text.as_bytes());
+    *h.finalize().as_bytes()
+}
+
 impl Embedder for Recall {
-    fn id(&self) -> &str {
+    fn id(&self) -> String {
         self.inner.id()
     }
 
@@ -82,5 +100,72 @@ impl Embedder for Recall {
         priority: Priority,
     ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, EmbedError>> {
         Box::pin(self.all(texts, priority))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::testing::block_on;
+
+    /// An embedder that becomes another one at its `turns`-th request; its vectors
+    /// say which it was.
+    struct Turning {
+        asked: AtomicUsize,
+        turns: usize,
+    }
+
+    impl Turning {
+        fn recall(turns: usize) -> (Recall, Arc<Self>) {
+            let inner = Arc::new(Self { asked: AtomicUsize::new(0), turns });
+            (Recall::new(Arc::<Self>::clone(&inner)), inner)
+        }
+
+        fn number(&self) -> usize {
+            usize::from(self.asked.load(Ordering::Relaxed) >= self.turns)
+        }
+    }
+
+    impl Embedder for Turning {
+        fn id(&self) -> String {
+            format!("m{}", self.number())
+        }
+
+        fn embed<'a>(
+            &'a self,
+            texts: &'a [String],
+            _: Priority,
+        ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, EmbedError>> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let vector = vec![self.number() as f32];
+            Box::pin(async move { Ok(vec![vector; texts.len()]) })
+        }
+    }
+
+    #[test]
+    fn a_vector_is_remembered_for_the_model_that_made_it() {
+        block_on(async {
+            let (recall, inner) = Turning::recall(100);
+            let text = ["a".to_owned()];
+            for _ in 0..3 {
+                assert_eq!(recall.embed(&text, Priority::Live).await.unwrap(), [[0.0f32]]);
+            }
+            assert_eq!(inner.asked.load(Ordering::Relaxed), 1);
+            inner.asked.store(100, Ordering::Relaxed);
+            assert_eq!(recall.embed(&text, Priority::Live).await.unwrap(), [[1.0f32]]);
+        });
+    }
+
+    #[test]
+    fn vectors_of_two_models_are_never_given_out_together() {
+        block_on(async {
+            let (recall, _) = Turning::recall(2);
+            let texts: Vec<String> = (0..=BATCH).map(|n| n.to_string()).collect();
+            assert!(recall.embed(&texts, Priority::Shadow).await.is_err());
+            let all = recall.embed(&texts, Priority::Shadow).await.unwrap();
+            assert!(all.iter().all(|v| *v == [1.0f32]));
+        });
     }
 }

@@ -198,7 +198,11 @@ impl Cast {
             tracing::warn!(task = %task.id, error = %e, "no new understudies: the examples could not be embedded");
             return only(all);
         }
-        let embeds = embedder.id().to_owned();
+        let embeds = embedder.id();
+        if embeds.is_empty() {
+            tracing::warn!(task = %task.id, "no new understudies: the engine was lost while it embedded");
+            return only(all);
+        }
         if let Some(model) = self.model.as_ref().filter(|_| !waits)
             && let Some(name) = model.model().await
         {

@@ -4,13 +4,17 @@
 //! A server that gives log-probabilities has a reserve: the confidence is their
 //! sum. One that gives none has no reserve: every answer has confidence 0, and
 //! the bar can only take all calls or none.
+//!
+//! *Budget.* A call is charged before it is sent, by an estimate, and what the
+//! server counted takes its place when it comes. So calls in flight are spent
+//! already, and one that is cut off or answered without a count is not free.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use understudy_call::{Answer, Ask, Declined, Dialect, Responder, UnderstudyId, Usage};
+use understudy_call::{Answer, Ask, Declined, Dialect, Request, Responder, UnderstudyId, Usage};
 use understudy_policy::TaskId;
 
 use crate::error::CastError;
@@ -19,6 +23,12 @@ use crate::{check, head, wire};
 
 /// Time to get a connection to a server elsewhere.
 const CONNECT: Duration = Duration::from_secs(2);
+
+/// Tokens of a reply whose request names no limit, until they are counted.
+const USUAL_REPLY: u64 = 256;
+
+/// Statuses of a request that was refused before a model saw it: they cost nothing.
+const REFUSED: [u16; 4] = [401, 403, 404, 429];
 
 /// A server, as configured.
 #[derive(Clone, PartialEq)]
@@ -64,17 +74,34 @@ pub struct Budget {
 
 /// Counts what a remote spends; passed in, as time is.
 pub trait Meter: Send + Sync {
-    /// Whether there is anything left.
-    fn may_spend(&self) -> bool;
-    /// Counts an answer.
-    fn spend(&self, usage: Usage);
+    /// Charges what a call is expected to take; `None` where nothing is left.
+    fn try_charge(&self, expected: Usage) -> Option<Charge>;
+    /// Puts what the call took in the place of what was charged for it. A charge
+    /// that is never settled stays.
+    fn settle(&self, charge: Charge, took: Usage);
+}
+
+/// What was charged for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Charge {
+    /// The day whose budget it is on.
+    pub day: u64,
+    /// What the call is expected to take.
+    pub expected: Usage,
 }
 
 /// A [`Meter`] over days, which whoever makes it counts.
 pub struct DailyMeter {
     budget: Budget,
     today: Box<dyn Fn() -> u64 + Send + Sync>,
-    spent: Mutex<(u64, u64, f64)>,
+    spent: Mutex<Spent>,
+}
+
+#[derive(Default)]
+struct Spent {
+    day: u64,
+    tokens: u64,
+    money: f64,
 }
 
 impl fmt::Debug for DailyMeter {
@@ -86,36 +113,60 @@ impl fmt::Debug for DailyMeter {
 impl DailyMeter {
     /// A meter with nothing spent; `today` numbers the days.
     pub fn new(budget: Budget, today: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { budget, today: Box::new(today), spent: Mutex::new((0, 0, 0.0)) }
+        Self { budget, today: Box::new(today), spent: Mutex::default() }
     }
 
-    /// Tokens and money of today.
-    fn of_today(&self, add: impl FnOnce(&mut u64, &mut f64)) -> (u64, f64) {
-        let today = (self.today)();
+    /// Reads or changes what was spent today.
+    fn of_today<T>(&self, see: impl FnOnce(&mut Spent) -> T) -> T {
+        let day = (self.today)();
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        if spent.0 != today {
-            *spent = (today, 0, 0.0);
+        if spent.day != day {
+            *spent = Spent { day, ..Spent::default() };
         }
-        let (_, tokens, money) = &mut *spent;
-        add(tokens, money);
-        (*tokens, *money)
+        see(&mut spent)
+    }
+
+    /// Tokens and money.
+    fn cost(&self, usage: Usage) -> (u64, f64) {
+        let money = usage.input_tokens as f64 * self.budget.input_price
+            + usage.output_tokens as f64 * self.budget.output_price;
+        (usage.input_tokens.saturating_add(usage.output_tokens), money / 1e6)
     }
 }
 
 impl Meter for DailyMeter {
-    fn may_spend(&self) -> bool {
-        let (tokens, money) = self.of_today(|_, _| ());
-        self.budget.tokens_per_day.is_none_or(|most| tokens < most)
-            && self.budget.money_per_day.is_none_or(|most| money < most)
+    fn try_charge(&self, expected: Usage) -> Option<Charge> {
+        let (tokens, money) = self.cost(expected);
+        self.of_today(|spent| {
+            let is_left = self.budget.tokens_per_day.is_none_or(|most| spent.tokens < most)
+                && self.budget.money_per_day.is_none_or(|most| spent.money < most);
+            is_left.then(|| {
+                spent.tokens = spent.tokens.saturating_add(tokens);
+                spent.money += money;
+                Charge { day: spent.day, expected }
+            })
+        })
     }
 
-    fn spend(&self, usage: Usage) {
-        self.of_today(|tokens, money| {
-            *tokens += usage.input_tokens + usage.output_tokens;
-            *money += (usage.input_tokens as f64 * self.budget.input_price
-                + usage.output_tokens as f64 * self.budget.output_price)
-                / 1e6;
+    fn settle(&self, charge: Charge, took: Usage) {
+        let ((tokens, money), (took_tokens, took_money)) = (self.cost(charge.expected), self.cost(took));
+        self.of_today(|spent| {
+            // The account of another day is closed.
+            if spent.day == charge.day {
+                spent.tokens = spent.tokens.saturating_sub(tokens).saturating_add(took_tokens);
+                spent.money = (spent.money - money + took_money).max(0.0);
+            }
         });
+    }
+}
+
+/// What a call is expected to take: four characters a token, as English has it,
+/// and all the tokens that it permits.
+fn expected(request: &Request, body: &[u8]) -> Usage {
+    Usage {
+        input_tokens: body.len().div_ceil(4) as u64,
+        output_tokens: request.sampling.max_tokens.map_or(USUAL_REPLY, u64::from),
+        ..Usage::default()
     }
 }
 
@@ -159,9 +210,6 @@ impl Remote {
 
     async fn answer(&self, ask: Ask<'_>) -> Result<Answer, Declined> {
         let begun = Instant::now();
-        if !self.meter.may_spend() {
-            return Err(Declined::Budget);
-        }
         let mut request = ask.request.clone();
         request.model.clone_from(&self.config.model);
         request.stream = false;
@@ -170,20 +218,33 @@ impl Remote {
         let body = understudy_dialect::render_request(Dialect::OpenaiChat, &request)
             .map_err(|_| Declined::Invalid)?;
         let url = format!("{}/chat/completions", self.config.url.trim_end_matches('/'));
-        let came = wire::post(&self.http, &url, self.config.key.as_deref(), body, ask.deadline).await?;
+        let charge = self.meter.try_charge(expected(&request, &body)).ok_or(Declined::Budget)?;
+        let sent = wire::post(&self.http, &url, self.config.key.as_deref(), body, ask.deadline).await;
+        let is_free = match &sent {
+            Ok(came) => REFUSED.contains(&came.status),
+            Err(lost) => lost.unsent,
+        };
+        if is_free {
+            self.meter.settle(charge, Usage::default());
+        }
+        let came = sent?;
         if came.status != 200 {
             return Err(wire::declined(&came));
         }
         let mut reply =
             understudy_dialect::parse_reply(Dialect::OpenaiChat, came.status, &came.content_type, &came.body)
                 .map_err(|_| Declined::Invalid)?;
-        self.meter.spend(reply.usage.unwrap_or_default());
+        // Some servers write a usage of nothing.
+        if let Some(took) = reply.usage.filter(|u| u.input_tokens > 0 || u.output_tokens > 0) {
+            self.meter.settle(charge, took);
+        }
         let [choice] = reply.choices.as_mut_slice() else {
             return Err(Declined::Invalid);
         };
-        if reply.error.is_some() || !check::usable(ask.request, choice) {
+        if reply.error.is_some() {
             return Err(Declined::Invalid);
         }
+        check::accept(ask.request, choice)?;
         let given = std::mem::take(&mut choice.logprobs);
         let confidence = given.iter().map(|t| t.logprob).sum::<f64>();
         if self.config.logprobs && given.is_empty() {
@@ -209,34 +270,4 @@ impl Responder for Remote {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    #[test]
-    fn a_budget_is_spent_and_comes_back_the_next_day() {
-        let day = Arc::new(AtomicU64::new(7));
-        let clock = Arc::clone(&day);
-        let budget =
-            Budget { money_per_day: Some(1.0), input_price: 1.0, output_price: 4.0, ..Budget::default() };
-        let meter = DailyMeter::new(budget, move || clock.load(Ordering::Relaxed));
-        assert!(meter.may_spend());
-        meter.spend(Usage { input_tokens: 200_000, output_tokens: 200_000, ..Usage::default() });
-        assert!(!meter.may_spend());
-        day.store(8, Ordering::Relaxed);
-        assert!(meter.may_spend());
-    }
-
-    #[test]
-    fn a_key_is_never_printed() {
-        let config = RemoteConfig {
-            name: "small".into(),
-            url: "http://localhost".into(),
-            key: Some("sk-secret".into()),
-            model: "m".into(),
-            logprobs: false,
-            budget: Budget::default(),
-        };
-        assert!(!format!("{config:?}").contains("sk-secret"));
-    }
-}
+mod tests;

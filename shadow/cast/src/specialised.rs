@@ -116,7 +116,7 @@ impl Specialised {
         }
         let spent = begun.elapsed();
         if spent > ask.deadline {
-            return Err(Declined::TooSlow);
+            return Err(Declined::Late);
         }
         reply.model.clone_from(&ask.request.model);
         Ok(Answer { reply, confidence, stratum, spent })
@@ -124,7 +124,7 @@ impl Specialised {
 
     async fn say(&self, q: Question<'_>, begun: Instant) -> Result<Said, Declined> {
         let s = &self.snapshot;
-        let left = || q.deadline.checked_sub(begun.elapsed()).ok_or(Declined::TooSlow);
+        let left = || q.deadline.checked_sub(begun.elapsed()).ok_or(Declined::Late);
         let vector = asking::vector(self.embedder.as_ref(), &q.part.text(), q.priority, left()?).await?;
         if !asking::has_models(self.model.as_ref(), self.embedder.as_ref(), (&s.model, &s.embedder)).await {
             return Err(Declined::Unavailable);

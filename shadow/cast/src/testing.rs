@@ -48,6 +48,8 @@ pub(crate) fn example(n: u64, text: &str, reply: Choice) -> Example {
         embedding: None,
         label: label(&reply),
         reply,
+        tokens: None,
+        echoes: false,
     }
 }
 
@@ -109,8 +111,8 @@ impl Vectors {
 }
 
 impl Embedder for Vectors {
-    fn id(&self) -> &str {
-        &self.name
+    fn id(&self) -> String {
+        self.name.clone()
     }
 
     fn embed<'a>(

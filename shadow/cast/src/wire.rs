@@ -13,7 +13,25 @@ const MOST_BYTES: usize = 16 << 20;
 pub(crate) struct Came {
     pub(crate) status: u16,
     pub(crate) content_type: String,
+    /// The models that the engine says it has; a remote says nothing of the kind.
+    pub(crate) models: Option<String>,
     pub(crate) body: Vec<u8>,
+}
+
+/// The engine's header for it; `shadow/engine/src/http.rs` writes it.
+const MODELS: &str = "x-understudy-models";
+
+/// Why nothing came back.
+pub(crate) struct Lost {
+    pub(crate) why: Declined,
+    /// No connection was made, so nobody can have done the work.
+    pub(crate) unsent: bool,
+}
+
+impl From<Lost> for Declined {
+    fn from(lost: Lost) -> Self {
+        lost.why
+    }
 }
 
 /// Posts `body` and reads the answer, all of it within `within`.
@@ -23,7 +41,7 @@ pub(crate) async fn post(
     key: Option<&str>,
     body: Vec<u8>,
     within: Duration,
-) -> Result<Came, Declined> {
+) -> Result<Came, Lost> {
     let mut ask = http.post(url).header("content-type", "application/json").body(body);
     if let Some(key) = key {
         ask = ask.bearer_auth(key);
@@ -37,7 +55,7 @@ pub(crate) async fn get(
     url: &str,
     key: Option<&str>,
     within: Duration,
-) -> Result<Came, Declined> {
+) -> Result<Came, Lost> {
     let mut ask = http.get(url);
     if let Some(key) = key {
         ask = ask.bearer_auth(key);
@@ -45,32 +63,32 @@ pub(crate) async fn get(
     finish(ask, within).await
 }
 
-async fn finish(ask: reqwest::RequestBuilder, within: Duration) -> Result<Came, Declined> {
-    tokio::time::timeout(within, read(ask)).await.unwrap_or(Err(Declined::TooSlow))
+async fn finish(ask: reqwest::RequestBuilder, within: Duration) -> Result<Came, Lost> {
+    let late = Lost { why: Declined::Late, unsent: false };
+    tokio::time::timeout(within, read(ask)).await.unwrap_or(Err(late))
 }
 
-async fn read(ask: reqwest::RequestBuilder) -> Result<Came, Declined> {
+async fn read(ask: reqwest::RequestBuilder) -> Result<Came, Lost> {
     let mut answer = ask.send().await.map_err(|e| failure(&e))?;
     let status = answer.status().as_u16();
-    let content_type = answer
-        .headers()
-        .get("content-type")
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or("application/json")
-        .to_owned();
+    let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let content_type = header("content-type").unwrap_or_else(|| "application/json".to_owned());
+    let models = header(MODELS);
     let mut body = Vec::new();
     while let Some(piece) = answer.chunk().await.map_err(|e| failure(&e))? {
         if body.len() + piece.len() > MOST_BYTES {
-            return Err(Declined::Invalid);
+            return Err(Lost { why: Declined::Invalid, unsent: false });
         }
         body.extend_from_slice(&piece);
     }
-    Ok(Came { status, content_type, body })
+    Ok(Came { status, content_type, models, body })
 }
 
-fn failure(e: &reqwest::Error) -> Declined {
+fn failure(e: &reqwest::Error) -> Lost {
+    let unsent = e.is_connect();
     // A connection that cannot be made in time is no engine, not a slow one.
-    if e.is_timeout() && !e.is_connect() { Declined::TooSlow } else { Declined::Unavailable }
+    let why = if e.is_timeout() && !unsent { Declined::Late } else { Declined::Unavailable };
+    Lost { why, unsent }
 }
 
 /// Why a status that is no answer came, by the code in the body where there is
@@ -83,6 +101,7 @@ pub(crate) fn declined(came: &Came) -> Declined {
     match code.as_str() {
         "below_bar" => Declined::BelowBar,
         "too_slow" => Declined::TooSlow,
+        "late" => Declined::Late,
         "busy" => Declined::Busy,
         "too_long" | "context_length_exceeded" => Declined::TooLong,
         "invalid" => Declined::Invalid,
@@ -92,7 +111,7 @@ pub(crate) fn declined(came: &Came) -> Declined {
             429 => Declined::Busy,
             413 => Declined::TooLong,
             400 | 422 => Declined::Invalid,
-            408 | 504 => Declined::TooSlow,
+            408 | 504 => Declined::Late,
             _ => Declined::Unavailable,
         },
     }

@@ -91,6 +91,7 @@ fn exchange(n: u64, words: u64) -> (u64, Exchange) {
         reply: Some(Reply { choices: vec![choice], ..Reply::default() }),
         understudy_reply: None,
         audit_score: None,
+        stand_ins: Default::default(),
     };
     (n, exchange)
 }

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use understudy_call::{
-    AnsweredBy, Choice, ConversationKey, Exchange, ExchangeId, Finish, Ineligible, Reply, Request, Truncation,
+    AnsweredBy, Choice, ConversationKey, Exchange, ExchangeId, Finish, Ineligible, Reply, Request, StandIns,
+    Truncation,
 };
 use understudy_cast::example;
 use understudy_tasks::Task;
@@ -191,6 +192,9 @@ impl<'a> Intake<'a> {
         };
         if !matches!(choice.finish, Some(Finish::Stop | Finish::ToolCalls)) {
             return Err(Reason::Unfinished);
+        }
+        if exchange.stand_ins == StandIns::Own {
+            return Err(Reason::StandIn);
         }
         Ok((request, choice))
     }

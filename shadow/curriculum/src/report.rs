@@ -26,6 +26,9 @@ pub enum Reason {
     Unfinished,
     /// More than one choice, or none.
     ManyChoices,
+    /// The reply holds a redacted value that its request does not: only the
+    /// stand-in is known.
+    StandIn,
     /// An understudy answered.
     Understudy,
     /// A later turn of a conversation in which an understudy answered.
@@ -72,6 +75,7 @@ impl Reason {
             Self::Undecoded => "undecoded",
             Self::Unfinished => "unfinished",
             Self::ManyChoices => "many_choices",
+            Self::StandIn => "stand_in",
             Self::Understudy => "understudy",
             Self::AfterUnderstudy => "after_understudy",
             Self::Flagged => "flagged",
@@ -101,6 +105,7 @@ impl Reason {
             Self::Undecoded => "not decoded",
             Self::Unfinished => "the reply did not end of its own accord",
             Self::ManyChoices => "more than one choice, or none",
+            Self::StandIn => "a redacted value in the reply that the request does not hold",
             Self::Understudy => "an understudy answered",
             Self::AfterUnderstudy => "a later turn after an understudy's answer",
             Self::Flagged => "marked by a person",

@@ -9,7 +9,7 @@ mod written;
 use serde_json::{Value, json};
 use understudy_call::{
     AnsweredBy, Choice, ConversationKey, Credential, Dialect, Exchange, ExchangeId, Finish, Lane, Message,
-    Metadata, Part, Reply, Request, Role, Sizes, Timings, Tool, ToolCall, Truncation, UnderstudyId,
+    Metadata, Part, Reply, Request, Role, Sizes, StandIns, Timings, Tool, ToolCall, Truncation, UnderstudyId,
 };
 use understudy_tasks::{Form, Task, task_id};
 
@@ -91,6 +91,7 @@ fn exchange(seq: u64, conversation: u64, turns: Vec<Message>, choice: Choice) ->
         reply: Some(Reply { choices: vec![choice], ..Reply::default() }),
         understudy_reply: None,
         audit_score: None,
+        stand_ins: StandIns::default(),
     };
     (seq, exchange)
 }

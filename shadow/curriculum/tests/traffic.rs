@@ -87,6 +87,7 @@ fn exchanges(folder: &Path, name: &str) -> Vec<(u64, Exchange)> {
                 reply: Some(reply),
                 understudy_reply: None,
                 audit_score: None,
+                stand_ins: Default::default(),
             };
             (seq, exchange)
         })

@@ -84,7 +84,7 @@ pub(crate) async fn completions(State(engine): State<Arc<Engine>>, body: Bytes) 
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Declined::Unavailable),
             // A shadow that gave way goes past its deadline here, a hung step too.
-            Err(_) => Err(Declined::TooSlow),
+            Err(_) => Err(Declined::Late),
         },
         Err(why) => Err(why),
     };

@@ -5,17 +5,18 @@
 //! key-value cache, waits, and goes on afterwards, its deadline moved by as much.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use understudy_call::{Declined, Priority};
-use understudy_onnx::contract::{ModelFolder, NonCommercial};
+use understudy_onnx::contract::ModelFolder;
 use understudy_onnx::{AdapterSlots, Decoding, Generation, Generator, LoadOptions, Prompt, Run, Voice};
 
+use crate::EngineError;
+use crate::owner::{Hold, StepClock};
 use crate::queue::{Queue, wait_for};
 use crate::speed::Speed;
-use crate::{EngineConfig, EngineError};
 
 /// One ask, as it waits.
 pub(crate) struct Job {
@@ -44,83 +45,38 @@ pub(crate) struct Chat {
     pub(crate) slots: Option<Arc<AdapterSlots>>,
     pub(crate) speed: Speed,
     pub(crate) queue: Queue<Job>,
-    /// When the step in progress began, in milliseconds since `started`; 0 when idle.
-    step_began: AtomicU64,
-    started: Instant,
+    pub(crate) clock: StepClock,
 }
 
-impl Chat {
-    /// Loads the model in a thread of its own. The receiver is closed when the
-    /// thread ends.
-    pub(crate) fn start(
-        cfg: &EngineConfig,
-        folder: &std::path::Path,
-    ) -> Result<(Arc<Self>, oneshot::Receiver<()>), EngineError> {
-        let terms = if cfg.allow_non_commercial { NonCommercial::Allowed } else { NonCommercial::Refused };
-        let folder = ModelFolder::open_with(folder, terms)?;
-        let opts =
-            LoadOptions { threads: cfg.threads, library: cfg.library.clone(), ..LoadOptions::default() };
-        let (ready, loaded) = std::sync::mpsc::channel();
-        let (alive, gone) = oneshot::channel::<()>();
-        let (bound, nice) = (cfg.queue, cfg.nice);
-        let spawned = std::thread::Builder::new().name("generation".to_owned()).spawn(move || {
-            let _alive = alive;
-            let loaded = crate::limits::lower_priority(nice)
-                .and_then(|()| Generator::load(&folder, &opts).map_err(EngineError::Chat))
-                .and_then(|mut model| {
-                    let speed = Speed::default();
-                    warm_up(&mut model, &speed).map_err(EngineError::Chat)?;
-                    Ok((model, speed))
-                });
-            let (mut model, speed) = match loaded {
-                Ok(l) => l,
-                Err(e) => {
-                    let _ = ready.send(Err(e));
-                    return;
-                }
-            };
-            let chat = Arc::new(Self {
-                name: folder.manifest().name.clone(),
-                hash: folder.hash().to_owned(),
-                provider: model.execution_provider(),
-                voice: model.voice(),
-                slots: model.adapter_slots().ok(),
-                speed,
-                queue: Queue::new(bound),
-                step_began: AtomicU64::new(0),
-                started: Instant::now(),
-            });
-            let closing = AbortOnDrop(Arc::clone(&chat));
-            let _ = ready.send(Ok(Arc::clone(&chat)));
-            while let Some((priority, job)) = chat.queue.pop() {
-                chat.run(&mut model, priority, job);
-            }
-            drop(closing);
-        });
-        spawned.map_err(EngineError::Serve)?;
-        match loaded.recv() {
-            Ok(Ok(chat)) => Ok((chat, gone)),
-            Ok(Err(e)) => Err(e),
-            Err(_) => Err(EngineError::ThreadGone("chat model")),
-        }
+impl Hold for Chat {
+    type Model = Generator;
+    type Job = Job;
+    const THREAD: &'static str = "generation";
+    const WHAT: &'static str = "chat model";
+
+    fn load(
+        folder: &ModelFolder,
+        opts: &LoadOptions,
+        bound: usize,
+    ) -> Result<(Self, Self::Model), EngineError> {
+        let mut model = Generator::load(folder, opts).map_err(EngineError::Chat)?;
+        let speed = Speed::default();
+        warm_up(&mut model, &speed).map_err(EngineError::Chat)?;
+        let chat = Self {
+            name: folder.manifest().name.clone(),
+            hash: folder.hash().to_owned(),
+            provider: model.execution_provider(),
+            voice: model.voice(),
+            slots: model.adapter_slots().ok(),
+            speed,
+            queue: Queue::new(bound),
+            clock: StepClock::new(),
+        };
+        Ok((chat, model))
     }
 
-    /// Refuses what the queue cannot take or finish in time.
-    pub(crate) fn try_ask(&self, priority: Priority, time: Duration, job: Job) -> Result<(), Declined> {
-        let wait = wait_for(self.queue.load().ahead_of(priority), self.speed.mean());
-        if wait > time {
-            return Err(Declined::TooSlow);
-        }
-        self.queue.try_push(priority, job)
-    }
-
-    /// How long the step in progress has taken; zero when idle. One that takes
-    /// seconds hangs.
-    pub(crate) fn step_age(&self) -> Duration {
-        match self.step_began.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            ms => self.started.elapsed().saturating_sub(Duration::from_millis(ms)),
-        }
+    fn queue(&self) -> &Queue<Job> {
+        &self.queue
     }
 
     fn run(&self, model: &mut Generator, priority: Priority, job: Job) {
@@ -128,10 +84,21 @@ impl Chat {
         let waited = queued.elapsed();
         let mut state = Watch { deadline, cancelled: &cancelled };
         let result = self.drive(model, priority, &prompt, &decoding, form, &mut state);
-        self.step_began.store(0, Ordering::Relaxed);
+        self.clock.idle();
         self.queue.done(priority);
         // Whoever asked may be gone; then nobody reads it.
         let _ = answer.send(result.map(|generation| Done { generation, queued: waited }));
+    }
+}
+
+impl Chat {
+    /// Refuses what the queue cannot take or finish in time.
+    pub(crate) fn try_ask(&self, priority: Priority, time: Duration, job: Job) -> Result<(), Declined> {
+        let wait = wait_for(self.queue.load().ahead_of(priority), self.speed.mean());
+        if wait > time {
+            return Err(Declined::TooSlow);
+        }
+        self.queue.try_push(priority, job)
     }
 
     fn drive(
@@ -143,7 +110,8 @@ impl Chat {
         form: u64,
         watch: &mut Watch<'_>,
     ) -> Result<Generation, Declined> {
-        watch.check()?;
+        // Whoever waited in the queue for all of its time has not begun.
+        watch.check().map_err(|why| if why == Declined::Late { Declined::TooSlow } else { why })?;
         let mut run = model.begin(prompt, decoding).map_err(|e| refused(&e))?;
         if Instant::now() + self.speed.expect(form, run.prompt_left()) > watch.deadline {
             model.abandon(run);
@@ -166,8 +134,7 @@ impl Chat {
     }
 
     fn step(&self, model: &mut Generator, run: &mut Run) -> Result<(), Declined> {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.step_began.store(now.max(1), Ordering::Relaxed);
+        self.clock.begin();
         model.step(run).map_err(|e| refused(&e))
     }
 
@@ -195,19 +162,10 @@ impl Watch<'_> {
         if self.cancelled.load(Ordering::Relaxed) {
             Err(Declined::Cancelled)
         } else if Instant::now() >= self.deadline {
-            Err(Declined::TooSlow)
+            Err(Declined::Late)
         } else {
             Ok(())
         }
-    }
-}
-
-/// A thread that panics leaves nobody waiting.
-struct AbortOnDrop(Arc<Chat>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.queue.abort();
     }
 }
 

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::future::BoxFuture;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use understudy_call::Declined;
@@ -21,10 +22,13 @@ use crate::adapters::{Adapters, Missing};
 use crate::embedding::Embed;
 use crate::generation::Chat;
 use crate::listen::{self, Bound};
-use crate::{EngineConfig, EngineError, chat, embeddings};
+use crate::{EngineConfig, EngineError, chat, embeddings, owner};
 
 /// Longest body: far more text than the context of a small model.
 const MOST_BYTES: usize = 8 << 20;
+
+/// The header of every response that says which models the engine has.
+const MODELS: &str = "x-understudy-models";
 
 /// What the routes share.
 pub(crate) struct Engine {
@@ -39,6 +43,14 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
+    /// Its models in a word: whoever asks can tell by it that another engine answers.
+    fn mark(&self) -> Option<HeaderValue> {
+        let chat = self.chat.as_ref().map(|c| format!("{}@{}@{}", c.name, c.hash, c.provider));
+        let embed = self.embed.as_ref().map(|e| format!("{}@{}@{}", e.name, e.hash, e.provider));
+        let both: Vec<String> = [chat, embed].into_iter().flatten().collect();
+        HeaderValue::from_str(&both.join(" ")).ok()
+    }
+
     pub(crate) fn count(&self, why: Declined) {
         let mut counts = self.declined.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry(why.label()).or_default() += 1;
@@ -162,8 +174,8 @@ async fn load(cfg: &EngineConfig) -> Result<(Arc<Engine>, BoxFuture<'static, &'s
     }
     let owned = cfg.clone();
     let loading = tokio::task::spawn_blocking(move || {
-        let chat = owned.chat_model.as_deref().map(|f| Chat::start(&owned, f)).transpose()?;
-        let embed = owned.embed_model.as_deref().map(|f| Embed::start(&owned, f)).transpose()?;
+        let chat = owned.chat_model.as_deref().map(|f| owner::start::<Chat>(&owned, f)).transpose()?;
+        let embed = owned.embed_model.as_deref().map(|f| owner::start::<Embed>(&owned, f)).transpose()?;
         Ok::<_, EngineError>((chat, embed))
     });
     let (chat, embed) = loading.await.map_err(|e| EngineError::Serve(std::io::Error::other(e)))??;
@@ -204,6 +216,13 @@ async fn ended(gone: Option<oneshot::Receiver<()>>) {
 }
 
 fn router(engine: Arc<Engine>) -> Router {
+    let mark = engine.mark();
+    let marked = move |mut response: Response| {
+        if let Some(mark) = &mark {
+            response.headers_mut().insert(MODELS, mark.clone());
+        }
+        std::future::ready(response)
+    };
     Router::new()
         .route("/v1/chat/completions", post(chat::completions))
         .route("/v1/embeddings", post(embeddings::embeddings))
@@ -211,6 +230,7 @@ fn router(engine: Arc<Engine>) -> Router {
         .route("/healthz", get(health))
         .fallback(|| async { unknown("no such path; see /v1/models") })
         .layer(DefaultBodyLimit::max(MOST_BYTES))
+        .layer(map_response(marked))
         .with_state(engine)
 }
 
@@ -233,11 +253,14 @@ async fn health(State(engine): State<Arc<Engine>>) -> Json<Value> {
             "queue": queue_value(load),
             "tokens_per_second": {"prefill": prefill, "decode": decode},
             "mean_ms": c.speed.mean().as_millis() as u64,
-            "step_ms": c.step_age().as_millis() as u64,
+            "step_ms": c.clock.age().as_millis() as u64,
         })
     });
     let embed = engine.embed.as_ref().map(|e| {
-        json!({"id": e.name, "hash": e.hash, "execution_provider": e.provider, "queue": queue_value(e.queue.load())})
+        json!({
+            "id": e.name, "hash": e.hash, "execution_provider": e.provider, "queue": queue_value(e.queue.load()),
+            "step_ms": e.clock.age().as_millis() as u64,
+        })
     });
     let adapters = engine.adapters.as_ref().and_then(|a| a.as_ref().ok()).map(|a| {
         let value = |a: crate::adapters::Listed| {

@@ -14,7 +14,8 @@
 //! A request may carry `"understudy": {"deadline_ms", "bar", "priority",
 //! "tools_in_prompt", "reply", "adapter", "calls"}`, and a reply carries `"understudy":
 //! {"confidence", "min_logprob", "free_tokens", "queue_ms", "prefill_ms",
-//! "decode_ms", "execution_provider", "cached_tokens"}`. A decline is a status of
+//! "decode_ms", "execution_provider", "cached_tokens"}`. Every response bears the
+//! models' names and hashes as `x-understudy-models`. A decline is a status of
 //! 409 (429 for `busy`) whose error has the type `declined` and the reason as its
 //! code.
 //!
@@ -39,6 +40,7 @@ mod generation;
 mod http;
 mod limits;
 mod listen;
+mod owner;
 mod queue;
 mod speed;
 

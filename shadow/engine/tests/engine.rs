@@ -277,6 +277,17 @@ async fn health_and_models_name_what_is_loaded() {
 }
 
 #[tokio::test]
+async fn every_response_bears_the_models() {
+    let Some(c) = client() else { return };
+    let mut marks = Vec::new();
+    for path in ["/healthz", "/v1/models", "/nowhere"] {
+        let response = c.get(format!("http://engine{path}")).send().await.unwrap();
+        marks.push(response.headers()["x-understudy-models"].to_str().unwrap().to_owned());
+    }
+    assert!(marks[0].matches('@').count() == 4 && marks.iter().all(|m| *m == marks[0]), "{marks:?}");
+}
+
+#[tokio::test]
 async fn without_a_model_it_does_not_start() {
     let e = understudy_engine::start(EngineConfig::new(Listen::Tcp("127.0.0.1:0".parse().unwrap())))
         .await
@@ -286,4 +297,24 @@ async fn without_a_model_it_does_not_start() {
     cfg.chat_model = Some("/nowhere/at/all".into());
     let e = understudy_engine::start(cfg).await.unwrap_err();
     assert!(matches!(e, EngineError::Contract(_)) && e.to_string().contains("/nowhere/at/all"), "{e}");
+}
+
+#[tokio::test]
+async fn a_model_file_that_was_changed_is_refused_by_name() {
+    let Some(models) = models() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(models.join("minilm-l6-v2")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
+    }
+    let weights = dir.path().join("model.onnx");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    let mut cfg = EngineConfig::new(Listen::Unix(dir.path().join("engine.sock")));
+    cfg.embed_model = Some(dir.path().to_path_buf());
+    let refused = understudy_engine::start(cfg).await.unwrap_err();
+    assert!(matches!(refused, EngineError::Contract(_)), "{refused}");
+    assert!(refused.to_string().contains("model.onnx"), "{refused}");
 }

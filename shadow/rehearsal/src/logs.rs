@@ -10,8 +10,8 @@
 //! | `messages` | `{"messages": […, assistant]}` | exports of stored completions, fine-tuning files |
 //! | `agent` | `{"messages", "reply"}` or a whole trajectory, beside `NAME.agent.json` | recorded agents |
 //!
-//! Lines that cannot be read are counted with their place and reason, and the
-//! rest is read on.
+//! Lines that cannot be read are counted with their place and reason, halves of
+//! calls without the other half by their number, and the rest is read on.
 
 mod agent;
 mod batch;
@@ -67,6 +67,19 @@ pub trait LogFormat {
     /// # Errors
     /// The line is not what the format promises.
     fn calls(&mut self, line: Value) -> Result<Vec<LoggedCall>, LineError>;
+    /// What no line has completed, asked when all files were read.
+    fn halves(&self) -> Halves {
+        Halves::default()
+    }
+}
+
+/// Calls of which the files hold one half only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Halves {
+    /// Requests whose response is in none of them.
+    pub unanswered: usize,
+    /// Responses whose request is in none of them.
+    pub unasked: usize,
 }
 
 /// What is wrong with a line.
@@ -134,6 +147,8 @@ pub struct Log {
     pub calls: Vec<LoggedCall>,
     /// Lines that were not read.
     pub broken: Vec<BrokenLine>,
+    /// Calls that are not among them because half of each is missing.
+    pub halves: Halves,
     /// Whether any call says when it was made.
     pub has_times: bool,
     /// Whether any call says how long it took.
@@ -155,6 +170,10 @@ pub fn read(paths: &[PathBuf], keep: &dyn Fn(&BTreeMap<String, String>) -> bool)
     ];
     for path in paths {
         read_file(path, &mut formats, keep, &mut log)?;
+    }
+    for halves in formats.iter().map(|f| f.halves()) {
+        log.halves.unanswered += halves.unanswered;
+        log.halves.unasked += halves.unasked;
     }
     log.has_times = log.calls.iter().any(|c| c.at_ms.is_some());
     log.has_durations = log.calls.iter().any(|c| c.took.is_some());

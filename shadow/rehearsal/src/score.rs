@@ -5,11 +5,12 @@
 //!
 //! - `tools`: calls compared as the Berkeley Function Calling Leaderboard's
 //!   AST check does (names, required and unexpected arguments, types, sets of
-//!   calls without order), strict where a string is an id, a path or an amount.
+//!   calls without order), strict where a string is an id, a path, an amount or
+//!   an expression.
 //! - `json`: structure and leaves.
-//! - `text`: numbers, dates, identifiers, URLs and negations must be the same
-//!   and the rest must match after normalisation. Embedding similarity never
-//!   counts: entity swaps and negations lie near 0.9.
+//! - `text`: numbers, dates, identifiers, URLs, signs and negations must be the
+//!   same and the words must match but for case and punctuation. Embedding
+//!   similarity never counts: entity swaps and negations lie near 0.9.
 //!
 //! From the pass mark 1.0 on two replies agree. What lies below is reported as
 //! the share that matched, so that a person sees how near a miss was.

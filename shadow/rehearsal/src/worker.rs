@@ -29,24 +29,25 @@ mod learn;
 mod pace;
 mod report;
 mod restore;
+mod rules;
 mod saved;
 mod state;
 mod trials;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde_json::json;
-use understudy_call::{AnsweredBy, Exchange, Lane, UnderstudyId};
+use understudy_call::{Exchange, Lane, StandIns, UnderstudyId};
 use understudy_capture::{Journal, JournalError, Record};
 use understudy_cast::{Cast, CastError, Example};
 use understudy_policy::{Decision, Event, Ledger, Roster, Stage, TaskId, TaskPolicy, Trial};
 use understudy_tasks::{HashKey, TaskBook};
 
 use adopt::Adopting;
-pub use adopt::Adoption;
+pub use adopt::{Adoption, Drafted, Due, Ordered};
 pub use arms::{Arm, Arms, Tokens};
 pub use evaluate::{Evaluated, EvaluatedAnswer};
 pub use pace::{Crowded, Pace, Pause};
@@ -71,7 +72,7 @@ pub struct Settings {
     pub mode: Mode,
     /// The keys of judgement, for all tasks.
     pub policy: TaskPolicy,
-    /// And by a task's name.
+    /// And for one task, by its id or its name.
     pub overrides: BTreeMap<String, TaskPolicy>,
     /// Time that an understudy has for a trial.
     pub trial_deadline: Duration,
@@ -82,6 +83,8 @@ pub struct Settings {
     pub examples: usize,
     /// Records that wait before they are made durable; a decision does not wait.
     pub group: usize,
+    /// Before an engine that was away is asked for an adapter again; it grows.
+    pub adoption_pause: Duration,
 }
 
 impl Default for Settings {
@@ -94,6 +97,7 @@ impl Default for Settings {
             budget_ms: None,
             examples: 8192,
             group: 128,
+            adoption_pause: Duration::from_millis(250),
         }
     }
 }
@@ -164,10 +168,12 @@ pub struct Rehearsal {
     /// The last exchange that was folded.
     folded: u64,
     decisions: Vec<Decision>,
-    /// Adapters that are answering their development rows.
-    adopting: VecDeque<Adopting>,
+    /// Adapters on their way in.
+    adopting: Adopting,
     /// What the next volume of the journal begins with.
     saved: Arc<ArcSwap<Saved>>,
+    /// Whether it was told that there are more forms than tasks.
+    told_full: bool,
 }
 
 impl Rehearsal {
@@ -195,8 +201,9 @@ impl Rehearsal {
             roster: Roster::default(),
             folded: 0,
             decisions: Vec::new(),
-            adopting: VecDeque::new(),
+            adopting: Adopting::default(),
             saved: Arc::default(),
+            told_full: false,
         }
     }
 
@@ -248,17 +255,19 @@ impl Rehearsal {
 
     async fn exchange(&mut self, seq: u64, exchange: &Exchange) -> Result<(), RehearsalError> {
         self.folded = self.folded.max(seq);
-        let Some(id) = self.book.assign(exchange) else {
+        let found = self.book.assign(exchange);
+        self.forget_with_the_book();
+        let Some(id) = found else {
             return self.settle().await;
         };
-        self.meet(id);
+        self.meet_now(id, seq);
         // Where something serves, its audits stand in the journal: it may not wait.
         let crowded = if self.serves() { Crowded::GoOn } else { Crowded::Wait };
         let (Some(task), Some(state)) = (self.book.task(id).cloned(), self.tasks.get_mut(&id)) else {
             return Ok(());
         };
         let mut seen = state.seen(seq, exchange, task.acts);
-        let example = Example::of(seq, exchange);
+        let reference = Example::reference(seq, exchange);
         let mut events = Vec::new();
         if task.is_multi_turn() && !state.multi_turn {
             state.multi_turn = true;
@@ -269,6 +278,7 @@ impl Rehearsal {
         let may_be_served = self.settings.mode == Mode::Recorded && seen.eligible && !seen.repeats;
         let roster_task = may_be_served.then(|| state.roster_task(&task, &self.settings)).flatten();
         let serving = roster_task.as_ref().map_or(&[][..], |t| t.entries_for(seen.conversation));
+        let budget_ms = roster_task.as_ref().map_or(f64::MAX, |t| t.budget_ms);
         let mut judged = Vec::new();
         let mut served = None;
         match self.settings.mode {
@@ -284,12 +294,13 @@ impl Rehearsal {
             }
         }
         if let Some(trial) = state.audit_of(id, seq, exchange, &seen) {
+            (self.outlets.told)(Happened::Trial(Box::new(trial.clone())));
             events.push(Event::Trial(trial));
         }
 
         // Trials, each drawn before its answer is seen.
-        if let (Some(example), true) =
-            (&example, seen.eligible && !seen.repeats && state.ledger.trials_wanted())
+        if let (Some(reference), true) =
+            (&reference, seen.eligible && !seen.repeats && state.ledger.trials_wanted())
         {
             let draw = self.key.call(&exchange.id.0);
             let wanted = state.wanted(&self.cast, id, seq);
@@ -304,7 +315,7 @@ impl Rehearsal {
                     continue;
                 }
                 let Some(answer) =
-                    trials::answer(&self.cast, &member.id, exchange, example, self.settings.trial_deadline)
+                    trials::answer(&self.cast, &member.id, exchange, reference, self.settings.trial_deadline)
                         .await
                 else {
                     continue;
@@ -317,8 +328,9 @@ impl Rehearsal {
             (self.outlets.told)(Happened::Trial(Box::new(one.trial.clone())));
             let entry = serving.iter().find(|e| serves && e.understudy == one.trial.understudy);
             if let Some(entry) = entry {
-                let verdict = one.verdict(entry);
+                let verdict = one.verdict(entry, budget_ms);
                 seen.answered_by_understudy = verdict.is_none();
+                seen.total_ms = one.waited_ms(verdict, budget_ms).or(seen.total_ms);
                 served = Some(one.served(entry, verdict));
             }
             let audited = entry.is_some() && seen.lane == Lane::Audit && seen.answered_by_understudy;
@@ -334,19 +346,10 @@ impl Rehearsal {
         understudy_policy::replay_order(&mut events);
         self.fold(id, events);
         self.propose(id);
-        if let Some(example) = example {
+        if let Some(example) = reference.filter(|_| exchange.stand_ins != StandIns::Own) {
             self.learn(&task, seq, example).await;
         }
         self.settle().await
-    }
-
-    /// A task's state, with the policy that its name has.
-    fn meet(&mut self, id: TaskId) {
-        if !self.tasks.contains_key(&id) {
-            let name = self.book.task(id).map(|t| t.name.as_str()).unwrap_or_default();
-            let policy = self.settings.overrides.get(name).unwrap_or(&self.settings.policy).clone();
-            self.tasks.insert(id, TaskState::new(Ledger::new(id, policy)));
-        }
     }
 
     /// Applies events; what follows from them waits to be written.
@@ -381,11 +384,6 @@ impl Rehearsal {
     pub fn serves(&self) -> bool {
         self.tasks.values().any(|s| matches!(s.ledger.stage(), Stage::Canary { .. } | Stage::Live))
     }
-}
-
-/// Whether the provider's reply may be a reference.
-pub(crate) fn by_provider(exchange: &Exchange) -> bool {
-    exchange.meta.answered_by == AnsweredBy::Provider
 }
 
 #[cfg(test)]

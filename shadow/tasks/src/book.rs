@@ -1,6 +1,6 @@
 //! The tasks that were seen, with their names.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use understudy_call::{Credential, Exchange, FormHash};
@@ -11,9 +11,13 @@ use crate::form::Form;
 use crate::keys::task_id;
 use crate::part::part;
 
-/// Forms beyond this many are not tasks: an agent that writes a new system
-/// text for every call would otherwise fill the memory.
+/// Most tasks at once: an agent that writes a new system text for every call
+/// would otherwise fill the memory. Beyond it a new one takes the place of the
+/// one with the fewest calls.
 const MOST_TASKS: usize = 4096;
+
+/// Calls from which on a task keeps its place. One with fewer has no evidence yet.
+const ESTABLISHED: u64 = 10;
 
 /// A cluster of calls that share their form and purpose.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,6 +87,9 @@ pub struct TaskBook {
     /// Tools that the operator declared, by name: `true` acts.
     #[serde(skip)]
     declared: HashMap<String, bool>,
+    /// Tasks that lost their place, until someone asks.
+    #[serde(skip)]
+    forgotten: Vec<TaskId>,
 }
 
 impl TaskBook {
@@ -107,7 +114,7 @@ impl TaskBook {
     }
 
     /// The task of a captured call, met for the first time if need be. `None`
-    /// where the call was not decoded, or the book is full.
+    /// where the call was not decoded, or the book is full of established tasks.
     pub fn assign(&mut self, exchange: &Exchange) -> Option<TaskId> {
         let request = exchange.request.as_ref()?;
         let form = exchange.meta.form?;
@@ -115,7 +122,7 @@ impl TaskBook {
         let id = task_id(form, owner);
         if !self.tasks.contains_key(&id) {
             if self.tasks.len() >= MOST_TASKS {
-                return None;
+                self.forget_one()?;
             }
             let task = self.meet(id, Form { hash: form, ..Form::of(exchange.meta.dialect, request) }, owner);
             self.tasks.insert(id, task);
@@ -134,6 +141,21 @@ impl TaskBook {
         Some(id)
     }
 
+    /// Makes room; `None` where every task is established or has a person's name.
+    fn forget_one(&mut self) -> Option<()> {
+        let passing =
+            self.tasks.values().filter(|t| t.calls < ESTABLISHED && !self.names.contains_key(&t.id));
+        let id = passing.min_by_key(|t| (t.calls, t.id)).map(|t| t.id)?;
+        self.tasks.remove(&id);
+        self.forgotten.push(id);
+        Some(())
+    }
+
+    /// The tasks that lost their place since this was last asked.
+    pub fn take_forgotten(&mut self) -> Vec<TaskId> {
+        std::mem::take(&mut self.forgotten)
+    }
+
     /// The task that a captured call would be assigned to.
     #[must_use]
     pub fn id_of(&self, exchange: &Exchange) -> Option<TaskId> {
@@ -148,9 +170,10 @@ impl TaskBook {
 
     fn meet(&self, id: TaskId, form: Form, credential: Option<Credential>) -> Task {
         let suggested = form.suggested_name();
+        let taken: HashSet<&str> = self.tasks.values().map(|t| t.name.as_str()).collect();
         let mut name = suggested.clone();
         let mut n = 2;
-        while self.tasks.values().any(|t| t.name == name) {
+        while taken.contains(name.as_str()) {
             name = format!("{suggested}-{n}");
             n += 1;
         }

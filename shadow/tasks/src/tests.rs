@@ -46,6 +46,7 @@ fn exchange(request: Request, credential: u8) -> Exchange {
         reply: None,
         understudy_reply: None,
         audit_score: None,
+        stand_ins: Default::default(),
     }
 }
 
@@ -140,6 +141,24 @@ fn a_task_belongs_to_one_credential_unless_shared() {
         later.take_up(serde_json::from_str(&kept).unwrap());
         assert_eq!(later.task(task).unwrap().calls, 2);
     }
+}
+
+#[test]
+fn a_new_form_for_every_call_locks_no_later_task_out() {
+    let mut book = TaskBook::default();
+    let kept = book.assign(&exchange(ask("Kept.", &[]), 1)).unwrap();
+    assert!(book.rename(kept, "kept"));
+    let routine = exchange(ask("Routine.", &[]), 1);
+    for _ in 0..10 {
+        book.assign(&routine).unwrap();
+    }
+    for i in 0..5_000 {
+        assert!(book.assign(&exchange(ask(&format!("Order number {i}."), &[]), 1)).is_some());
+    }
+    assert_eq!(book.tasks().len(), 4096);
+    assert!(book.task(kept).is_some() && book.id_of(&routine).is_some_and(|id| book.task(id).is_some()));
+    assert_eq!(book.take_forgotten().len(), 5_002 - 4_096);
+    assert!(book.take_forgotten().is_empty());
 }
 
 #[test]

@@ -267,7 +267,7 @@ fn invalid_and_late_answers_spend_their_budgets() {
         play.reach_live(&who);
         for i in 0..200 {
             let bad = i % 4 == 0;
-            let declined = bad.then_some(if late { Declined::TooSlow } else { Declined::Invalid });
+            let declined = bad.then_some(if late { Declined::Late } else { Declined::Invalid });
             let seq = play.seq;
             play.apply(&served(seq, 1, declined, late && bad));
         }

@@ -6,10 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
-use understudy_call::{AnsweredBy, Dialect, Exchange, Lane, Truncation};
+use understudy_call::{AnsweredBy, Dialect, Exchange, Lane, StandIns, Truncation};
 
 use crate::encoding::plain;
-use crate::redact::Redactor;
+use crate::redact::{Noted, Redactor};
 use crate::stats::Counters;
 use crate::{Captured, Hooks};
 
@@ -40,8 +40,15 @@ impl Intake {
             meta.truncation = Truncation::TooLarge;
         }
         let decoded = meta.dialect == Dialect::OpenaiChat && meta.truncation != Truncation::TooLarge;
-        let mut ex =
-            Exchange { id, meta, request: None, reply: None, understudy_reply: None, audit_score: None };
+        let mut ex = Exchange {
+            id,
+            meta,
+            request: None,
+            reply: None,
+            understudy_reply: None,
+            audit_score: None,
+            stand_ins: StandIns::None,
+        };
         if decoded {
             let d = ex.meta.dialect;
             ex.request = understudy_dialect::parse_request(d, &joined(request)).ok();
@@ -83,7 +90,8 @@ impl Intake {
             let print = || (self.hooks.fingerprint)(meta.dialect, request, meta.credential, explicit);
             let found = if has { None } else { kept(print, counters) };
             let score = match (&ex.reply, &ex.understudy_reply, ex.audit_score) {
-                (Some(reference), Some(answer), None) => {
+                // A reply that failed or was cut off examines nobody.
+                (Some(reference), Some(answer), None) if ex.has_whole_reply() => {
                     kept(|| (self.hooks.audit)(request, reference, answer), counters)
                 }
                 (_, _, given) => given,
@@ -103,9 +111,11 @@ impl Intake {
             counters.with_content.fetch_add(1, Relaxed);
         }
         if let Some(redactor) = &self.redactor {
+            let (mut asked, mut answered) = (Noted::default(), Noted::default());
             let mut changed = false;
-            changed |= ex.request.as_mut().is_some_and(|r| redactor.request(r));
-            changed |= ex.reply.as_mut().is_some_and(|r| redactor.reply(r));
+            changed |= ex.request.as_mut().is_some_and(|r| redactor.request_noting(r, &mut asked));
+            changed |= ex.reply.as_mut().is_some_and(|r| redactor.reply_noting(r, &mut answered));
+            ex.stand_ins = answered.in_reply_to(&asked);
             changed |= ex.understudy_reply.as_mut().is_some_and(|r| redactor.reply(r));
             changed |= ex.meta.explicit_conversation.as_mut().is_some_and(|c| redactor.replace(c));
             for (_, value) in &mut ex.meta.headers {

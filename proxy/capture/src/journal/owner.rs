@@ -37,14 +37,15 @@ pub(crate) fn own(dir: &Path) -> Result<File, JournalError> {
 /// The `head` file: the last durable number and the number below which records were
 /// retired, with a keyed check. It is written after each commit and not synced: it
 /// survives the process, and after a power cut it may be older, never newer. So it
-/// tells when the end of the newest volume has been cut off.
+/// tells when the end of the newest volume has been cut off. A damaged one tells
+/// nothing, nor does an empty one: no commit, or a power cut soon after it.
 pub(crate) struct Head {
     file: File,
     path: PathBuf,
     key: [u8; 32],
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) durable: u64,
     pub(crate) floor: u64,
@@ -54,7 +55,7 @@ const MARK: usize = 16;
 const CHECK: usize = 32;
 
 impl Head {
-    pub(crate) fn open(dir: &Path, hash_key: &[u8; 32]) -> Result<(Self, Mark), JournalError> {
+    pub(crate) fn open(dir: &Path, hash_key: &[u8; 32]) -> Result<(Self, Option<Mark>), JournalError> {
         let path = dir.join("head");
         let file = OpenOptions::new()
             .read(true)
@@ -71,7 +72,7 @@ impl Head {
         let sound = whole && blake3::keyed_hash(&key, mark).as_bytes().as_slice() == check;
         let number =
             |at: usize| mark.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_be_bytes);
-        let mark = if sound { Mark { durable: number(0), floor: number(8) } } else { Mark::default() };
+        let mark = sound.then(|| Mark { durable: number(0), floor: number(8) });
         Ok((Self { file, path, key }, mark))
     }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::owner::{Head, Mark, own};
 use crate::error::IoContext;
+use crate::seal::{Witness, witness};
 use crate::stats::Counters;
 use crate::volume::{Shelf, Volume, VolumeName, lock};
 use crate::{DropReason, JournalConfig, JournalError, KeyVault};
@@ -25,7 +26,8 @@ pub(crate) struct Shared {
     pub(super) closing: AtomicBool,
     pub(super) checkpoint: Mutex<Option<Arc<dyn Fn() -> Value + Send + Sync>>>,
     pub(super) head: Head,
-    pub(super) mark_at_open: Mark,
+    /// What the head said; `None` where it said nothing.
+    pub(super) mark_at_open: Option<Mark>,
     /// As configured; apart, so that a test can fill the disk and free it.
     pub(super) free_floor: AtomicU64,
     /// The volume being written.
@@ -56,9 +58,14 @@ impl Shared {
         let dir = &config.dir;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).during("make the folder", dir)?;
         let owner = own(dir)?;
+        // Before anything else is made, written or taken out.
+        if witness(dir, keys)? == Witness::Other {
+            return Err(JournalError::OtherKey { dir: dir.clone() });
+        }
         let (head, mark) = Head::open(dir, &keys.hash_key())?;
         let counters = Arc::new(Counters::default());
-        let shelf = Shelf::open(dir, mark.floor, vault, Arc::clone(&counters))?;
+        let floor = mark.map_or(0, |m| m.floor);
+        let shelf = Shelf::open(dir, floor, vault, Arc::clone(&counters))?;
         Ok(Self {
             shelf,
             counters,

@@ -9,6 +9,10 @@ use understudy_call::*;
 use super::*;
 use crate::{FileKey, GapWhy};
 
+mod keys;
+mod queue;
+mod stand_ins;
+
 fn hooks() -> Hooks {
     Hooks {
         fingerprint: Arc::new(|_, r, _, _| {
@@ -141,18 +145,6 @@ fn a_second_owner_is_refused_and_told_who_has_it() {
     assert!(said.contains(&format!("process {}", std::process::id())), "{said}");
     drop(j);
     open(dir.path());
-}
-
-#[test]
-fn a_full_queue_drops_by_name_and_counts() {
-    let dir = tempfile::tempdir().unwrap();
-    let j = open_with(JournalConfig { queue_bytes: 3000, ..config(dir.path()) }, hooks()).unwrap();
-    assert_eq!(j.offer(call(1, &"x".repeat(3000), "y")), Offered::Dropped(DropReason::QueueFull));
-    assert_eq!(j.offer(call(2, "x", "y")), Offered::Taken);
-    j.append(vec![]).unwrap();
-    assert_eq!(exchanges(&j).len(), 1);
-    assert!(j.drops().contains(&(DropReason::QueueFull, 1)));
-    assert_eq!(j.stats().dropped, 1);
 }
 
 #[test]
@@ -290,6 +282,32 @@ fn personal_data_and_secrets_are_replaced_before_writing_and_the_share_is_told()
     let names: Vec<_> = found[0].meta.headers.iter().map(|(n, _)| n.as_str()).collect();
     assert_eq!(names, ["x-ratelimit-remaining-tokens", "OpenAI-RateLimit-Limit"]);
     assert_eq!(j.stats().redacted_share(), Some(0.5));
+}
+
+#[test]
+fn a_reply_that_failed_or_was_cut_off_examines_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let j = open_with(config(dir.path()), Hooks { audit: Arc::new(|_, _, _| 1.0), ..hooks() }).unwrap();
+    let audited = |n: u128| {
+        let mut c = call(n, "route it", "cards");
+        c.meta.lane = Lane::Audit;
+        c.meta.answered_by = AnsweredBy::Understudy(UnderstudyId("head-1".into()));
+        c.understudy_reply = Some(Reply { choices: vec![Choice::default()], ..Reply::default() });
+        c
+    };
+    let mut failed = audited(2);
+    failed.meta.status = 503;
+    let mut cut_off = audited(3);
+    let said = String::from_utf8(cut_off.reply.concat()).unwrap().replace("\"stop\"", "\"length\"");
+    cut_off.reply = vec![Bytes::from(said)];
+    let mut too_large = audited(4);
+    too_large.meta.truncation = Truncation::TooLarge;
+    for c in [audited(1), failed, cut_off, too_large] {
+        let _ = j.offer(c);
+    }
+    j.append(vec![]).unwrap();
+    let scores: Vec<_> = exchanges(&j).iter().map(|e| e.audit_score).collect();
+    assert_eq!(scores, [Some(1.0), None, None, None]);
 }
 
 #[test]

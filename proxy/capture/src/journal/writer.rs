@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::Shared;
+use super::end::end_of;
 use super::intake::{Intake, Printed};
 use super::owner::Mark;
 use super::space::Space;
@@ -68,7 +69,7 @@ impl Writer {
             redactor: shared.config.redact.then(|| Redactor::new(hash_key)),
             body_limit: shared.config.body_limit,
         };
-        let floor = shared.mark_at_open.floor;
+        let mark = shared.mark_at_open;
         let mut writer = Self {
             shared,
             queue,
@@ -76,14 +77,13 @@ impl Writer {
             sealer: Sealer::new()?,
             volume: None,
             next_seq: 1,
-            floor,
+            floor: mark.map_or(0, |m| m.floor),
             group: Group::default(),
             retry: None,
             plain: Vec::new(),
             space: Space::default(),
         };
-        let durable = writer.shared.mark_at_open.durable;
-        writer.take_up(durable, 2)?;
+        writer.take_up(mark.map(|m| m.durable), 2)?;
         Ok(writer)
     }
 
@@ -256,7 +256,7 @@ impl Writer {
             }
         }
         self.enough_space(0)?;
-        self.take_up(self.shared.durable_seq(), 2)?;
+        self.take_up(Some(self.shared.durable_seq()), 2)?;
         let volume = match self.volume.clone() {
             Some(v) if v.name().first == self.next_seq => self.checkpoint(v)?,
             Some(v) => v,
@@ -288,9 +288,9 @@ impl Writer {
     }
 
     /// Takes up the newest volume where it ends, or leaves `volume` empty when there
-    /// is none that opens. `durable` is what was promised before.
-    fn take_up(&mut self, durable: u64, tries: u32) -> Result<(), JournalError> {
-        let mut last = durable;
+    /// is none that opens. `durable` is what was promised before, where that is known.
+    fn take_up(&mut self, durable: Option<u64>, tries: u32) -> Result<(), JournalError> {
+        let mut last = durable.unwrap_or(0);
         let newest = self.shared.shelf.newest()?;
         let (_, aside) = self.shared.shelf.newest_firsts();
         // One older than a volume moved aside is not gone on with: its successor is
@@ -377,18 +377,6 @@ impl Writer {
 
     fn enough_space(&mut self, bytes: usize) -> Result<(), JournalError> {
         self.space.take(&self.shared.config.dir, self.shared.free_floor.load(Relaxed), bytes)
-    }
-}
-
-/// The last whole record. What comes after it was being written when the process
-/// ended, and was never reported durable: it is taken out, and its number used again.
-fn end_of(volume: &Volume, durable: u64) -> Result<Option<u64>, JournalError> {
-    loop {
-        let Some(last) = volume.last_seq()? else { return Ok(None) };
-        if last <= durable || volume.is_whole(last)? {
-            return Ok(Some(last));
-        }
-        volume.remove(last)?;
     }
 }
 

@@ -18,6 +18,15 @@ impl Draw {
         Self { stream: hasher.finalize_xof() }
     }
 
+    /// Names the value that it is drawn for, and says nothing of it.
+    pub(super) fn seed(&self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        let mut stream = self.stream.clone();
+        stream.set_position(0);
+        stream.fill(&mut seed);
+        seed
+    }
+
     /// A number below `n`; 0 when `n` is 0.
     pub fn below(&mut self, n: u32) -> u32 {
         let mut bytes = [0u8; 8];

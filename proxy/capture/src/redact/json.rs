@@ -5,21 +5,21 @@ use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-use super::{Redactor, card};
+use super::{Noted, Redactor, card};
 
 /// JSON in a string of JSON in a string …: as deep as this, then as plain text.
 const DEEPEST: u32 = 4;
 
-pub(super) fn redact<'a>(redactor: &Redactor, text: &'a str, depth: u32) -> Cow<'a, str> {
+pub(super) fn redact<'a>(redactor: &Redactor, text: &'a str, depth: u32, noted: &mut Noted) -> Cow<'a, str> {
     let looks_so = text.trim_start().starts_with(['{', '[', '"']);
     if depth >= DEEPEST || !looks_so {
-        return redactor.plain(text);
+        return redactor.plain(text, noted);
     }
     if nothing_inside(redactor, text) {
         return Cow::Borrowed(text);
     }
     if serde_json::from_str::<IgnoredAny>(text).is_err() {
-        return redactor.plain(text);
+        return redactor.plain(text, noted);
     }
     let mut out = String::new();
     let mut done = 0;
@@ -36,9 +36,9 @@ pub(super) fn redact<'a>(redactor: &Redactor, text: &'a str, depth: u32) -> Cow<
         };
         let token = text.get(at..end).unwrap_or_default();
         let new = if b == b'"' {
-            string(redactor, token, depth)
+            string(redactor, token, depth, noted)
         } else if token.len() >= card::SHORTEST && bytes.get(at.wrapping_sub(1)) != Some(&b'-') {
-            number(redactor, token)
+            number(redactor, token, noted)
         } else {
             None
         };
@@ -65,21 +65,21 @@ fn nothing_inside(redactor: &Redactor, text: &str) -> bool {
     joins_nothing && redactor.holds_nothing(text)
 }
 
-fn string(redactor: &Redactor, token: &str, depth: u32) -> Option<String> {
+fn string(redactor: &Redactor, token: &str, depth: u32, noted: &mut Noted) -> Option<String> {
     let plain: Cow<'_, str> = match token.get(1..token.len().checked_sub(1)?) {
         Some(inner) if !inner.contains('\\') => Cow::Borrowed(inner),
         _ => Cow::Owned(serde_json::from_str(token).ok()?),
     };
-    match redact(redactor, &plain, depth + 1) {
+    match redact(redactor, &plain, depth + 1, noted) {
         Cow::Borrowed(_) => None,
         Cow::Owned(new) => serde_json::to_string(&new).ok(),
     }
 }
 
 /// A card's number may be written as a JSON number.
-fn number(redactor: &Redactor, token: &str) -> Option<String> {
+fn number(redactor: &Redactor, token: &str, noted: &mut Noted) -> Option<String> {
     let whole = token.bytes().all(|b| b.is_ascii_digit());
-    match redactor.plain(token) {
+    match redactor.plain(token, noted) {
         Cow::Owned(new) if whole && new.bytes().all(|b| b.is_ascii_digit()) => Some(new),
         _ => None,
     }

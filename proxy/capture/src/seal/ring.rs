@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use aws_lc_rs::aead::{AES_256_GCM, RandomizedNonceKey};
 use understudy_call::{Credential, FormHash};
 
-use super::KeyId;
+use super::{KeyId, Unopened};
 use crate::error::IoContext;
 use crate::keys::random;
 use crate::volume::lock;
@@ -75,9 +75,13 @@ impl KeyRing {
         &self.volume
     }
 
-    /// The key of this id; `None` when it is gone or does not unwrap.
-    pub(crate) fn key(&self, id: KeyId) -> Option<Arc<RandomizedNonceKey>> {
-        self.held(&mut lock(&self.keys), id).ok().flatten()
+    /// The key of this id.
+    ///
+    /// # Errors
+    /// [`Unopened::KeyGone`] where it is not there, [`Unopened::KeyForeign`] where it does not unwrap.
+    pub(crate) fn key(&self, id: KeyId) -> Result<Arc<RandomizedNonceKey>, Unopened> {
+        let held = self.held(&mut lock(&self.keys), id).map_err(|_| Unopened::KeyForeign)?;
+        held.ok_or(Unopened::KeyGone)
     }
 
     /// The key for this purpose, made where there is none yet.
@@ -153,6 +157,11 @@ impl Keys {
         }
         KeyName::default()
     }
+}
+
+/// The wrapped keys in the bytes of such a file.
+pub(super) fn wrapped_in(bytes: &[u8]) -> Vec<Vec<u8>> {
+    String::from_utf8_lossy(bytes).lines().filter_map(parse).map(|(_, _, wrapped)| wrapped).collect()
 }
 
 fn line(id: KeyId, name: KeyName, wrapped: &[u8]) -> String {

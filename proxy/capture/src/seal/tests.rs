@@ -124,8 +124,8 @@ fn a_record_opens_with_its_own_primer_only() {
     let all = [seal(&mut back, 1, 9, 1), seal(&mut back, 1, 8, 2)];
     assert_eq!(all[1].1[0], PRIMED);
     assert_eq!(opened_in(&ring, &all, 8), Err(Unopened::Damaged));
-    assert!(is_intact(&ring, 8, &mut all[1].1.clone()));
-    assert!(!is_intact(&ring, 7, &mut all[1].1.clone()));
+    assert_eq!(intact(&ring, 8, &mut all[1].1.clone()), Ok(()));
+    assert_eq!(intact(&ring, 7, &mut all[1].1.clone()), Err(Unopened::Damaged));
 }
 
 #[test]

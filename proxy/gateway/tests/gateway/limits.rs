@@ -25,6 +25,8 @@ async fn ambiguous_framing_is_refused() {
         assert_eq!(send(world.gateway, request).await.status(), 400, "{request}");
     }
     assert_eq!(provider.calls(), 0);
+    let named_alike = "POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length-Hint: 9\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    assert_eq!(send(world.gateway, named_alike).await.status(), 200);
 }
 
 #[tokio::test]

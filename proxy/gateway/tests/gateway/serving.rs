@@ -18,6 +18,9 @@ use crate::support::*;
 
 const BODY: &str = r#"{"model":"gpt-x","messages":[{"role":"system","content":"Route it."},{"role":"user","content":"card lost"}],"tools":[{"type":"function","function":{"name":"route","parameters":{"type":"object"}}}]}"#;
 
+/// What the provider says.
+const PROVIDERS: &str = "{\"id\":\"chatcmpl-p\",\"choices\":[]}";
+
 type Act = Arc<dyn Fn(Ask<'_>) -> BoxFuture<'static, Result<Answer, Declined>> + Send + Sync>;
 
 struct Actor(UnderstudyId, Act);
@@ -105,7 +108,10 @@ struct Scene {
 }
 
 async fn stage(tasks: Vec<RosterTask>, act: Act) -> Scene {
-    let provider = FakeProvider::saying(json_reply("{\"id\":\"chatcmpl-p\",\"choices\":[]}")).await;
+    stage_before(FakeProvider::saying(json_reply(PROVIDERS)).await, tasks, act)
+}
+
+fn stage_before(provider: FakeProvider, tasks: Vec<RosterTask>, act: Act) -> Scene {
     let roster = Arc::new(ArcSwap::from_pointee(Roster { version: 1, stopped: false, tasks }));
     let seen: Arc<Mutex<Vec<CallSeen>>> = Arc::default();
     let (theirs, all) = (Arc::clone(&roster), Arc::clone(&seen));
@@ -240,7 +246,7 @@ async fn a_late_understudy_is_not_waited_for() {
     late.budget_ms = 30.0;
     let s = stage(vec![late], Arc::new(|_| Box::pin(std::future::pending()))).await.accepted().await;
     assert_eq!(s.ask(BODY).await.text(), "{\"id\":\"chatcmpl-p\",\"choices\":[]}");
-    assert_eq!(s.fallback("too_slow"), 1);
+    assert_eq!(s.fallback("late"), 1);
 }
 
 #[tokio::test]
@@ -359,6 +365,10 @@ async fn an_audited_call_is_answered_here_and_examined_there() {
     assert_eq!(audit.reply.concat(), b"{\"id\":\"chatcmpl-p\",\"choices\":[]}");
     assert_eq!(audit.understudy_reply.as_ref().unwrap().choices[0].tool_calls[0].name, "route");
     assert_eq!(audit.request.concat(), BODY.as_bytes());
+    assert_eq!(audit.meta.asked.as_ref().unwrap().stratum.as_deref(), Some("route"));
+    assert!(audit.meta.timings.audit.is_some() && audit.meta.timings.total.is_some());
+    // One call, one name, for the record and for telemetry.
+    assert_eq!(audit.id, s.seen.lock().unwrap()[1].id);
     let sent = s.provider.last();
     assert_eq!(
         (sent.target(), sent.header("authorization")),
@@ -367,6 +377,28 @@ async fn an_audited_call_is_answered_here_and_examined_there() {
     assert_eq!(sent.body, BODY.as_bytes());
     assert_eq!(s.provider.calls(), 2);
     assert_eq!(s.world.seams.counters.audits(), 1);
+}
+
+#[tokio::test]
+async fn a_provider_in_trouble_does_not_examine() {
+    let in_trouble = FakeProvider::start(Arc::new(|request, mut stream| {
+        Box::pin(async move {
+            let audit = request.body == BODY.as_bytes();
+            let busy = "HTTP/1.1 529 Overloaded\r\nContent-Length: 2\r\n\r\n{}".as_bytes().to_vec();
+            stream.write_all(&if audit { busy } else { json_reply(PROVIDERS) }).await.ok()?;
+            Some(stream)
+        })
+    }))
+    .await;
+    let mut audited = task(BODY);
+    audited.audit = 1.0;
+    let s = stage_before(in_trouble, vec![audited], always(Ok(tool_answer()))).accepted().await;
+    assert_eq!(s.ask(BODY).await.header("x-understudy-answered-by"), Some("head-1"));
+    let kept = s.world.kept.at_least(2).await;
+    assert_eq!((kept[1].meta.lane, kept[1].meta.status), (Lane::Understudy, 200));
+    assert!(kept[1].reply.is_empty() && kept[1].understudy_reply.is_some());
+    let counters = &s.world.seams.counters;
+    assert_eq!((counters.audits(), counters.audits_dropped()), (0, 1));
 }
 
 #[tokio::test]

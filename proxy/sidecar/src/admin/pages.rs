@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// How the process is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -55,7 +56,10 @@ pub(crate) struct TaskRow {
     pub(crate) coverage: Option<f64>,
     /// Agreement among those, by conversation.
     pub(crate) agreement: Option<Interval>,
-    /// The understudy it is about.
+    /// The entry that both are about: the k-th of the task.
+    #[serde(default)]
+    pub(crate) entry: Option<u32>,
+    /// Its understudy.
     pub(crate) understudy: Option<String>,
     /// Calls that are still needed at this agreement, where it suffices.
     pub(crate) needed: Option<u64>,
@@ -65,7 +69,8 @@ pub(crate) struct TaskRow {
     pub(crate) served: u64,
     pub(crate) provider_ms: Option<f64>,
     pub(crate) understudy_ms: Option<f64>,
-    /// Net of audits, engine and trials; `None` without a price.
+    /// Net of audits, and of nothing else: what the machine and a remote
+    /// understudy's trials cost is not taken off. `None` without a price.
     pub(crate) saved_usd: Option<f64>,
 }
 
@@ -211,6 +216,17 @@ pub(crate) struct JournalPage {
     pub(crate) drops: BTreeMap<String, u64>,
     /// Share of calls that redaction changed.
     pub(crate) redacted_share: Option<f64>,
+}
+
+/// Exchanges with their content, in the journal's order.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ExportPage {
+    /// `{"seq", "exchange"}`
+    pub(crate) rows: Vec<Value>,
+    /// Where the next page begins; `None` after the last.
+    pub(crate) next: Option<u64>,
+    /// Records that should have been here and cannot be read.
+    pub(crate) lost: u64,
 }
 
 /// What came of an order.

@@ -45,10 +45,10 @@ impl Backstage for Fake {
     fn journal(&self) -> JournalPage {
         panic!("a question that panics is answered with an error")
     }
-    fn tail(&self, _: usize) -> Vec<Value> {
-        Vec::new()
+    fn tail(&self, _: usize) -> Result<Vec<Value>, Refused> {
+        Err(Refused::Off("nothing is recorded: capture.enabled is false".into()))
     }
-    fn export(&self, _: u64, _: usize, _: &str) -> Result<Vec<Value>, Refused> {
+    fn export(&self, _: u64, _: usize, _: &str) -> Result<ExportPage, Refused> {
         Err(Refused::Off("no journal".into()))
     }
     fn curriculum(&self, which: &str) -> Result<CurriculumPage, Refused> {
@@ -88,6 +88,7 @@ async fn stand() -> Stand {
         admin: address,
         metrics: None,
         prefixes: std::collections::BTreeMap::new(),
+        serves: state::Serves::All,
     };
     Stand { fake, running, dir, _serving }
 }
@@ -130,6 +131,7 @@ async fn refusals_are_told_in_words() {
     assert!(said("/v1/tasks/nobody").await.contains("no task is called nobody"));
     assert!(said("/v1/nowhere").await.contains("no such page"));
     assert!(said("/v1/journal/stats").await.contains("could not be answered"));
+    assert!(said("/v1/journal/tail").await.contains("nothing is recorded: capture.enabled is false"));
     let posted = client.post::<Value>("/v1/tasks/x/frobnicate", &json!({})).await.unwrap_err().to_string();
     assert!(posted.contains("no such action"), "{posted}");
     let posted = client.post::<Value>("/v1/tasks/x/name", &json!({})).await.unwrap_err().to_string();
@@ -165,13 +167,20 @@ fn the_token_is_the_owners_alone_and_a_dead_proxy_is_not_found() {
     assert_eq!(std::fs::read(&file).unwrap(), b"two");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
+    // A process that lives, but holds no lock.
     let running = Running {
-        pid: u32::MAX,
+        pid: std::process::id(),
         gateway: "127.0.0.1:1".parse().unwrap(),
         admin: "127.0.0.1:1".parse().unwrap(),
         metrics: None,
         prefixes: std::collections::BTreeMap::new(),
+        serves: state::Serves::All,
     };
-    let _announced = state::Announced::new(dir.path(), &running).unwrap();
+    let claim = state::Claim::take(dir.path(), state::Serves::All).unwrap();
+    let announced = claim.announce(&running).unwrap();
+    let text = std::fs::read(dir.path().join("running.json")).unwrap();
+    assert!(Client::find(dir.path()).is_ok());
+    drop(announced);
+    std::fs::write(dir.path().join("running.json"), text).unwrap();
     assert!(matches!(Client::find(dir.path()), Err(Failure::NotRunning(_))));
 }

@@ -58,6 +58,9 @@ const LISTED: &[(&str, &str, f64, f64, f64)] = &[
 ];
 const LISTED_ON: &str = "2025-10";
 
+/// The built-in providers: they make what they serve, so theirs is the list price.
+const MAKERS: [&str; 3] = ["openai", "anthropic", "google"];
+
 impl Prices {
     /// The built-in list.
     pub(crate) fn listed() -> Self {
@@ -79,13 +82,26 @@ impl Prices {
 
     /// The price of a model: its own, or that of the longest listed name of
     /// which it is a dated version (`gpt-4o-2024-08-06` is `gpt-4o`). At a
-    /// provider that lists none for it, its maker's.
+    /// provider that lists none for it, its maker's, and never another's: what
+    /// others take for a model of that name says nothing.
     pub(crate) fn find(&self, provider: &str, model: &str) -> Option<&Price> {
-        self.0
-            .iter()
-            .filter(|((_, m), _)| is_version_of(model, m))
+        self.of(model)
+            .filter(|((p, _), _)| p == provider || MAKERS.contains(&p.as_str()))
             .max_by_key(|((p, m), _)| (p == provider, m.len()))
             .map(|(_, price)| price)
+    }
+
+    /// For a limit in money: where the provider is not known by its name, the
+    /// dearest that anybody takes for the model.
+    pub(crate) fn at_most(&self, provider: &str, model: &str) -> Option<&Price> {
+        self.find(provider, model).or_else(|| {
+            let all = self.of(model).map(|(_, price)| price);
+            all.max_by(|a, b| (a.input + a.output).total_cmp(&(b.input + b.output)))
+        })
+    }
+
+    fn of(&self, model: &str) -> impl Iterator<Item = (&(String, String), &Price)> {
+        self.0.iter().filter(move |((_, m), _)| is_version_of(model, m))
     }
 
     /// Reads a provider's `prices` into the list.

@@ -15,7 +15,7 @@ use super::written::{Section, Written};
 use super::{Config, policy, prices};
 use calls::{capture, gateway, provider, providers};
 use outward::{admin, metrics, telemetry};
-use work::{REMOTE_KEYS, engine, model, remote, specialise, worker};
+use work::{engine, model, remote, remotes, specialise, worker};
 
 /// The sections in the order of the document.
 pub(super) const TITLES: &[(&str, &str)] = &[
@@ -83,7 +83,7 @@ pub(super) fn read(written: &Written, file: Option<PathBuf>) -> Config {
         capture,
         key_file: written
             .section("keys")
-            .optional("file", path(), "A file of 32 random bytes, made with mode 0600 on the first run; by default `key` in the state folder. Lose it and the journal is lost.")
+            .optional("file", path(), "A file of 64 hexadecimal digits, which are 32 random bytes, made with mode 0600 on the first run; by default `key` in the state folder. Lose it and the journal is lost: it is then not opened, nor is a new key made, until its folder has been moved aside.")
             .unwrap_or_else(|| state.join("key")),
         engine: engine(&written.section("engine"), &cache),
         model: model(&written.section("model"), &cache),
@@ -91,7 +91,7 @@ pub(super) fn read(written: &Written, file: Option<PathBuf>) -> Config {
         specialise: specialise(&written.section("specialise")),
         policy: base,
         tasks,
-        remotes: written.names("remote", REMOTE_KEYS).iter().map(|n| remote(n, &written.named("remote", n))).collect(),
+        remotes: remotes(written, &providers.prices),
         telemetry: telemetry(&written.section("telemetry")),
         admin: admin(&written.section("admin")),
         metrics: metrics(&written.section("metrics")),

@@ -143,6 +143,40 @@ fn prices_are_found_by_the_longest_listed_name() {
 }
 
 #[test]
+fn a_providers_own_price_counts_and_another_ones_never() {
+    let of = |name: &str, model: &str, input: u32| {
+        format!(
+            "[providers.{name}]\nbase_url = \"https://{name}.test\"\nprefixes = [\"/{name}\"]\n[providers.{name}.prices.\"{model}\"]\ninput = {input}\noutput = {input}\n"
+        )
+    };
+    let text = of("zeta", "gpt-4o", 7) + &of("alpha", "llama", 3);
+    let prices = read(&text, &[]).unwrap().prices;
+    let input = |provider: &str, model: &str| prices.find(provider, model).map(|p| p.input);
+    assert_eq!(input("zeta", "gpt-4o"), Some(7.0));
+    assert_eq!(input("alpha", "gpt-4o"), Some(2.5), "its maker's, whatever zeta takes");
+    assert_eq!(input("alpha", "llama"), Some(3.0));
+    assert_eq!(input("zeta", "llama"), None);
+    // A limit in money holds all the same.
+    assert_eq!(prices.at_most("a remote", "llama").map(|p| p.input), Some(3.0));
+    assert_eq!(prices.at_most("zeta", "gpt-4o").map(|p| p.input), Some(7.0));
+}
+
+#[test]
+fn a_budget_in_money_needs_a_price() {
+    let remote = |model: &str, budget: &str| {
+        format!("[remote.small]\nbase_url = \"http://127.0.0.1:9/v1\"\nmodel = \"{model}\"\n{budget}\n")
+    };
+    let said = mistakes(&remote("our-model", "budget_usd = 2.5"), &[]);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].starts_with("remote.small.budget_usd = 2.5: needs a price for our-model"), "{said:?}");
+    let price = "[providers.openai.prices.\"our-model\"]\ninput = 1\noutput = 2\n";
+    let config = read(&(remote("our-model", "budget_usd = 2.5") + price), &[]).unwrap();
+    assert_eq!(config.remotes[0].budget_usd, 2.5);
+    read(&remote("gpt-4o-mini", "budget_usd = 2.5"), &[]).unwrap();
+    read(&remote("our-model", "budget_tokens = 1000"), &[]).unwrap();
+}
+
+#[test]
 fn every_key_of_the_policy_is_explained_and_none_that_is_not_there() {
     let fields = policy::keys(&TaskPolicy::default());
     let texts: Vec<&str> = policy::TEXTS.iter().map(|(k, ..)| *k).collect();
@@ -192,4 +226,17 @@ fn durations_and_sizes_carry_their_unit() {
     assert_eq!(parse("12"), Some(12));
     assert_eq!(parse("12 apples"), None);
     assert_eq!(show_bytes(1536), "1.5 KiB");
+}
+
+#[test]
+fn a_variable_of_the_agents_that_is_not_text_is_nobodys_mistake() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let binary = || OsString::from_vec(vec![b'x', 0xff]);
+    let found = readable([(binary(), "1".into()), ("THEIRS".into(), binary()), ("A".into(), "b".into())]);
+    assert_eq!(found.unwrap(), [("A".to_owned(), "b".to_owned())]);
+    let mistakes = readable([("UNDERSTUDY_STATE_DIR".into(), binary())]).unwrap_err();
+    assert_eq!(
+        (mistakes[0].key.as_str(), mistakes[0].rule.as_str()),
+        ("UNDERSTUDY_STATE_DIR", "is not UTF-8")
+    );
 }

@@ -27,6 +27,13 @@ impl Asking {
     }
 }
 
+/// The longest step under way in any of its models.
+pub(super) fn longest_step(said: &serde_json::Value) -> Duration {
+    let models = said.get("models").and_then(serde_json::Value::as_object);
+    let steps = models.into_iter().flat_map(|m| m.values()).filter_map(|m| m.get("step_ms")?.as_u64());
+    Duration::from_millis(steps.max().unwrap_or_default())
+}
+
 /// Bytes of memory that are the process's own and not a mapped file's (`RssAnon`, proc(5)).
 pub(super) fn anonymous_memory(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

@@ -11,6 +11,7 @@ fn care(script: &str, dir: &std::path::Path) -> Care {
         hung_after: Duration::from_millis(50),
         every: Duration::from_millis(5),
         pause: Duration::from_millis(1),
+        pause_max: Duration::from_millis(8),
     }
 }
 
@@ -46,6 +47,34 @@ fn one_that_does_not_answer_is_killed() {
             .unwrap();
     let down = until(&engine, |h| matches!(h, Health::Down(_)));
     assert!(matches!(&down, Health::Down(why) if why.contains("did not answer")), "{down:?}");
+    assert!(counts(&engine).hung >= 1);
+}
+
+#[test]
+fn one_whose_model_hangs_is_killed_though_it_answers() {
+    use std::io::{Read as _, Write as _};
+    let dir = tempfile::tempdir().unwrap();
+    let pid = dir.path().join("pid");
+    let mut care = care(&format!("echo $$ > {}; exec sleep 1000", pid.display()), dir.path());
+    care.hung_after = Duration::from_secs(60);
+    let socket = care.socket.clone();
+    let engine = Supervised::start(care).unwrap();
+    while !pid.exists() {
+        std::thread::yield_now();
+    }
+    let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    let body = "{\"models\": {\"chat\": {\"step_ms\": 61000}, \"embed\": null}}";
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all(format!("{head}{body}").as_bytes());
+        }
+    });
+    let down = until(&engine, |h| matches!(h, Health::Down(_)));
+    assert!(matches!(&down, Health::Down(why) if why.contains("a step of a model")), "{down:?}");
     assert!(counts(&engine).hung >= 1);
 }
 

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
+use crate::admin::pages::{Interval, TaskRow};
 
 #[test]
 fn numbers_read_elsewhere_are_written_with_their_labels() {
@@ -22,6 +23,44 @@ fn numbers_read_elsewhere_are_written_with_their_labels() {
     assert!(text.contains("understudy_drops_total{reason=\"queue_full\"} 3"), "{text}");
     assert!(text.contains("understudy_journal_bytes 4096"), "{text}");
     assert!(text.ends_with("# EOF\n"), "{text}");
+}
+
+#[test]
+fn tasks_are_numbers_under_their_ids_and_no_more_than_a_few() {
+    let metrics = Metrics::new();
+    let row = |n: u64, stage: &str| TaskRow {
+        id: format!("{n:016x}"),
+        name: "refund a customer".into(),
+        model: "gpt-4o".into(),
+        stage: stage.into(),
+        calls: 1000 - n,
+        ..TaskRow::default()
+    };
+    let live = TaskRow {
+        coverage: Some(0.75),
+        agreement: Some(Interval { mean: 0.98, low: 0.97, high: 0.99 }),
+        served: 88,
+        ..row(0, "live")
+    };
+    let mut rows = vec![live, row(1, "observing"), row(2, "shadowing"), row(3, "canary")];
+    rows.extend((4..200).map(|n| row(n, "shadowing")));
+    metrics.read_tasks(move |_| rows.clone());
+    let text = metrics.text();
+    for line in [
+        "understudy_task_stage{task=\"0000000000000000\"} 3",
+        "understudy_task_stage{task=\"0000000000000001\"} 0",
+        "understudy_task_stage{task=\"0000000000000002\"} 1",
+        "understudy_task_stage{task=\"0000000000000003\"} 2",
+        "understudy_task_coverage{task=\"0000000000000000\"} 0.75",
+        "understudy_task_agreement{task=\"0000000000000000\"} 0.98",
+        "understudy_task_calls{task=\"0000000000000001\"} 999",
+        "understudy_task_served{task=\"0000000000000000\"} 88",
+    ] {
+        assert!(text.contains(line), "{line} is missing from\n{text}");
+    }
+    let lines = |name: &str| text.lines().filter(|l| l.starts_with(&format!("{name}{{"))).count();
+    assert_eq!((lines("understudy_task_stage"), lines("understudy_task_coverage")), (64, 1));
+    assert!(!text.contains("refund") && !text.contains("gpt-4o"), "{text}");
 }
 
 #[tokio::test]

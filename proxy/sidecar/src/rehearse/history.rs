@@ -59,7 +59,7 @@ impl History {
 
 fn look(after: u64, report: &TaskReport) -> Look {
     // Money is no part of a look.
-    let row = rows::row(report, 0, &Prices::default(), "");
+    let row = rows::row(report, 0, &Prices::default());
     Look {
         after,
         task: row.name,

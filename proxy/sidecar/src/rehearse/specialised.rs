@@ -1,19 +1,21 @@
-//! Training within a rehearsal: once most calls have been read, every task that
-//! nothing has won yet gets an adapter, and the calls that are left judge it.
+//! Training within a rehearsal: once most calls have been read, every task of
+//! which much is still to be won gets an adapter, and the calls that are left
+//! judge it.
 
-use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::Duration;
 
+use serde_json::json;
 use understudy_capture::Journal;
-use understudy_curriculum::{Permission, Rules, curate};
-use understudy_policy::Stage;
-use understudy_rehearsal::Rehearsal;
+use understudy_curriculum::{Rules, curate};
+use understudy_rehearsal::{Rehearsal, RehearsalError};
 use understudy_tasks::Task;
 
 use crate::cli::{self, Rehearse};
 use crate::config::Config;
+use crate::curate::{Format, account};
 use crate::failure::Failure;
-use crate::specialise::{self, Environment, Exchanged, TrainingSet, lesson};
+use crate::serve::{lessons, rows};
+use crate::specialise::{self, Environment, Exchanged, How, TrainingSet, draft};
 
 /// Share of the calls after which training begins: what is left is evidence.
 const AFTER: f64 = 0.8;
@@ -21,11 +23,27 @@ const AFTER: f64 = 0.8;
 /// Calls that a task needs before its training is worth a thought.
 const LEAST_CALLS: u64 = 500;
 
+/// Between two looks at an engine that could not be asked.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Lets a rehearsal train on the replies of the log's provider.
+///
+/// # Errors
+/// The operator has not permitted it.
+pub(super) fn permit(config: &Config, args: &Rehearse) -> Result<(), Failure> {
+    let provider = &args.provider;
+    if args.specialise.is_none() || config.train.contains_key(provider) {
+        return Ok(());
+    }
+    Err(Failure::Unavailable(format!(
+        "training on the replies of {provider} is not permitted: if its terms allow it, set providers.{provider}.train = true, or leave out --specialise"
+    )))
+}
+
 /// The plan of training; used up by the first who finds it due.
 pub(super) struct Plan {
     minutes: f64,
     at: u64,
-    provider: String,
     config: Config,
 }
 
@@ -38,12 +56,7 @@ impl Plan {
                 "--specialise {minutes} is not allowed: it is at least a minute"
             )));
         }
-        Ok(Some(Self {
-            minutes,
-            at: (calls as f64 * AFTER) as u64,
-            provider: args.provider.clone(),
-            config: config.clone(),
-        }))
+        Ok(Some(Self { minutes, at: (calls as f64 * AFTER) as u64, config: config.clone() }))
     }
 
     /// Whether enough calls were read.
@@ -51,13 +64,14 @@ impl Plan {
         done >= self.at
     }
 
-    /// Trains every task that nothing has won, and takes the adapters in.
+    /// Trains every task of which much is to be won, and takes the adapters in; those
+    /// first that an interrupted rehearsal had trained.
     pub(super) async fn carry_out(self, rehearsal: &mut Rehearsal, journal: &Journal) -> Result<(), Failure> {
+        self.take_in(rehearsal, journal).await?;
         let tasks: Vec<Task> = rehearsal
             .reports()
             .into_iter()
-            .filter(|r| matches!(r.evidence.stage, Stage::Observing | Stage::Shadowing))
-            .filter(|r| r.tally.calls >= LEAST_CALLS)
+            .filter(|r| r.tally.calls >= LEAST_CALLS && specialise::can_gain(r))
             .filter_map(|r| rehearsal.book().task(r.task).cloned())
             .collect();
         if tasks.is_empty() {
@@ -72,10 +86,7 @@ impl Plan {
                 tracing::warn!(task = task.name, %why, "no adapter");
             }
         }
-        while rehearsal.adopting().is_some() {
-            rehearsal.adopt_next().await.map_err(|e| Failure::Failed(e.to_string()))?;
-        }
-        Ok(())
+        self.take_in(rehearsal, journal).await
     }
 
     async fn one(
@@ -87,24 +98,46 @@ impl Plan {
         journal: &Journal,
     ) -> Result<(), Failure> {
         let upto = rehearsal.folded();
-        let permission = Permission {
-            by: cli::by(),
-            at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-            terms: "the operator's own log, by --specialise".to_owned(),
-        };
-        let permitted = BTreeMap::from([(self.provider.clone(), permission)]);
-        let rules = Rules { permitted, ..Rules::default() };
-        let mut read = Exchanged::of(journal);
-        let curated = curate(task, read.by_ref().take_while(|(seq, _)| *seq <= upto), &rules);
-        read.whole()?;
-        let set = TrainingSet::of(&curated)?;
-        tracing::info!(task = task.name, rows = curated.rows.len(), minutes, "training an adapter");
-        let name =
-            specialise::adapter(&self.config, environment, task.id, set.rows, (minutes, false)).await?;
-        let lesson = lesson(journal, &specialise::adapters(&self.config), &name)?;
-        rehearsal
-            .adopt(&task.id.to_string(), lesson)
-            .await
-            .map_err(|e| Failure::Failed(crate::engine_child::with_sources(&e)))
+        let set = taught(&self.config, task, upto, journal)?;
+        tracing::info!(task = task.name, rows = set.train, minutes, "training an adapter");
+        let report = rehearsal.reports().into_iter().find(|r| r.task == task.id);
+        let prompted = report.and_then(|r| specialise::prompted(&rows::understudies(&r)));
+        let how = How { minutes, upto, prompted, ..How::default() };
+        let name = specialise::adapter(&self.config, environment, task.id, set, how).await?;
+        rehearsal.order_adoption(&task.id.to_string(), &name, &cli::by()).await.map_err(failed)
+    }
+
+    /// Brings every adapter that was ordered to its end.
+    async fn take_in(&self, rehearsal: &mut Rehearsal, journal: &Journal) -> Result<(), Failure> {
+        let adapters = specialise::adapters(&self.config);
+        while rehearsal.is_adopting() {
+            if let Some(due) = rehearsal.next_draft() {
+                let drafted = draft(due, journal.clone(), adapters.clone()).await;
+                rehearsal.drafted(drafted).await.map_err(failed)?;
+            } else if !rehearsal.adopt_next().await.map_err(failed)? {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        }
+        Ok(())
     }
 }
+
+fn failed(e: RehearsalError) -> Failure {
+    Failure::Failed(crate::engine_child::with_sources(&e))
+}
+
+/// The task's training set out of a rehearsal's journal, whose audit log is told.
+fn taught(config: &Config, task: &Task, upto: u64, journal: &Journal) -> Result<TrainingSet, Failure> {
+    let rules = Rules { permitted: lessons::permitted(config), ..Rules::default() };
+    let mut read = Exchanged::of(journal);
+    let curated = curate(task, read.by_ref().take_while(|(seq, _)| *seq <= upto), &rules);
+    read.whole()?;
+    let set = TrainingSet::of(&curated)?;
+    let what = account(&curated.report, &set.data_sha256, Format::Parts);
+    lessons::note(journal, "curated", json!({ "task": task.id, "by": cli::by(), "what": what }))
+        .map_err(|e| Failure::Failed(e.to_string()))?;
+    Ok(set)
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
-use understudy_rehearsal::logs::Log;
+use understudy_rehearsal::logs::{Halves, Log};
 use understudy_rehearsal::{Rehearsal, TaskReport};
 
+use super::NAMED;
 use super::held_out::Measured;
 use super::history::Look;
 use crate::admin::pages::{DecisionRow, SavingsPage, TaskRow};
@@ -29,6 +30,9 @@ pub(crate) struct Verdict {
     pub(crate) read: usize,
     /// Lines that were not read.
     pub(crate) broken: usize,
+    /// Requests and responses of a batch without their other half.
+    pub(crate) unanswered: usize,
+    pub(crate) unasked: usize,
     /// Calls left for the next run.
     pub(crate) left: u64,
     /// Seconds that this run took, training with it, held-out calls without.
@@ -54,15 +58,16 @@ impl Verdict {
         held_out: Option<Vec<Measured>>,
     ) -> Self {
         let reports = rehearsal.reports();
-        let provider = config.gateway.providers.first().map_or("openai", |p| p.name.as_str());
         let steps = config.policy.steps.len();
         Self {
-            tasks: reports.iter().map(|r| rows::row(r, steps, &config.prices, provider)).collect(),
+            tasks: reports.iter().map(|r| rows::row(r, steps, &config.prices)).collect(),
             decisions: rows::decisions(rehearsal.decisions(), &reports),
-            savings: rows::savings(&reports, &config.prices, provider),
+            savings: rows::savings(&reports, &config.prices),
             reports,
             read: log.calls.len(),
             broken: log.broken.len(),
+            unanswered: log.halves.unanswered,
+            unasked: log.halves.unasked,
             left,
             seconds: took.as_secs_f64(),
             has_durations: log.has_durations,
@@ -90,8 +95,14 @@ impl Verdict {
         if self.approved {
             line("Approval of tools that act was taken as given (--approve).");
         }
-        if self.broken > 0 {
-            line(&format!("{} lines could not be read; the log says which.", self.broken));
+        match self.broken {
+            0 => {}
+            n if n <= NAMED => line(&format!("{n} lines could not be read; the log says which.")),
+            n => line(&format!("{n} lines could not be read; the log names the first {NAMED}.")),
+        }
+        let halves = Halves { unanswered: self.unanswered, unasked: self.unasked };
+        if halves != Halves::default() {
+            line(&format!("Not rehearsed: {}.", super::halves(halves)));
         }
         for m in self.held_out.iter().flatten() {
             line(&format!(
@@ -115,5 +126,38 @@ impl Verdict {
             ));
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_read_is_told_as_it_is() {
+        let told = |broken: usize, unanswered: usize| {
+            let verdict = Verdict {
+                tasks: Vec::new(),
+                decisions: Vec::new(),
+                savings: SavingsPage::default(),
+                reports: Vec::new(),
+                read: 0,
+                broken,
+                unanswered,
+                unasked: 0,
+                left: 0,
+                seconds: 0.0,
+                has_durations: true,
+                approved: false,
+                held_out: None,
+                history: Vec::new(),
+            };
+            verdict.table()
+        };
+        assert!(told(10, 0).contains("10 lines could not be read; the log says which."));
+        assert!(told(11, 0).contains("11 lines could not be read; the log names the first 10."));
+        assert!(told(0, 3).contains("3 requests of a batch are without their response"));
+        let text = told(0, 0);
+        assert!(!text.contains("could not be read") && !text.contains("Not rehearsed"), "{text}");
     }
 }

@@ -26,6 +26,13 @@ pub(super) fn chained(set: &dyn Fn(&str) -> Option<String>) -> impl Iterator<Ite
     GROUPS.iter().filter_map(|(provider, names, _)| Some((*provider, names.iter().find_map(|n| set(n))?)))
 }
 
+/// Whether one of the user's base URLs is this proxy's.
+pub(super) fn lead_to(running: &Running, set: &dyn Fn(&str) -> Option<String>) -> bool {
+    let here = format!("http://{}", running.gateway);
+    let is_below = |rest: &str| rest.is_empty() || rest.starts_with('/');
+    chained(set).any(|(_, url)| url.strip_prefix(&here).is_some_and(is_below))
+}
+
 /// Decides, given what is set already.
 pub(crate) fn plan(running: &Running, chain: bool, set: &dyn Fn(&str) -> Option<String>) -> Plan {
     let mut plan = Plan::default();
@@ -113,6 +120,7 @@ mod tests {
             prefixes: [("openai", "/v1"), ("anthropic", "/anthropic"), ("google", "/google")]
                 .map(|(k, v)| (k.to_owned(), v.to_owned()))
                 .into(),
+            serves: crate::state::Serves::All,
         }
     }
 

@@ -18,10 +18,13 @@ use understudy_rehearsal::TaskReport;
 use understudy_tasks::Task;
 
 use super::recording::Recording;
+use super::rows::find;
 use super::worker::{Orders, Snapshot, Worker};
 use super::{lessons, records, rows};
 use crate::admin::curriculum::{CurriculumPage, ExchangesPage};
-use crate::admin::pages::{Acted, DecisionRow, JournalPage, SavingsPage, Status, Stopped, TaskPage, TaskRow};
+use crate::admin::pages::{
+    Acted, DecisionRow, ExportPage, JournalPage, SavingsPage, Status, Stopped, TaskPage, TaskRow,
+};
 use crate::admin::{Backstage, Order, Refused};
 use crate::config::{Config, Prices};
 use crate::engine_child::{Health, Supervised};
@@ -40,7 +43,6 @@ pub(crate) struct Wings {
     engine_off: String,
     worker: Option<(Arc<ArcSwap<Snapshot>>, Orders)>,
     prices: Prices,
-    provider: String,
     permitted: BTreeMap<String, Permission>,
     steps: usize,
     roster: Arc<ArcSwap<Roster>>,
@@ -72,7 +74,6 @@ impl Wings {
             engine_off,
             worker: worker.map(|w| (w.shown(), w.orders())),
             prices: config.prices.clone(),
-            provider: config.gateway.providers.first().map(|p| p.name.clone()).unwrap_or_default(),
             permitted: lessons::permitted(config),
             steps: config.policy.steps.len(),
             roster,
@@ -211,6 +212,12 @@ impl Wings {
                 Box::new(move || one(j.stats().set_aside)),
             );
         }
+        if let Some((shown, _)) = &self.worker {
+            let (shown, steps, prices) = (Arc::clone(shown), self.steps, self.prices.clone());
+            metrics.read_tasks(move |most| {
+                shown.load().reports.iter().take(most).map(|r| rows::row(r, steps, &prices)).collect()
+            });
+        }
         if let Some((health, counts)) = self.engine.clone() {
             add(
                 "engine_up",
@@ -237,12 +244,12 @@ impl Wings {
     }
 
     fn row(&self, report: &TaskReport) -> TaskRow {
-        rows::row(report, self.steps, &self.prices, &self.provider)
+        rows::row(report, self.steps, &self.prices)
     }
 
     /// A task with the journal that its calls are in.
     fn taught(&self, which: &str) -> Result<(Task, &Journal), Refused> {
-        let journal = self.journal.as_ref().map_err(|why| Refused::Off(why.clone()))?;
+        let journal = records::recorded(&self.journal)?;
         let shown = self.snapshot();
         let id = find(&shown.reports, which)?.task;
         let task = shown.tasks.iter().find(|t| t.id == id).cloned();
@@ -323,42 +330,21 @@ impl Backstage for Wings {
     }
 
     fn savings(&self) -> SavingsPage {
-        rows::savings(&self.snapshot().reports, &self.prices, &self.provider)
+        rows::savings(&self.snapshot().reports, &self.prices)
     }
 
     fn journal(&self) -> JournalPage {
         records::page(&self.journal, &self.folder)
     }
 
-    fn tail(&self, last: usize) -> Vec<Value> {
-        let Ok(journal) = &self.journal else { return Vec::new() };
-        let from = journal.durable_seq().saturating_sub(last as u64).saturating_add(1);
-        let mut cursor = journal.cursor(from.max(journal.oldest_seq().unwrap_or(0)));
-        let mut rows = Vec::new();
-        while let Ok(Some((seq, record))) = cursor.next() {
-            rows.push(records::without_content(seq, &record));
-        }
-        rows.split_off(rows.len().saturating_sub(last))
+    fn tail(&self, last: usize) -> Result<Vec<Value>, Refused> {
+        records::tail(records::recorded(&self.journal)?, last)
     }
 
-    fn export(&self, from: u64, limit: usize, by: &str) -> Result<Vec<Value>, Refused> {
-        let journal = self.journal.as_ref().map_err(|why| Refused::Off(why.clone()))?;
-        let asked = json!({ "by": by, "from": from, "limit": limit });
-        journal.append(vec![Record::Note { kind: "read".to_owned(), json: asked }]).map_err(|e| {
-            Refused::Off(format!("the audit log cannot be written, so nothing is shown: {e}"))
-        })?;
-        let mut cursor = journal.cursor(from.max(journal.oldest_seq().unwrap_or(0)));
-        let mut rows = Vec::new();
-        while rows.len() < limit {
-            match cursor.next() {
-                Ok(Some((seq, Record::Exchange(exchange)))) => {
-                    rows.push(json!({ "seq": seq, "exchange": exchange }))
-                }
-                Ok(Some(_)) => {}
-                _ => break,
-            }
-        }
-        Ok(rows)
+    fn export(&self, from: u64, limit: usize, by: &str) -> Result<ExportPage, Refused> {
+        let journal = records::recorded(&self.journal)?;
+        lessons::note(journal, "read", json!({ "by": by, "from": from, "limit": limit }))?;
+        records::exported(journal, from, limit)
     }
 
     fn curriculum(&self, which: &str) -> Result<CurriculumPage, Refused> {
@@ -395,21 +381,5 @@ impl Backstage for Wings {
         }
         tracing::warn!(stopped = stop, by, "the kill switch was moved");
         Stopped { stopped: stop, roster_version }
-    }
-}
-
-/// A task by its name, its id, or an unambiguous beginning of its id.
-fn find<'a>(reports: &'a [TaskReport], which: &str) -> Result<&'a TaskReport, Refused> {
-    if let Some(named) = reports.iter().find(|r| r.name == which) {
-        return Ok(named);
-    }
-    let hits: Vec<&TaskReport> = reports.iter().filter(|r| r.task.to_string().starts_with(which)).collect();
-    match hits.as_slice() {
-        [] => Err(Refused::NoSuchTask(which.to_owned())),
-        [one] => Ok(one),
-        many => {
-            let names: Vec<&str> = many.iter().map(|r| r.name.as_str()).collect();
-            Err(Refused::Ambiguous(which.to_owned(), names.join(", ")))
-        }
     }
 }

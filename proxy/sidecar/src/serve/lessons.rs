@@ -19,7 +19,7 @@ const PAGE_BYTES: usize = 4 << 20;
 const PAGE_RECORDS: usize = 20_000;
 
 /// Who permitted training on which provider's replies.
-pub(super) fn permitted(config: &Config) -> BTreeMap<String, Permission> {
+pub(crate) fn permitted(config: &Config) -> BTreeMap<String, Permission> {
     let changed = config.file.as_ref().and_then(|f| f.metadata().ok()?.modified().ok());
     let at =
         humantime::format_rfc3339_seconds(changed.unwrap_or_else(std::time::SystemTime::now)).to_string();
@@ -38,7 +38,7 @@ pub(super) fn permitted(config: &Config) -> BTreeMap<String, Permission> {
 }
 
 /// Writes to the audit log.
-pub(super) fn note(journal: &Journal, kind: &str, json: Value) -> Result<(), Refused> {
+pub(crate) fn note(journal: &Journal, kind: &str, json: Value) -> Result<(), Refused> {
     let note = Record::Note { kind: kind.to_owned(), json };
     journal
         .append(vec![note])

@@ -23,7 +23,7 @@ pub(crate) struct Recording {
 impl Recording {
     /// Opens what can be opened.
     pub(crate) fn open(config: &Config, outward: Option<Outward>) -> Self {
-        let key = FileKey::open_or_create(&config.key_file);
+        let key = FileKey::for_journals(&config.key_file, &[config.capture.journal.dir.as_path()]);
         let hash_key = match &key {
             Ok(key) => HashKey::new(key.hash_key()),
             // Credentials still have to be told apart within this process.
@@ -39,9 +39,14 @@ impl Recording {
         } else {
             Err("capture.enabled is false".to_owned())
         };
-        if let Err(why) = &journal {
-            own::failed(&opening);
-            tracing::warn!(why, "nothing is recorded, and nobody rehearses; calls flow");
+        match &journal {
+            Ok(_) => {}
+            // As it was configured: no failure.
+            Err(why) if !config.capture.enabled => tracing::info!(why, "nothing is recorded; calls flow"),
+            Err(why) => {
+                own::failed(&opening);
+                tracing::warn!(why, "nothing is recorded, and nobody rehearses; calls flow");
+            }
         }
         Self { journal, hash_key, outward }
     }

@@ -1,9 +1,71 @@
 //! The journal as people read it: its state, and records without their content.
 
-use serde_json::{Value, json};
-use understudy_capture::{Journal, Record};
+#[cfg(test)]
+mod tests;
 
-use crate::admin::pages::JournalPage;
+use serde_json::{Value, json};
+use understudy_capture::{GapWhy, Journal, JournalError, Record};
+
+use crate::admin::Refused;
+use crate::admin::pages::{ExportPage, JournalPage};
+use crate::engine_child::with_sources;
+
+/// Records that are looked at for a page of exchanges, so that it comes in time
+/// where between two of them there are many trials.
+const PAGE_RECORDS: usize = 20_000;
+
+/// The journal, or that nothing is recorded, and why.
+pub(super) fn recorded(journal: &Result<Journal, String>) -> Result<&Journal, Refused> {
+    journal.as_ref().map_err(|why| Refused::Off(format!("nothing is recorded: {why}")))
+}
+
+fn unreadable(error: &JournalError) -> Refused {
+    Refused::Off(format!("the journal cannot be read: {}", with_sources(error)))
+}
+
+/// The latest records, without what was said in them.
+pub(super) fn tail(journal: &Journal, last: usize) -> Result<Vec<Value>, Refused> {
+    let from = journal.durable_seq().saturating_sub(last as u64).saturating_add(1);
+    let mut cursor = journal.cursor(from);
+    let mut rows = Vec::new();
+    while let Some((seq, record)) = cursor.next().map_err(|e| unreadable(&e))? {
+        rows.push(without_content(seq, &record));
+    }
+    Ok(rows.split_off(rows.len().saturating_sub(last)))
+}
+
+/// Exchanges with their content, from this number on.
+pub(super) fn exported(journal: &Journal, from: u64, limit: usize) -> Result<ExportPage, Refused> {
+    let end = journal.durable_seq();
+    // Not from the oldest volume on: one that was moved aside may have been before it.
+    let mut cursor = journal.cursor(from);
+    let mut page = ExportPage::default();
+    let mut records = 0;
+    loop {
+        match cursor.next().map_err(|e| unreadable(&e))? {
+            Some((seq, Record::Exchange(exchange))) => {
+                page.rows.push(json!({ "seq": seq, "exchange": exchange }));
+            }
+            Some(_) => {}
+            // The newest volume failed under the cursor, and the writer is about to see it.
+            None if cursor.position() <= end => {
+                return Err(Refused::NotNow(format!(
+                    "the journal cannot be read beyond record {}: its newest volume failed and is being replaced",
+                    cursor.position()
+                )));
+            }
+            None => break,
+        }
+        records += 1;
+        if page.rows.len() >= limit || records >= PAGE_RECORDS {
+            page.next = Some(cursor.position());
+            break;
+        }
+    }
+    let gaps = cursor.gaps().iter().filter(|g| g.why != GapWhy::Retired);
+    page.lost = gaps.map(|g| g.to + 1 - g.from).sum();
+    Ok(page)
+}
 
 /// The journal's page.
 pub(super) fn page(journal: &Result<Journal, String>, folder: &std::path::Path) -> JournalPage {
@@ -29,7 +91,7 @@ pub(super) fn page(journal: &Result<Journal, String>, folder: &std::path::Path) 
 }
 
 /// A record in a line, without what was said in it.
-pub(super) fn without_content(seq: u64, record: &Record) -> Value {
+fn without_content(seq: u64, record: &Record) -> Value {
     match record {
         Record::Exchange(e) => json!({ "seq": seq, "kind": record.label(), "id": e.id, "meta": e.meta }),
         Record::Note { kind, .. } => json!({ "seq": seq, "kind": record.label(), "about": kind }),

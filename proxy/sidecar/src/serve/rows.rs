@@ -1,6 +1,9 @@
 //! A task's report as people read it: the same rows for a running proxy and
 //! for a rehearsal.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use understudy_cast::Kind;
@@ -9,6 +12,7 @@ use understudy_rehearsal::TaskReport;
 use understudy_rehearsal::worker::Arms;
 use understudy_tasks::{Effect, Task, reads_or_acts};
 
+use crate::admin::Refused;
 use crate::admin::pages::{
     DecisionRow, EntryRow, Interval, SavingsPage, SavingsRow, StratumRow, TaskPage, TaskRow, UnderstudyRow,
 };
@@ -17,14 +21,28 @@ use crate::config::{Price, Prices};
 /// Characters of a form that a page shows.
 const FORM_SHOWN: usize = 400;
 
+/// A task by its name, its id, or an unambiguous beginning of its id.
+pub(super) fn find<'a>(reports: &'a [TaskReport], which: &str) -> Result<&'a TaskReport, Refused> {
+    if let Some(named) = reports.iter().find(|r| r.name == which) {
+        return Ok(named);
+    }
+    let hits: Vec<&TaskReport> = reports.iter().filter(|r| r.task.to_string().starts_with(which)).collect();
+    match hits.as_slice() {
+        [] => Err(Refused::NoSuchTask(which.to_owned())),
+        [one] => Ok(one),
+        many => {
+            let names: Vec<&str> = many.iter().map(|r| r.name.as_str()).collect();
+            Err(Refused::Ambiguous(which.to_owned(), names.join(", ")))
+        }
+    }
+}
+
 /// The entry that a task's line is about: the one that serves, else the open
 /// one that takes most.
 fn shown_entry(report: &TaskReport) -> Option<&EntryView> {
-    let entries = &report.evidence.entries;
-    let serving = report.evidence.serving.and_then(|k| entries.iter().find(|e| e.k == k));
-    serving.or_else(|| {
-        let open = || entries.iter().filter(|e| e.closed.is_none());
-        open().max_by(|a, b| a.coverage.total_cmp(&b.coverage))
+    report.evidence.service().or_else(|| {
+        let open = report.evidence.entries.iter().filter(|e| e.closed.is_none());
+        open.max_by(|a, b| a.coverage.total_cmp(&b.coverage))
     })
 }
 
@@ -33,12 +51,12 @@ fn interval(mean: Option<f64>, ends: (f64, f64)) -> Option<Interval> {
 }
 
 /// A task in one line.
-pub(crate) fn row(report: &TaskReport, steps: usize, prices: &Prices, provider: &str) -> TaskRow {
+pub(crate) fn row(report: &TaskReport, steps: usize, prices: &Prices) -> TaskRow {
     let view = &report.evidence;
     let entry = shown_entry(report);
     let tally = &report.tally;
     let mean = |(sum, n): (f64, u64)| (n > 0).then(|| sum / n as f64);
-    let saved = saving(report, prices.find(provider, &report.model));
+    let saved = saving(report, price(report, prices));
     TaskRow {
         id: report.task.to_string(),
         name: report.name.clone(),
@@ -54,6 +72,7 @@ pub(crate) fn row(report: &TaskReport, steps: usize, prices: &Prices, provider: 
         repeats: tally.repeats,
         coverage: entry.map(|e| e.coverage),
         agreement: entry.and_then(|e| interval(e.agreement, e.interval)),
+        entry: entry.map(|e| e.k),
         understudy: entry.map(|e| e.understudy.0.clone()),
         needed: entry.and_then(|e| e.calls_needed),
         waits_for: waits_for(report),
@@ -90,13 +109,25 @@ fn waits_for(report: &TaskReport) -> Option<String> {
                 None => Some("trials".to_owned()),
             }
         }
-        Stage::Shadowing => Some("evidence".to_owned()),
+        Stage::Shadowing => Some(evidence(shown_entry(report))),
         Stage::Canary { .. } => {
             view.step.map(|(done, needed)| format!("audits: {done} of {needed} conversations"))
         }
         Stage::Live => view.successor.map(|(k, step, done, needed)| {
             format!("entry {k} may succeed (step {}): {done} of {needed} audits", step + 1)
         }),
+    }
+}
+
+/// What an open entry's evidence needs.
+fn evidence(entry: Option<&EntryView>) -> String {
+    match entry {
+        Some(e) if e.earned.is_some() => {
+            "nothing more: max_stage, min_coverage or a pin keeps it here".to_owned()
+        }
+        Some(EntryView { calls_needed: Some(n), .. }) => format!("evidence: about {n} more calls"),
+        Some(e) if e.agreement.is_some() => "evidence: agreement is not above τ so far".to_owned(),
+        _ => "evidence".to_owned(),
     }
 }
 
@@ -177,7 +208,7 @@ pub(crate) fn page(
 }
 
 /// A task's understudies side by side.
-fn understudies(report: &TaskReport) -> Vec<UnderstudyRow> {
+pub(crate) fn understudies(report: &TaskReport) -> Vec<UnderstudyRow> {
     let view = &report.evidence;
     let members = report.cast.iter().map(|(id, kind, made_of)| {
         let entry = view.entries.iter().rev().find(|e| e.understudy.0 == *id);
@@ -209,7 +240,10 @@ fn understudies(report: &TaskReport) -> Vec<UnderstudyRow> {
     let coming = report.adopting.map(|(done, of)| UnderstudyRow {
         name: "adapter".to_owned(),
         kind: Kind::Specialised.label().to_owned(),
-        state: format!("answers its development rows: {done} of {of}"),
+        state: match of {
+            0 => "what it learnt is being read, or waits for the engine".to_owned(),
+            _ => format!("answers its development rows: {done} of {of}"),
+        },
         ..UnderstudyRow::default()
     });
     members.chain(beside).chain(coming).collect()
@@ -278,6 +312,11 @@ fn by_control(arms: &Arms, price: &Price) -> Option<(f64, f64, f64)> {
     Some((saved, saved - half, saved + half))
 }
 
+/// What a call of the task costs, at its own provider.
+fn price<'p>(report: &TaskReport, prices: &'p Prices) -> Option<&'p Price> {
+    prices.find(&report.provider, &report.model)
+}
+
 /// What one task saved: served calls at the task's mean captured price with its
 /// cached share, less audits.
 fn saving(report: &TaskReport, price: Option<&Price>) -> SavingsRow {
@@ -312,13 +351,10 @@ fn saving(report: &TaskReport, price: Option<&Price>) -> SavingsRow {
 }
 
 /// What was saved.
-pub(crate) fn savings(reports: &[TaskReport], prices: &Prices, provider: &str) -> SavingsPage {
+pub(crate) fn savings(reports: &[TaskReport], prices: &Prices) -> SavingsPage {
     let mut dated: Vec<String> =
-        reports.iter().filter_map(|r| prices.find(provider, &r.model)).map(|p| p.dated.clone()).collect();
+        reports.iter().filter_map(|r| price(r, prices)).map(|p| p.dated.clone()).collect();
     dated.sort();
     dated.dedup();
-    SavingsPage {
-        tasks: reports.iter().map(|r| saving(r, prices.find(provider, &r.model))).collect(),
-        prices_dated: dated,
-    }
+    SavingsPage { tasks: reports.iter().map(|r| saving(r, price(r, prices))).collect(), prices_dated: dated }
 }

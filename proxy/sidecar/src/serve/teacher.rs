@@ -4,7 +4,8 @@
 //! the journal (what the task's calls fell back on, disagreed on and were audited
 //! for since the last round is in there), trains, and hands the adapter to the
 //! worker, which adopts it only where it is better on the same rows. A task's next
-//! round comes when its calls have doubled.
+//! round comes when its calls have doubled. A round that was cut off, by the end of
+//! the proxy or of itself, is gone on with from its checkpoint.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -15,12 +16,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
-use understudy_policy::{Stage, TaskId};
+use understudy_policy::TaskId;
 use understudy_rehearsal::TaskReport;
 
 use super::told;
 use super::worker::Snapshot;
 use crate::config::Config;
+use crate::specialise::{can_gain, left_off};
 
 /// Between looks at the tasks.
 const LOOK: Duration = Duration::from_secs(5);
@@ -34,6 +36,7 @@ pub(super) struct Teacher {
     calls: u64,
     minutes: f64,
     config: Option<PathBuf>,
+    state: PathBuf,
     shown: Arc<ArcSwap<Snapshot>>,
     /// Calls that a task had at its last round, whatever came of it.
     tried: HashMap<TaskId, u64>,
@@ -55,6 +58,7 @@ impl Teacher {
             calls: config.specialise.calls,
             minutes: config.specialise.minutes,
             config: config.file.clone(),
+            state: config.state.clone(),
             shown,
             tried: HashMap::new(),
         })
@@ -76,32 +80,52 @@ impl Teacher {
                 minutes = self.minutes,
                 "a round of training begins"
             );
-            let mut round = match self.round(task.task) {
-                Ok(round) => round,
-                Err(error) => {
-                    tracing::warn!(%error, "a round of training cannot be begun");
+            for resume in ways(left_off(&self.state, task.task)) {
+                let mut round = match self.round(task.task, *resume) {
+                    Ok(round) => round,
+                    Err(error) => {
+                        tracing::warn!(%error, "a round of training cannot be begun");
+                        break;
+                    }
+                };
+                let ended = tokio::select! {
+                    biased;
+                    () = told(ending.clone()) => return end(round).await,
+                    ended = round.wait() => ended,
+                };
+                if *resume && !ended.as_ref().is_ok_and(ExitStatus::success) {
+                    tracing::warn!(
+                        task = task.name,
+                        "a round cannot go on from its checkpoint: it begins anew"
+                    );
                     continue;
                 }
-            };
-            tokio::select! {
-                biased;
-                () = told(ending.clone()) => return end(round).await,
-                ended = round.wait() => tell(&task.name, ended),
+                tell(&task.name, ended);
+                break;
             }
         }
     }
 
     /// What a person would type, in a process group of its own: a signal reaches
     /// the trainer too.
-    fn round(&self, task: TaskId) -> std::io::Result<Child> {
+    fn round(&self, task: TaskId, resume: bool) -> std::io::Result<Child> {
         let mut command = Command::new(std::env::current_exe()?);
         if let Some(file) = &self.config {
             command.arg("--config").arg(file);
         }
         command.arg("specialise").arg(task.to_string()).args(["--minutes", &self.minutes.to_string()]);
+        if resume {
+            command.arg("--resume");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).kill_on_drop(true);
         command.spawn()
     }
+}
+
+/// How a round is tried, one after the other: with `--resume` where one was cut off.
+/// What it left may no longer fit, and then nobody is there to say so.
+fn ways(left_off: bool) -> &'static [bool] {
+    if left_off { &[true, false] } else { &[false] }
 }
 
 fn tell(task: &str, ended: std::io::Result<ExitStatus>) {
@@ -124,25 +148,22 @@ async fn end(mut round: Child) {
     let _ = tokio::time::timeout(END_WITHIN, round.wait()).await;
 }
 
-/// The task whose turn it is: one that nothing has won yet, or that an adapter has,
-/// with `calls` recorded at least, and twice as many as at its last round.
+/// The task whose turn it is: one that an adapter may win something of, or that one
+/// serves, with `calls` recorded at least, and twice as many as at its last round.
 fn due<'r>(reports: &'r [TaskReport], calls: u64, tried: &HashMap<TaskId, u64>) -> Option<&'r TaskReport> {
-    reports.iter().filter(|r| r.adopting.is_none() && can_gain(r)).find(|r| {
+    let served_by_one = |r: &TaskReport| r.adoptions.iter().any(|a| a.understudy.is_some());
+    let worth_it = |r: &&TaskReport| r.adopting.is_none() && (can_gain(r) || served_by_one(r));
+    reports.iter().filter(worth_it).find(|r| {
         let taught = r.adoptions.iter().map(|a| (a.rows as f64 / ROWS) as u64);
         let last = taught.chain(tried.get(&r.task).copied()).max();
         r.tally.calls >= last.map_or(calls, |n| calls.max(2 * n))
     })
 }
 
-/// A head or a prompted model that serves has no use for an adapter.
-fn can_gain(r: &TaskReport) -> bool {
-    matches!(r.evidence.stage, Stage::Observing | Stage::Shadowing)
-        || r.adoptions.iter().any(|a| a.understudy.is_some())
-}
-
 #[cfg(test)]
 mod tests {
-    use understudy_policy::{Ledger, TaskPolicy};
+    use understudy_call::UnderstudyId;
+    use understudy_policy::{Audits, EntryView, Ledger, TaskPolicy};
     use understudy_rehearsal::worker::{Adoption, Tally};
 
     use super::*;
@@ -163,6 +184,7 @@ mod tests {
             task,
             name: n.to_string(),
             model: String::new(),
+            provider: String::new(),
             tally: Tally { calls, ..Tally::default() },
             evidence: Ledger::new(task, TaskPolicy::default()).view(),
             cast: Vec::new(),
@@ -190,5 +212,48 @@ mod tests {
         assert!(due(&report(1, 2000, &[850]), &none));
         let busy = TaskReport { adopting: Some((1, 9)), ..report(1, 2000, &[]) };
         assert!(!due(&busy, &none));
+    }
+
+    #[test]
+    fn a_round_that_was_cut_off_is_gone_on_with_and_else_begun_anew() {
+        assert_eq!(ways(true), [true, false]);
+        assert_eq!(ways(false), [false]);
+    }
+
+    #[test]
+    fn a_task_whose_calls_are_nearly_all_served_needs_no_adapter() {
+        let served = |coverage: f64| {
+            let mut r = report(1, 2000, &[]);
+            r.evidence.serving = Some(1);
+            r.evidence.entries = vec![entry(coverage)];
+            due(std::slice::from_ref(&r), 1000, &HashMap::new()).is_some()
+        };
+        assert!(served(0.7));
+        assert!(!served(0.95));
+    }
+
+    fn entry(coverage: f64) -> EntryView {
+        let audits = Audits { conversations: 0, agreement: None, interval: (0.0, 1.0) };
+        EntryView {
+            k: 1,
+            understudy: UnderstudyId("head".into()),
+            bar: 0.0,
+            after_seq: 0,
+            alpha: 0.005,
+            log_wealth: 6.0,
+            log_threshold: 5.0,
+            earned: Some(900),
+            conversations: 300,
+            agreement: Some(0.98),
+            interval: (0.95, 1.0),
+            coverage,
+            calls: 400,
+            taken: 300,
+            calls_needed: None,
+            strata: Vec::new(),
+            audits,
+            closed: None,
+            by_operator: false,
+        }
     }
 }

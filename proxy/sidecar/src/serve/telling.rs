@@ -7,7 +7,7 @@ use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use tracing::Span;
 use understudy_call::{Exchange, ExchangeId};
-use understudy_policy::{Outcome, Trial};
+use understudy_policy::{Outcome, Trial, TrialKind};
 use understudy_rehearsal::worker::Happened;
 
 use crate::telemetry::spans::{Told, TrialSeen};
@@ -73,6 +73,7 @@ impl Telling {
             score,
             agrees,
             why,
+            audit: trial.kind == TrialKind::Audit,
             started: SystemTime::now() - spent,
             spent,
         }

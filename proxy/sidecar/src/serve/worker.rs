@@ -23,7 +23,7 @@ use super::telling::Telling;
 use crate::admin::Order;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::specialise::{Watch, lesson};
+use crate::specialise::{Drafts, Watch, known};
 use crate::state;
 use crate::telemetry::{Outward, own};
 
@@ -94,7 +94,8 @@ pub(crate) fn cast(config: &Config, socket: Option<std::path::PathBuf>) -> Resul
         .remotes
         .iter()
         .map(|r| {
-            let price = config.prices.find(&r.name, &r.model);
+            // Where the budget is in money there is one: the configuration sees to it.
+            let price = config.prices.at_most(&r.name, &r.model);
             RemoteConfig {
                 name: r.name.clone(),
                 url: r.base_url.clone(),
@@ -166,7 +167,18 @@ impl Worker {
                 let roster = (Arc::clone(&given.roster), Arc::clone(&given.stopped));
                 let why = match runtime {
                     Ok(runtime) => {
-                        runtime.block_on(work(settings, (given, book), pace, frozen, received, &shown, &end))
+                        let ended = runtime.block_on(work(
+                            settings,
+                            (given, book),
+                            pace,
+                            frozen,
+                            received,
+                            &shown,
+                            &end,
+                        ));
+                        // The reading for a draft is not waited for: it ends with the journal.
+                        runtime.shutdown_background();
+                        ended
                     }
                     Err(e) => Err(format!("no runtime: {e}")),
                 };
@@ -252,18 +264,22 @@ async fn work(
     let mut cursor = journal.cursor(from);
     let line = if frozen { "frozen: nothing is learnt" } else { "rehearsing" };
     let mut flushed = true;
+    let mut drafts = Drafts::default();
     let mut last_shown = std::time::Instant::now();
     show(&rehearsal, shown, line);
     while !end.load(Ordering::Acquire) {
         while let Ok((which, order, by, answer)) = orders.try_recv() {
-            let _ = answer.send(obey(&mut rehearsal, (&journal, &adapters), &which, order, &by).await);
+            let _ = answer.send(obey(&mut rehearsal, (&adapters, frozen), &which, order, &by).await);
+            show(&rehearsal, shown, line);
+        }
+        if !frozen && drafts.look(&mut rehearsal, &journal, &adapters).await.map_err(|e| e.to_string())? {
             show(&rehearsal, shown, line);
         }
         // One row of an adapter's between any two records: audits do not wait for it.
-        let mut adopts = rehearsal.adopting().is_some();
+        let mut adopts = !frozen && rehearsal.can_adopt();
         if adopts {
             let row = own::within(own::obey_order("adopt"), rehearsal.adopt_next());
-            adopts = row.await.map_err(|e| e.to_string())? && rehearsal.adopting().is_some();
+            adopts = row.await.map_err(|e| e.to_string())? && rehearsal.can_adopt();
         }
         let next = if frozen { None } else { cursor.next().map_err(|e| e.to_string())? };
         match next {
@@ -292,8 +308,7 @@ async fn work(
                 let idle = if adopts { Duration::ZERO } else { IDLE };
                 if let Ok(Some((which, order, by, answer))) = tokio::time::timeout(idle, orders.recv()).await
                 {
-                    let _ =
-                        answer.send(obey(&mut rehearsal, (&journal, &adapters), &which, order, &by).await);
+                    let _ = answer.send(obey(&mut rehearsal, (&adapters, frozen), &which, order, &by).await);
                 }
             }
         }
@@ -306,7 +321,7 @@ async fn work(
 
 async fn obey(
     rehearsal: &mut Rehearsal,
-    (journal, adapters): (&Journal, &std::path::Path),
+    (adapters, frozen): (&std::path::Path, bool),
     which: &str,
     order: Order,
     by: &str,
@@ -317,12 +332,13 @@ async fn obey(
                 rehearsal.rename(which, &name).await?;
                 return Ok(name);
             }
+            Order::Adopt(_) if frozen => {
+                let why = "worker.frozen is true: nothing is learnt, so no adapter is taken in";
+                return Err(RehearsalError::NoLesson(why.to_owned()));
+            }
             Order::Adopt(adapter) => {
-                let (journal, adapters) = (journal.clone(), adapters.to_owned());
-                let lesson = tokio::task::spawn_blocking(move || lesson(&journal, &adapters, &adapter));
-                let lesson = lesson.await.map_err(|_| RehearsalError::CutOff)?;
-                let lesson = lesson.map_err(|e| RehearsalError::NoLesson(e.to_string()))?;
-                rehearsal.adopt(which, lesson).await?;
+                known(adapters, &adapter).map_err(|e| RehearsalError::NoLesson(e.to_string()))?;
+                rehearsal.order_adoption(which, &adapter, by).await?;
                 return Ok(rehearsal.book().find(which).map(|t| t.name.clone()).unwrap_or_default());
             }
             Order::Approve => Action::Approve,

@@ -7,12 +7,13 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
-use super::Environment;
+use super::kept::{self, Kept, Start};
+use super::{Environment, How, options};
 use crate::admin::client::Client;
-use crate::admin::pages::Acted;
+use crate::admin::pages::{Acted, TaskPage};
 use crate::cli::{self, Out, runtime};
 use crate::config::Config;
-use crate::curate;
+use crate::curate::{self, Taught};
 use crate::failure::{Exit, Failure};
 
 /// `understudy specialise`
@@ -24,12 +25,15 @@ pub(crate) struct Specialise {
     /// The training's whole budget of time
     #[arg(long, default_value_t = 30.0, value_name = "MINUTES")]
     minutes: f64,
-    /// Goes on from the checkpoint of a run that was interrupted
+    /// Goes on from the checkpoint of a run that was interrupted, with the calls that it had
     #[arg(long)]
     resume: bool,
     /// Only makes the environment that training needs
-    #[arg(long, conflicts_with_all = ["task", "minutes", "resume"])]
+    #[arg(long, conflicts_with_all = ["task", "minutes", "resume", "options"])]
     prepare: bool,
+    /// Options of the trainer, as they are: --drop-long leaves rows out that are longer than --context TOKENS, fewer --micro-tokens take less memory, a lower --rate is steadier; --rank, --alpha, --rate-ratio, --batch, --epochs, --steps, --distil, --seed, --threads, --device, --precision, --checkpoint-seconds, --min-rows and --min-development are the others
+    #[arg(last = true, value_name = "OPTION")]
+    options: Vec<String>,
 }
 
 /// What came of it.
@@ -58,6 +62,7 @@ pub(crate) fn main(config: &Config, args: &Specialise, out: &Out) -> Result<Exit
     if !(args.minutes >= 1.0 && args.minutes.is_finite()) {
         return Err(Failure::Usage(format!("--minutes {} is not allowed: it is at least 1", args.minutes)));
     }
+    options::check(&args.options)?;
     let began = std::time::Instant::now();
     let (trained, acted) = runtime()?.block_on(run(config, task, args))?;
     let trained = Trained { seconds: began.elapsed().as_secs(), ..trained };
@@ -81,19 +86,97 @@ fn environment(config: &Config) -> Result<Environment, Failure> {
 
 async fn run(config: &Config, task: &str, args: &Specialise) -> Result<(Trained, Acted), Failure> {
     let client = Client::find(&config.state)?;
-    let (task, set) = curate::for_training(&client, task).await?;
+    let (Taught { task, set, upto }, start) = taught(config, &client, task, args.resume).await?;
+    let page: TaskPage = client.get(&format!("/v1/tasks/{}", task.id)).await?;
     let environment = environment(config)?;
-    let how = (args.minutes, args.resume);
-    let adapter = super::adapter(config, &environment, task.id, set.rows, how).await?;
+    let how = How {
+        minutes: args.minutes,
+        resume: start == Start::Resumed,
+        upto,
+        options: &args.options,
+        prompted: super::prompted(&page.understudies),
+    };
+    let (train, development, data_sha256) = (set.train, set.development, set.data_sha256.clone());
+    let adapter = super::adapter(config, &environment, task.id, set, how).await?;
     let path = format!("/v1/tasks/{}/adopt", task.id);
     let acted: Acted = client.post(&path, &json!({ "adapter": adapter, "by": cli::by() })).await?;
-    let trained = Trained {
-        task: task.name,
-        adapter,
-        train: set.train,
-        development: set.development,
-        seconds: 0,
-        data_sha256: set.data_sha256,
-    };
+    let trained = Trained { task: task.name, adapter, train, development, seconds: 0, data_sha256 };
     Ok((trained, acted))
+}
+
+/// The task's rows, and how its training begins: one that is resumed gets the rows
+/// that it had, where they can still be made.
+async fn taught(
+    config: &Config,
+    client: &Client,
+    task: &str,
+    resume: bool,
+) -> Result<(Taught, Start), Failure> {
+    let kept = |id| {
+        let there = resume && kept::left_off(&config.state, id);
+        there.then(|| Kept::read(&kept::folder(&config.state, id))).flatten()
+    };
+    let first = match curate::for_training(client, task, &|id| kept(id).map(|k| k.upto)).await {
+        // Too little is left of what the checkpoint was made for.
+        Err(Failure::Unavailable(_)) if resume => None,
+        first => Some(first?),
+    };
+    let start = first.as_ref().map_or(Start::OtherRows, |t| {
+        let checkpoint = kept::left_off(&config.state, t.task.id);
+        Start::of(resume, checkpoint, kept(t.task.id).as_ref(), &t.set.data_sha256)
+    });
+    let taught = match first {
+        Some(taught) if start != Start::OtherRows => taught,
+        _ => curate::for_training(client, task, &|_| None).await?,
+    };
+    if let Some(said) = start.said() {
+        tracing::warn!("{said}");
+    }
+    Ok((taught, start))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use clap::{CommandFactory as _, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        asked: Specialise,
+    }
+
+    fn asked(words: &str) -> Result<Specialise, clap::Error> {
+        Line::try_parse_from(words.split(' ')).map(|l| l.asked)
+    }
+
+    #[test]
+    fn options_of_the_trainer_stand_after_two_dashes() {
+        let it = asked("specialise triage --minutes 5 -- --rate 1e-4 --drop-long").unwrap();
+        assert_eq!(it.options, ["--rate", "1e-4", "--drop-long"]);
+        assert!(!it.resume && it.task.as_deref() == Some("triage"));
+        assert!(asked("specialise triage --drop-long").is_err());
+        assert!(asked("specialise --prepare -- --drop-long").is_err());
+        assert!(asked("specialise --prepare").unwrap().options.is_empty());
+    }
+
+    #[test]
+    fn help_names_every_option_that_passes_to_the_trainer() {
+        let trainer = include_str!("../../../../deploy/specialise/understudy_specialise/options.py");
+        let named = trainer.split("add_argument(").skip(1).filter_map(|rest| rest.split('"').nth(1));
+        let command = Line::command();
+        let help = command.get_arguments().find(|a| a.get_id() == "options").unwrap().get_help().unwrap();
+        let help = help.to_string();
+        let (passes, ours): (Vec<&str>, Vec<&str>) =
+            named.partition(|name| options::check(&[(*name).to_owned()]).is_ok());
+        for name in &passes {
+            assert!(
+                help.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|w| w == *name),
+                "{name}"
+            );
+        }
+        assert!(passes.len() > 10 && ours.len() == 7, "{passes:?} {ours:?}");
+    }
 }

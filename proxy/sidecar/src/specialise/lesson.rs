@@ -34,15 +34,27 @@ struct Exchanges {
     development: Vec<ExchangeId>,
 }
 
+fn card(adapters: &Path, adapter: &str) -> Result<Card, Failure> {
+    let path = adapters.join(adapter).join("card.json");
+    let text = std::fs::read(&path).map_err(|source| Failure::File { path: path.clone(), source })?;
+    serde_json::from_slice(&text)
+        .map_err(|e| Failure::Failed(format!("{} is no adapter's card: {e}", path.display())))
+}
+
+/// Looks whether there is such an adapter.
+///
+/// # Errors
+/// No card, or a card that is none.
+pub(crate) fn known(adapters: &Path, adapter: &str) -> Result<(), Failure> {
+    card(adapters, adapter).map(|_| ())
+}
+
 /// The lesson of an adapter under `adapters`. Reads the journal once.
 ///
 /// # Errors
-/// No card, a card that is none, or a journal that cannot be read.
+/// As [`known`], or a journal that cannot be read.
 pub(crate) fn lesson(journal: &Journal, adapters: &Path, adapter: &str) -> Result<Lesson, Failure> {
-    let path = adapters.join(adapter).join("card.json");
-    let text = std::fs::read(&path).map_err(|source| Failure::File { path: path.clone(), source })?;
-    let card: Card = serde_json::from_slice(&text)
-        .map_err(|e| Failure::Failed(format!("{} is no adapter's card: {e}", path.display())))?;
+    let card = card(adapters, adapter)?;
     let calls = card.data.calls;
     let Exchanges { train, development } = card.data.exchanges;
     let train: HashSet<ExchangeId> = train.into_iter().collect();

@@ -1,6 +1,7 @@
 //! One training, as a child process: rows in over a pipe, progress out, an
 //! adapter's folder at the end.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,9 +9,12 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::environment::Environment;
+use super::kept::Kept;
+use super::options;
 use crate::failure::Failure;
 
 /// What is to be trained.
@@ -20,12 +24,16 @@ pub(crate) struct Training {
     pub(crate) base: PathBuf,
     /// Its licence.
     pub(crate) licence: String,
+    /// Whether that may forbid commercial use.
+    pub(crate) accepts_licence: bool,
     /// Where the run's checkpoint and its adapter go.
     pub(crate) out: PathBuf,
     /// Its whole budget.
     pub(crate) minutes: f64,
     /// Whether a checkpoint of an earlier run is gone on with.
     pub(crate) resume: bool,
+    /// The trainer's own options, as they are.
+    pub(crate) options: Vec<String>,
 }
 
 /// What the trainer tells.
@@ -55,6 +63,38 @@ enum Told {
     Other,
 }
 
+/// What the interpreter is given.
+fn arguments(training: &Training) -> Vec<OsString> {
+    let mut all: Vec<OsString> = ["-m", "understudy_specialise", "--base"].map(OsString::from).into();
+    all.push(training.base.clone().into());
+    all.push("--out".into());
+    all.push(training.out.clone().into());
+    all.extend(["--minutes".to_owned(), training.minutes.to_string()].map(OsString::from));
+    if !training.licence.is_empty() {
+        all.extend(["--licence", &training.licence].map(OsString::from));
+        if training.accepts_licence {
+            all.extend(["--accept-licence", &training.licence].map(OsString::from));
+        }
+    }
+    if training.resume {
+        all.push("--resume".into());
+    }
+    all.extend(training.options.iter().map(OsString::from));
+    all
+}
+
+/// Tells the trainer to keep its checkpoint and end; whoever says so twice does not
+/// want to wait for that.
+fn end(child: &mut Child, again: bool) {
+    if again {
+        let _ = child.start_kill();
+    } else if let Some(pid) =
+        child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?))
+    {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
 /// Trains. Returns the adapter's name: the beginning of the hash over what is in it.
 ///
 /// # Errors
@@ -67,15 +107,7 @@ pub(crate) async fn train(
     let failed = |e: &dyn std::fmt::Display| Failure::Failed(format!("the trainer cannot be run: {e}"));
     let mut command = Command::new("nice");
     // The agent's calls and the engine come first.
-    command.args(["-n", "5"]).arg(&environment.python);
-    command.args(["-m", "understudy_specialise", "--base"]).arg(&training.base);
-    command.arg("--out").arg(&training.out).args(["--minutes", &training.minutes.to_string()]);
-    if !training.licence.is_empty() {
-        command.args(["--licence", &training.licence]);
-    }
-    if training.resume {
-        command.arg("--resume");
-    }
+    command.args(["-n", "5"]).arg(&environment.python).args(arguments(training));
     command.env("PYTHONPATH", &environment.path).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|e| failed(&e))?;
@@ -97,7 +129,19 @@ pub(crate) async fn train(
     let mut name = None;
     let mut refused = None;
     let mut lines = BufReader::new(stdout).lines();
-    while let Some(line) = lines.next_line().await.map_err(|e| failed(&e))? {
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate()).map_err(|e| failed(&e))?,
+        signal(SignalKind::interrupt()).map_err(|e| failed(&e))?,
+    );
+    let mut told = 0u32;
+    loop {
+        // The checkpoint is the trainer's: it is waited for.
+        let line = tokio::select! {
+            line = lines.next_line() => line.map_err(|e| failed(&e))?,
+            _ = terminate.recv() => { told += 1; end(&mut child, told > 1); continue }
+            _ = interrupt.recv() => { told += 1; end(&mut child, told > 1); continue }
+        };
+        let Some(line) = line else { break };
         match serde_json::from_str(&line) {
             Ok(Told::Progress { phase, done, of, seconds_left, loss }) => {
                 let loss = loss.map_or_else(String::new, |l| format!(", loss {l:.3}"));
@@ -112,6 +156,7 @@ pub(crate) async fn train(
                 name = Some(adapter_sha256.chars().take(16).collect::<String>())
             }
             Ok(Told::Refused { code, message, remedy }) => {
+                let remedy = options::remedy(&code, &remedy);
                 refused = Some(format!("training refused ({code}): {message}; {remedy}"));
             }
             Ok(Told::Other) => {}
@@ -130,6 +175,7 @@ pub(crate) async fn train(
         (Some(130), _) => Err(Failure::Failed(
             "training was interrupted; its checkpoint is kept, and --resume goes on from there".to_owned(),
         )),
+        _ if told > 0 => Err(Failure::Failed("training was interrupted before it had begun".to_owned())),
         _ => {
             let lines: Vec<&str> = said.lines().collect();
             let last = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default();
@@ -146,6 +192,7 @@ pub(crate) fn install(out: &Path, adapters: &Path, name: &str) -> Result<PathBuf
     let to = adapters.join(name);
     let blame = |source| Failure::File { path: to.clone(), source };
     std::fs::create_dir_all(adapters).map_err(blame)?;
+    Kept::remove(out);
     if to.is_dir() {
         // The same adapter once more.
         std::fs::remove_dir_all(out).map_err(blame)?;
@@ -165,7 +212,7 @@ fn bar(minutes: f64) -> ProgressBar {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -177,9 +224,11 @@ mod tests {
         let training = Training {
             base: dir.join("base.gguf"),
             licence: "Apache-2.0".to_owned(),
+            accepts_licence: false,
             out: dir.join("out"),
             minutes: 1.0,
             resume: false,
+            options: Vec::new(),
         };
         (Environment { python, path: dir.to_path_buf() }, training)
     }
@@ -212,5 +261,33 @@ echo '{"event":"done","folder":"x","adapter_sha256":"0123456789abcdef0123"}'"#;
         let (environment, training) = scripted(dir.path(), "exit 130");
         let why = train(&environment, &training, Vec::new()).await.unwrap_err().to_string();
         assert!(why.contains("--resume"), "{why}");
+    }
+
+    #[test]
+    fn the_trainers_own_options_come_last_and_as_they_are() {
+        let (_, training) = scripted(tempfile::tempdir().unwrap().path(), "");
+        let said = |t: &Training| -> Vec<String> {
+            arguments(t).into_iter().skip(2).map(|a| a.into_string().unwrap()).collect()
+        };
+        let plain = said(&training);
+        assert_eq!((plain[0].as_str(), plain[2].as_str()), ("--base", "--out"));
+        assert_eq!(plain[4..], ["--minutes", "1", "--licence", "Apache-2.0"]);
+        let own = ["--drop-long", "--rate", "1e-4"].map(str::to_owned);
+        let more = Training { resume: true, accepts_licence: true, options: own.into(), ..training };
+        assert_eq!(
+            said(&more)[8..],
+            ["--accept-licence", "Apache-2.0", "--resume", "--drop-long", "--rate", "1e-4"]
+        );
+    }
+
+    #[test]
+    fn an_adapters_folder_holds_nothing_of_its_training() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        Kept { upto: 1, data_sha256: String::new() }.write(&out).unwrap();
+        std::fs::write(out.join("card.json"), "{}").unwrap();
+        let to = install(&out, &dir.path().join("adapters"), "0123456789abcdef").unwrap();
+        let there: Vec<_> = std::fs::read_dir(to).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(there, ["card.json"]);
     }
 }

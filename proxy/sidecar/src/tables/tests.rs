@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use super::tasks::{HEADS, ROOM, in_lines, in_table};
 use super::*;
-use crate::admin::pages::{EntryRow, SavingsRow};
+use crate::admin::pages::{EntryRow, SavingsRow, TaskRow};
 
 fn row() -> TaskRow {
     TaskRow {
@@ -12,9 +13,13 @@ fn row() -> TaskRow {
         step: Some((1, 2)),
         calls: 1234,
         conversations: 900,
+        repeats: 56,
         coverage: Some(0.815),
         agreement: Some(Interval { mean: 0.982, low: 0.971, high: 0.99 }),
-        needed: Some(12),
+        entry: Some(3),
+        understudy: Some("head-0123".into()),
+        needed: Some(0),
+        waits_for: Some("audits: 3 of 30 conversations".into()),
         served: 88,
         provider_ms: Some(1234.0),
         understudy_ms: Some(9.4),
@@ -23,23 +28,46 @@ fn row() -> TaskRow {
     }
 }
 
-#[test]
-fn a_task_is_one_line_with_agreement_beside_coverage() {
-    let text = tasks(&[row()]);
-    for part in [
-        "00c0ffee",
-        "look up a customer",
-        "canary 1/2",
-        "81.5 %",
-        "98.2 % (97.1–99.0)",
-        "1.2 s",
-        "9.4 ms",
-        "$0.00120",
-        "about 12 more",
-    ] {
-        assert!(text.contains(part), "{part:?} is missing from\n{text}");
+fn shadowing() -> TaskRow {
+    TaskRow {
+        name: "sort a ticket".into(),
+        stage: "shadowing".into(),
+        step: None,
+        needed: Some(12),
+        waits_for: Some("evidence: about 12 more calls".into()),
+        ..row()
     }
-    assert!(text.contains("fidelity to the provider"));
+}
+
+#[test]
+fn a_task_has_its_agreement_beside_its_coverage() {
+    let mut wide = table(&HEADS);
+    wide.set_width(ROOM);
+    let (wide, narrow) = (in_table(wide, &[row(), shadowing()]), in_lines(&[row(), shadowing()]));
+    for text in [&wide, &narrow] {
+        for part in [
+            "00c0ffee",
+            "look up a customer",
+            "canary 1/2",
+            "1234",
+            "56",
+            "81.5 %",
+            "98.2 % (97.1–99.0)",
+            "1.2 s",
+            "9.4 ms",
+            "$0.00120",
+            "audits: 3 of 30",
+            "evidence: about 12",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing from\n{text}");
+        }
+    }
+    for part in ["56 repeats", "entry 3, head-0123", "missing: evidence: about 12 more calls"] {
+        assert!(narrow.contains(part), "{part:?} is missing from\n{narrow}");
+    }
+    assert!(wide.lines().all(|l| l.chars().count() <= usize::from(ROOM)), "{wide}");
+    assert!(narrow.lines().all(|l| l.chars().count() <= 80), "{narrow}");
+    assert!(tasks(&[row()]).contains("fidelity to the provider"));
 }
 
 #[test]
@@ -75,12 +103,18 @@ fn a_task_in_full_shows_its_evidence() {
             numbers: [("wealth".to_owned(), 201.5), ("n".to_owned(), 188.0)].into(),
             ..DecisionRow::default()
         }],
+        understudies: vec![UnderstudyRow {
+            name: "head-0123".into(),
+            curve: vec![(0.9, 0.4, 0.995), (0.5, 0.8, 0.97)],
+            ..UnderstudyRow::default()
+        }],
         ..TaskPage::default()
     };
     let text = task(&page);
     for part in [
-        "step 1 of 2",
+        "step 1 of 2 · audits: 3 of 30 conversations",
         "transfer (acts)",
+        "head-0123  40:99.5  80:97.0",
         "head-0123",
         "88.25",
         "below_bar 4",

@@ -22,15 +22,17 @@ pub(super) fn read_request(dialect: Dialect, bodies: &Recorded) -> Option<Reques
     understudy_dialect::parse_request(dialect, &bodies.request.concat()).ok()
 }
 
-/// The reply, where its dialect is decoded and it came as plain bytes.
+/// What a reply may swell to when its encoding is undone; more than is captured of one.
+const MOST_BYTES: usize = 8 << 20;
+
+/// The reply that the agent got, where its dialect is decoded.
 pub(super) fn read_reply(dialect: Dialect, status: u16, bodies: &Recorded) -> Option<Reply> {
-    if bodies.reply.is_empty() {
+    if bodies.understudy_reply.is_some() {
         return bodies.understudy_reply.clone();
     }
-    if !bodies.reply_encoding.is_empty() {
-        return None;
-    }
-    understudy_dialect::parse_reply(dialect, status, &bodies.reply_content_type, &bodies.reply.concat()).ok()
+    let sent = bodies.reply.concat();
+    let plain = understudy_capture::plain(&bodies.reply_encoding, &sent, MOST_BYTES)?;
+    understudy_dialect::parse_reply(dialect, status, &bodies.reply_content_type, &plain).ok()
 }
 
 /// `gen_ai.request.*`, `gen_ai.output.type`.

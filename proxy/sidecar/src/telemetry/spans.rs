@@ -12,7 +12,7 @@ use opentelemetry::trace::{
 use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_sdk::logs::SdkLogger;
 use opentelemetry_sdk::trace::SdkTracer;
-use understudy_call::{AnsweredBy, Dialect};
+use understudy_call::{AnsweredBy, Dialect, Lane};
 use understudy_gateway::{CallSeen, Provider, Recorded};
 
 use super::attributes::{of_reply, of_request, operation, read_reply, read_request, whole};
@@ -46,6 +46,8 @@ pub(crate) struct TrialSeen {
     pub(crate) agrees: bool,
     /// Why it declined.
     pub(crate) why: Option<&'static str>,
+    /// Whether it was a served call that the provider answered too.
+    pub(crate) audit: bool,
     pub(crate) started: SystemTime,
     pub(crate) spent: Duration,
 }
@@ -69,8 +71,11 @@ impl Servers {
 /// The event that tells how an answer was judged.
 const EVALUATION: &str = "gen_ai.evaluation.result";
 
-/// Halves of calls that wait for their other half.
+/// Halves of calls that wait for their other half …
 const WAITING: usize = 256;
+
+/// … and the bytes of those that are bodies.
+const WAITING_BYTES: usize = 16 << 20;
 
 /// Makes spans, metrics and events.
 pub(super) struct Emitter {
@@ -85,6 +90,7 @@ pub(super) struct Emitter {
     output: Counter<u64>,
     trials: Counter<u64>,
     fallbacks: Counter<u64>,
+    audits: Counter<u64>,
     bodies: VecDeque<Recorded>,
     calls: VecDeque<CallSeen>,
 }
@@ -126,6 +132,11 @@ impl Emitter {
                 .with_unit("{call}")
                 .with_description("Calls of serving tasks that went to the provider")
                 .build(),
+            audits: meter
+                .u64_counter("understudy.audits")
+                .with_unit("{audit}")
+                .with_description("Served calls that the provider answered too")
+                .build(),
             bodies: VecDeque::new(),
             calls: VecDeque::new(),
         }
@@ -134,9 +145,11 @@ impl Emitter {
     pub(super) fn take(&mut self, told: Told) {
         match told {
             Told::Call(call) => {
+                // Those of an audited call come when the provider has answered, too late.
+                let have_bodies = call.meta.dialect == Dialect::OpenaiChat && call.meta.lane != Lane::Audit;
                 match position(&self.bodies, |b| b.id == call.id).and_then(|i| self.bodies.remove(i)) {
                     Some(bodies) => self.call(&call, Some(&bodies)),
-                    None if call.meta.dialect == Dialect::OpenaiChat => {
+                    None if have_bodies => {
                         self.calls.push_back(*call);
                         if self.calls.len() > WAITING
                             && let Some(oldest) = self.calls.pop_front()
@@ -147,13 +160,16 @@ impl Emitter {
                     None => self.call(&call, None),
                 }
             }
+            Told::Bodies(bodies) if bodies.meta.lane == Lane::Audit => {}
             Told::Bodies(bodies) => {
                 match position(&self.calls, |c| c.id == bodies.id).and_then(|i| self.calls.remove(i)) {
                     Some(call) => self.call(&call, Some(&bodies)),
                     None => {
                         self.bodies.push_back(*bodies);
-                        if self.bodies.len() > WAITING {
-                            self.bodies.pop_front();
+                        let mut bytes: usize = self.bodies.iter().map(bytes_of).sum();
+                        while self.bodies.len() > WAITING || bytes > WAITING_BYTES {
+                            let Some(oldest) = self.bodies.pop_front() else { break };
+                            bytes = bytes.saturating_sub(bytes_of(&oldest));
                         }
                     }
                 }
@@ -276,10 +292,10 @@ impl Emitter {
             Some(_) if trial.agrees => "agrees",
             Some(_) => "differs",
         };
-        self.trials.add(
-            1,
-            &[KeyValue::new("understudy.task", trial.task.clone()), KeyValue::new("understudy.label", label)],
-        );
+        let counted =
+            [KeyValue::new("understudy.task", trial.task.clone()), KeyValue::new("understudy.label", label)];
+        let counter = if trial.audit { &self.audits } else { &self.trials };
+        counter.add(1, &counted);
         let attributes = vec![
             KeyValue::new("gen_ai.operation.name", "chat"),
             KeyValue::new("gen_ai.provider.name", "understudy"),
@@ -299,6 +315,10 @@ impl Emitter {
             judged.push(KeyValue::new("gen_ai.evaluation.explanation", why));
         }
         self.evaluated(trial, end, judged.clone());
+        if trial.audit {
+            // The answer has its span: it was the call.
+            return;
+        }
         let mut parent = Context::new();
         if trial.within.is_valid() {
             parent = parent.with_remote_span_context(trial.within.clone());
@@ -345,6 +365,10 @@ fn any(value: Value) -> AnyValue {
         Value::F64(n) => n.into(),
         other => other.as_str().into_owned().into(),
     }
+}
+
+fn bytes_of(bodies: &Recorded) -> usize {
+    bodies.request.iter().chain(&bodies.reply).map(|b| b.len()).sum()
 }
 
 fn position<T>(queue: &VecDeque<T>, is: impl Fn(&T) -> bool) -> Option<usize> {

@@ -38,6 +38,7 @@ fn meta() -> Metadata {
             first_byte: Some(Duration::from_millis(200)),
             total: Some(Duration::from_millis(800)),
             understudy: None,
+            audit: None,
         },
         sizes: Sizes::default(),
         truncation: Truncation::Whole,
@@ -188,9 +189,43 @@ fn trial(call: SpanContext, within: SpanContext) -> TrialSeen {
         score: Some(0.5),
         agrees: false,
         why: None,
+        audit: false,
         started: SystemTime::now(),
         spent: Duration::from_millis(3),
     }
+}
+
+#[test]
+fn a_compressed_reply_is_read_too() {
+    use std::io::Write as _;
+    let mut bodies = bodies(7);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&bodies.reply.concat()).unwrap();
+    bodies.reply = vec![Bytes::from(gzip.finish().unwrap())];
+    bodies.reply_encoding = "gzip".into();
+    let spans = emit(vec![Told::Bodies(Box::new(bodies)), Told::Call(Box::new(seen(7, None)))]);
+    assert_eq!(attribute(&spans[0], "gen_ai.usage.output_tokens").unwrap(), "3");
+}
+
+#[test]
+fn an_audited_call_is_told_at_once_and_its_judgement_when_it_comes() {
+    let mut call = seen(9, Some(AGENT));
+    call.meta.lane = Lane::Audit;
+    call.meta.answered_by = AnsweredBy::Understudy(UnderstudyId("head-0123".into()));
+    let mut examined = bodies(9);
+    examined.meta = call.meta.clone();
+    let within = ids::context_of(ExchangeId([9; 16]), Some(AGENT));
+    let judged = TrialSeen { audit: true, ..trial(within.clone(), SpanContext::NONE) };
+    let kept = Kept::default();
+    let mut emitter = Emitter::new(&kept.providers(), Servers::default(), false);
+    emitter.take(Told::Call(Box::new(call)));
+    assert_eq!(kept.spans().len(), 1);
+    emitter.take(Told::Bodies(Box::new(examined)));
+    emitter.take(Told::Trial(Box::new(judged)));
+    emitter.finish();
+    let events = std::mem::take(&mut *kept.events.lock().unwrap());
+    assert_eq!((kept.spans().len(), events.len()), (0, 1), "the answer has its span: it was the call");
+    assert_eq!(events[0].trace_context().unwrap().span_id, within.span_id());
 }
 
 #[test]

@@ -1,12 +1,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::http::StatusCode;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use tokio::task::JoinHandle;
 
 use super::*;
+use crate::asking;
 use crate::testing::{block_on, question};
 
 /// An engine that answers as its contract says, and keeps what it was asked.
@@ -85,6 +91,7 @@ fn each_decline_keeps_its_reason() {
     for (status, code, why) in [
         (409, "below_bar", Declined::BelowBar),
         (409, "too_slow", Declined::TooSlow),
+        (409, "late", Declined::Late),
         (429, "busy", Declined::Busy),
         (409, "too_long", Declined::TooLong),
         (409, "invalid", Declined::Invalid),
@@ -143,7 +150,7 @@ fn an_engine_that_is_not_there_is_unavailable() {
 }
 
 #[test]
-fn an_engine_that_hangs_is_too_slow() {
+fn an_engine_that_hangs_is_late() {
     block_on(async {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("engine.sock");
@@ -151,7 +158,94 @@ fn an_engine_that_hangs_is_too_slow() {
         let _listener = tokio::net::UnixListener::bind(&path).unwrap();
         let client = EngineClient::new(EngineAddr::Unix(path)).unwrap();
         let ask = ChatAsk { deadline: Duration::from_millis(1), ..chat_ask() };
-        assert_eq!(client.chat(ask).await.unwrap_err(), Declined::TooSlow);
+        assert_eq!(client.chat(ask).await.unwrap_err(), Declined::Late);
+    });
+}
+
+/// An engine whose models change.
+struct Turning {
+    model: Mutex<&'static str>,
+    marks: bool,
+    looks: AtomicUsize,
+}
+
+impl Turning {
+    fn new(model: &'static str, marks: bool) -> Arc<Self> {
+        Arc::new(Self { model: Mutex::new(model), marks, looks: AtomicUsize::new(0) })
+    }
+
+    /// Says this, on a connection of its own.
+    fn say(&self, body: Value) -> Response {
+        let mut response = Json(body).into_response();
+        let headers = response.headers_mut();
+        headers.insert("connection", HeaderValue::from_static("close"));
+        if self.marks {
+            headers.insert("x-understudy-models", HeaderValue::from_static(*self.model.lock().unwrap()));
+        }
+        response
+    }
+
+    /// Serves until the task is aborted.
+    fn serve(self: &Arc<Self>, path: &Path) -> JoinHandle<()> {
+        let health = |State(it): State<Arc<Self>>| async move {
+            it.looks.fetch_add(1, Ordering::Relaxed);
+            let model = *it.model.lock().unwrap();
+            it.say(json!({"chat": model, "embed": model}))
+        };
+        let embed = |State(it): State<Arc<Self>>| async move {
+            it.say(json!({"data": [{"index": 0, "embedding": [1.0]}]}))
+        };
+        let chat = |State(it): State<Arc<Self>>| async move { it.say(good()) };
+        let app = Router::new()
+            .route("/healthz", get(health))
+            .route("/v1/embeddings", post(embed))
+            .route("/v1/chat/completions", post(chat))
+            .with_state(Arc::clone(self));
+        let listener = tokio::net::UnixListener::bind(path).unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() })
+    }
+}
+
+#[test]
+fn what_another_engine_says_at_the_same_address_is_not_used() {
+    block_on(async {
+        let (dir, engine) = (tempfile::tempdir().unwrap(), Turning::new("old", true));
+        let path = dir.path().join("engine.sock");
+        engine.serve(&path);
+        let client = EngineClient::new(EngineAddr::Unix(path)).unwrap();
+        for _ in 0..3 {
+            assert!(asking::has_models(&client, &client, ("old", "old")).await);
+            client.chat(chat_ask()).await.unwrap();
+            client.embed(&["a".to_owned()], Priority::Live).await.unwrap();
+        }
+        assert_eq!(engine.looks.load(Ordering::Relaxed), 1, "its names are asked for once");
+        *engine.model.lock().unwrap() = "new";
+        assert_eq!(client.chat(chat_ask()).await.unwrap_err(), Declined::Unavailable);
+        assert!(!asking::has_models(&client, &client, ("old", "old")).await);
+        client.chat(chat_ask()).await.unwrap();
+        *engine.model.lock().unwrap() = "newer";
+        assert!(client.embed(&["a".to_owned()], Priority::Live).await.is_err());
+        assert!(asking::has_models(&client, &client, ("newer", "newer")).await);
+    });
+}
+
+#[test]
+fn an_engine_that_was_lost_is_asked_for_its_models_again() {
+    block_on(async {
+        let (dir, engine) = (tempfile::tempdir().unwrap(), Turning::new("old", false));
+        let path = dir.path().join("engine.sock");
+        let serving = engine.serve(&path);
+        let client = EngineClient::new(EngineAddr::Unix(path.clone())).unwrap();
+        assert_eq!(client.model().await.unwrap(), "old");
+        serving.abort();
+        assert!(serving.await.unwrap_err().is_cancelled());
+        assert_eq!(client.chat(chat_ask()).await.unwrap_err(), Declined::Unavailable);
+        assert_eq!(client.id(), "");
+        std::fs::remove_file(&path).unwrap();
+        *engine.model.lock().unwrap() = "new";
+        engine.serve(&path);
+        assert!(!asking::has_models(&client, &client, ("old", "old")).await);
+        assert_eq!((client.model().await.unwrap(), client.id()), ("new".to_owned(), "new".to_owned()));
     });
 }
 

@@ -161,6 +161,10 @@ fn frequent<'a>(usable: &[(&'a Example, &[f32])], rules: &HeadRules) -> Result<V
     for (e, _) in usable {
         *seen.entry(e.label.as_str()).or_default() += 1;
     }
+    // A head says a reply as it was recorded, and here that is with a stand-in.
+    for (e, _) in usable.iter().filter(|(e, _)| e.echoes) {
+        seen.remove(e.label.as_str());
+    }
     let often: Vec<(&str, usize)> = seen.into_iter().filter(|(_, n)| *n >= rules.least_per_label).collect();
     let covered = often.iter().map(|(_, n)| n).sum::<usize>() as f64 / usable.len() as f64;
     if often.is_empty() || often.len() > rules.most_labels || covered < rules.least_cover {
@@ -182,7 +186,9 @@ fn label_of(name: &str, usable: &[Embedded<'_>]) -> Label {
     }
     // `max_by_key` takes the last of equals, so look from the end.
     let reply = ways.iter().rev().max_by_key(|(_, n)| *n).map(|(e, _)| e.reply.clone()).unwrap_or_default();
-    Label { stratum: stratum(&reply, name), reply, seen }
+    let same = usable.iter().filter(|(e, _)| e.label == name && e.reply == reply);
+    let tokens = same.filter_map(|(e, _)| e.tokens).max();
+    Label { stratum: stratum(&reply, name), reply, seen, tokens }
 }
 
 /// The regression's weights, label by label, intercept last, for embeddings of

@@ -3,7 +3,7 @@
 use super::*;
 use crate::example::{Example, label};
 use crate::testing::{
-    CREDENTIAL, OTHER, Vectors, ask, block_on, choice, example, noise, question, tool_call,
+    CREDENTIAL, OTHER, Vectors, ask, block_on, choice, example, noise, question, tool, tool_call,
 };
 use proptest::prelude::*;
 use understudy_call::Priority;
@@ -139,6 +139,16 @@ fn a_rare_reply_is_remembered_against_answering_and_one_reply_is_enough_for_a_he
 }
 
 #[test]
+fn a_reply_that_repeats_a_redacted_value_is_no_label() {
+    let mut examples = clusters(12, 20);
+    examples.last_mut().unwrap().echoes = true;
+    let head = fitted(&examples);
+    assert_eq!(head.labels.len(), 11);
+    assert!(head.labels.iter().all(|l| l.stratum != "label_11"));
+    assert_eq!(head.exchanges(), 240);
+}
+
+#[test]
 fn the_memory_is_bounded_and_keeps_each_label() {
     let rules = HeadRules { memory: 60, memory_per_label: 50, ..HeadRules::default() };
     let mut examples = clusters(3, 60);
@@ -172,6 +182,51 @@ fn a_head_answers_with_the_provider_s_words_and_never_a_call_that_it_learnt() {
     assert_eq!(block_on(head.respond(barred)).unwrap_err(), Declined::Novel);
     let unknown = question("the embedder does not know this");
     assert_eq!(block_on(head.respond(ask(&unknown, None))).unwrap_err(), Declined::Unavailable);
+}
+
+#[test]
+fn a_reply_that_the_provider_would_have_cut_is_not_said() {
+    let mut examples = clusters(4, 10);
+    // What the provider counted is known of one reply only.
+    examples.iter_mut().filter(|e| e.reply.text().contains("label_3")).for_each(|e| e.tokens = Some(8));
+    let vectors = Vectors::default().with("counted", at(3, 50, 0.1)).with("not", at(2, 50, 0.1));
+    let head = Head::new(fitted(&examples), Arc::new(vectors)).unwrap();
+    let limited = |text: &str, max_tokens: u32| {
+        let mut request = question(text);
+        request.sampling.max_tokens = Some(max_tokens);
+        block_on(head.respond(ask(&request, None))).map(|a| a.stratum)
+    };
+    assert_eq!(limited("counted", 1), Err(Declined::TooLong));
+    assert_eq!(limited("counted", 8), Err(Declined::TooLong));
+    assert_eq!(limited("counted", 9), Ok("label_3".to_owned()));
+    assert_eq!(limited("not", 9), Err(Declined::TooLong));
+    assert_eq!(limited("not", 100), Ok("label_2".to_owned()));
+    let mut stopped = question("not");
+    stopped.sampling.stop = vec!["_2".to_owned()];
+    assert_eq!(block_on(head.respond(ask(&stopped, None))).unwrap_err(), Declined::TooLong);
+}
+
+#[test]
+fn a_reply_that_does_not_fit_this_call_s_tools_is_not_said() {
+    let mut both = tool_call("go", "{}");
+    both.tool_calls.extend(both.tool_calls.clone());
+    let examples: Vec<Example> = (0..10)
+        .map(|n| {
+            let mut e = example(n, &format!("question {n}"), both.clone());
+            e.embedding = Some(at(0, n, 0.1));
+            e
+        })
+        .collect();
+    let head = Head::new(fitted(&examples), Arc::new(Vectors::default().with("q", at(0, 50, 0.1)))).unwrap();
+    let asked = |parallel, tools: &[&str]| {
+        let mut request = question("q");
+        request.tools = tools.iter().map(|name| tool(name, serde_json::Value::Null)).collect();
+        request.parallel_tool_calls = parallel;
+        block_on(head.respond(ask(&request, None))).map(|a| a.reply.choices.len())
+    };
+    assert_eq!(asked(None, &["go"]), Ok(1));
+    assert_eq!(asked(Some(false), &["go"]), Err(Declined::Invalid));
+    assert_eq!(asked(None, &["stay"]), Err(Declined::Invalid));
 }
 
 #[test]

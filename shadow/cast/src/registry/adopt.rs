@@ -71,7 +71,8 @@ impl Cast {
         let base = model.model().await.ok_or_else(away)?;
         let mut trained = lesson.trained.clone();
         embed_missing(embedder.as_ref(), &mut trained).await.map_err(|e: EmbedError| CastError::Embed(e))?;
-        let models = (base.as_str(), lesson.adapter.as_str(), embedder.id());
+        let embeds = Some(embedder.id()).filter(|name| !name.is_empty()).ok_or_else(away)?;
+        let models = (base.as_str(), lesson.adapter.as_str(), embeds.as_str());
         let snapshot = SpecialisedSnapshot::new(task.id, task.credential, models, &trained, born_seq)
             .ok_or(CastError::NoRows)?
             .writing(lesson.calls);

@@ -8,8 +8,8 @@ use crate::testing::{
 };
 use serde_json::{Value, json};
 use understudy_call::{
-    AnsweredBy, Credential, Dialect, Exchange, Lane, Message, Metadata, Reply, Role, Sizes, Timings,
-    Truncation,
+    AnsweredBy, Credential, Dialect, Exchange, Lane, Message, Metadata, Reply, Role, Sizes, StandIns,
+    Timings, Truncation,
 };
 use understudy_tasks::Form;
 
@@ -192,6 +192,7 @@ fn exchange(answered_by: AnsweredBy, understudy_reply: Option<Reply>, turns: usi
         reply: Some(reply),
         understudy_reply,
         audit_score: None,
+        stand_ins: Default::default(),
     }
 }
 
@@ -219,6 +220,14 @@ fn a_failed_or_truncated_call_is_never_an_example() {
     for bad in [failed, truncated, cut] {
         assert!(Example::of(1, &bad).is_none());
     }
+}
+
+#[test]
+fn a_reply_with_a_stand_in_of_its_own_is_never_an_example() {
+    let with = |stand_ins| Exchange { stand_ins, ..exchange(AnsweredBy::Provider, None, 1) };
+    assert!(Example::of(1, &with(StandIns::Own)).is_none());
+    assert!(Example::of(1, &with(StandIns::Echoed)).is_some_and(|e| e.echoes));
+    assert!(Example::of(1, &with(StandIns::None)).is_some_and(|e| !e.echoes));
 }
 
 #[test]

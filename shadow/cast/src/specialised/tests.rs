@@ -201,7 +201,7 @@ fn exchange(request: &Request) -> understudy_call::Exchange {
             lane: Lane::Provider,
             answered_by: AnsweredBy::Provider,
             status: 200,
-            timings: Timings { started_unix_ms: 0, first_byte: None, total: None, understudy: None },
+            timings: Timings::default(),
             sizes: Sizes::default(),
             truncation: Truncation::Whole,
             headers: Vec::new(),
@@ -212,5 +212,6 @@ fn exchange(request: &Request) -> understudy_call::Exchange {
         reply: Some(Reply { choices: vec![choice("x")], ..Reply::default() }),
         understudy_reply: None,
         audit_score: None,
+        stand_ins: Default::default(),
     }
 }

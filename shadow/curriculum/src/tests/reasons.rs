@@ -27,6 +27,7 @@ fn what_is_no_reference_is_left_out_by_name() {
         (Reason::Undecoded, changed(|e| e.reply = None)),
         (Reason::Unfinished, changed(reply(Choice { finish: Some(Finish::Length), ..says("the") }))),
         (Reason::ManyChoices, changed(|e| e.reply.as_mut().unwrap().choices = vec![says("a"), says("b")])),
+        (Reason::StandIn, changed(|e| e.stand_ins = StandIns::Own)),
         (Reason::NotText, changed(reply(Choice { content: vec![Part::Refusal("no".into())], ..says("") }))),
         (Reason::OffGrammar, changed(reply(calls("sing", &json!({}))))),
         (Reason::OffGrammar, changed(reply(calls("play", &json!({"tempo": 3}))))),

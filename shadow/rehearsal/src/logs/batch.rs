@@ -1,13 +1,13 @@
 //! OpenAI's Batch API: `{"custom_id", "method", "url", "body"}` lines of the
 //! input file, `{"custom_id", "response": {"status_code", "body"}}` lines of the
 //! output file. A call is complete when both were seen, in whichever order the
-//! files were named.
+//! files were named; of the others there are halves.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::{LineError, LogFormat, LoggedCall, marks, reply, request, time_of};
+use super::{Halves, LineError, LogFormat, LoggedCall, marks, reply, request, time_of};
 
 #[derive(Default)]
 pub(super) struct Batch {
@@ -44,6 +44,10 @@ impl LogFormat for Batch {
             return Err(LineError("the batch gave no response to this call".to_owned()));
         }
         Ok(Vec::new())
+    }
+
+    fn halves(&self) -> Halves {
+        Halves { unanswered: self.asked.len(), unasked: self.answered.len() }
     }
 }
 

@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{LogError, read, rfc3339_ms};
+use super::{Halves, LogError, read, rfc3339_ms};
 
 fn write(dir: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
     let path = dir.path().join(name);
@@ -49,7 +49,31 @@ fn a_batch_is_joined_over_two_files_in_either_order() {
         let log = read(&files, &all).unwrap();
         assert_eq!(log.calls.len(), 1);
         assert_eq!(log.calls[0].reply.first().unwrap().text(), "ho");
+        assert_eq!(log.halves, Halves::default());
     }
+}
+
+#[test]
+fn halves_of_a_batch_without_the_other_half_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let asked = |id: &str| {
+        format!(
+            r#"{{"custom_id":"{id}","body":{{"model":"m","messages":[{{"role":"user","content":"hi"}}]}}}}"#
+        )
+    };
+    let answered = |id: &str| {
+        format!(
+            r#"{{"custom_id":"{id}","response":{{"status_code":200,"body":{{"id":"x","object":"chat.completion","created":1,"model":"m","choices":[{{"index":0,"message":{{"role":"assistant","content":"ho"}},"finish_reason":"stop"}}]}}}}}}"#
+        )
+    };
+    let input = write(&dir, "in.jsonl", &["a", "b", "c"].map(asked).join("\n"));
+    let output = write(&dir, "out.jsonl", &["c", "d"].map(answered).join("\n"));
+    let log = read(&[input.clone(), output], &all).unwrap();
+    assert_eq!((log.calls.len(), log.broken.len()), (1, 0));
+    assert_eq!(log.halves, Halves { unanswered: 2, unasked: 1 });
+    // The input file alone.
+    let log = read(&[input], &all).unwrap();
+    assert_eq!((log.calls.len(), log.halves), (0, Halves { unanswered: 3, unasked: 0 }));
 }
 
 #[test]

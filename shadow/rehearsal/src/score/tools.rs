@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use understudy_call::{Tool, ToolCall};
 
 use super::json::scalar;
+use super::text::is_operator;
 use super::{Difference, Score, Tally};
 
 /// Compares two sets of calls, in any order.
@@ -111,25 +112,60 @@ fn value_of(key: Option<&str>, schema: Option<&Value>, wanted: &Value, given: &V
             }
         }
         (Value::String(w), Value::String(g)) => {
-            let exact = is_exact(key, schema, w) || is_exact(key, schema, g);
-            tally.judge(w == g || (!exact && loosely(w) == loosely(g)), Difference::Value);
+            let exact = |s: &str| is_exact(key, schema, s) || reckons(s);
+            tally.judge(w == g || (!exact(w) && !exact(g) && alike(w, g)), Difference::Value);
         }
         _ => return scalar(wanted, given),
     }
     tally
 }
 
-/// BFCL's loose form of a string: without spaces and `,./-_*^`, in lower case,
-/// `'` as `"`.
+/// Whether the text relates or reckons: `a * b` is not `a ^ b`, nor `N > n` `n > n`.
+/// A plus or a hyphen may belong to a name, and stays what it is there.
+fn reckons(text: &str) -> bool {
+    text.chars().any(|c| is_operator(c) && !matches!(c, '+' | '-'))
+}
+
+/// Whether two texts are the same loosely. Where nothing is left, they differ in
+/// what is left out.
+fn alike(wanted: &str, given: &str) -> bool {
+    let wanted = loosely(wanted);
+    !wanted.is_empty() && wanted == loosely(given)
+}
+
+/// A loose form after BFCL's: without spaces, commas, stops and hyphens, in lower
+/// case, `'` as `"`. BFCL also leaves out `*`, `^` and every hyphen and stop, which
+/// would make `a - b` of `a b` and `notes.txt` of `notestxt`: here a hyphen goes only
+/// within a name, and a stop only at the end and within an abbreviation.
 fn loosely(s: &str) -> String {
-    s.chars()
-        .filter(|c| !matches!(c, ' ' | ',' | '.' | '/' | '-' | '_' | '*' | '^'))
+    s.split_whitespace()
+        .flat_map(loose_word)
         .flat_map(char::to_lowercase)
         .map(|c| if c == '\'' { '"' } else { c })
         .collect()
 }
 
-/// Words in a key that say its value is an id, a path or an amount.
+fn loose_word(word: &str) -> impl Iterator<Item = char> {
+    let ended = word.trim_end_matches(['.', ',']);
+    let word = if ended.is_empty() { word } else { ended };
+    word.char_indices().filter_map(move |(i, c)| {
+        let (before, after) = word.split_at(i);
+        let around = || (letters(before.chars().rev()), letters(after.chars().skip(1)));
+        let is_left_out = match c {
+            ',' => true,
+            '.' => around() == (1, 1),
+            '-' => matches!(around(), (1.., 2..) | (2.., 1..)),
+            _ => false,
+        };
+        (!is_left_out).then_some(c)
+    })
+}
+
+fn letters(of: impl Iterator<Item = char>) -> usize {
+    of.take_while(|c| c.is_alphanumeric()).count()
+}
+
+/// Words in a key that say its value is an id, a path, an amount or an expression.
 const EXACT_KEYS: &[&str] = &[
     "id",
     "ids",
@@ -162,10 +198,18 @@ const EXACT_KEYS: &[&str] = &[
     "sql",
     "regex",
     "command",
+    "op",
+    "operator",
+    "expr",
+    "expression",
+    "formula",
+    "equation",
+    "separator",
+    "delimiter",
 ];
 
 /// Whether a string must be the same to the letter: its schema limits it, its
-/// key says that it is an id, a path or an amount, or it looks like one (a
+/// key says that it is an id, a path, an amount or an expression, or it looks like one (a
 /// digit, a slash, an underscore, an at sign, a leading minus).
 pub(super) fn is_exact(key: Option<&str>, schema: Option<&Value>, value: &str) -> bool {
     let limited =

@@ -1,28 +1,58 @@
-//! An adapter comes in: it answers the development rows, one at a time between
-//! the other work, and becomes a version whose bar they choose.
+//! An adapter comes in, in four steps.
 //!
-//! Where the task has a specialised version already, that one answers the same
-//! rows, and the new one takes its place only if it is better beyond chance;
-//! otherwise it is kept beside, with the reason.
+//! 1. *Ordered*: a note in the journal, so that a restart goes on with it.
+//! 2. *Drafted*, beside the worker's loop ([`Due`]): what it learnt is read and
+//!    embedded.
+//! 3. It *answers* the development rows, one at a time between the other work. A
+//!    row that the engine could not be asked is put back; [`Tries`] says how often.
+//! 4. *Concluded*: another note. It becomes a version whose bar its answers choose.
+//!    Where the task has a specialised version already, that one answers the same
+//!    rows, and the new one takes its place only if it is better beyond chance;
+//!    otherwise it is kept beside, with the reason. So is one that could not be
+//!    taken in.
+
+mod answering;
+mod due;
+mod tries;
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use understudy_call::{Choice, Declined, Reply, Request, UnderstudyId};
+use understudy_call::{Declined, Priority, UnderstudyId};
 use understudy_capture::Record;
 use understudy_cast::registry::{Lesson, NOTE_KIND, Round};
-use understudy_cast::specialised::{Draft, Judgement};
-use understudy_cast::{CastError, Example};
+use understudy_cast::{Cast, CastError};
 use understudy_policy::{Event, TaskId};
-use understudy_tasks::{Form, Part, Task};
 
 use super::{Crowded, Happened, Rehearsal, RehearsalError, trials};
-use crate::score;
+use answering::Answering;
+use due::Came;
+pub use due::{Drafted, Due};
+use tries::{Engine, Tries};
 
-/// The kind of the journal's notes on adapters that came in.
+/// The kind of the journal's notes on adapters that are to come in.
+pub(super) const ORDERED: &str = "adoption-ordered";
+
+/// The kind of the journal's notes on adapters that came in, or did not.
 pub(super) const ADOPTION: &str = "adoption";
+
+/// Time for an engine to show that it is there: it is milliseconds' work.
+const LOOK_WITHIN: Duration = Duration::from_secs(2);
+
+/// An adapter that is to come in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ordered {
+    /// The task.
+    pub task: TaskId,
+    /// The adapter's name.
+    pub adapter: String,
+    /// Who said so.
+    #[serde(default)]
+    pub by: String,
+}
 
 /// What became of an adapter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,7 +67,7 @@ pub struct Adoption {
     pub answered: u64,
     /// Of those the ones that agreed.
     pub agreed: u64,
-    /// The version that it became; `None` where it was kept beside.
+    /// The version that it became; `None` where it was kept beside, or failed.
     pub understudy: Option<UnderstudyId>,
     /// Against the version before, where there was one: won, lost, p.
     #[serde(default)]
@@ -46,130 +76,241 @@ pub struct Adoption {
     pub reason: String,
 }
 
-/// An adapter that is answering its development rows.
+impl Adoption {
+    fn failed(order: Ordered, rows: u64, why: &str) -> Self {
+        Self {
+            task: order.task,
+            adapter: order.adapter,
+            rows,
+            answered: 0,
+            agreed: 0,
+            understudy: None,
+            round: None,
+            reason: format!("not taken in: {why}; 'understudy task adopt' tries it again"),
+        }
+    }
+
+    /// Whether nothing was learnt of it: one that is kept beside has lost a round.
+    fn has_failed(&self) -> bool {
+        self.understudy.is_none() && self.round.is_none()
+    }
+}
+
+/// The adapters on their way in, in the order of their orders.
+#[derive(Default)]
 pub(super) struct Adopting {
-    task: Task,
-    adapter: String,
-    rows: u64,
-    draft: Draft,
-    /// The version that it would take the place of.
-    before: Option<(UnderstudyId, Draft)>,
-    left: VecDeque<Example>,
-    of: usize,
-    judged: Vec<Judgement>,
-    /// Whether the version before agreed, row by row.
-    agreed_before: Vec<bool>,
+    coming: VecDeque<Coming>,
+    /// Looks at the engine so far.
+    looks: u64,
+}
+
+struct Coming {
+    order: Ordered,
+    tries: Tries,
+    at: At,
+}
+
+/// How far it has come.
+enum At {
+    /// It waits to be drafted, with what an earlier try has read.
+    Ordered(Option<Box<Lesson>>),
+    /// It is drafted, beside the loop.
+    Drafting,
+    /// It answers.
+    Answering(Box<Answering>),
+}
+
+impl Adopting {
+    /// The orders, for a checkpoint.
+    pub(super) fn orders(&self) -> Vec<Ordered> {
+        self.coming.iter().map(|c| c.order.clone()).collect()
+    }
+
+    /// Takes an order; `false` where it is under way already.
+    pub(super) fn take(&mut self, order: Ordered) -> bool {
+        let new = self.find(order.task, &order.adapter).is_none();
+        if new {
+            self.coming.push_back(Coming { order, tries: Tries::default(), at: At::Ordered(None) });
+        }
+        new
+    }
+
+    /// Lets go of one that was concluded.
+    pub(super) fn end(&mut self, task: TaskId, adapter: &str) {
+        self.coming.retain(|c| c.order.task != task || c.order.adapter != adapter);
+    }
+
+    /// Keeps those of some tasks.
+    pub(super) fn keep(&mut self, of: impl Fn(TaskId) -> bool) {
+        let all = self.coming.len();
+        self.coming.retain(|c| of(c.order.task));
+        if self.coming.len() < all {
+            tracing::info!(
+                adapters = all - self.coming.len(),
+                "adapters of tasks without calls are left out"
+            );
+        }
+    }
+
+    fn find(&mut self, task: TaskId, adapter: &str) -> Option<&mut Coming> {
+        self.coming.iter_mut().find(|c| c.order.task == task && c.order.adapter == adapter)
+    }
+
+    /// Whose turn it is to answer: one that has begun is brought to its end first,
+    /// for the next may have to be better than it.
+    fn in_turn(&self) -> Option<usize> {
+        let answers = |c: &Coming, begun: bool| matches!(&c.at, At::Answering(a) if a.begun == begun);
+        let of = |begun: bool| self.coming.iter().position(|c| answers(c, begun));
+        of(true).or_else(|| of(false))
+    }
 }
 
 impl Rehearsal {
-    /// Begins to take in an adapter; [`Rehearsal::adopt_next`] does the work.
+    /// Notes that an adapter is to come in. Durable when this returns;
+    /// [`Rehearsal::next_draft`] and [`Rehearsal::adopt_next`] do the work.
     ///
     /// # Errors
-    /// No such task, no engine, or no rows.
-    pub async fn adopt(&mut self, which: &str, lesson: Lesson) -> Result<(), RehearsalError> {
-        let task = self.book.find(which).cloned().ok_or_else(|| RehearsalError::NoTask(which.to_owned()))?;
-        // It may have learnt anything up to here.
-        let draft = self.cast.draft(&task, &lesson, self.folded).await?;
-        let Lesson { adapter, trained, development, .. } = lesson;
-        if development.is_empty() {
-            return Err(CastError::NoRows.into());
+    /// There is no such task, or the journal failed.
+    pub async fn order_adoption(
+        &mut self,
+        which: &str,
+        adapter: &str,
+        by: &str,
+    ) -> Result<(), RehearsalError> {
+        let task =
+            self.book.find(which).map(|t| t.id).ok_or_else(|| RehearsalError::NoTask(which.to_owned()))?;
+        let order = Ordered { task, adapter: adapter.to_owned(), by: by.to_owned() };
+        if self.adopting.take(order.clone()) {
+            self.pending.push(Record::Note { kind: ORDERED.to_owned(), json: json!(order) });
         }
-        self.adopting.push_back(Adopting {
-            before: self.cast.specialised_of(task.id).and_then(|id| {
-                let draft = self.cast.redraft(&id)?;
-                Some((id, draft))
-            }),
-            task,
-            adapter,
-            rows: trained.len() as u64,
-            draft,
-            of: development.len(),
-            left: development.into(),
-            judged: Vec::new(),
-            agreed_before: Vec::new(),
-        });
-        Ok(())
+        self.flush().await
     }
 
-    /// Development rows that adapters still have to answer, and of how many.
+    /// The next draft that is to be made, one at a time; it comes back by
+    /// [`Rehearsal::drafted`].
+    pub fn next_draft(&mut self) -> Option<Due> {
+        if self.adopting.coming.iter().any(|c| matches!(c.at, At::Drafting)) {
+            return None;
+        }
+        let (book, cast, folded, now) = (&self.book, &self.cast, self.folded, Instant::now());
+        self.adopting.coming.iter_mut().find_map(|coming| {
+            let At::Ordered(lesson) = &mut coming.at else { return None };
+            let task = book.task(coming.order.task).filter(|_| !coming.tries.rest(now))?.clone();
+            let due = Due {
+                order: coming.order.clone(),
+                task,
+                lesson: lesson.take(),
+                folded,
+                cast: Arc::clone(cast),
+            };
+            coming.at = At::Drafting;
+            Some(due)
+        })
+    }
+
+    /// Takes a draft back. One that could not be made for want of an engine waits to
+    /// be made again.
+    ///
+    /// # Errors
+    /// The journal failed.
+    pub async fn drafted(&mut self, drafted: Drafted) -> Result<(), RehearsalError> {
+        let Drafted { order, rows, came } = drafted;
+        let Some(coming) = self.adopting.find(order.task, &order.adapter) else { return Ok(()) };
+        let failed = match came {
+            Came::Ready(answering) => {
+                coming.tries.succeeded();
+                coming.at = At::Answering(answering);
+                None
+            }
+            Came::Away(lesson) => {
+                coming.at = At::Ordered(Some(lesson));
+                let pause = self.settings.adoption_pause;
+                coming.tries.failed(Engine::Away, Instant::now(), pause).map(str::to_owned)
+            }
+            Came::Failed(why) => Some(why),
+        };
+        match failed {
+            Some(why) => self.conclude(Adoption::failed(order, rows, &why)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether any adapter is on its way in.
     #[must_use]
-    pub fn adopting(&self) -> Option<(usize, usize)> {
-        self.adopting.front().map(|a| (a.left.len(), a.of))
+    pub fn is_adopting(&self) -> bool {
+        self.adopting.coming.iter().any(|c| self.book.task(c.order.task).is_some())
     }
 
-    /// The same of one task: rows answered, and of how many.
+    /// Whether one of them has something to answer, or to conclude, now.
+    #[must_use]
+    pub fn can_adopt(&self) -> bool {
+        let coming = self.adopting.in_turn().and_then(|i| self.adopting.coming.get(i));
+        coming.is_some_and(|c| !c.tries.rest(Instant::now()))
+    }
+
+    /// Development rows that a task's adapter has answered, and of how many; of none
+    /// before it answers.
     pub(super) fn adopting_of(&self, task: TaskId) -> Option<(u64, u64)> {
-        let of = self.adopting.iter().find(|a| a.task.id == task)?;
-        Some(((of.of - of.left.len()) as u64, of.of as u64))
+        let coming = self.adopting.coming.iter().find(|c| c.order.task == task)?;
+        Some(match &coming.at {
+            At::Answering(answering) => answering.progress(),
+            At::Ordered(_) | At::Drafting => (0, 0),
+        })
     }
 
     /// One development row's answer, or the end of an adoption; `false` where there
-    /// was none to be had, because agents crowd. An adapter that cannot be taken in
-    /// is told of and let go: its task stays as it is.
+    /// was none to be had: agents crowd, or the engine could not be asked.
     ///
     /// # Errors
     /// The journal failed.
     pub async fn adopt_next(&mut self) -> Result<bool, RehearsalError> {
-        let Some(adopting) = self.adopting.front_mut() else {
-            return Ok(false);
-        };
-        if !adopting.left.is_empty() && !self.pace.turn(Crowded::GoOn).await {
-            return Ok(false);
-        }
-        if let Some(example) = adopting.left.pop_front() {
-            let deadline = self.settings.trial_deadline;
-            let request = asked(&adopting.task.form, &example.part);
-            if let Some(one) = judge(&adopting.draft, &request, &example, deadline).await {
-                if let Some((_, before)) = &adopting.before {
-                    let Some(other) = judge(before, &request, &example, deadline).await else {
-                        return Ok(true);
-                    };
-                    adopting.agreed_before.push(other.agrees);
-                }
-                adopting.judged.push(one);
+        let Some(i) = self.adopting.in_turn() else { return Ok(false) };
+        let Adopting { coming, looks } = &mut self.adopting;
+        if let Some(Coming { tries, at: At::Answering(answering), .. }) = coming.get_mut(i)
+            && !answering.left.is_empty()
+        {
+            if tries.rest(Instant::now()) || !self.pace.turn(Crowded::GoOn).await {
+                return Ok(false);
             }
-            return Ok(true);
-        }
-        let Some(done) = self.adopting.pop_front() else { return Ok(false) };
-        let adoption = match self.concluded(done) {
-            Ok(adoption) => adoption,
-            Err(why) => {
-                tracing::warn!(%why, "an adapter was not taken in");
+            answering.begin(&self.cast);
+            let Err(why) = answering.answer(self.settings.trial_deadline).await else {
+                tries.succeeded();
                 return Ok(true);
+            };
+            let engine = match why {
+                Declined::Unavailable => look(&self.cast, looks).await,
+                // It has no room now, which is no fault of the adapter's.
+                _ => Engine::Away,
+            };
+            if let Some(why) = tries.failed(engine, Instant::now(), self.settings.adoption_pause) {
+                answering.give_up(why);
+                *tries = Tries::default();
             }
-        };
-        let json = json!(adoption);
-        self.pending.push(Record::Note { kind: ADOPTION.to_owned(), json });
-        self.keep_adoption(adoption.clone());
-        self.settle().await?;
-        tracing::info!(
-            task = %adoption.task,
-            adapter = adoption.adapter,
-            rows = adoption.rows,
-            answered = adoption.answered,
-            agreed = adoption.agreed,
-            reason = adoption.reason,
-            "an adapter came in"
-        );
+            return Ok(false);
+        }
+        let Some(Coming { order, at: At::Answering(done), .. }) = coming.remove(i) else { return Ok(false) };
+        let adoption = self.weigh(order, *done);
+        self.conclude(adoption).await?;
         Ok(true)
     }
 
-    fn concluded(&mut self, done: Adopting) -> Result<Adoption, CastError> {
-        let Adopting { task, adapter, rows, draft, before, judged, agreed_before, of, .. } = done;
+    /// What becomes of an adapter that has answered.
+    fn weigh(&mut self, order: Ordered, done: Answering) -> Adoption {
+        let Answering { task, rows, draft, before, judged, agreed_before, of, given_up, .. } = done;
         if judged.len() * 2 < of {
-            return Err(CastError::NoRows);
+            let why = given_up.map_or_else(|| CastError::NoRows.to_string(), str::to_owned);
+            return Adoption::failed(order, rows, &why);
         }
         let agrees: Vec<bool> = judged.iter().map(|j| j.agrees).collect();
-        let count = |of: &[bool]| of.iter().filter(|a| **a).count() as u64;
         let mut adoption = Adoption {
-            task: task.id,
-            adapter,
+            task: order.task,
+            adapter: order.adapter.clone(),
             rows,
             answered: agrees.len() as u64,
-            agreed: count(&agrees),
+            agreed: agrees.iter().filter(|a| **a).count() as u64,
             understudy: None,
             round: None,
-            reason: String::new(),
+            reason: "the task's first".to_owned(),
         };
         if let Some((before, _)) = before {
             let round = Round::of(&agreed_before, &agrees);
@@ -180,13 +321,14 @@ impl Rehearsal {
             );
             if !round.is_better() {
                 adoption.reason = format!("kept beside: {of}");
-                return Ok(adoption);
+                return adoption;
             }
             adoption.reason = format!("better: {of}");
-        } else {
-            adoption.reason = "the task's first".to_owned();
         }
-        let made = self.cast.adopt(draft, &judged)?;
+        let made = match self.cast.adopt(draft, &judged) {
+            Ok(made) => made,
+            Err(why) => return Adoption::failed(order, rows, &why.to_string()),
+        };
         adoption.understudy = Some(made.id.clone());
         if let Some(note) = self.cast.to_note(&made.id) {
             self.pending.push(Record::Note { kind: NOTE_KIND.to_owned(), json: note });
@@ -196,44 +338,45 @@ impl Rehearsal {
         }
         (self.outlets.told)(Happened::Made(vec![made.id]));
         self.propose(task.id);
-        Ok(adoption)
+        adoption
     }
 
+    /// Notes what became of one, durably, and tells of it.
+    async fn conclude(&mut self, adoption: Adoption) -> Result<(), RehearsalError> {
+        let Adoption { task, adapter, rows, answered, agreed, reason, .. } = &adoption;
+        if adoption.has_failed() {
+            tracing::warn!(%task, adapter, rows, reason, "an adapter was not taken in");
+        } else {
+            tracing::info!(%task, adapter, rows, answered, agreed, reason, "an adapter came in");
+        }
+        self.pending.push(Record::Note { kind: ADOPTION.to_owned(), json: json!(adoption) });
+        self.keep_adoption(adoption);
+        self.flush().await
+    }
+
+    /// Keeps what became of an adapter. A note is read once more behind the
+    /// checkpoint that knows it, and what a later try came to takes the place of a
+    /// failure.
     pub(super) fn keep_adoption(&mut self, adoption: Adoption) {
+        self.adopting.end(adoption.task, &adoption.adapter);
         self.meet(adoption.task);
         if let Some(state) = self.tasks.get_mut(&adoption.task) {
+            let stale = |a: &Adoption| *a == adoption || (a.has_failed() && a.adapter == adoption.adapter);
+            state.adoptions.retain(|a| !stale(a));
             state.adoptions.push(adoption);
         }
     }
 }
 
-/// The call that a development row was, its system text aside: a specialised
-/// understudy is never shown that.
-fn asked(form: &Form, part: &Part) -> Request {
-    Request {
-        messages: part.turns.clone(),
-        tools: form.tools.clone(),
-        tool_choice: form.tool_choice.clone(),
-        format: form.format.clone(),
-        ..Request::default()
+/// Whether the engine answers at all: an adapter that it refuses looks like an
+/// engine that is away.
+async fn look(cast: &Cast, looks: &mut u64) -> Engine {
+    *looks += 1;
+    let Some(embedder) = cast.embedder() else { return Engine::Away };
+    // The cast remembers the vectors of what was asked before.
+    let text = [format!("is anybody there? {looks}")];
+    match tokio::time::timeout(LOOK_WITHIN, embedder.embed(&text, Priority::Shadow)).await {
+        Ok(Ok(_)) => Engine::Answers,
+        _ => Engine::Away,
     }
-}
-
-/// `None` where the engine could not be asked, which says nothing of the adapter.
-async fn judge(draft: &Draft, request: &Request, example: &Example, deadline: Duration) -> Option<Judgement> {
-    let nothing =
-        Judgement { conversation: example.errand(), signals: None, agrees: false, stratum: String::new() };
-    match draft.rehearse(request, example, deadline).await {
-        Ok((choice, signals, stratum)) => {
-            let score = score::compare(request, &whole(&example.reply), &whole(&choice));
-            Some(Judgement { signals: Some(signals), agrees: score.agrees, stratum, ..nothing })
-        }
-        Err(Declined::Unavailable | Declined::Busy | Declined::Cancelled | Declined::Budget) => None,
-        Err(_) => Some(nothing),
-    }
-}
-
-/// A reply of one choice.
-fn whole(choice: &Choice) -> Reply {
-    Reply { choices: vec![choice.clone()], ..Reply::default() }
 }

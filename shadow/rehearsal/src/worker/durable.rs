@@ -36,6 +36,7 @@ impl Rehearsal {
             return Err(RehearsalError::NameTaken(to.to_owned()));
         }
         self.pending.push(Record::Note { kind: "name".to_owned(), json: json!({"task": id, "name": to}) });
+        self.bring_up_to_date();
         self.flush().await
     }
 

@@ -48,7 +48,7 @@ impl Rehearsal {
         let id = self.book.assign(exchange)?;
         let task = self.book.task(id)?;
         let state = self.tasks.get_mut(&id)?;
-        let reference = Example::of(u64::MAX, exchange)?;
+        let reference = Example::reference(u64::MAX, exchange)?;
         let eligible = exchange.request.as_ref().is_some_and(|r| r.ineligible.is_empty());
         let roster_task = state.roster_task(task, &self.settings);
         let lane = match (&roster_task, eligible, exchange.meta.conversation) {
@@ -57,6 +57,7 @@ impl Rehearsal {
         };
         let seen = state.seen_frozen(exchange);
         let serving = roster_task.as_ref().map_or(&[][..], |t| t.entries_for(seen.conversation));
+        let budget_ms = roster_task.as_ref().map_or(f64::MAX, |t| t.budget_ms);
         // All of them ask for the same embedding, and the cast remembers it: it
         // is timed once, and counts for each that needs it.
         let began = Instant::now();
@@ -76,7 +77,7 @@ impl Rehearsal {
             if member.kind != Kind::Remote {
                 one.trial.spent_ms += embedded;
             }
-            let taken = entry.map(|e| one.verdict(e).is_none());
+            let taken = entry.map(|e| one.verdict(e, budget_ms).is_none());
             answers.push(EvaluatedAnswer {
                 kind: member.kind.label(),
                 born_seq: member.born_seq,

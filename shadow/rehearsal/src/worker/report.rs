@@ -106,6 +106,9 @@ pub struct TaskReport {
     pub name: String,
     /// The model that its calls ask for.
     pub model: String,
+    /// The provider that they go to.
+    #[serde(default)]
+    pub provider: String,
     /// Counts.
     pub tally: Tally,
     /// Evidence.
@@ -115,7 +118,8 @@ pub struct TaskReport {
     /// What became of its adapters, in order.
     #[serde(default)]
     pub adoptions: Vec<Adoption>,
-    /// Development rows that an adapter has answered, and of how many.
+    /// Development rows that an adapter has answered, and of how many; of none
+    /// before it answers.
     #[serde(default)]
     pub adopting: Option<(u64, u64)>,
     /// The provider's median, milliseconds.
@@ -138,6 +142,7 @@ impl Rehearsal {
                     task: task.id,
                     name: task.name.clone(),
                     model: task.model.clone(),
+                    provider: task.provider.clone(),
                     tally: state.tally.clone(),
                     evidence: state.ledger.view(),
                     cast: cast

@@ -9,7 +9,7 @@ use understudy_cast::Example;
 use understudy_cast::registry::NOTE_KIND;
 use understudy_policy::{Event, TaskId};
 
-use super::adopt::{ADOPTION, Adoption};
+use super::adopt::{ADOPTION, Adoption, ORDERED, Ordered};
 use super::report::tokens;
 use super::state::TaskState;
 use super::{Mode, Rehearsal, RehearsalError};
@@ -118,6 +118,8 @@ impl Rehearsal {
                 "events of tasks without calls, or whose calls are another task's now, are left out"
             );
         }
+        let book = &self.book;
+        self.adopting.keep(|id| book.task(id).is_some() || coming.contains(&id));
         let whole = base == 0 && events.len() == all;
         for (id, mut of_task) in events {
             self.meet(id);
@@ -150,6 +152,7 @@ impl Rehearsal {
             self.pending.push(Record::Note { kind: "lost".to_owned(), json: serde_json::json!(lost) });
         }
         self.gone(self.folded);
+        self.bring_up_to_date();
         for (id, state) in &mut self.tasks {
             // What was learnt as another task's, or while no engine was there, makes
             // versions with the next call and not only when it has doubled.
@@ -176,7 +179,9 @@ impl Rehearsal {
     }
 
     fn remember(&mut self, seq: u64, exchange: &Exchange, events: &mut BTreeMap<TaskId, Vec<Event>>) {
-        let Some(id) = self.book.assign(exchange) else {
+        let found = self.book.assign(exchange);
+        self.forget_with_the_book();
+        let Some(id) = found else {
             return;
         };
         self.meet(id);
@@ -226,6 +231,12 @@ impl Rehearsal {
                         json.get("measured").and_then(|m| Deserialize::deserialize(m).ok());
                 }
             }
+            ORDERED => match Ordered::deserialize(json) {
+                Ok(order) => {
+                    self.adopting.take(order);
+                }
+                Err(e) => tracing::warn!(error = %e, "an adapter's order is not readable: left out"),
+            },
             ADOPTION => match Adoption::deserialize(json) {
                 Ok(adoption) => self.keep_adoption(adoption),
                 Err(e) => tracing::warn!(error = %e, "a note on an adapter is not readable: left out"),

@@ -9,7 +9,7 @@ use understudy_policy::{Event, Ledger, TaskId};
 use understudy_tasks::TaskBook;
 
 use super::Rehearsal;
-use super::adopt::Adoption;
+use super::adopt::{Adoption, Ordered};
 use super::report::Tally;
 use super::state::TaskState;
 
@@ -19,6 +19,9 @@ pub(super) struct Saved {
     folded: u64,
     book: TaskBook,
     tasks: Vec<SavedTask>,
+    /// Adapters on their way in.
+    #[serde(default)]
+    ordered: Vec<Ordered>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,7 +46,12 @@ impl Rehearsal {
             tally: s.tally.clone(),
             adoptions: s.adoptions.clone(),
         });
-        let saved = Saved { folded: self.folded, book: self.book.clone(), tasks: tasks.collect() };
+        let saved = Saved {
+            folded: self.folded,
+            book: self.book.clone(),
+            tasks: tasks.collect(),
+            ordered: self.adopting.orders(),
+        };
         self.saved.store(Arc::new(saved));
     }
 
@@ -80,6 +88,9 @@ impl Rehearsal {
             state.tally = task.tally;
             state.adoptions = task.adoptions;
             self.tasks.insert(task.id, state);
+        }
+        for order in saved.ordered {
+            self.adopting.take(order);
         }
         for note in state.get("cast").and_then(Value::as_array).into_iter().flatten() {
             if let Err(e) = self.cast.from_note(note) {

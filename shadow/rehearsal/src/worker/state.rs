@@ -1,6 +1,7 @@
 //! What the worker keeps of a task beside its ledger.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use understudy_call::{
     AnsweredBy, Choice, ConversationKey, Declined, Exchange, Finish, Lane, Metadata, Priority, Role,
@@ -12,11 +13,11 @@ use understudy_policy::{
 };
 use understudy_tasks::Task;
 
+use super::Settings;
 use super::adopt::Adoption;
 use super::arms::Sums;
 use super::latency::Latencies;
 use super::report::Tally;
-use super::{Settings, by_provider};
 
 /// Milliseconds in which the same body counts once.
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -24,9 +25,15 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Bodies remembered for that, per task.
 const REPEATS: usize = 65_536;
 
+/// Most bytes of text in a task's examples, so that long conversations do not fill
+/// the memory of the process that carries the calls; the oldest go first. A fit
+/// works on a copy.
+const EXAMPLE_BYTES: usize = 64 << 20;
+
 pub(super) struct TaskState {
     pub(super) ledger: Ledger,
     pub(super) examples: VecDeque<Example>,
+    example_bytes: usize,
     /// Examples learnt in all, those let go included.
     pub(super) learnt: u64,
     /// Versions are due with the next example, whatever its number.
@@ -48,6 +55,7 @@ impl TaskState {
         Self {
             ledger,
             examples: VecDeque::new(),
+            example_bytes: 0,
             learnt: 0,
             owed: false,
             multi_turn: false,
@@ -79,15 +87,24 @@ impl TaskState {
     /// The same without remembering it.
     pub(super) fn seen_frozen(&self, exchange: &Exchange) -> ExchangeSeen {
         let meta = &exchange.meta;
-        let total_ms = meta.timings.total.map(|t| t.as_secs_f64() * 1000.0);
-        let understudy_ms = meta.timings.understudy.map_or(0.0, |t| t.as_secs_f64() * 1000.0);
+        let ms = |t: Option<Duration>| t.map(|t| t.as_secs_f64() * 1000.0);
+        let understudy_ms = ms(meta.timings.understudy).unwrap_or_default();
+        // Records from before audits had a time of their own have the provider's in
+        // the place of the agent's.
+        let total = meta.timings.total.filter(|_| meta.lane != Lane::Audit || meta.timings.audit.is_some());
+        let total_ms = ms(total);
+        let provider_ms = match meta.answered_by {
+            AnsweredBy::Provider => total_ms.map(|t| (t - understudy_ms).max(0.0)),
+            _ => ms(meta.timings.audit),
+        };
         ExchangeSeen {
             seq: 0,
             // A call without a conversation is one of its own.
             conversation: meta.conversation.unwrap_or(ConversationKey(exchange.id.0)),
             lane: drawn(meta),
             at_ms: u64::try_from(meta.timings.started_unix_ms).ok().filter(|ms| *ms > 0),
-            provider_ms: total_ms.filter(|_| by_provider(exchange)).map(|t| (t - understudy_ms).max(0.0)),
+            // An error is fast, and no measure of how long an answer takes.
+            provider_ms: provider_ms.filter(|_| exchange.has_whole_reply()),
             total_ms,
             answered_by_understudy: false,
             repeats: false,
@@ -132,7 +149,7 @@ impl TaskState {
             declined: asked.declined,
             spent_ms: exchange.meta.timings.understudy.map_or(0.0, |t| t.as_secs_f64() * 1000.0),
             invalid: asked.declined == Some(Declined::Invalid),
-            late: asked.declined == Some(Declined::TooSlow),
+            late: asked.declined == Some(Declined::Late),
         })
     }
 
@@ -149,12 +166,11 @@ impl TaskState {
         if exchange.meta.lane != Lane::Audit {
             return None;
         }
-        let stratum = exchange
-            .request
-            .as_ref()
-            .zip(exchange.understudy_reply.as_ref().and_then(|r| r.first()))
-            .map(|(request, choice)| understudy_cast::example::stratum_in(request, choice))
-            .unwrap_or_default();
+        // Records from before it was kept know the tool only.
+        let stratum = asked.stratum.clone().or_else(|| {
+            let choice = exchange.understudy_reply.as_ref()?.first()?;
+            Some(understudy_cast::example::stratum_in(exchange.request.as_ref()?, choice))
+        });
         Some(Trial {
             task,
             understudy: asked.understudy.clone(),
@@ -163,7 +179,12 @@ impl TaskState {
             conversation: seen.conversation,
             kind: TrialKind::Audit,
             // It was served, so it was above its bar.
-            outcome: Outcome::Answered { score, agrees: score >= 1.0, confidence: f64::MAX, stratum },
+            outcome: Outcome::Answered {
+                score,
+                agrees: score >= 1.0,
+                confidence: f64::MAX,
+                stratum: stratum.unwrap_or_default(),
+            },
             spent_ms: exchange.meta.timings.understudy.map_or(0.0, |t| t.as_secs_f64() * 1000.0),
             provider_ms: seen.provider_ms,
         })
@@ -220,10 +241,12 @@ impl TaskState {
 
     /// Keeps an example that was counted before the checkpoint.
     pub(super) fn keep_example(&mut self, example: Example, most: usize) {
-        if self.examples.len() >= most {
-            self.examples.pop_front();
-        }
+        self.example_bytes += bytes_of(&example);
         self.examples.push_back(example);
+        while self.examples.len() > most || (self.example_bytes > EXAMPLE_BYTES && self.examples.len() > 1) {
+            let Some(oldest) = self.examples.pop_front() else { break };
+            self.example_bytes = self.example_bytes.saturating_sub(bytes_of(&oldest));
+        }
     }
 
     /// Whether exact repeat and nearest neighbour have a reply, and whether it agrees.
@@ -287,6 +310,11 @@ fn drawn(meta: &Metadata) -> Lane {
 pub(super) async fn embed(cast: &Cast, example: &Example) -> Option<Vec<f32>> {
     let text = [Cast::embed_text(&example.part_text)];
     cast.embedder()?.embed(&text, Priority::Shadow).await.ok()?.pop()
+}
+
+/// The text of an example: its turns, once more as one text, and the reply.
+fn bytes_of(example: &Example) -> usize {
+    2 * example.part_text.len() + 2 * example.label.len()
 }
 
 /// Trouble for the comparison with the control group: the turn answers a tool's

@@ -4,14 +4,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 use understudy_call::{
-    Answer, Ask, Choice, Credential, Declined, Dialect, ExchangeId, Finish, Message, Metadata, Part, Reply,
-    Request, Responder, Role, Sizes, Timings, Truncation,
+    Answer, AnsweredBy, Ask, Choice, Credential, Declined, Dialect, ExchangeId, Finish, Message, Metadata,
+    Part, Reply, Request, Responder, Role, Sizes, Timings, Truncation,
 };
 use understudy_capture::{FileKey, Hooks, JournalConfig};
 use understudy_cast::{CastConfig, Kind};
 use understudy_policy::{Approval, Outcome};
 
 use super::*;
+
+mod adoptions;
+mod memory;
+mod rules;
+mod times;
 
 /// Answers with the question's last word, and is wrong where the question says "hard".
 struct Echo(UnderstudyId);
@@ -75,6 +80,7 @@ fn exchange(n: u64, question: &str, answered_by: AnsweredBy) -> Exchange {
         request: Some(request),
         understudy_reply: None,
         audit_score: None,
+        stand_ins: Default::default(),
     }
 }
 

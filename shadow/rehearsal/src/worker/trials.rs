@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use understudy_call::{Answer, Ask, Declined, Exchange, Priority, UnderstudyId};
+use understudy_call::{Answer, Ask, Declined, Exchange, Priority, StandIns, UnderstudyId};
 use understudy_cast::registry::Made;
 use understudy_cast::{Cast, Example};
 use understudy_policy::bar::DevCall;
@@ -49,7 +49,14 @@ pub(super) async fn answer(
     let outcome = match responder.respond(ask).await {
         Ok(Answer { reply: given, confidence, stratum, .. }) => {
             let score = score::compare(request, reply, &given);
-            Outcome::Answered { score: score.value, agrees: score.agrees, confidence, stratum }
+            // What the provider said of its own is not known any more; nobody says it.
+            let known = exchange.stand_ins != StandIns::Own;
+            Outcome::Answered {
+                score: if known { score.value } else { 0.0 },
+                agrees: known && score.agrees,
+                confidence,
+                stratum,
+            }
         }
         Err(Declined::Unavailable | Declined::Busy | Declined::Cancelled | Declined::Budget) => {
             return None;
@@ -109,7 +116,7 @@ impl Judged {
             declined,
             spent_ms: self.trial.spent_ms,
             invalid: declined == Some(Declined::Invalid),
-            late: declined == Some(Declined::TooSlow),
+            late: declined == Some(Declined::Late),
         }
     }
 
@@ -119,10 +126,20 @@ impl Judged {
         Trial { kind, ..self.trial }
     }
 
+    /// How long the agent would have waited; `None` where the log has no times.
+    pub(super) fn waited_ms(&self, declined: Option<Declined>, budget_ms: f64) -> Option<f64> {
+        let provider_ms = self.trial.provider_ms?;
+        Some(match declined {
+            None => self.trial.spent_ms,
+            Some(_) => provider_ms + self.trial.spent_ms.min(budget_ms),
+        })
+    }
+
     /// Why the entry would not have taken the call; `None` when it would.
-    pub(super) fn verdict(&self, entry: &RosterEntry) -> Option<Declined> {
+    pub(super) fn verdict(&self, entry: &RosterEntry, budget_ms: f64) -> Option<Declined> {
         match &self.trial.outcome {
             Outcome::Declined(why) => Some(*why),
+            Outcome::Answered { .. } if self.trial.spent_ms > budget_ms => Some(Declined::TooSlow),
             Outcome::Answered { confidence, stratum, .. } => {
                 if *confidence < entry.bar {
                     Some(Declined::BelowBar)

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::S;
 use crate::config::kinds::{bytes, duration, flag, number, path, sharing, text, texts, url, whole};
-use crate::config::written::Section;
-use crate::config::{Engine, Model, Remote, Specialise, Worker};
+use crate::config::written::{Section, Written};
+use crate::config::{Engine, Model, Prices, Remote, Specialise, Worker};
 
 pub(super) fn engine(s: &Section<'_>, cache: &Path) -> Engine {
     Engine {
@@ -17,7 +17,8 @@ pub(super) fn engine(s: &Section<'_>, cache: &Path) -> Engine {
         queue: s.get("queue", whole(1..=10_000), "8", "Calls that may wait for the model; more are declined as busy."),
         memory_limit: s.get("memory_limit", bytes(1 << 27..=1 << 42), "\"4 GiB\"", "Memory of the engine process; beyond it the engine fails and is started again, and calls go to the provider."),
         nice: s.get("nice", whole(0..=19), "5", "How far the engine gives way to the agent's own processes."),
-        hung_after: s.get("hung_after", duration(S(1)..=S(3600)), "\"30s\"", "An engine that does not answer its health check for this long is killed and started again."),
+        hung_after: s.get("hung_after", duration(S(1)..=S(3600)), "\"30s\"", "An engine that does not answer its health check for this long, or one of whose models does not end a step, is killed and started again."),
+        restart_pause_max: s.get("restart_pause_max", duration(Duration::from_millis(250)..=S(3600)), "\"16s\"", "An engine that ended is started again after a quarter of a second; the pause doubles with each failure within a minute, up to this."),
         library: s
             .optional("library", path(), "ONNX Runtime's shared library; by default `$ORT_DYLIB_PATH`, else the newest under `onnxruntime` in the cache.")
             .or_else(|| std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from))
@@ -63,14 +64,31 @@ pub(super) fn worker(s: &Section<'_>) -> Worker {
 
 pub(super) fn specialise(s: &Section<'_>) -> Specialise {
     Specialise {
-        auto: s.get("auto", flag(), "false", "Trains an adapter for each task that nothing has won, and anew when its calls have doubled. Needs a provider with `train = true`, Python 3.11 and, once, 7 GB of disk; takes what the machine's other work leaves."),
+        auto: s.get("auto", flag(), "false", "Trains an adapter for each task of which a tenth of the calls or more is still to be won, and anew when its calls have doubled. Needs a provider with `train = true`, Python 3.11 and, once, 7 GB of disk; takes what the machine's other work leaves."),
         calls: s.get("calls", whole(50..=100_000_000), "1000", "Calls of a task before its first round."),
         minutes: s.get("minutes", number(1.0..=10_080.0), "45", "The time of one round."),
     }
 }
 
-pub(super) const REMOTE_KEYS: &[&str] =
-    &["base_url", "model", "key_env", "logprobs", "budget_usd", "budget_tokens"];
+const REMOTE_KEYS: &[&str] = &["base_url", "model", "key_env", "logprobs", "budget_usd", "budget_tokens"];
+
+pub(super) fn remotes(written: &Written, prices: &Prices) -> Vec<Remote> {
+    let names = written.names("remote", REMOTE_KEYS);
+    let read = |name: &String| {
+        let section = written.named("remote", name);
+        let found = remote(name, &section);
+        // What nobody can count is no limit, and a limit was asked for.
+        if found.budget_usd > 0.0 && !found.model.is_empty() && prices.at_most(name, &found.model).is_none() {
+            let rule = format!(
+                "needs a price for {}: write [providers.openai.prices.\"{}\"], or limit budget_tokens instead",
+                found.model, found.model
+            );
+            section.blame("budget_usd", found.budget_usd.to_string(), rule);
+        }
+        found
+    };
+    names.iter().map(read).collect()
+}
 
 pub(super) fn remote(name: &str, s: &Section<'_>) -> Remote {
     Remote {
@@ -79,7 +97,7 @@ pub(super) fn remote(name: &str, s: &Section<'_>) -> Remote {
         model: s.required("model", text(), "The model's name there."),
         key_env: s.optional("key_env", text(), "The variable that holds its key; the key itself is never written in a file."),
         logprobs: s.get("logprobs", flag(), "false", "Whether it gives log-probabilities; without them it has no reserve: it takes every call of its task, or none."),
-        budget_usd: s.get("budget_usd", number(0.0..=1e6), "0", "US dollars a day, by the price of its model; 0 means no limit in money."),
+        budget_usd: s.get("budget_usd", number(0.0..=1e6), "0", "US dollars a day, by the price of its model, which must be known (`[providers.NAME.prices.NAME]`); 0 means no limit in money."),
         budget_tokens: s.get("budget_tokens", whole(0..=1_000_000_000_000), "1000000", "Tokens a day, both ways; beyond it the understudy declines (`budget`). 0 means no limit."),
     }
 }

@@ -1,0 +1,45 @@
+//! The tasks in numbers. A task is named by its id, which is a hash: names and
+//! forms are the operator's and the agent's words.
+
+use std::sync::Arc;
+
+use understudy_policy::Stage;
+
+use super::{Kind, Metrics, Read};
+use crate::admin::pages::TaskRow;
+
+/// Tasks that are shown, those with most calls. An agent that writes a new system
+/// text for every call makes thousands.
+const MOST: usize = 64;
+
+/// Name, what it says, and the number; a task without one has no line.
+type Gauge = (&'static str, &'static str, fn(&TaskRow) -> Option<f64>);
+
+const GAUGES: [Gauge; 5] = [
+    ("task_stage", "0 observing, 1 shadowing, 2 canary, 3 live", |row| stage(&row.stage)),
+    ("task_coverage", "Share of the task's calls that its best understudy takes", |row| row.coverage),
+    ("task_agreement", "Share of those that agree with the provider, by conversation", |row| {
+        row.agreement.map(|a| a.mean)
+    }),
+    ("task_calls", "Calls of the task that were recorded", |row| Some(row.calls as f64)),
+    ("task_served", "Of those, answered by an understudy", |row| Some(row.served as f64)),
+];
+
+fn stage(label: &str) -> Option<f64> {
+    let stages = [Stage::Observing, Stage::Shadowing, Stage::Canary { step: 0 }, Stage::Live];
+    (0u8..).zip(stages).find(|(_, stage)| stage.label() == label).map(|(n, _)| f64::from(n))
+}
+
+impl Metrics {
+    /// Adds the tasks; `rows` gives at most so many of them, most calls first.
+    pub(crate) fn read_tasks(&self, rows: impl Fn(usize) -> Vec<TaskRow> + Send + Sync + 'static) {
+        let rows = Arc::new(rows);
+        for (name, help, number) in GAUGES {
+            let rows = Arc::clone(&rows);
+            let of = move |row: TaskRow| number(&row).map(|n| (row.id, n));
+            let values = move || rows(MOST).into_iter().take(MOST).filter_map(of).collect::<Vec<_>>();
+            let values = Box::new(values);
+            self.read(Read { name, help, kind: Kind::Gauge, label: Some("task"), values });
+        }
+    }
+}

@@ -1,0 +1,136 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use std::sync::Arc;
+
+use clap::Parser;
+use understudy_call::{
+    AnsweredBy, Choice, Credential, Dialect, Exchange, ExchangeId, Finish, Lane, Message, Metadata, Part,
+    Reply, Request, Role, Sizes, Timings, Truncation,
+};
+use understudy_capture::{FileKey, JournalConfig, Record};
+use understudy_tasks::{HashKey, TaskBook};
+
+use super::*;
+use crate::config;
+use crate::serve::recording;
+
+const PERMITS: &str = "[providers.openai]\ntrain = true\ntrain_terms = \"clause 3\"";
+
+fn configured(text: &str) -> Config {
+    config::parse(text, None, []).unwrap()
+}
+
+/// A ticket and its queue.
+fn exchange(n: u64) -> Exchange {
+    let asked = format!("Ticket {n}: where is parcel {} that I ordered on day {}?", n * 7, n * 13);
+    let queue = if n.is_multiple_of(3) { "billing" } else { "delivery" };
+    let choice = Choice {
+        content: vec![Part::Text(queue.to_owned())],
+        finish: Some(Finish::Stop),
+        ..Choice::default()
+    };
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&n.to_be_bytes());
+    Exchange {
+        id: ExchangeId(id),
+        meta: Metadata {
+            provider: "openai".to_owned(),
+            dialect: Dialect::OpenaiChat,
+            credential: Credential([1; 16]),
+            form: None,
+            conversation: None,
+            lane: Lane::Provider,
+            answered_by: AnsweredBy::Provider,
+            status: 200,
+            timings: Timings::default(),
+            sizes: Sizes::default(),
+            truncation: Truncation::Whole,
+            headers: Vec::new(),
+            explicit_conversation: None,
+            asked: None,
+        },
+        request: Some(Request {
+            model: "m".to_owned(),
+            messages: vec![
+                Message::text_of(Role::System, "Name the queue."),
+                Message::text_of(Role::User, asked),
+            ],
+            ..Request::default()
+        }),
+        reply: Some(Reply { choices: vec![choice], ..Reply::default() }),
+        understudy_reply: None,
+        audit_score: None,
+        stand_ins: Default::default(),
+    }
+}
+
+/// A rehearsal's journal of 200 tickets, their task, and the last one's place.
+fn recorded(dir: &std::path::Path) -> (Journal, Task, u64) {
+    let key = FileKey::from_bytes(&[5; 32]).unwrap();
+    let hooks = recording::hooks(&HashKey::new([3; 32]));
+    let config =
+        JournalConfig { dir: dir.join("journal"), free_floor_bytes: 0, nice: 0, ..JournalConfig::default() };
+    let journal = Journal::open(config, Arc::new(key), hooks).unwrap();
+    let last = journal.append_exchanges((0..200).map(exchange).collect()).unwrap();
+    let mut book = TaskBook::default();
+    let mut task = None;
+    for (_, exchange) in &mut Exchanged::of(&journal) {
+        task = book.assign(&exchange);
+    }
+    let task = book.task(task.unwrap()).unwrap().clone();
+    (journal, task, last)
+}
+
+/// The notes of the audit log.
+fn curated(journal: &Journal) -> Vec<serde_json::Value> {
+    let mut found = Vec::new();
+    let mut cursor = journal.cursor(0);
+    while let Some((_, record)) = cursor.next().unwrap() {
+        if let Record::Note { kind, json } = record
+            && kind == "curated"
+        {
+            found.push(json);
+        }
+    }
+    found
+}
+
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(flatten)]
+    asked: Rehearse,
+}
+
+#[test]
+fn a_rehearsal_trains_on_permitted_providers_only() {
+    let asked = |words: &str| Line::try_parse_from(words.split(' ')).unwrap().asked;
+    let (training, other, none) = (
+        asked("rehearse calls.jsonl --specialise 5"),
+        asked("rehearse calls.jsonl --specialise 5 --provider mistral"),
+        asked("rehearse calls.jsonl"),
+    );
+    let why = permit(&configured(""), &training).unwrap_err();
+    assert!(matches!(why, Failure::Unavailable(_)));
+    assert!(why.to_string().contains("providers.openai.train = true"), "{why}");
+    assert!(permit(&configured(""), &none).is_ok());
+    assert!(permit(&configured(PERMITS), &training).is_ok());
+    assert!(permit(&configured(PERMITS), &other).is_err());
+}
+
+#[test]
+fn a_rehearsals_training_set_rests_on_the_operators_word_and_is_noted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, task, last) = recorded(dir.path());
+    let Err(why) = taught(&configured(""), &task, last, &journal) else { panic!("nobody permitted it") };
+    assert!(why.to_string().contains("train = true"), "{why}");
+    assert!(curated(&journal).is_empty(), "nothing was given out");
+
+    let set = taught(&configured(PERMITS), &task, last, &journal).unwrap();
+    assert!(set.train >= 50 && !set.held.is_empty(), "{} {}", set.train, set.held.len());
+    let notes = curated(&journal);
+    let [note] = notes.as_slice() else { panic!("{notes:?}") };
+    assert_eq!(note["what"]["data_sha256"], set.data_sha256.as_str());
+    let permission = &note["what"]["providers"]["openai"][1];
+    assert_eq!(permission["terms"], "clause 3");
+    assert!(permission["by"].as_str().unwrap().contains("providers.openai.train"), "{permission}");
+}

@@ -1,0 +1,83 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use understudy_call::UnderstudyId;
+use understudy_policy::{Audits, Ledger, TaskPolicy};
+use understudy_rehearsal::worker::Tally;
+
+use super::*;
+
+/// Ten of thirty calls were served, and the other twenty took 100,000 tokens each.
+fn report(provider: &str) -> TaskReport {
+    let task = TaskId(1);
+    TaskReport {
+        task,
+        name: "triage".into(),
+        model: "gpt-4o".into(),
+        provider: provider.into(),
+        tally: Tally { calls: 30, paid: 20, served: 10, tokens: [2_000_000, 0, 0], ..Tally::default() },
+        evidence: Ledger::new(task, TaskPolicy::default()).view(),
+        cast: vec![("head".into(), "head".into(), String::new())],
+        adoptions: Vec::new(),
+        adopting: None,
+        provider_p50_ms: None,
+        understudy_p50_ms: None,
+    }
+}
+
+fn entry(agreement: Option<f64>, calls_needed: Option<u64>) -> EntryView {
+    EntryView {
+        k: 2,
+        understudy: UnderstudyId("head".into()),
+        bar: 0.0,
+        after_seq: 0,
+        alpha: 0.005,
+        log_wealth: 1.0,
+        log_threshold: 5.0,
+        earned: None,
+        conversations: 30,
+        agreement,
+        interval: (0.9, 1.0),
+        coverage: 0.7,
+        calls: 40,
+        taken: 30,
+        calls_needed,
+        strata: Vec::new(),
+        audits: Audits { conversations: 0, agreement: None, interval: (0.0, 1.0) },
+        closed: None,
+        by_operator: false,
+    }
+}
+
+#[test]
+fn a_task_is_priced_by_its_own_provider() {
+    let text = "[providers.zeta]\nbase_url = \"https://zeta.test\"\nprefixes = [\"/zeta\"]\n\
+                [providers.zeta.prices.\"gpt-4o\"]\ninput = 7\noutput = 7\ndated = \"2026-11\"\n";
+    let prices = crate::config::parse(text, None, std::iter::empty()).unwrap().prices;
+    // A million tokens of ten served calls, at openai's own 2.5 dollars and at zeta's 7.
+    for (provider, usd) in [("openai", 2.5), ("a proxy of ours", 2.5), ("zeta", 7.0)] {
+        let report = report(provider);
+        let saved = row(&report, 1, &prices).saved_usd.unwrap();
+        assert!((saved - usd).abs() < 1e-9, "{provider}: {saved}");
+        let page = savings(std::slice::from_ref(&report), &prices);
+        assert_eq!(page.tasks.first().unwrap().net_usd, Some(saved));
+    }
+    let both = savings(&[report("zeta"), report("openai")], &prices);
+    assert!(both.prices_dated.contains(&"2026-11".to_owned()) && both.prices_dated.len() == 2);
+}
+
+#[test]
+fn a_task_in_the_shadows_says_how_much_evidence_it_still_needs() {
+    let waits = |entry: EntryView| {
+        let mut report = report("openai");
+        report.evidence.stage = Stage::Shadowing;
+        report.evidence.entries = vec![entry];
+        let row = row(&report, 1, &Prices::default());
+        assert_eq!(row.entry, Some(2));
+        row.waits_for.unwrap()
+    };
+    assert_eq!(waits(entry(Some(0.98), Some(12))), "evidence: about 12 more calls");
+    assert_eq!(waits(entry(Some(0.9), None)), "evidence: agreement is not above τ so far");
+    assert_eq!(waits(entry(None, None)), "evidence");
+    let earned = EntryView { earned: Some(900), ..entry(Some(0.98), Some(0)) };
+    assert!(waits(earned).starts_with("nothing more"));
+}

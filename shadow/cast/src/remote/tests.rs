@@ -1,0 +1,134 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::testing::{ask, block_on, question};
+
+fn usage(input_tokens: u64, output_tokens: u64) -> Usage {
+    Usage { input_tokens, output_tokens, ..Usage::default() }
+}
+
+#[test]
+fn a_budget_is_spent_and_comes_back_the_next_day() {
+    let day = Arc::new(AtomicU64::new(7));
+    let clock = Arc::clone(&day);
+    let budget =
+        Budget { money_per_day: Some(1.0), input_price: 1.0, output_price: 4.0, ..Budget::default() };
+    let meter = DailyMeter::new(budget, move || clock.load(Ordering::Relaxed));
+    let charge = meter.try_charge(usage(200_000, 200_000)).unwrap();
+    assert!(meter.try_charge(usage(1, 1)).is_none());
+    day.store(8, Ordering::Relaxed);
+    // What was charged yesterday is settled with yesterday.
+    meter.settle(charge, usage(1_000_000, 1_000_000));
+    assert!(meter.try_charge(usage(1, 1)).is_some());
+}
+
+#[test]
+fn a_call_in_flight_is_spent_until_it_is_settled() {
+    let budget = Budget { tokens_per_day: Some(1_000), ..Budget::default() };
+    let meter = DailyMeter::new(budget, || 7);
+    let charge = meter.try_charge(usage(100, 900)).unwrap();
+    assert!(meter.try_charge(usage(1, 1)).is_none(), "the other call may take all of it");
+    meter.settle(charge, usage(100, 10));
+    let more = meter.try_charge(usage(100, 900)).unwrap();
+    assert!(meter.try_charge(usage(1, 1)).is_none());
+    meter.settle(more, Usage::default());
+    assert!(meter.try_charge(usage(1, 1)).is_some());
+}
+
+/// Keeps what a remote charges and settles.
+#[derive(Default)]
+struct Book(Mutex<(Vec<Usage>, Vec<Usage>)>);
+
+impl Meter for Book {
+    fn try_charge(&self, expected: Usage) -> Option<Charge> {
+        self.0.lock().unwrap().0.push(expected);
+        Some(Charge { day: 0, expected })
+    }
+
+    fn settle(&self, _: Charge, took: Usage) {
+        self.0.lock().unwrap().1.push(took);
+    }
+}
+
+fn remote(url: String, meter: Arc<dyn Meter>) -> Remote {
+    let config = RemoteConfig {
+        name: "small".into(),
+        url,
+        key: Some("sk-secret".into()),
+        model: "m".into(),
+        logprobs: false,
+        budget: Budget::default(),
+    };
+    Remote::new(TaskId(1), config, meter).unwrap()
+}
+
+/// What is charged for a call, and what it is settled at, where the server says this.
+async fn charged(request: &Request, status: u16, body: Value) -> (Usage, Vec<Usage>) {
+    let status = StatusCode::from_u16(status).unwrap();
+    let app = Router::new().route("/chat/completions", post(move || async move { (status, Json(body)) }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let book = Arc::new(Book::default());
+    let _ = remote(url, Arc::<Book>::clone(&book)).respond(ask(request, None)).await;
+    let (charged, settled) = &*book.0.lock().unwrap();
+    (charged[0], settled.clone())
+}
+
+fn reply(usage: Value) -> Value {
+    json!({"id": "x", "object": "chat.completion", "created": 1, "model": "m", "usage": usage,
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]})
+}
+
+#[test]
+fn what_the_server_counts_takes_the_estimate_s_place_and_nothing_else_does() {
+    block_on(async {
+        let request = question("hello");
+        let counted = json!({"prompt_tokens": 20, "completion_tokens": 3, "total_tokens": 23});
+        let nothing = json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0});
+        assert_eq!(charged(&request, 200, reply(counted)).await.1, [usage(20, 3)]);
+        for free in [401, 429] {
+            assert_eq!(charged(&request, free, json!({})).await.1, [Usage::default()], "{free}");
+        }
+        for (status, body) in [
+            (200, reply(Value::Null)),
+            (200, reply(nothing)),
+            (200, json!("what?")),
+            (400, json!({})),
+            (500, json!({})),
+        ] {
+            assert_eq!(charged(&request, status, body.clone()).await.1, [], "{status} {body}");
+        }
+        // A port that was just free: nobody listens, so nothing was sent.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let book = Arc::new(Book::default());
+        let lost = remote(format!("http://{free}"), Arc::<Book>::clone(&book));
+        assert_eq!(lost.respond(ask(&request, None)).await.unwrap_err(), Declined::Unavailable);
+        assert_eq!(book.0.lock().unwrap().1, [Usage::default()]);
+    });
+}
+
+#[test]
+fn a_call_is_charged_its_text_and_the_tokens_that_it_permits() {
+    block_on(async {
+        let mut request = question(&"word ".repeat(400));
+        let (charged_first, _) = charged(&request, 500, json!({})).await;
+        assert!((500..600).contains(&charged_first.input_tokens), "{charged_first:?}");
+        assert_eq!(charged_first.output_tokens, 256);
+        request.sampling.max_tokens = Some(4_000);
+        assert_eq!(charged(&request, 500, json!({})).await.0.output_tokens, 4_000);
+    });
+}
+
+#[test]
+fn a_key_is_never_printed() {
+    let remote = remote("http://localhost".into(), Arc::new(Book::default()));
+    assert!(!format!("{remote:?} {:?}", remote.config).contains("sk-secret"));
+}

@@ -1,0 +1,70 @@
+//! The rules that a task is under: its own where the configuration has some,
+//! else everybody's.
+//!
+//! Which they are is an event of the task, so that a replay judges each call by
+//! the rules of its day, whatever the configuration says now.
+
+use understudy_policy::{Event, Ledger, TaskId, TaskPolicy};
+use understudy_tasks::Task;
+
+use super::state::TaskState;
+use super::{Rehearsal, Settings};
+
+impl Settings {
+    fn rules_of(&self, task: &Task) -> &TaskPolicy {
+        let own = self.overrides.get(&task.id.to_string()).or_else(|| self.overrides.get(&task.name));
+        own.unwrap_or(&self.policy)
+    }
+}
+
+impl Rehearsal {
+    fn rules_now(&self, id: TaskId) -> TaskPolicy {
+        let task = self.book.task(id);
+        task.map_or(&self.settings.policy, |t| self.settings.rules_of(t)).clone()
+    }
+
+    /// A task's state.
+    pub(super) fn meet(&mut self, id: TaskId) {
+        if !self.tasks.contains_key(&id) {
+            let rules = self.rules_now(id);
+            self.tasks.insert(id, TaskState::new(Ledger::new(id, rules)));
+        }
+    }
+
+    /// The same for a call of the present, whose rules are noted.
+    pub(super) fn meet_now(&mut self, id: TaskId, seq: u64) {
+        if !self.tasks.contains_key(&id) {
+            self.meet(id);
+            let policy = Box::new(self.rules_now(id));
+            self.fold(id, vec![Event::Policy { policy, seq }]);
+        }
+    }
+
+    /// Brings tasks under the rules that the configuration has now, from the next
+    /// call on.
+    pub(super) fn bring_up_to_date(&mut self) {
+        let seq = self.folded + 1;
+        let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
+        for id in ids {
+            let rules = self.rules_now(id);
+            if self.tasks.get(&id).is_some_and(|s| *s.ledger.policy() != rules) {
+                tracing::info!(task = %id, "the task's rules have changed");
+                self.fold(id, vec![Event::Policy { policy: Box::new(rules), seq }]);
+            }
+        }
+    }
+
+    /// Lets go of tasks that lost their place in the book.
+    pub(super) fn forget_with_the_book(&mut self) {
+        let forgotten = self.book.take_forgotten();
+        if !forgotten.is_empty() && !std::mem::replace(&mut self.told_full, true) {
+            tracing::warn!(
+                "more forms than can be tasks: a system text that is new with every call (a name, a number) makes \
+                 each call a task of its own; those with the fewest calls are forgotten"
+            );
+        }
+        for id in forgotten {
+            self.tasks.remove(&id);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Which rules a task is under, and from when on.
+
+use super::*;
+
+fn under(journal: &Journal, policy: TaskPolicy, own: &[(&str, TaskPolicy)]) -> Rehearsal {
+    let cast = Arc::new(Cast::new(CastConfig::default(), None, None, || 0));
+    let overrides = own.iter().map(|(name, policy)| ((*name).to_owned(), policy.clone())).collect();
+    let settings = Settings { mode: Mode::Recorded, policy, overrides, ..Settings::default() };
+    let (book, pace) = (TaskBook::default(), Pace::free());
+    let r = Rehearsal::new(settings, journal.clone(), cast, key(), book, pace, Outlets::default());
+    publish(&r);
+    r
+}
+
+fn tau_of(r: &Rehearsal) -> f64 {
+    r.reports()[0].evidence.tau
+}
+
+#[tokio::test]
+async fn a_task_has_rules_of_its_own_by_id_and_by_the_name_it_was_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let last = journal.append_exchanges(questions(20)).unwrap();
+    let stricter = TaskPolicy { tau: 0.9, ..loose() };
+    let mut r = under(&journal, loose(), &[("echoes", stricter.clone())]);
+    r.restore().await.unwrap();
+    go_through(&mut r, &journal, 0, last).await;
+    let (id, name) = (r.reports()[0].task.to_string(), r.reports()[0].name.clone());
+    assert_eq!(tau_of(&r), 0.8);
+    r.rename(&name, "echoes").await.unwrap();
+    assert_eq!(tau_of(&r), 0.9);
+    drop(r);
+
+    let mut again = under(&journal, loose(), &[("echoes", stricter)]);
+    again.restore().await.unwrap();
+    assert_eq!(tau_of(&again), 0.9, "a restart knows the name");
+    drop(again);
+
+    let mut by_id = under(&journal, loose(), &[(id.as_str(), TaskPolicy { tau: 0.85, ..loose() })]);
+    by_id.restore().await.unwrap();
+    assert_eq!(tau_of(&by_id), 0.85);
+}
+
+#[tokio::test]
+async fn other_rules_hold_from_now_on_and_another_target_is_earned_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let last = journal.append_exchanges(questions(600)).unwrap();
+    let mut r = under(&journal, loose(), &[]);
+    r.restore().await.unwrap();
+    go_through(&mut r, &journal, 0, last).await;
+    assert_eq!(r.reports()[0].evidence.stage, Stage::Live);
+    let before = r.decisions().to_vec();
+    drop(r);
+
+    // The past stays as it was judged.
+    let mut audited = under(&journal, TaskPolicy { audit_share: 0.5, ..loose() }, &[]);
+    audited.restore().await.unwrap();
+    assert_eq!(audited.decisions(), before);
+    assert_eq!(audited.reports()[0].evidence.stage, Stage::Live);
+    drop(audited);
+
+    let mut stricter = under(&journal, TaskPolicy { tau: 0.95, ..loose() }, &[]);
+    stricter.restore().await.unwrap();
+    let report = &stricter.reports()[0];
+    assert_eq!((report.evidence.stage, report.evidence.tau), (Stage::Shadowing, 0.95));
+    let decision = stricter.decisions().last().unwrap().clone();
+    assert_eq!((decision.from, decision.why), (Stage::Live, understudy_policy::Why::Policy));
+    let known = stricter.decisions().to_vec();
+    drop(stricter);
+
+    let mut again = under(&journal, TaskPolicy { tau: 0.95, ..loose() }, &[]);
+    again.restore().await.unwrap();
+    assert_eq!(again.decisions(), known, "it is told once");
+}

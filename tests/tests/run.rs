@@ -1,0 +1,108 @@
+//! `understudy run` beside others: whose proxy a command's calls go through, and
+//! what is left when a proxy ends, well or not.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use std::fs::File;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use understudy_tests::desk;
+use understudy_tests::peer::{Agent, Peer};
+use understudy_tests::process::{Owned, start, wait_until};
+use understudy_tests::proxy::{Home, PATIENCE, said};
+use understudy_tests::standin;
+
+const NOBODY_REHEARSES: &str = "[engine]\nenabled = false\n";
+
+/// A command under `run` that says where its calls go, and stays until its input ends.
+struct Command {
+    child: Owned,
+    url: String,
+    log: std::path::PathBuf,
+}
+
+impl Command {
+    fn run(home: &Home, name: &str) -> Self {
+        let log = home.path(name);
+        let mut command = home.command(["run", "--", "sh", "-c", "echo \"$OPENAI_BASE_URL\"; cat"]);
+        command.stdin(Stdio::piped()).stderr(File::create(&log).unwrap());
+        let (child, url) =
+            start(&mut command, PATIENCE, |line| line.starts_with("http").then(|| line.to_owned()));
+        Self { child, url, log }
+    }
+
+    /// Asks as the command would.
+    fn ask(&self, n: usize) {
+        let answer = Agent::new(&self.url, "sk-stand-in").ask(&desk::triage(n));
+        assert_eq!((answer.status, answer.by()), (200, None), "{answer:?}");
+    }
+
+    /// Ends the command; what was said to its user meanwhile.
+    fn end(mut self) -> String {
+        drop(self.child.0.stdin.take());
+        let mut status = None;
+        wait_until("the command has ended", PATIENCE, || {
+            status = self.child.0.try_wait().unwrap();
+            status.is_some()
+        });
+        let text = std::fs::read_to_string(&self.log).unwrap();
+        assert!(status.unwrap().success(), "{text}");
+        text
+    }
+}
+
+#[test]
+fn a_second_run_outlives_the_proxy_of_the_first() {
+    let provider = Peer::standin(standin::Config::default());
+    let home = Home::new(&provider.url(), NOBODY_REHEARSES);
+    let announced = home.state().join("running.json");
+    let first = Command::run(&home, "first.log");
+    let before =
+        (std::fs::read(&announced).unwrap(), std::fs::read(home.state().join("admin-token")).unwrap());
+    let second = Command::run(&home, "second.log");
+    let after =
+        (std::fs::read(&announced).unwrap(), std::fs::read(home.state().join("admin-token")).unwrap());
+    assert_eq!(before, after, "the second disturbed the first");
+    first.ask(1);
+    second.ask(2);
+    let out = home.output(["serve"]);
+    assert_eq!(out.status.code(), Some(75), "{}", said(&out));
+    // Only the first's call is in the journal.
+    let exchanges = || said(&home.output(["journal", "export"])).matches("\"exchange\":").count();
+    wait_until("the first's call is recorded", PATIENCE, || exchanges() > 0);
+    assert_eq!(exchanges(), 1);
+
+    let text = first.end();
+    assert!(!text.contains("not recorded"), "{text}");
+    assert!(!announced.exists(), "it is still announced");
+    second.ask(3);
+    // Whoever comes now may have the journal, and serves those after it.
+    let proxy = home.serve();
+    let third = Command::run(&home, "third.log");
+    assert_eq!(third.url, proxy.url());
+    third.ask(4);
+    second.ask(5);
+    let text = second.end();
+    assert!(text.contains("not recorded") && text.contains("understudy serve"), "{text}");
+    let text = third.end();
+    assert!(!text.contains("not recorded"), "{text}");
+}
+
+#[test]
+fn a_proxy_that_was_killed_is_nobody_whoever_has_its_number_now() {
+    let provider = Peer::standin(standin::Config::default());
+    let home = Home::new(&provider.url(), NOBODY_REHEARSES);
+    let mut killed = home.serve();
+    killed.signal("KILL");
+    let _ = killed.ended();
+    // Its number is given to somebody else: to this test.
+    let file = home.state().join("running.json");
+    let mut left: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    left["pid"] = json!(std::process::id());
+    std::fs::write(&file, left.to_string()).unwrap();
+    let out = home.output(["tasks"]);
+    assert_eq!(out.status.code(), Some(69), "{}", said(&out));
+    let proxy = home.serve();
+    let answer = Agent::new(&proxy.url(), "sk-stand-in").ask(&desk::triage(1));
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
