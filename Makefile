@@ -66,7 +66,7 @@ crash: ## kill -9 during writes, 1,000 rounds (make test runs 50)
 
 .PHONY: kills
 kills: ## the engine killed under load, 1,000 times (make test kills it 4 times): some 50 minutes
-	@UNDERSTUDY_KILLS=1000 scripts/test.sh -E 'test(the_main_job)'
+	@UNDERSTUDY_KILLS=1000 scripts/test.sh --profile kills --no-capture -E 'test(the_main_job)'
 
 .PHONY: build
 build: ## the binary
