@@ -76,6 +76,13 @@ fn state_of(home: &Home, id: &str, state: &str) -> bool {
     understudies(home, id).iter().any(|r| r["state"].as_str().unwrap().contains(state))
 }
 
+/// Waits until the journal was read again.
+fn is_known(home: &Home, id: &str) {
+    wait_until("the journal is read again", PATIENCE, || {
+        home.output(["task", "understudies", id]).status.success()
+    });
+}
+
 fn record(home: &Home, proxy: &Proxy, tickets: usize) -> String {
     ask(proxy, 0..tickets);
     home.task_of(tickets)
@@ -137,6 +144,7 @@ fn an_adapter_comes_in_and_a_second_that_is_no_better_is_kept_beside() {
     // What was ordered outlives the process that was told.
     drop(proxy);
     let proxy = home.serve();
+    is_known(&home, &id);
     wait_until("the second one is judged", MINUTES, || state_of(&home, &id, "kept beside"));
 
     // One of another base cannot be asked: it becomes nothing.
@@ -150,7 +158,8 @@ fn an_adapter_comes_in_and_a_second_that_is_no_better_is_kept_beside() {
     // All of it is in the journal.
     drop(proxy);
     let proxy = home.serve();
-    wait_until("the journal is read again", PATIENCE, || understudies(&home, &id).len() == 3);
+    is_known(&home, &id);
+    assert_eq!(understudies(&home, &id).len(), 3);
     assert!(state_of(&home, &id, "the task's first") && state_of(&home, &id, "kept beside"));
     assert!(state_of(&home, &id, "not taken in"));
     drop(proxy);
