@@ -228,11 +228,8 @@ impl Ledger {
     }
 
     pub(super) fn journal_lost(&mut self, out: &mut Vec<Decision>) {
-        if self.stage > Stage::Shadowing {
-            self.move_to(Stage::Shadowing, Why::JournalLost, None, out);
-        }
         self.conversations.forget();
-        self.close_all(Closed::JournalLost);
+        self.begin_again(Why::JournalLost, Closed::JournalLost, out);
     }
 
     /// Takes other rules. What was earned was earned against a target and an error,
@@ -243,11 +240,16 @@ impl Ledger {
         self.conversations.set_gap(policy.conversation_gap);
         self.policy = policy.clone();
         if another_promise {
-            if self.stage > Stage::Shadowing {
-                self.move_to(Stage::Shadowing, Why::Policy, None, out);
-            }
-            self.close_all(Closed::Policy);
+            self.begin_again(Why::Policy, Closed::Policy, out);
         }
+    }
+
+    /// Back to shadowing from further on, and no evidence counts any more.
+    fn begin_again(&mut self, why: Why, closed: Closed, out: &mut Vec<Decision>) {
+        if self.stage > Stage::Shadowing {
+            self.move_to(Stage::Shadowing, why, None, out);
+        }
+        self.close_all(closed);
     }
 
     fn acting_unapproved(&self) -> bool {

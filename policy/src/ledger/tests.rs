@@ -12,6 +12,7 @@ use understudy_call::{ConversationKey, Declined, ExchangeId, Lane};
 use super::*;
 use crate::{Action, Approval, Fitted, ServedSeen, TrialKind};
 
+mod demotions;
 mod rules;
 mod succession;
 

@@ -83,6 +83,20 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// One that no understudy had a part in, with nothing redacted.
+    #[must_use]
+    pub fn new(id: ExchangeId, meta: Metadata, request: Option<Request>, reply: Option<Reply>) -> Self {
+        Self {
+            id,
+            meta,
+            request,
+            reply,
+            understudy_reply: None,
+            audit_score: None,
+            stand_ins: StandIns::None,
+        }
+    }
+
     /// Whether its reply is one to learn from, to measure and to compare with: a
     /// success, captured whole, that ended of its own accord.
     #[must_use]
@@ -90,6 +104,14 @@ impl Exchange {
         (200..300).contains(&self.meta.status)
             && self.meta.truncation == Truncation::Whole
             && self.reply.as_ref().is_some_and(Reply::is_whole)
+    }
+
+    /// Whether its reply is known word for word, but for what the request holds too.
+    /// Of a redacted value of the provider's own only the stand-in is known: nobody
+    /// could say the value, and whoever learnt the stand-in would say it to the agent.
+    #[must_use]
+    pub fn reply_is_known(&self) -> bool {
+        self.stand_ins != StandIns::Own
     }
 }
 
@@ -150,6 +172,29 @@ pub struct Metadata {
     /// The understudy that was asked, where one was, and how it went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
+}
+
+impl Metadata {
+    /// Of a call that the provider answered well, and of which nothing more is known.
+    #[must_use]
+    pub fn answered(provider: impl Into<String>, dialect: Dialect, credential: Credential) -> Self {
+        Self {
+            provider: provider.into(),
+            dialect,
+            credential,
+            form: None,
+            conversation: None,
+            lane: Lane::Provider,
+            answered_by: AnsweredBy::Provider,
+            status: 200,
+            timings: Timings::default(),
+            sizes: Sizes::default(),
+            truncation: Truncation::Whole,
+            headers: Vec::new(),
+            explicit_conversation: None,
+            asked: None,
+        }
+    }
 }
 
 /// An understudy was asked a live call.

@@ -122,6 +122,13 @@ pub enum Declined {
 }
 
 impl Declined {
+    /// Whether nothing was learnt of the understudy: it could not be asked, or not to
+    /// the end, for reasons that do not lie in the call.
+    #[must_use]
+    pub fn is_unasked(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Busy | Self::Cancelled | Self::Budget)
+    }
+
     /// The name used in counters.
     #[must_use]
     pub fn label(self) -> &'static str {

@@ -8,10 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use understudy_call::{
-    AnsweredBy, ConversationKey, Credential, Dialect, ExchangeId, FormHash, Lane, Metadata, Sizes, Timings,
-    Truncation,
-};
+use understudy_call::{ConversationKey, Credential, Dialect, ExchangeId, FormHash, Metadata};
 use understudy_capture::redact::Redactor;
 use understudy_capture::{Captured, FileKey, Hooks, Journal, JournalConfig, Offered};
 
@@ -38,20 +35,8 @@ fn call() -> Captured {
     Captured {
         id: ExchangeId([1; 16]),
         meta: Metadata {
-            provider: "openai".into(),
-            dialect: Dialect::OpenaiChat,
-            credential: Credential([7; 16]),
-            form: None,
-            conversation: None,
-            lane: Lane::Provider,
-            answered_by: AnsweredBy::Provider,
-            status: 200,
-            timings: Timings::default(),
-            sizes: Sizes::default(),
-            truncation: Truncation::Whole,
             headers: vec![("content-type".into(), "application/json".into())],
-            explicit_conversation: None,
-            asked: None,
+            ..Metadata::answered("openai", Dialect::OpenaiChat, Credential([7; 16]))
         },
         request: vec![Bytes::from(request.to_string())],
         reply: vec![Bytes::from(reply.to_string())],

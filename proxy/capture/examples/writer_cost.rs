@@ -7,10 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use understudy_call::{
-    AnsweredBy, ConversationKey, Credential, Dialect, ExchangeId, FormHash, Lane, Metadata, Sizes, Timings,
-    Truncation,
-};
+use understudy_call::{ConversationKey, Credential, Dialect, ExchangeId, FormHash, Metadata, Sizes, Timings};
 use understudy_capture::{Captured, FileKey, Hooks, Journal, JournalConfig, KeyVault, Offered, bench};
 
 fn main() {
@@ -83,14 +80,6 @@ fn captured(n: u32, request: &serde_json::Value, reply: &serde_json::Value) -> C
     Captured {
         id: ExchangeId(u128::from(n).to_be_bytes()),
         meta: Metadata {
-            provider: "openai".into(),
-            dialect: Dialect::OpenaiChat,
-            credential: Credential([7; 16]),
-            form: None,
-            conversation: None,
-            lane: Lane::Provider,
-            answered_by: AnsweredBy::Provider,
-            status: 200,
             timings: Timings {
                 started_unix_ms: 1_764_000_000_000 + i64::from(n),
                 first_byte: Some(Duration::from_micros(314)),
@@ -99,10 +88,8 @@ fn captured(n: u32, request: &serde_json::Value, reply: &serde_json::Value) -> C
                 audit: None,
             },
             sizes: Sizes { request: request.len() as u64, reply: reply.len() as u64 },
-            truncation: Truncation::Whole,
             headers: vec![("content-type".into(), "application/json".into())],
-            explicit_conversation: None,
-            asked: None,
+            ..Metadata::answered("openai", Dialect::OpenaiChat, Credential([7; 16]))
         },
         request: vec![request],
         reply: vec![reply],

@@ -100,8 +100,7 @@ fn size_of(folder: &Path) -> u64 {
 }
 
 fn open(config: &Config, folder: &Path) -> Result<ModelFolder, Failure> {
-    let terms =
-        if config.model.allow_non_commercial { NonCommercial::Allowed } else { NonCommercial::Refused };
+    let terms = NonCommercial::allowed(config.model.allow_non_commercial);
     ModelFolder::open_with(folder, terms).map_err(|e| Failure::Unavailable(with_sources(&e)))
 }
 

@@ -16,9 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use understudy_call::{
-    AnsweredBy, Dialect, Exchange, ExchangeId, Lane, Metadata, Role, Sizes, Timings, Truncation,
-};
+use understudy_call::{Dialect, Exchange, ExchangeId, Metadata, Role, Timings};
 use understudy_capture::{FileKey, Journal, JournalConfig, KeyVault, Record};
 use understudy_policy::{Approval, Stage};
 use understudy_rehearsal::logs::{self, Halves, Log, LoggedCall};
@@ -317,12 +315,9 @@ impl Caller {
         let (order, name) = id.split_at_mut(8);
         order.copy_from_slice(&number.to_be_bytes());
         name.copy_from_slice(&key.call(call.id.as_deref().unwrap_or_default().as_bytes()).to_be_bytes());
-        Exchange {
-            id: ExchangeId(id),
-            meta: Metadata {
-                provider: self.provider.clone(),
-                dialect: Dialect::OpenaiChat,
-                credential: self.credential,
+        Exchange::new(
+            ExchangeId(id),
+            Metadata {
                 form: Some(form),
                 conversation: Some(key.conversation(
                     self.credential,
@@ -330,8 +325,6 @@ impl Caller {
                     call.conversation.as_deref(),
                     &first,
                 )),
-                lane: Lane::Provider,
-                answered_by: AnsweredBy::Provider,
                 status: call.status,
                 timings: Timings {
                     started_unix_ms: call.at_ms.unwrap_or(0),
@@ -340,18 +333,12 @@ impl Caller {
                     understudy: None,
                     audit: None,
                 },
-                sizes: Sizes::default(),
-                truncation: Truncation::Whole,
-                headers: Vec::new(),
                 explicit_conversation: call.conversation.clone(),
-                asked: None,
+                ..Metadata::answered(self.provider.clone(), Dialect::OpenaiChat, self.credential)
             },
-            request: Some(call.request.clone()),
-            reply: Some(call.reply.clone()),
-            understudy_reply: None,
-            audit_score: None,
-            stand_ins: Default::default(),
-        }
+            Some(call.request.clone()),
+            Some(call.reply.clone()),
+        )
     }
 }
 

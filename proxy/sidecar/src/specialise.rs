@@ -58,8 +58,7 @@ pub(crate) fn can_gain(report: &TaskReport) -> bool {
 /// No model, or one that was not made of a file that we know.
 fn base(config: &Config) -> Result<(PathBuf, String), Failure> {
     let missing = |e: &dyn std::error::Error| Failure::Unavailable(with_sources(e));
-    let terms =
-        if config.model.allow_non_commercial { NonCommercial::Allowed } else { NonCommercial::Refused };
+    let terms = NonCommercial::allowed(config.model.allow_non_commercial);
     let folder = ModelFolder::open_with(&config.model.chat, terms).map_err(|e| missing(&e))?;
     let manifest = folder.manifest();
     let known = export::recipes().into_iter().find(|r| r.sha256 == manifest.source.sha256);

@@ -41,7 +41,7 @@ impl Example {
     /// stand-in is known, and whoever learnt it would say the stand-in to the agent.
     #[must_use]
     pub fn of(seq: u64, exchange: &Exchange) -> Option<Self> {
-        Self::reference(seq, exchange).filter(|_| exchange.stand_ins != StandIns::Own)
+        Self::reference(seq, exchange).filter(|_| exchange.reply_is_known())
     }
 
     /// The provider's answer in an exchange at `seq`, to compare with; `None` unless

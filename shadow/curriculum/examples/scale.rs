@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use serde_json::json;
 use understudy_call::{
-    AnsweredBy, Choice, ConversationKey, Credential, Dialect, Exchange, ExchangeId, Finish, Lane, Message,
-    Metadata, Reply, Request, Role, Sizes, Timings, Tool, ToolCall, Truncation,
+    Choice, ConversationKey, Credential, Dialect, Exchange, ExchangeId, Finish, Message, Metadata, Reply,
+    Request, Role, Tool, ToolCall,
 };
 use understudy_curriculum::{Permission, Rules, curate, parts};
 use understudy_tasks::{Form, Task, fingerprint, task_id};
@@ -68,31 +68,18 @@ fn exchange(n: u64, words: u64) -> (u64, Exchange) {
         ToolCall { id: format!("call_{n}"), name: format!("tool_{class}"), arguments: arguments.to_string() };
     let request = request(&text);
     let meta = Metadata {
-        provider: "openai".to_owned(),
-        dialect: Dialect::OpenaiChat,
-        credential: Credential([7; 16]),
         form: Some(fingerprint(Dialect::OpenaiChat, &request)),
         conversation: Some(ConversationKey(key(asked))),
-        lane: Lane::Provider,
-        answered_by: AnsweredBy::Provider,
         status: if n.is_multiple_of(97) { 500 } else { 200 },
-        timings: Timings::default(),
-        sizes: Sizes::default(),
-        truncation: Truncation::Whole,
-        headers: Vec::new(),
-        explicit_conversation: None,
-        asked: None,
+        ..Metadata::answered("openai", Dialect::OpenaiChat, Credential([7; 16]))
     };
     let choice = Choice { tool_calls: vec![call], finish: Some(Finish::ToolCalls), ..Choice::default() };
-    let exchange = Exchange {
-        id: ExchangeId(key(n)),
+    let exchange = Exchange::new(
+        ExchangeId(key(n)),
         meta,
-        request: Some(request),
-        reply: Some(Reply { choices: vec![choice], ..Reply::default() }),
-        understudy_reply: None,
-        audit_score: None,
-        stand_ins: Default::default(),
-    };
+        Some(request),
+        Some(Reply { choices: vec![choice], ..Reply::default() }),
+    );
     (n, exchange)
 }
 

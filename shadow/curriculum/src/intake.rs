@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use understudy_call::{
-    AnsweredBy, Choice, ConversationKey, Exchange, ExchangeId, Finish, Ineligible, Reply, Request, StandIns,
-    Truncation,
+    AnsweredBy, Choice, ConversationKey, Exchange, ExchangeId, Finish, Ineligible, Reply, Request, Truncation,
 };
 use understudy_cast::example;
 use understudy_tasks::Task;
@@ -193,7 +192,7 @@ impl<'a> Intake<'a> {
         if !matches!(choice.finish, Some(Finish::Stop | Finish::ToolCalls)) {
             return Err(Reason::Unfinished);
         }
-        if exchange.stand_ins == StandIns::Own {
+        if !exchange.reply_is_known() {
             return Err(Reason::StandIn);
         }
         Ok((request, choice))

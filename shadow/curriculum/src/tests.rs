@@ -9,7 +9,7 @@ mod written;
 use serde_json::{Value, json};
 use understudy_call::{
     AnsweredBy, Choice, ConversationKey, Credential, Dialect, Exchange, ExchangeId, Finish, Lane, Message,
-    Metadata, Part, Reply, Request, Role, Sizes, StandIns, Timings, Tool, ToolCall, Truncation, UnderstudyId,
+    Metadata, Part, Reply, Request, Role, StandIns, Tool, ToolCall, Truncation, UnderstudyId,
 };
 use understudy_tasks::{Form, Task, task_id};
 
@@ -69,30 +69,16 @@ fn exchange(seq: u64, conversation: u64, turns: Vec<Message>, choice: Choice) ->
     let request = request(turns);
     let form = understudy_tasks::fingerprint(Dialect::OpenaiChat, &request);
     let meta = Metadata {
-        provider: "openai".to_owned(),
-        dialect: Dialect::OpenaiChat,
-        credential: CALLER,
         form: Some(form),
         conversation: Some(ConversationKey(key(conversation))),
-        lane: Lane::Provider,
-        answered_by: AnsweredBy::Provider,
-        status: 200,
-        timings: Timings::default(),
-        sizes: Sizes::default(),
-        truncation: Truncation::Whole,
-        headers: Vec::new(),
-        explicit_conversation: None,
-        asked: None,
+        ..Metadata::answered("openai", Dialect::OpenaiChat, CALLER)
     };
-    let exchange = Exchange {
-        id: ExchangeId(key(seq)),
+    let exchange = Exchange::new(
+        ExchangeId(key(seq)),
         meta,
-        request: Some(request),
-        reply: Some(Reply { choices: vec![choice], ..Reply::default() }),
-        understudy_reply: None,
-        audit_score: None,
-        stand_ins: StandIns::default(),
-    };
+        Some(request),
+        Some(Reply { choices: vec![choice], ..Reply::default() }),
+    );
     (seq, exchange)
 }
 

@@ -4,10 +4,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use understudy_call::{
-    AnsweredBy, ConversationKey, Credential, Dialect, Exchange, ExchangeId, Lane, Metadata, Sizes, Timings,
-    Truncation,
-};
+use understudy_call::{ConversationKey, Credential, Dialect, Exchange, ExchangeId, Metadata};
 use understudy_curriculum::{Curated, Permission, Reason, Rules, Split, curate};
 use understudy_dialect::{parse_reply, parse_request};
 use understudy_tasks::{HashKey, TaskBook, fingerprint};
@@ -65,30 +62,11 @@ fn exchanges(folder: &Path, name: &str) -> Vec<(u64, Exchange)> {
             let mut id = [0; 16];
             id[..8].copy_from_slice(&seq.to_be_bytes());
             let meta = Metadata {
-                provider: "recorded".to_owned(),
-                dialect: Dialect::OpenaiChat,
-                credential,
                 form: Some(form),
                 conversation: Some(conversation),
-                lane: Lane::Provider,
-                answered_by: AnsweredBy::Provider,
-                status: 200,
-                timings: Timings::default(),
-                sizes: Sizes::default(),
-                truncation: Truncation::Whole,
-                headers: Vec::new(),
-                explicit_conversation: None,
-                asked: None,
+                ..Metadata::answered("recorded", Dialect::OpenaiChat, credential)
             };
-            let exchange = Exchange {
-                id: ExchangeId(id),
-                meta,
-                request: Some(request),
-                reply: Some(reply),
-                understudy_reply: None,
-                audit_score: None,
-                stand_ins: Default::default(),
-            };
+            let exchange = Exchange::new(ExchangeId(id), meta, Some(request), Some(reply));
             (seq, exchange)
         })
         .collect()

@@ -42,8 +42,7 @@ pub(crate) fn start<H: Hold>(
     cfg: &EngineConfig,
     folder: &Path,
 ) -> Result<(Arc<H>, oneshot::Receiver<()>), EngineError> {
-    let terms = if cfg.allow_non_commercial { NonCommercial::Allowed } else { NonCommercial::Refused };
-    let folder = ModelFolder::open_with(folder, terms)?;
+    let folder = ModelFolder::open_with(folder, NonCommercial::allowed(cfg.allow_non_commercial))?;
     let opts = LoadOptions { threads: cfg.threads, library: cfg.library.clone(), ..LoadOptions::default() };
     let (ready, loaded) = std::sync::mpsc::channel();
     let (alive, gone) = oneshot::channel::<()>();

@@ -117,6 +117,14 @@ pub enum NonCommercial {
     Allowed,
 }
 
+impl NonCommercial {
+    /// By the user's word, `model.allow_non_commercial`.
+    #[must_use]
+    pub fn allowed(by_user: bool) -> Self {
+        if by_user { Self::Allowed } else { Self::Refused }
+    }
+}
+
 /// A model's folder that keeps the contract.
 #[derive(Clone, Debug)]
 pub struct ModelFolder {

@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde_json::json;
-use understudy_call::{Exchange, Lane, StandIns, UnderstudyId};
+use understudy_call::{Exchange, Lane, UnderstudyId};
 use understudy_capture::{Journal, JournalError, Record};
 use understudy_cast::{Cast, CastError, Example};
 use understudy_policy::{Decision, Event, Ledger, Roster, Stage, TaskId, TaskPolicy, Trial};
@@ -346,7 +346,7 @@ impl Rehearsal {
         understudy_policy::replay_order(&mut events);
         self.fold(id, events);
         self.propose(id);
-        if let Some(example) = reference.filter(|_| exchange.stand_ins != StandIns::Own) {
+        if let Some(example) = reference.filter(|_| exchange.reply_is_known()) {
             self.learn(&task, seq, example).await;
         }
         self.settle().await

@@ -1,8 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 use proptest::prelude::*;
 use understudy_call::{
-    AnsweredBy, Credential, Dialect, Exchange, ExchangeId, Format, Lane, Message, Metadata, Request, Role,
-    Sizes, Timings, Tool, Truncation,
+    Credential, Dialect, Exchange, ExchangeId, Format, Message, Metadata, Request, Role, Tool,
 };
 
 use crate::{Effect, HashKey, Sharing, TaskBook, fingerprint, mask, part, reads_or_acts};
@@ -24,30 +23,15 @@ fn ask(system: &str, turns: &[(Role, &str)]) -> Request {
 }
 
 fn exchange(request: Request, credential: u8) -> Exchange {
-    Exchange {
-        id: ExchangeId([0; 16]),
-        meta: Metadata {
-            provider: "openai".into(),
-            dialect: Dialect::OpenaiChat,
-            credential: Credential([credential; 16]),
+    Exchange::new(
+        ExchangeId([0; 16]),
+        Metadata {
             form: Some(fingerprint(Dialect::OpenaiChat, &request)),
-            conversation: None,
-            lane: Lane::Provider,
-            answered_by: AnsweredBy::Provider,
-            status: 200,
-            timings: Timings::default(),
-            sizes: Sizes::default(),
-            truncation: Truncation::Whole,
-            headers: vec![],
-            explicit_conversation: None,
-            asked: None,
+            ..Metadata::answered("openai", Dialect::OpenaiChat, Credential([credential; 16]))
         },
-        request: Some(request),
-        reply: None,
-        understudy_reply: None,
-        audit_score: None,
-        stand_ins: Default::default(),
-    }
+        Some(request),
+        None,
+    )
 }
 
 #[test]

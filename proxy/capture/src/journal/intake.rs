@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
-use understudy_call::{AnsweredBy, Dialect, Exchange, Lane, StandIns, Truncation};
+use understudy_call::{AnsweredBy, Dialect, Exchange, Lane, Truncation};
 
 use crate::encoding::plain;
 use crate::redact::{Noted, Redactor};
@@ -40,15 +40,7 @@ impl Intake {
             meta.truncation = Truncation::TooLarge;
         }
         let decoded = meta.dialect == Dialect::OpenaiChat && meta.truncation != Truncation::TooLarge;
-        let mut ex = Exchange {
-            id,
-            meta,
-            request: None,
-            reply: None,
-            understudy_reply: None,
-            audit_score: None,
-            stand_ins: StandIns::None,
-        };
+        let mut ex = Exchange::new(id, meta, None, None);
         if decoded {
             let d = ex.meta.dialect;
             ex.request = understudy_dialect::parse_request(d, &joined(request)).ok();

@@ -8,10 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use understudy_call::{
-    AnsweredBy, ConversationKey, Credential, Dialect, ExchangeId, FormHash, Lane, Metadata, Sizes, Timings,
-    Truncation,
-};
+use understudy_call::{ConversationKey, Credential, Dialect, ExchangeId, FormHash, Metadata};
 use understudy_capture::{Captured, FileKey, Hooks, Journal, JournalConfig};
 
 fn open(dir: &Path) -> Journal {
@@ -37,22 +34,7 @@ fn call(n: u64, text: &str) -> Captured {
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]});
     Captured {
         id: ExchangeId(u128::from(n).to_be_bytes()),
-        meta: Metadata {
-            provider: "p".into(),
-            dialect: Dialect::OpenaiChat,
-            credential: Credential([7; 16]),
-            form: None,
-            conversation: None,
-            lane: Lane::Provider,
-            answered_by: AnsweredBy::Provider,
-            status: 200,
-            timings: Timings::default(),
-            sizes: Sizes::default(),
-            truncation: Truncation::Whole,
-            headers: vec![],
-            explicit_conversation: None,
-            asked: None,
-        },
+        meta: Metadata::answered("p", Dialect::OpenaiChat, Credential([7; 16])),
         request: vec![Bytes::from(request.to_string())],
         reply: vec![Bytes::from(reply.to_string())],
         reply_content_type: "application/json".into(),

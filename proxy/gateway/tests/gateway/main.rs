@@ -8,8 +8,10 @@
     reason = "tests"
 )]
 
+mod audits;
 mod limits;
 mod pass_through;
+mod scene;
 mod serving;
 mod support;
 mod tls;

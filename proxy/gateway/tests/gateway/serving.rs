@@ -1,150 +1,16 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures_util::future::BoxFuture;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
-use understudy_call::{
-    Answer, AnsweredBy, Ask, Choice, Declined, Dialect, Finish, Lane, Part, Reply, Responder, ToolCall,
-    UnderstudyId,
-};
-use understudy_gateway::CallSeen;
-use understudy_policy::{Roster, RosterEntry, RosterTask, Stage, TaskId};
+use understudy_call::{AnsweredBy, Declined, Dialect, Finish, Lane, UnderstudyId};
+use understudy_policy::Roster;
 
 use crate::support::*;
 
-const BODY: &str = r#"{"model":"gpt-x","messages":[{"role":"system","content":"Route it."},{"role":"user","content":"card lost"}],"tools":[{"type":"function","function":{"name":"route","parameters":{"type":"object"}}}]}"#;
-
-/// What the provider says.
-const PROVIDERS: &str = "{\"id\":\"chatcmpl-p\",\"choices\":[]}";
-
-type Act = Arc<dyn Fn(Ask<'_>) -> BoxFuture<'static, Result<Answer, Declined>> + Send + Sync>;
-
-struct Actor(UnderstudyId, Act);
-
-impl Responder for Actor {
-    fn id(&self) -> &UnderstudyId {
-        &self.0
-    }
-
-    fn respond<'a>(&'a self, ask: Ask<'a>) -> BoxFuture<'a, Result<Answer, Declined>> {
-        (self.1)(ask)
-    }
-}
-
-fn tool_answer() -> Answer {
-    Answer {
-        reply: Reply {
-            choices: vec![Choice {
-                tool_calls: vec![ToolCall {
-                    id: String::new(),
-                    name: "route".into(),
-                    arguments: "{\"to\":\"cards\"}".into(),
-                }],
-                finish: Some(Finish::ToolCalls),
-                ..Choice::default()
-            }],
-            ..Reply::default()
-        },
-        confidence: 0.9,
-        stratum: "route".into(),
-        spent: Duration::ZERO,
-    }
-}
-
-fn text_answer(text: &str) -> Answer {
-    let mut answer = tool_answer();
-    answer.reply.choices = vec![Choice {
-        content: vec![Part::Text(text.into())],
-        finish: Some(Finish::Stop),
-        ..Choice::default()
-    }];
-    answer
-}
-
-fn always(answer: Result<Answer, Declined>) -> Act {
-    Arc::new(move |_| {
-        let answer = answer.clone();
-        Box::pin(async move { answer })
-    })
-}
-
-fn task(body: &str) -> RosterTask {
-    let request = understudy_dialect::parse_request(Dialect::OpenaiChat, body.as_bytes()).unwrap();
-    RosterTask {
-        task: TaskId(1),
-        name: "route".into(),
-        form: understudy_tasks::fingerprint(Dialect::OpenaiChat, &request),
-        credential: None,
-        stage: Stage::Live,
-        share: 1.0,
-        audit: 0.0,
-        control: 0.0,
-        budget_ms: 60_000.0,
-        entries: vec![entry("head-1")],
-        successor: None,
-    }
-}
-
-fn entry(name: &str) -> RosterEntry {
-    RosterEntry {
-        k: 1,
-        understudy: UnderstudyId(name.into()),
-        bar: 0.5,
-        strata: vec!["route".into()],
-        weak: vec!["refund".into()],
-    }
-}
-
-/// A gateway whose roster has `tasks`, with one actor for every understudy.
-struct Scene {
-    world: World,
-    provider: FakeProvider,
-    roster: Arc<ArcSwap<Roster>>,
-    seen: Arc<Mutex<Vec<CallSeen>>>,
-}
-
-async fn stage(tasks: Vec<RosterTask>, act: Act) -> Scene {
-    stage_before(FakeProvider::saying(json_reply(PROVIDERS)).await, tasks, act)
-}
-
-fn stage_before(provider: FakeProvider, tasks: Vec<RosterTask>, act: Act) -> Scene {
-    let roster = Arc::new(ArcSwap::from_pointee(Roster { version: 1, stopped: false, tasks }));
-    let seen: Arc<Mutex<Vec<CallSeen>>> = Arc::default();
-    let (theirs, all) = (Arc::clone(&roster), Arc::clone(&seen));
-    let world = open_with(config(provider.address), |seams| {
-        seams.roster = theirs;
-        seams.responders = Arc::new(move |id| Some(Arc::new(Actor(id.clone(), Arc::clone(&act)))));
-        seams.on_call = Arc::new(move |call| all.lock().unwrap().push(call.clone()));
-    });
-    Scene { world, provider, roster, seen }
-}
-
-impl Scene {
-    /// One call that the provider answers, because it has not accepted the key yet.
-    async fn accepted(self) -> Self {
-        let got = self.ask("{\"model\":\"m\",\"messages\":[]}").await;
-        assert_eq!(got.header("x-understudy-answered-by"), None);
-        // A call ends after its reply has gone out: the next one's must not come before.
-        self.world.kept.at_least(1).await;
-        self
-    }
-
-    async fn ask(&self, body: &str) -> Got {
-        send(self.world.gateway, post("/v1/chat/completions", body)).await
-    }
-
-    fn fallback(&self, label: &str) -> u64 {
-        self.world.seams.counters.fallback(label)
-    }
-}
-
-fn numbered(i: usize) -> String {
-    BODY.replace("card lost", &format!("card lost {i}"))
-}
+use crate::scene::*;
 
 #[tokio::test]
 async fn an_understudy_answers_in_the_agents_dialect() {
@@ -350,55 +216,6 @@ async fn a_control_conversation_stays_with_the_provider() {
     let s = stage(vec![controlled], always(Ok(tool_answer()))).await.accepted().await;
     assert!(s.ask(BODY).await.header("x-understudy-answered-by").is_none());
     assert_eq!(s.world.kept.at_least(2).await[1].meta.lane, Lane::Control);
-}
-
-#[tokio::test]
-async fn an_audited_call_is_answered_here_and_examined_there() {
-    let mut audited = task(BODY);
-    audited.audit = 1.0;
-    let s = stage(vec![audited], always(Ok(tool_answer()))).await.accepted().await;
-    let got = s.ask(BODY).await;
-    assert_eq!(got.header("x-understudy-answered-by"), Some("head-1"));
-    let kept = s.world.kept.at_least(2).await;
-    let audit = &kept[1];
-    assert_eq!((audit.meta.lane, audit.meta.status), (Lane::Audit, 200));
-    assert_eq!(audit.reply.concat(), b"{\"id\":\"chatcmpl-p\",\"choices\":[]}");
-    assert_eq!(audit.understudy_reply.as_ref().unwrap().choices[0].tool_calls[0].name, "route");
-    assert_eq!(audit.request.concat(), BODY.as_bytes());
-    assert_eq!(audit.meta.asked.as_ref().unwrap().stratum.as_deref(), Some("route"));
-    assert!(audit.meta.timings.audit.is_some() && audit.meta.timings.total.is_some());
-    // One call, one name, for the record and for telemetry.
-    assert_eq!(audit.id, s.seen.lock().unwrap()[1].id);
-    let sent = s.provider.last();
-    assert_eq!(
-        (sent.target(), sent.header("authorization")),
-        ("/v1/chat/completions", Some("Bearer sk-test"))
-    );
-    assert_eq!(sent.body, BODY.as_bytes());
-    assert_eq!(s.provider.calls(), 2);
-    assert_eq!(s.world.seams.counters.audits(), 1);
-}
-
-#[tokio::test]
-async fn a_provider_in_trouble_does_not_examine() {
-    let in_trouble = FakeProvider::start(Arc::new(|request, mut stream| {
-        Box::pin(async move {
-            let audit = request.body == BODY.as_bytes();
-            let busy = "HTTP/1.1 529 Overloaded\r\nContent-Length: 2\r\n\r\n{}".as_bytes().to_vec();
-            stream.write_all(&if audit { busy } else { json_reply(PROVIDERS) }).await.ok()?;
-            Some(stream)
-        })
-    }))
-    .await;
-    let mut audited = task(BODY);
-    audited.audit = 1.0;
-    let s = stage_before(in_trouble, vec![audited], always(Ok(tool_answer()))).accepted().await;
-    assert_eq!(s.ask(BODY).await.header("x-understudy-answered-by"), Some("head-1"));
-    let kept = s.world.kept.at_least(2).await;
-    assert_eq!((kept[1].meta.lane, kept[1].meta.status), (Lane::Understudy, 200));
-    assert!(kept[1].reply.is_empty() && kept[1].understudy_reply.is_some());
-    let counters = &s.world.seams.counters;
-    assert_eq!((counters.audits(), counters.audits_dropped()), (0, 1));
 }
 
 #[tokio::test]

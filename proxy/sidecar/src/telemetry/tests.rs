@@ -11,9 +11,7 @@ use opentelemetry_sdk::logs::{LogBatch, LogExporter, SdkLogRecord, SdkLoggerProv
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use tracing_subscriber::layer::SubscriberExt as _;
-use understudy_call::{
-    AnsweredBy, Credential, Dialect, ExchangeId, Lane, Metadata, Sizes, Timings, Truncation, UnderstudyId,
-};
+use understudy_call::{AnsweredBy, Credential, Dialect, ExchangeId, Lane, Metadata, Timings, UnderstudyId};
 use understudy_gateway::{CallSeen, Recorded};
 
 use super::otlp::{self, Providers};
@@ -25,14 +23,6 @@ const AGENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 fn meta() -> Metadata {
     Metadata {
-        provider: "openai".into(),
-        dialect: Dialect::OpenaiChat,
-        credential: Credential([0; 16]),
-        form: None,
-        conversation: None,
-        lane: Lane::Provider,
-        answered_by: AnsweredBy::Provider,
-        status: 200,
         timings: Timings {
             started_unix_ms: 1_700_000_000_000,
             first_byte: Some(Duration::from_millis(200)),
@@ -40,11 +30,7 @@ fn meta() -> Metadata {
             understudy: None,
             audit: None,
         },
-        sizes: Sizes::default(),
-        truncation: Truncation::Whole,
-        headers: Vec::new(),
-        explicit_conversation: None,
-        asked: None,
+        ..Metadata::answered("openai", Dialect::OpenaiChat, Credential([0; 16]))
     }
 }
 

@@ -8,8 +8,7 @@ use crate::testing::{
 };
 use serde_json::{Value, json};
 use understudy_call::{
-    AnsweredBy, Credential, Dialect, Exchange, Lane, Message, Metadata, Reply, Role, Sizes, StandIns,
-    Timings, Truncation,
+    AnsweredBy, Credential, Dialect, Exchange, Message, Metadata, Reply, Role, StandIns, Truncation,
 };
 use understudy_tasks::Form;
 
@@ -171,28 +170,16 @@ fn exchange(answered_by: AnsweredBy, understudy_reply: Option<Reply>, turns: usi
     }
     let reply = Reply { choices: vec![tool_call("go", "{}")], ..Reply::default() };
     Exchange {
-        id: id(1),
-        meta: Metadata {
-            provider: "openai".into(),
-            dialect: Dialect::OpenaiChat,
-            credential: Credential([1; 16]),
-            form: None,
-            conversation: None,
-            lane: Lane::Provider,
-            answered_by,
-            status: 200,
-            timings: Timings::default(),
-            sizes: Sizes::default(),
-            truncation: Truncation::Whole,
-            headers: Vec::new(),
-            explicit_conversation: None,
-            asked: None,
-        },
-        request: Some(request),
-        reply: Some(reply),
         understudy_reply,
-        audit_score: None,
-        stand_ins: Default::default(),
+        ..Exchange::new(
+            id(1),
+            Metadata {
+                answered_by,
+                ..Metadata::answered("openai", Dialect::OpenaiChat, Credential([1; 16]))
+            },
+            Some(request),
+            Some(reply),
+        )
     }
 }
 

@@ -188,30 +188,12 @@ fn a_draft_answers_development_rows_and_becomes_a_member_of_the_cast() {
 }
 
 fn exchange(request: &Request) -> understudy_call::Exchange {
-    use understudy_call::{AnsweredBy, Dialect, Exchange, Lane, Metadata, Sizes, Timings, Truncation};
+    use understudy_call::{Dialect, Exchange, Metadata};
     let form = understudy_tasks::fingerprint(Dialect::OpenaiChat, request);
-    Exchange {
-        id: ExchangeId(id(1).0),
-        meta: Metadata {
-            provider: "openai".into(),
-            dialect: Dialect::OpenaiChat,
-            credential: CREDENTIAL,
-            form: Some(form),
-            conversation: None,
-            lane: Lane::Provider,
-            answered_by: AnsweredBy::Provider,
-            status: 200,
-            timings: Timings::default(),
-            sizes: Sizes::default(),
-            truncation: Truncation::Whole,
-            headers: Vec::new(),
-            explicit_conversation: None,
-            asked: None,
-        },
-        request: Some(request.clone()),
-        reply: Some(Reply { choices: vec![choice("x")], ..Reply::default() }),
-        understudy_reply: None,
-        audit_score: None,
-        stand_ins: Default::default(),
-    }
+    Exchange::new(
+        ExchangeId(id(1).0),
+        Metadata { form: Some(form), ..Metadata::answered("openai", Dialect::OpenaiChat, CREDENTIAL) },
+        Some(request.clone()),
+        Some(Reply { choices: vec![choice("x")], ..Reply::default() }),
+    )
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use futures_util::future::BoxFuture;
 use understudy_call::{
     Answer, AnsweredBy, Ask, Choice, Credential, Declined, Dialect, ExchangeId, Finish, Message, Metadata,
-    Part, Reply, Request, Responder, Role, Sizes, Timings, Truncation,
+    Part, Reply, Request, Responder, Role,
 };
 use understudy_capture::{FileKey, Hooks, JournalConfig};
 use understudy_cast::{CastConfig, Kind};
@@ -58,30 +58,12 @@ fn exchange(n: u64, question: &str, answered_by: AnsweredBy) -> Exchange {
     };
     let mut id = [0u8; 16];
     id[..8].copy_from_slice(&n.to_be_bytes());
-    Exchange {
-        id: ExchangeId(id),
-        meta: Metadata {
-            provider: "openai".into(),
-            dialect: Dialect::OpenaiChat,
-            credential: Credential([1; 16]),
-            form: None,
-            conversation: None,
-            lane: Lane::Provider,
-            answered_by,
-            status: 200,
-            timings: Timings::default(),
-            sizes: Sizes::default(),
-            truncation: Truncation::Whole,
-            headers: vec![],
-            explicit_conversation: None,
-            asked: None,
-        },
-        reply: Some(said(&last_word(question))),
-        request: Some(request),
-        understudy_reply: None,
-        audit_score: None,
-        stand_ins: Default::default(),
-    }
+    Exchange::new(
+        ExchangeId(id),
+        Metadata { answered_by, ..Metadata::answered("openai", Dialect::OpenaiChat, Credential([1; 16])) },
+        Some(request),
+        Some(said(&last_word(question))),
+    )
 }
 
 fn key() -> HashKey {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use understudy_call::{Answer, Ask, Declined, Exchange, Priority, StandIns, UnderstudyId};
+use understudy_call::{Answer, Ask, Declined, Exchange, Priority, UnderstudyId};
 use understudy_cast::registry::Made;
 use understudy_cast::{Cast, Example};
 use understudy_policy::bar::DevCall;
@@ -49,8 +49,7 @@ pub(super) async fn answer(
     let outcome = match responder.respond(ask).await {
         Ok(Answer { reply: given, confidence, stratum, .. }) => {
             let score = score::compare(request, reply, &given);
-            // What the provider said of its own is not known any more; nobody says it.
-            let known = exchange.stand_ins != StandIns::Own;
+            let known = exchange.reply_is_known();
             Outcome::Answered {
                 score: if known { score.value } else { 0.0 },
                 agrees: known && score.agrees,
@@ -58,9 +57,7 @@ pub(super) async fn answer(
                 stratum,
             }
         }
-        Err(Declined::Unavailable | Declined::Busy | Declined::Cancelled | Declined::Budget) => {
-            return None;
-        }
+        Err(why) if why.is_unasked() => return None,
         Err(why) => Outcome::Declined(why),
     };
     Some(Answered { understudy: id.clone(), outcome, spent: began.elapsed() })

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use understudy_call::{
-    AnsweredBy, Choice, Credential, Dialect, Exchange, ExchangeId, Finish, Lane, Message, Metadata, Part,
-    Reply, Request, Role, Sizes, Timings, Truncation,
+    Choice, Credential, Dialect, Exchange, ExchangeId, Finish, Message, Metadata, Part, Reply, Request, Role,
 };
 use understudy_capture::{FileKey, JournalConfig, Record};
 use understudy_tasks::{HashKey, TaskBook};
@@ -31,25 +30,10 @@ fn exchange(n: u64) -> Exchange {
     };
     let mut id = [0; 16];
     id[..8].copy_from_slice(&n.to_be_bytes());
-    Exchange {
-        id: ExchangeId(id),
-        meta: Metadata {
-            provider: "openai".to_owned(),
-            dialect: Dialect::OpenaiChat,
-            credential: Credential([1; 16]),
-            form: None,
-            conversation: None,
-            lane: Lane::Provider,
-            answered_by: AnsweredBy::Provider,
-            status: 200,
-            timings: Timings::default(),
-            sizes: Sizes::default(),
-            truncation: Truncation::Whole,
-            headers: Vec::new(),
-            explicit_conversation: None,
-            asked: None,
-        },
-        request: Some(Request {
+    Exchange::new(
+        ExchangeId(id),
+        Metadata::answered("openai", Dialect::OpenaiChat, Credential([1; 16])),
+        Some(Request {
             model: "m".to_owned(),
             messages: vec![
                 Message::text_of(Role::System, "Name the queue."),
@@ -57,11 +41,8 @@ fn exchange(n: u64) -> Exchange {
             ],
             ..Request::default()
         }),
-        reply: Some(Reply { choices: vec![choice], ..Reply::default() }),
-        understudy_reply: None,
-        audit_score: None,
-        stand_ins: Default::default(),
-    }
+        Some(Reply { choices: vec![choice], ..Reply::default() }),
+    )
 }
 
 /// A rehearsal's journal of 200 tickets, their task, and the last one's place.

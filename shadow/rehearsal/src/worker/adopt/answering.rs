@@ -127,9 +127,7 @@ async fn judge(
             let score = score::compare(request, &whole(&example.reply), &whole(&choice));
             Ok(Judgement { signals: Some(signals), agrees: score.agrees, stratum, ..nothing })
         }
-        Err(why @ (Declined::Unavailable | Declined::Busy | Declined::Cancelled | Declined::Budget)) => {
-            Err(why)
-        }
+        Err(why) if why.is_unasked() => Err(why),
         Err(_) => Ok(nothing),
     }
 }
