@@ -1,0 +1,93 @@
+//! `understudy-injector`: the admission webhook and its controller.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use understudy_injector::{ANNOTATIONS, File, PREFIX, Places, serve};
+
+/// Puts the Understudy sidecar into pods that opt in
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Runs the webhook
+    Serve {
+        /// The settings, as the chart writes them
+        #[arg(long, env = "UNDERSTUDY_INJECTOR_SETTINGS", default_value = "/etc/understudy/injector.json")]
+        settings: PathBuf,
+        /// Where the webhook listens, over TLS
+        #[arg(long, env = "UNDERSTUDY_INJECTOR_LISTEN", default_value = "0.0.0.0:8443")]
+        listen: SocketAddr,
+        /// Where /healthz, /readyz and /metrics are
+        #[arg(long, env = "UNDERSTUDY_INJECTOR_HEALTH", default_value = "0.0.0.0:9191")]
+        health: SocketAddr,
+        /// This replica's name, for the lease
+        #[arg(long, env = "UNDERSTUDY_INJECTOR_NAME", default_value = "understudy-injector")]
+        name: String,
+    },
+    /// Asks a listener whether it is ready; for `helm test`
+    Probe {
+        /// Its URL
+        url: String,
+    },
+    /// Prints the table of annotations
+    Annotations,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt().json().with_writer(std::io::stderr).init();
+    match run(Arguments::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            tracing::error!(error = e.as_ref() as &dyn std::error::Error, "understudy-injector ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
+    match command {
+        Command::Serve { settings, listen, health, name } => {
+            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+            let file = File::read(&settings)?;
+            let places = Places { webhook: listen, health, me: name };
+            Ok(serve(file, places, ended()).await?)
+        }
+        Command::Probe { url } => {
+            reqwest::get(&url).await?.error_for_status()?;
+            Ok(())
+        }
+        Command::Annotations => {
+            print_annotations();
+            Ok(())
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what it is asked for")]
+fn print_annotations() {
+    println!("| annotation | value | default | meaning |\n| --- | --- | --- | --- |");
+    for a in ANNOTATIONS {
+        println!("| `{PREFIX}{}` | {} | {} | {} |", a.name, a.kind, a.default, a.text);
+    }
+}
+
+/// Ends with TERM or INT.
+async fn ended() {
+    let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(term) => term,
+        Err(_) => return std::future::pending().await,
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

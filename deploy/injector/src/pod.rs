@@ -1,0 +1,162 @@
+//! The whole patch of a pod: pure, and idempotent, since the API server calls
+//! a webhook again when another has changed the pod after it.
+
+use std::collections::BTreeMap;
+
+use json_patch::Patch;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::Settings;
+use crate::ask::{Ask, EngineChoice, INJECTED, STATUS};
+pub(crate) use crate::sidecar::NAME;
+use crate::sidecar::{ENGINE, containers, engine, volumes};
+use crate::skip::{self, Skip};
+
+/// What becomes of a pod.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It gets a sidecar.
+    Injected {
+        /// From the pod to the pod with it.
+        patch: Patch,
+        /// What was done.
+        status: Status,
+    },
+    /// It is admitted as it is.
+    Skipped(Skip),
+}
+
+/// What was done to a pod; the annotation [`STATUS`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// The injector's version.
+    pub version: &'static str,
+    /// Of each container that gets the variables, those that will not reach it, and why.
+    pub containers: BTreeMap<String, Vec<Kept>>,
+}
+
+/// A variable that is not ours to set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Kept {
+    /// The variable, or `*` for any.
+    pub variable: String,
+    /// Why it may have another value.
+    pub why: String,
+}
+
+/// Puts the sidecar into a pod, or says why not. `paused` says why an image is not
+/// injected now, if so.
+#[must_use]
+pub fn inject(pod: &Value, settings: &Settings, paused: &dyn Fn(&str) -> Option<String>) -> Outcome {
+    if let Some(skip) = skip::reason(pod, settings) {
+        return Outcome::Skipped(skip);
+    }
+    let ask = match Ask::of(pod) {
+        Ok(ask) => ask,
+        Err(mistakes) => return Outcome::Skipped(Skip::Annotations(mistakes)),
+    };
+    match engine(&ask, settings) {
+        EngineChoice::Service if settings.engine.is_none() => {
+            return Outcome::Skipped(Skip::NoEngine("service"));
+        }
+        EngineChoice::Container if settings.engine_container.is_none() => {
+            return Outcome::Skipped(Skip::NoEngine("container"));
+        }
+        _ => {}
+    }
+    // A pod that has its sidecar already is only looked over.
+    if let Some(why) = paused(ask.image.as_ref().unwrap_or(&settings.image)).filter(|_| !is_injected(pod)) {
+        return Outcome::Skipped(Skip::Broken(why));
+    }
+    let mut changed = pod.clone();
+    let status = change(&mut changed, &ask, settings);
+    Outcome::Injected { patch: json_patch::diff(pod, &changed), status }
+}
+
+/// Whether a sidecar of ours is in it already.
+pub(crate) fn is_injected(pod: &Value) -> bool {
+    let ours = |c: &Value| c["name"] == NAME;
+    pod.pointer("/metadata/labels").is_some_and(|l| l[INJECTED] == "true")
+        && pod.pointer("/spec/initContainers").and_then(Value::as_array).is_some_and(|c| c.iter().any(ours))
+}
+
+fn change(pod: &mut Value, ask: &Ask, settings: &Settings) -> Status {
+    let restarts = pod["spec"]["restartPolicy"] != "Never";
+    // What is there stays: a second call must not undo what other plugins added
+    // to our containers after the first.
+    add_absent(&mut pod["spec"]["initContainers"], containers(ask, settings, restarts), Place::First);
+    add_absent(&mut pod["spec"]["volumes"], volumes(ask, settings), Place::Last);
+    let mut reached = BTreeMap::new();
+    for list in ["initContainers", "containers"] {
+        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+            let name = container["name"].as_str().unwrap_or_default().to_owned();
+            let wanted = ask.containers.as_ref().is_none_or(|only| only.contains(&name));
+            if [NAME, ENGINE].contains(&name.as_str()) || !wanted {
+                continue;
+            }
+            give_variables(container, settings);
+            reached.insert(name, kept(container, settings));
+        }
+    }
+    let status = Status { version: env!("CARGO_PKG_VERSION"), containers: reached };
+    let metadata = &mut pod["metadata"];
+    metadata["labels"][INJECTED] = json!("true");
+    metadata["annotations"][STATUS] = json!(json!(status).to_string());
+    status
+}
+
+enum Place {
+    First,
+    Last,
+}
+
+/// Adds those whose names are not there.
+fn add_absent(list: &mut Value, mut added: Vec<Value>, place: Place) {
+    let mut all = list.as_array_mut().map(std::mem::take).unwrap_or_default();
+    added.retain(|new| !all.iter().any(|old| old["name"] == new["name"]));
+    match place {
+        Place::First => {
+            added.append(&mut all);
+            all = added;
+        }
+        Place::Last => all.append(&mut added),
+    }
+    if !all.is_empty() {
+        *list = Value::Array(all);
+    }
+}
+
+/// Puts our ConfigMap before whatever else the container takes its variables
+/// from: of two sources the later wins, and `env` wins over both.
+fn give_variables(container: &mut Value, settings: &Settings) {
+    let name = settings.variables_config_map.as_str();
+    let mut sources = container["envFrom"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    if !sources.iter().any(|s| s["configMapRef"]["name"] == name) {
+        // Optional: a pod must start where the ConfigMap is not there yet.
+        sources.insert(0, json!({"configMapRef": {"name": name, "optional": true}}));
+    }
+    container["envFrom"] = Value::Array(sources);
+}
+
+/// What the user has set, which wins.
+fn kept(container: &Value, settings: &Settings) -> Vec<Kept> {
+    let mut all = Vec::new();
+    for variable in container["env"].as_array().into_iter().flatten() {
+        let name = variable["name"].as_str().unwrap_or_default();
+        if settings.variables.contains_key(name) {
+            all.push(Kept { variable: name.to_owned(), why: "the container sets it in env".to_owned() });
+        }
+    }
+    for source in container["envFrom"].as_array().into_iter().flatten() {
+        let prefixed = source["prefix"].as_str().is_some_and(|p| !p.is_empty());
+        for (kind, word) in [("configMapRef", "ConfigMap"), ("secretRef", "Secret")] {
+            let Some(name) = source[kind]["name"].as_str() else { continue };
+            if name != settings.variables_config_map && !prefixed {
+                let why = format!("{word} {name} of envFrom wins, should it have one of ours");
+                all.push(Kept { variable: "*".to_owned(), why });
+            }
+        }
+    }
+    all
+}

@@ -1,0 +1,82 @@
+//! Watches injected pods for sidecars that do not start.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, ResourceExt as _};
+
+use crate::ask::INJECTED;
+use crate::breaker::Tripped;
+use crate::service::{Service, now};
+
+/// Watches until dropped.
+pub(crate) async fn watch(service: Arc<Service>) {
+    let pods: Api<Pod> = Api::all(service.client.clone());
+    let config = watcher::Config::default().labels(&format!("{INJECTED}=true"));
+    let mut events = pin!(watcher(pods, config).default_backoff());
+    let mut listed = BTreeSet::new();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::Init) => listed.clear(),
+            Ok(watcher::Event::InitApply(pod)) => {
+                listed.extend(pod.uid());
+                see(&service, &pod).await;
+            }
+            Ok(watcher::Event::InitDone) => service.breaker().keep(&listed),
+            Ok(watcher::Event::Apply(pod)) => see(&service, &pod).await,
+            Ok(watcher::Event::Delete(pod)) => service.breaker().forget(&pod.uid().unwrap_or_default()),
+            Err(e) => tracing::warn!(error = &e as &dyn std::error::Error, "injected pods cannot be watched"),
+        }
+    }
+}
+
+async fn see(service: &Service, pod: &Pod) {
+    let Ok(json) = serde_json::to_value(pod) else { return };
+    let tripped = service.breaker().see(&pod.uid().unwrap_or_default(), &json, now());
+    if let Some(tripped) = tripped {
+        service.metrics.tripped();
+        tracing::error!(
+            image = tripped.image,
+            namespace = tripped.pod.0,
+            pod = tripped.pod.1,
+            why = tripped.why,
+            "sidecars of this image do not start; it is injected no more for a while"
+        );
+        tell(service, pod, &tripped).await;
+    }
+}
+
+/// An event at the pod that showed it.
+async fn tell(service: &Service, pod: &Pod, tripped: &Tripped) {
+    let reporter = Reporter { controller: "understudy-injector".to_owned(), instance: None };
+    let recorder = Recorder::new(service.client.clone(), reporter);
+    let about = ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: pod.metadata.name.clone(),
+        namespace: pod.metadata.namespace.clone(),
+        uid: pod.uid(),
+        ..ObjectReference::default()
+    };
+    let note = format!(
+        "the sidecar's image {} does not start ({}); pods are no longer injected with it for a while, and this \
+         one starts without it when it is created anew",
+        tripped.image, tripped.why
+    );
+    let event = Event {
+        type_: EventType::Warning,
+        reason: "SidecarDoesNotStart".to_owned(),
+        // The API server's limit is 1,024 bytes.
+        note: Some(note.chars().take(900).collect()),
+        action: "Inject".to_owned(),
+        secondary: None,
+    };
+    if let Err(e) = recorder.publish(&event, &about).await {
+        tracing::warn!(error = &e as &dyn std::error::Error, "the event could not be written");
+    }
+}

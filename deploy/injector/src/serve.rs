@@ -1,0 +1,105 @@
+//! The life of the process.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use kube::Client;
+
+use crate::service::{self, Service};
+use crate::settings::File;
+use crate::{keeper, pods};
+
+/// How long reviews in progress may go on: an API server waits three seconds.
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// Why the injector does not serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The settings' file.
+    #[error("{path}: {why}")]
+    Settings {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No API server.
+    #[error("no API server is known; outside a cluster, KUBECONFIG names a file that says which")]
+    Cluster(#[source] kube::Error),
+    /// An address could not be had.
+    #[error("{address} could not be listened on")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// TLS could not be set up, or serving failed.
+    #[error("serving failed")]
+    Serve(#[source] std::io::Error),
+}
+
+/// Where the injector listens, and as whom it signs the lease.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The webhook, over TLS.
+    pub webhook: SocketAddr,
+    /// Health and metrics.
+    pub health: SocketAddr,
+    /// This replica's name.
+    pub me: String,
+}
+
+/// Serves until `shutdown`.
+///
+/// # Errors
+/// [`ServeError`], before it listens or when a listener ends.
+pub async fn serve(
+    file: File,
+    places: Places,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    let client = Client::try_default().await.map_err(ServeError::Cluster)?;
+    let service = Arc::new(Service::new(file.injection, client));
+    let bind = |address: SocketAddr| {
+        let bound = TcpListener::bind(address).and_then(|l| l.set_nonblocking(true).map(|()| l));
+        bound.map_err(|source| ServeError::Listen { address, source })
+    };
+    let (webhook, health) = (bind(places.webhook)?, bind(places.health)?);
+    let shown = placeholder().await?;
+    let handle = Handle::new();
+    let reviewing = axum_server::from_tcp_rustls(webhook, shown.clone())
+        .map_err(ServeError::Serve)?
+        .handle(handle.clone())
+        .serve(service::webhook(Arc::clone(&service)).into_make_service());
+    let telling = axum_server::from_tcp(health)
+        .map_err(ServeError::Serve)?
+        .serve(service::health(Arc::clone(&service)).into_make_service());
+    let keeping = keeper::keep(Arc::clone(&service), file.controller, places.me, shown);
+    let watching = pods::watch(Arc::clone(&service));
+    let stopping = async {
+        shutdown.await;
+        handle.graceful_shutdown(Some(DRAIN));
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        served = reviewing => served.map_err(ServeError::Serve),
+        served = telling => served.map_err(ServeError::Serve),
+        () = keeping => Ok(()),
+        () = watching => Ok(()),
+        () = stopping => Ok(()),
+    }
+}
+
+/// What is shown until there is a certificate: nobody trusts it, and readiness says no.
+async fn placeholder() -> Result<RustlsConfig, ServeError> {
+    let failed = |e: rcgen::Error| ServeError::Serve(std::io::Error::other(e));
+    let made = rcgen::generate_simple_self_signed(vec!["placeholder.invalid".to_owned()]).map_err(failed)?;
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    RustlsConfig::from_pem(certificate.into_bytes(), key.into_bytes()).await.map_err(ServeError::Serve)
+}

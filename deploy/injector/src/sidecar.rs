@@ -1,0 +1,189 @@
+//! The containers and volumes that come in.
+
+use serde_json::{Map, Value, json};
+
+use crate::Settings;
+use crate::ask::{Ask, EngineChoice, JournalPlace, bytes};
+
+/// The sidecar's container.
+pub(crate) const NAME: &str = "understudy";
+/// The engine's container, where a pod has one.
+pub(crate) const ENGINE: &str = "understudy-engine";
+
+const STATE: &str = "understudy-state";
+const IDENTITY: &str = "understudy-identity";
+const SOCKET: &str = "understudy-socket";
+
+const RESOURCE: &str = "k8s.pod.name=$(UNDERSTUDY_POD_NAME),k8s.namespace.name=$(UNDERSTUDY_POD_NAMESPACE),\
+                        k8s.pod.uid=$(UNDERSTUDY_POD_UID),k8s.node.name=$(UNDERSTUDY_POD_NODE)";
+
+const STATE_DIR: &str = "/var/lib/understudy";
+const IDENTITY_DIR: &str = "/var/run/secrets/understudy";
+const SOCKET_DIR: &str = "/var/run/understudy";
+
+/// The engine of a pod, once the chart's and the pod's wishes are put together.
+pub(crate) fn engine(ask: &Ask, settings: &Settings) -> EngineChoice {
+    ask.engine.unwrap_or(if settings.engine.is_some() { EngineChoice::Service } else { EngineChoice::None })
+}
+
+/// The containers that come before the pod's own, in this order.
+pub(crate) fn containers(ask: &Ask, settings: &Settings, restarts: bool) -> Vec<Value> {
+    let mut all = Vec::new();
+    if let (EngineChoice::Container, Some(own)) = (engine(ask, settings), &settings.engine_container) {
+        // It has no probes: whoever waited for a model would keep the agent waiting.
+        all.push(json!({
+            "name": ENGINE,
+            "image": own.image,
+            "imagePullPolicy": settings.image_pull_policy,
+            "restartPolicy": "Always",
+            "args": ["engine", "--socket", format!("{SOCKET_DIR}/engine.sock")],
+            "resources": own.resources,
+            "securityContext": restricted(),
+            "volumeMounts": [{"name": SOCKET, "mountPath": SOCKET_DIR}],
+        }));
+    }
+    all.push(sidecar(ask, settings, restarts));
+    all
+}
+
+fn sidecar(ask: &Ask, settings: &Settings, restarts: bool) -> Value {
+    let probe = |path: &str| json!({"path": path, "port": settings.health_port});
+    let mut mounts = vec![json!({"name": journal_volume(ask), "mountPath": STATE_DIR})];
+    match engine(ask, settings) {
+        EngineChoice::Service => {
+            mounts.push(json!({"name": IDENTITY, "mountPath": IDENTITY_DIR, "readOnly": true}));
+        }
+        EngineChoice::Container => mounts.push(json!({"name": SOCKET, "mountPath": SOCKET_DIR})),
+        EngineChoice::None => {}
+    }
+    let mut container = json!({
+        "name": NAME,
+        "image": ask.image.as_ref().unwrap_or(&settings.image),
+        "imagePullPolicy": settings.image_pull_policy,
+        "restartPolicy": "Always",
+        "args": ["serve"],
+        "env": variables(ask, settings),
+        "ports": [{"name": "understudy", "containerPort": settings.health_port, "protocol": "TCP"}],
+        // Neither model nor disk nor any peer is asked: what they lack, the
+        // provider makes up for.
+        "livenessProbe": {
+            "httpGet": probe("/healthz"), "periodSeconds": 5, "timeoutSeconds": 2, "failureThreshold": 3,
+        },
+        "resources": resources(ask, settings),
+        "securityContext": restricted(),
+        "volumeMounts": mounts,
+    });
+    // No readiness probe: a sidecar that is busy must not take the pod out of
+    // its Services.
+    if restarts {
+        container["startupProbe"] = json!({
+            "httpGet": probe("/readyz"), "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 60,
+        });
+    } else {
+        // A start-up probe on a sidecar of a pod that never restarts can keep
+        // its Job waiting for ever (kubernetes/kubernetes#132826). The kubelet
+        // starts the next container when this has run, however it ended.
+        let wait = format!("--wait={}s", settings.wait_seconds);
+        container["lifecycle"] =
+            json!({"postStart": {"exec": {"command": ["understudy", "ready", wait, "--go-on"]}}});
+    }
+    container
+}
+
+fn variables(ask: &Ask, settings: &Settings) -> Vec<Value> {
+    let plain = |name: &str, value: String| json!({"name": name, "value": value});
+    let field =
+        |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
+    let mut all = vec![
+        plain("UNDERSTUDY_GATEWAY_LISTEN", format!("127.0.0.1:{}", settings.gateway_port)),
+        plain("UNDERSTUDY_METRICS_LISTEN", format!("0.0.0.0:{}", settings.health_port)),
+        plain("UNDERSTUDY_STATE_DIR", STATE_DIR.to_owned()),
+        field("UNDERSTUDY_POD_NAME", "metadata.name"),
+        field("UNDERSTUDY_POD_NAMESPACE", "metadata.namespace"),
+        field("UNDERSTUDY_POD_UID", "metadata.uid"),
+        field("UNDERSTUDY_POD_NODE", "spec.nodeName"),
+        // What telemetry says of where it comes from; OpenTelemetry's own variable.
+        plain("OTEL_RESOURCE_ATTRIBUTES", RESOURCE.to_owned()),
+    ];
+    match (engine(ask, settings), &settings.engine) {
+        (EngineChoice::Service, Some(service)) => all.extend([
+            plain("UNDERSTUDY_ENGINE_ADDRESS", service.address.clone()),
+            plain("UNDERSTUDY_ENGINE_TOKEN_FILE", format!("{IDENTITY_DIR}/token")),
+            plain("UNDERSTUDY_ENGINE_CA_FILE", format!("{IDENTITY_DIR}/ca.crt")),
+        ]),
+        (EngineChoice::Container, _) => {
+            all.push(plain("UNDERSTUDY_ENGINE_ADDRESS", format!("unix:{SOCKET_DIR}/engine.sock")));
+        }
+        _ => all.push(plain("UNDERSTUDY_ENGINE_ENABLED", "false".to_owned())),
+    }
+    if let JournalPlace::Empty(size) = &ask.journal
+        && let Some(bytes) = bytes(size.as_ref().unwrap_or(&settings.journal_size))
+    {
+        // The kubelet evicts a pod whose emptyDir grows past its limit: the journal
+        // lets its oldest go before that, with room for what else lies there.
+        all.push(plain("UNDERSTUDY_CAPTURE_KEEP_BYTES", format!("{} B", bytes / 4 * 3)));
+    }
+    let set: Vec<String> = all.iter().filter_map(|v| v["name"].as_str().map(str::to_owned)).collect();
+    all.extend(
+        settings.environment.iter().filter(|(name, _)| !set.contains(name)).map(|(n, v)| plain(n, v.clone())),
+    );
+    all
+}
+
+fn resources(ask: &Ask, settings: &Settings) -> Value {
+    let mut found = settings.resources.clone();
+    if !found.is_object() {
+        found = Value::Object(Map::new());
+    }
+    for ((list, what), size) in &ask.resources {
+        found[*list][*what] = json!(size);
+    }
+    found
+}
+
+/// What Pod Security's "restricted" asks, and a root file system that stays as it is.
+fn restricted() -> Value {
+    json!({
+        "allowPrivilegeEscalation": false,
+        "capabilities": {"drop": ["ALL"]},
+        "privileged": false,
+        "readOnlyRootFilesystem": true,
+        "runAsGroup": 65532,
+        "runAsNonRoot": true,
+        "runAsUser": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    })
+}
+
+fn journal_volume(ask: &Ask) -> &str {
+    match &ask.journal {
+        JournalPlace::Volume(name) => name,
+        _ => STATE,
+    }
+}
+
+/// The volumes that these containers need and the pod lacks.
+pub(crate) fn volumes(ask: &Ask, settings: &Settings) -> Vec<Value> {
+    let mut all = Vec::new();
+    match &ask.journal {
+        JournalPlace::Empty(size) => {
+            let size = size.as_ref().unwrap_or(&settings.journal_size);
+            all.push(json!({"name": STATE, "emptyDir": {"sizeLimit": size}}));
+        }
+        JournalPlace::Claim(name) => {
+            all.push(json!({"name": STATE, "persistentVolumeClaim": {"claimName": name}}));
+        }
+        JournalPlace::Volume(_) => {}
+    }
+    match (engine(ask, settings), &settings.engine) {
+        (EngineChoice::Service, Some(service)) => all.push(json!({"name": IDENTITY, "projected": {"sources": [
+            {"serviceAccountToken": {"audience": service.audience, "expirationSeconds": 3600, "path": "token"}},
+            // Without it the engine is not trusted, and the provider answers.
+            {"configMap": {"name": service.ca_config_map, "optional": true,
+                "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        ]}})),
+        (EngineChoice::Container, _) => all.push(json!({"name": SOCKET, "emptyDir": {"sizeLimit": "1Mi"}})),
+        _ => {}
+    }
+    all
+}
