@@ -120,7 +120,7 @@ impl Gateway {
             .find(|t| t.credential == Some(call.credential))
             .or_else(|| of_form().find(|t| t.credential.is_none()));
         let Some(task) = task else { return Ok(None) };
-        call.task = Some(task.task);
+        call.task = Some((task.task, task.stage));
         let draw = key.call(&body);
         let lane = lane::choose(task, conversation, draw);
         if matches!(lane, Lane::Provider | Lane::Control) {

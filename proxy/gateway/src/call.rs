@@ -9,7 +9,7 @@ use understudy_call::{
     AnsweredBy, Asked, ConversationKey, Credential, Dialect, ExchangeId, FormHash, Lane, Metadata, Reply,
     Sizes, Timings, Truncation, UnderstudyId, Usage,
 };
-use understudy_policy::TaskId;
+use understudy_policy::{Stage, TaskId};
 use understudy_tasks::HashKey;
 
 use crate::tap::Tap;
@@ -37,7 +37,7 @@ pub(crate) struct Call {
     pub(crate) form: Option<FormHash>,
     pub(crate) conversation: Option<ConversationKey>,
     pub(crate) explicit_conversation: Option<String>,
-    pub(crate) task: Option<TaskId>,
+    pub(crate) task: Option<(TaskId, Stage)>,
     pub(crate) model: Option<String>,
     pub(crate) fallback: Option<&'static str>,
     /// The understudy that was asked last.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use understudy_call::{ExchangeId, Metadata, Reply, Responder, UnderstudyId, Usage};
-use understudy_policy::{Roster, TaskId};
+use understudy_policy::{Roster, Stage, TaskId};
 use understudy_tasks::HashKey;
 
 use crate::Counters;
@@ -49,8 +49,8 @@ pub struct CallSeen {
     pub id: ExchangeId,
     /// What is known of it without its content.
     pub meta: Metadata,
-    /// The task, where the call is one of a task that serves.
-    pub task: Option<TaskId>,
+    /// The task and its stage, where the call is one of a task that serves.
+    pub task: Option<(TaskId, Stage)>,
     /// Why the provider answered a call that an understudy might have, the last reason first.
     pub fallback: Option<&'static str>,
     /// Each understudy that was asked and did not answer, with its reason

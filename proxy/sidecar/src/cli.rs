@@ -11,9 +11,12 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 pub(crate) use ask::{by, segment};
 
-use crate::config::{self, Config};
+use crate::config;
 use crate::failure::{Exit, Failure};
-use crate::{bench, curate, engine_child, journal_cmd, model, rehearse, run, serve, specialise, telemetry};
+use crate::{
+    bench, check, curate, engine_child, journal_cmd, model, ready, rehearse, run, serve, specialise,
+    telemetry,
+};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -74,6 +77,8 @@ enum Command {
     Model(Model),
     /// Serves the small models over an OpenAI-compatible API
     Engine(Engine),
+    /// Says by its exit code whether the proxy takes calls
+    Ready(ready::Ready),
     /// Puts every call on the provider at once
     StopServing {
         /// Lets tasks answer again
@@ -305,7 +310,11 @@ pub(crate) fn main() -> Result<Exit, Failure> {
             telemetry::logs(&config.telemetry)?;
             engine_child::main(&config, args)
         }
-        Command::Check { .. } => check(&config, &out),
+        Command::Ready(args) => {
+            telemetry::logs(&config.telemetry)?;
+            ready::main(&config, &args)
+        }
+        Command::Check { .. } => check::main(&config, &out),
         Command::Model(what) => model::main(&config, what, &out),
         Command::Rehearse(args) => rehearse::main(config, args, &out),
         Command::Bench(args) => bench::main(&config, &args, &out),
@@ -374,26 +383,4 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|e| Failure::Failed(format!("cannot start threads: {e}")))
-}
-
-fn check(config: &Config, out: &Out) -> Result<Exit, Failure> {
-    let summary = serde_json::json!({
-        "file": config.file,
-        "state": config.state,
-        "cache": config.cache,
-        "listen": config.gateway.listen,
-        "providers": config.gateway.providers.iter().map(|p| &p.name).collect::<Vec<_>>(),
-        "train": config.train.keys().collect::<Vec<_>>(),
-    });
-    out.show(&summary, |_| {
-        let file = config.file.as_ref().map_or_else(|| "no file: the defaults".to_owned(), |f| f.display().to_string());
-        let providers: Vec<&str> = config.gateway.providers.iter().map(|p| p.name.as_str()).collect();
-        let listen: Vec<String> = config.gateway.listen.iter().map(ToString::to_string).collect();
-        format!(
-            "the configuration is right\n  read       {file}\n  listens    {}\n  providers  {}\n  state      {}\n",
-            listen.join(", "),
-            providers.join(", "),
-            config.state.display()
-        )
-    })
 }

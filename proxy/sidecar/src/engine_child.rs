@@ -368,6 +368,8 @@ fn engine_config(
         library: engine.library.clone(),
         allow_non_commercial: model.allow_non_commercial,
         adapters: Some(crate::specialise::adapters(config)),
+        tls: engine.tls_cert.clone().zip(engine.tls_key.clone()),
+        audience: engine.audience.clone(),
         ..understudy_engine::EngineConfig::new(listen)
     })
 }

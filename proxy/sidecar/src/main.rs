@@ -7,6 +7,7 @@
 
 mod admin;
 mod bench;
+mod check;
 mod cli;
 mod config;
 mod curate;
@@ -15,6 +16,7 @@ mod failure;
 mod journal_cmd;
 mod metrics;
 mod model;
+mod ready;
 mod rehearse;
 mod run;
 mod serve;

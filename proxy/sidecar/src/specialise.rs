@@ -52,6 +52,12 @@ pub(crate) fn can_gain(report: &TaskReport) -> bool {
     report.evidence.service().is_none_or(|serving| serving.coverage < NEARLY_ALL)
 }
 
+/// How many of a task's calls are still the provider's.
+pub(crate) fn to_gain(report: &TaskReport) -> f64 {
+    let served = report.evidence.service().map_or(0.0, |serving| serving.coverage);
+    report.tally.calls as f64 * (1.0 - served)
+}
+
 /// The base's file and licence: what the configured chat model was made of.
 ///
 /// # Errors

@@ -32,8 +32,10 @@ use understudy_call::{CallText, Declined, Dialect, EmbedError, Embedder, Priorit
 use crate::error::CastError;
 use crate::wire;
 
+mod door;
 mod names;
 
+use door::Door;
 use names::{Known, Names};
 
 /// Time to get a connection. A socket on this machine takes microseconds, a
@@ -57,6 +59,15 @@ pub enum EngineAddr {
     Unix(PathBuf),
     /// The URL in front of `/v1/…`, and a key where it wants one.
     Http(String, Option<String>),
+    /// An engine in the cluster that we are in.
+    Pod {
+        /// The URL in front of `/v1/…`.
+        url: String,
+        /// The token that says who we are; it may change and is read again.
+        token_file: Option<PathBuf>,
+        /// The one authority whose certificate the engine may show, PEM; likewise.
+        ca_file: Option<PathBuf>,
+    },
 }
 
 impl fmt::Debug for EngineAddr {
@@ -64,6 +75,7 @@ impl fmt::Debug for EngineAddr {
         match self {
             Self::Unix(path) => f.debug_tuple("Unix").field(path).finish(),
             Self::Http(url, _) => f.debug_tuple("Http").field(url).finish_non_exhaustive(),
+            Self::Pod { url, .. } => f.debug_struct("Pod").field("url", url).finish_non_exhaustive(),
         }
     }
 }
@@ -134,16 +146,14 @@ pub trait ChatModel: Send + Sync {
 
 /// A client of the engine, cheap to share.
 pub struct EngineClient {
-    http: reqwest::Client,
-    base: String,
-    key: Option<String>,
+    door: Door,
     names: Names,
 }
 
 impl fmt::Debug for EngineClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EngineClient")
-            .field("base", &self.base)
+            .field("base", &self.door.base())
             .field("models", &self.names.now().map(|k| k.models.clone()))
             .finish_non_exhaustive()
     }
@@ -155,16 +165,7 @@ impl EngineClient {
     /// # Errors
     /// [`CastError::Client`] when TLS cannot be set up.
     pub fn new(addr: EngineAddr) -> Result<Self, CastError> {
-        let build = reqwest::Client::builder().connect_timeout(CONNECT).no_proxy();
-        let (build, base, key) = match addr {
-            #[cfg(unix)]
-            EngineAddr::Unix(path) => (build.unix_socket(path), "http://engine".to_owned(), None),
-            #[cfg(not(unix))]
-            EngineAddr::Unix(_) => (build, "http://127.0.0.1:0".to_owned(), None),
-            EngineAddr::Http(url, key) => (build, url.trim_end_matches('/').to_owned(), key),
-        };
-        let http = build.build().map_err(CastError::Client)?;
-        Ok(Self { http, base, key, names: Names::default() })
+        Ok(Self { door: Door::new(addr)?, names: Names::default() })
     }
 
     /// What the engine says of itself, as it says it.
@@ -182,7 +183,8 @@ impl EngineClient {
 
     /// Its health, and the mark that this answer bears.
     async fn look(&self) -> Result<(Value, Option<String>), Declined> {
-        let came = wire::get(&self.http, &self.url("/healthz"), self.key.as_deref(), EMBED_LIVE).await?;
+        let way = self.door.way();
+        let came = wire::get(&way.http, &self.url("/healthz"), way.key.as_deref(), EMBED_LIVE).await?;
         if came.status != 200 {
             return Err(wire::declined(&came));
         }
@@ -207,7 +209,8 @@ impl EngineClient {
         within: Duration,
         asked: &Known,
     ) -> Result<wire::Came, Declined> {
-        let came = wire::post(&self.http, &self.url(path), self.key.as_deref(), body, within).await;
+        let way = self.door.way();
+        let came = wire::post(&way.http, &self.url(path), way.key.as_deref(), body, within).await;
         let is_gone = match &came {
             Ok(came) if came.status == 200 => came.models != asked.mark,
             // Whoever stands before an engine that is gone says so with such a status.
@@ -228,7 +231,7 @@ impl EngineClient {
     }
 
     fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
+        format!("{}{path}", self.door.base())
     }
 
     async fn ask(&self, ask: ChatAsk) -> Result<ChatAnswer, Declined> {

@@ -16,6 +16,11 @@ pub enum Listen {
 pub struct EngineConfig {
     /// Where it listens.
     pub listen: Listen,
+    /// For an address: certificate and key that it shows, PEM files that may change.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Answers only callers whose token the cluster's API server finds to be for this
+    /// audience; `None` answers whoever reaches it.
+    pub audience: Option<String>,
     /// Folder of the chat model.
     pub chat_model: Option<PathBuf>,
     /// Folder whose subfolders are adapters of the chat model, by name. They are
@@ -48,6 +53,8 @@ impl EngineConfig {
     pub fn new(listen: Listen) -> Self {
         Self {
             listen,
+            tls: None,
+            audience: None,
             chat_model: None,
             adapters: None,
             embed_model: None,

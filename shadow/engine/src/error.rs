@@ -45,6 +45,23 @@ pub enum EngineError {
         #[source]
         source: std::io::Error,
     },
+    /// Callers are to be reviewed, and we are in no cluster.
+    #[error(
+        "callers cannot be reviewed: {0} is not there; engine.audience is for an engine in a Kubernetes pod with a service account"
+    )]
+    NoCluster(String),
+    /// The API server's client could not be built.
+    #[error("no client for the API server")]
+    Client(#[source] reqwest::Error),
+    /// The certificate cannot be shown.
+    #[error("certificate {} or its key cannot be used", .path.display())]
+    Certificate {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Serving broke off.
     #[error("serving: {0}")]
     Serve(#[source] std::io::Error),

@@ -8,17 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, State};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::future::BoxFuture;
+use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use understudy_call::Declined;
 
 use crate::adapters::{Adapters, Missing};
+use crate::callers::{self, Callers};
+use crate::certificate::Certificate;
 use crate::embedding::Embed;
 use crate::generation::Chat;
 use crate::listen::{self, Bound};
@@ -79,6 +82,8 @@ pub async fn serve(cfg: EngineConfig, shutdown: impl Future<Output = ()> + Send)
 pub struct Started {
     engine: Arc<Engine>,
     bound: Bound,
+    certificate: Option<Certificate>,
+    callers: Option<Arc<Callers>>,
     gone: BoxFuture<'static, &'static str>,
     drain: Duration,
 }
@@ -91,9 +96,15 @@ pub async fn start(cfg: EngineConfig) -> Result<Started, EngineError> {
     if let Some(bytes) = cfg.memory_limit {
         crate::limits::limit_memory(bytes)?;
     }
+    // What is wrong with these is said before minutes of loading.
+    let callers = cfg.audience.as_deref().map(Callers::of_cluster).transpose()?.map(Arc::new);
+    let certificate = match cfg.tls.clone() {
+        Some(files) => Some(Certificate::read(files).await?),
+        None => None,
+    };
     let (engine, gone) = load(&cfg).await?;
     let bound = listen::bind(&cfg.listen).await?;
-    Ok(Started { engine, bound, gone, drain: cfg.drain })
+    Ok(Started { engine, bound, certificate, callers, gone, drain: cfg.drain })
 }
 
 impl Started {
@@ -112,18 +123,24 @@ impl Started {
     /// # Errors
     /// [`EngineError::ThreadGone`], [`EngineError::Serve`].
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), EngineError> {
-        let Self { engine, bound, gone, drain } = self;
+        let Self { engine, bound, certificate, callers, gone, drain } = self;
         let (stop, stopped) = oneshot::channel::<()>();
         let until = async move {
             let _ = stopped.await;
         };
-        let app = router(Arc::clone(&engine));
+        let mut app = router(Arc::clone(&engine));
+        if let Some(callers) = callers {
+            app = app.layer(from_fn_with_state(callers, callers::check));
+        }
         // The socket's file goes when the serving has ended.
-        let (mut serving, _file) = match bound {
-            Bound::Tcp(l) => {
+        let (mut serving, _file) = match (bound, certificate) {
+            (Bound::Tcp(l), Some(certificate)) => {
+                (tokio::spawn(over_tls(l, certificate, app, until, drain)), None)
+            }
+            (Bound::Tcp(l), None) => {
                 (tokio::spawn(async move { axum::serve(l, app).with_graceful_shutdown(until).await }), None)
             }
-            Bound::Unix(l, file) => (
+            (Bound::Unix(l, file), _) => (
                 tokio::spawn(async move { axum::serve(l, app).with_graceful_shutdown(until).await }),
                 Some(file),
             ),
@@ -158,6 +175,28 @@ impl Started {
 impl std::fmt::Debug for Started {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Started").field("addr", &self.addr()).finish_non_exhaustive()
+    }
+}
+
+async fn over_tls(
+    listener: tokio::net::TcpListener,
+    certificate: Certificate,
+    app: Router,
+    until: impl Future<Output = ()>,
+    drain: Duration,
+) -> std::io::Result<()> {
+    let handle = axum_server::Handle::new();
+    let server = axum_server::from_tcp_rustls(listener.into_std()?, certificate.shown.clone())?;
+    let serving = server.handle(handle.clone()).serve(app.into_make_service());
+    let stopping = async {
+        until.await;
+        handle.graceful_shutdown(Some(drain));
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        served = serving => served,
+        () = certificate.follow() => Ok(()),
+        () = stopping => Ok(()),
     }
 }
 
@@ -305,10 +344,15 @@ pub(crate) fn no_adapter(why: &Missing) -> Response {
 /// An ask that was understood and is not answered.
 pub(crate) fn declined(why: Declined) -> Response {
     let status = if why == Declined::Busy { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::CONFLICT };
-    error(status, &format!("the engine declined: {why}"), "declined", Some(why.label()))
+    let mut response = error(status, &format!("the engine declined: {why}"), "declined", Some(why.label()));
+    if why == Declined::Busy {
+        // The least that the header can say.
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
-fn error(status: StatusCode, message: &str, kind: &str, code: Option<&str>) -> Response {
+pub(crate) fn error(status: StatusCode, message: &str, kind: &str, code: Option<&str>) -> Response {
     (status, Json(json!({"error": {"message": message, "type": kind, "param": null, "code": code}})))
         .into_response()
 }

@@ -31,6 +31,8 @@
 
 mod adapters;
 mod ask;
+mod callers;
+mod certificate;
 mod chat;
 mod config;
 mod embedding;

@@ -120,6 +120,17 @@ pub(crate) fn url() -> Kind<String> {
     })
 }
 
+/// The address of an engine: a server's, or a socket of this machine.
+pub(crate) fn engine_address() -> Kind<String> {
+    let url = url();
+    kind("an http:// or https:// URL with a host, without a query, or unix:PATH", move |v| {
+        match v.as_str()?.strip_prefix("unix:") {
+            Some(path) => path.starts_with('/').then(|| format!("unix:{path}")),
+            None => (url.parse)(v),
+        }
+    })
+}
+
 const UNITS: [(&str, f64); 5] = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86_400.0)];
 
 /// A duration with its unit.

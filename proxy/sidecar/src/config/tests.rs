@@ -94,6 +94,13 @@ fn variables_win_over_the_file() {
 }
 
 #[test]
+fn a_list_in_a_variable_needs_no_brackets() {
+    for (text, steps) in [("0.5", vec![0.5]), ("0.2, 0.6", vec![0.2, 0.6])] {
+        assert_eq!(read("", &[("UNDERSTUDY_POLICY_STEPS", text)]).unwrap().policy.steps, steps);
+    }
+}
+
+#[test]
 fn a_task_inherits_what_it_does_not_say() {
     let config = read("[policy]\ntau = 0.97\n[tasks.\"look up\"]\nmax_stage = \"shadowing\"\n", &[]).unwrap();
     let task = &config.tasks["look up"];

@@ -323,9 +323,9 @@ impl<'a> Section<'a> {
 /// The ways in which a variable's text may be meant, the likeliest last in messages.
 fn readings(text: &str) -> Vec<Value> {
     let mut readings = Vec::new();
-    if let Some(value) = format!("x = {text}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("x")) {
-        readings.push(value);
-    }
+    let toml = |text: String| text.parse::<toml::Table>().ok().and_then(|mut t| t.remove("x"));
+    // `0.5` may be a number or a list of one.
+    readings.extend([toml(format!("x = {text}")), toml(format!("x = [{text}]"))].into_iter().flatten());
     readings.push(Value::Array(text.split(',').map(|s| Value::String(s.trim().to_owned())).collect()));
     readings.push(Value::String(text.to_owned()));
     readings

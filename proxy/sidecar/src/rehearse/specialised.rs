@@ -71,19 +71,22 @@ impl Plan {
     /// first that an interrupted rehearsal had trained.
     pub(super) async fn carry_out(self, rehearsal: &mut Rehearsal, journal: &Journal) -> Result<(), Failure> {
         self.take_in(rehearsal, journal).await?;
-        let tasks: Vec<Task> = rehearsal
+        let tasks: Vec<(Task, f64)> = rehearsal
             .reports()
             .into_iter()
             .filter(|r| r.tally.calls >= LEAST_CALLS && specialise::can_gain(r))
-            .filter_map(|r| rehearsal.book().task(r.task).cloned())
+            .filter_map(|r| Some((rehearsal.book().task(r.task).cloned()?, specialise::to_gain(&r))))
             .collect();
         if tasks.is_empty() {
             tracing::info!("no task is left to be trained");
             return Ok(());
         }
         let environment = Environment::make(&self.config.cache, &|line| tracing::info!("{line}"))?;
-        let minutes = self.minutes / tasks.len() as f64;
-        for task in tasks {
+        // Each has a share of the time as large as its share of the calls that are
+        // still to be won: an adapter is as good as the rows that it has read are many.
+        let all: f64 = tasks.iter().map(|(_, calls)| calls).sum();
+        for (task, calls) in tasks {
+            let minutes = self.minutes * calls / all;
             // One task's refusal is not the others'.
             if let Err(why) = self.one(&environment, &task, minutes, rehearsal, journal).await {
                 tracing::warn!(task = task.name, %why, "no adapter");

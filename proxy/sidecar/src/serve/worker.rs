@@ -84,6 +84,14 @@ pub(crate) struct Given {
 /// When no client can be made.
 pub(crate) fn cast(config: &Config, socket: Option<std::path::PathBuf>) -> Result<Arc<Cast>, Failure> {
     let address = match &config.engine.address {
+        Some(url) if url.starts_with("unix:") => EngineAddr::Unix(url.trim_start_matches("unix:").into()),
+        Some(url) if config.engine.token_file.is_some() || config.engine.ca_file.is_some() => {
+            EngineAddr::Pod {
+                url: url.clone(),
+                token_file: config.engine.token_file.clone(),
+                ca_file: config.engine.ca_file.clone(),
+            }
+        }
         Some(url) => {
             EngineAddr::Http(url.clone(), config.engine.key_env.as_ref().and_then(|v| std::env::var(v).ok()))
         }

@@ -220,8 +220,9 @@ impl Emitter {
         }
         attributes.push(KeyValue::new("http.response.status_code", i64::from(meta.status)));
         attributes.push(KeyValue::new("understudy.lane", meta.lane.label()));
-        if let Some(task) = call.task {
+        if let Some((task, stage)) = call.task {
             attributes.push(KeyValue::new("understudy.task", task.to_string()));
+            attributes.push(KeyValue::new("understudy.stage", stage.label()));
         }
         if let Some(why) = call.fallback {
             attributes.push(KeyValue::new("understudy.fallback", why));

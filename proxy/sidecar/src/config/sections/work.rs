@@ -4,15 +4,35 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::S;
-use crate::config::kinds::{bytes, duration, flag, number, path, sharing, text, texts, url, whole};
+use crate::config::kinds::{
+    bytes, duration, engine_address, flag, number, path, sharing, text, texts, url, whole,
+};
 use crate::config::written::{Section, Written};
 use crate::config::{Engine, Model, Prices, Remote, Specialise, Worker};
 
 pub(super) fn engine(s: &Section<'_>, cache: &Path) -> Engine {
+    let found = keys(s, cache);
+    if found.tls_cert.is_some() != found.tls_key.is_some() {
+        let (given, missing) =
+            if found.tls_cert.is_some() { ("tls_cert", "tls_key") } else { ("tls_key", "tls_cert") };
+        s.blame(given, "given".to_owned(), format!("needs {missing} beside it"));
+    }
+    if found.token_file.is_some() && found.key_env.is_some() {
+        s.blame("token_file", "given".to_owned(), "contradicts key_env: keep one of them");
+    }
+    found
+}
+
+fn keys(s: &Section<'_>, cache: &Path) -> Engine {
     Engine {
         enabled: s.get("enabled", flag(), "true", "Runs small models. Without it only repeats and remote understudies rehearse."),
-        address: s.optional("address", url(), "An engine elsewhere (`understudy engine --listen`); by default a child process on a Unix socket."),
+        address: s.optional("address", engine_address(), "An engine elsewhere (`understudy engine --listen`); by default a child process on a Unix socket."),
         key_env: s.optional("key_env", text(), "The variable that holds that engine's key."),
+        token_file: s.optional("token_file", path(), "The file with the token that says to that engine who we are, such as a pod's; read again while it changes. Instead of `key_env`."),
+        ca_file: s.optional("ca_file", path(), "The file with the one certificate authority (PEM) whose certificate that engine may show; read again while it changes. By default the system's."),
+        tls_cert: s.optional("tls_cert", path(), "For `understudy engine --listen`: the certificate (PEM) that it shows; read again while it changes. Without it the engine speaks plain HTTP."),
+        tls_key: s.optional("tls_key", path(), "The certificate's key (PEM)."),
+        audience: s.optional("audience", text(), "For `understudy engine --listen` in a Kubernetes cluster: only callers with a token for this audience are answered; the API server reviews it. Without it whoever reaches the address is answered."),
         threads: s.get("threads", whole(0..=256), "0", "Threads of the engine; 0 takes the machine's cores, less one where there are more than two."),
         queue: s.get("queue", whole(1..=10_000), "8", "Calls that may wait for the model; more are declined as busy."),
         memory_limit: s.get("memory_limit", bytes(1 << 27..=1 << 42), "\"4 GiB\"", "Memory of the engine process; beyond it the engine fails and is started again, and calls go to the provider."),
