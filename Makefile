@@ -20,6 +20,10 @@ test: ## every test: units, properties, simulations, and end to end with a real 
 check: ## format, lints, docs, borders, licences, unused dependencies, generated files
 	@scripts/check.sh
 
+.PHONY: test-kubernetes
+test-kubernetes: ## the chart, the injector and the engine on a real Kubernetes node (root; its programs are built once, some 15 minutes)
+	@scripts/test-kubernetes.sh
+
 .PHONY: test-specialise
 test-specialise: ## the trainer's tests and two real rounds, in the training environment (PyTorch, PEFT: some 3 GB to fetch)
 	@scripts/test-specialise.sh

@@ -18,7 +18,9 @@ else
   echo "skipped: advisories (their database cannot be fetched from here)"
 fi
 say "machete";       cargo machete
-say "configuration page in step"
+say "generated pages in step"
 cargo build --release --quiet --workspace --bins --tests
 diff -u docs/configuration.md <("$CARGO_TARGET_DIR/release/understudy" check --document) || die "docs/configuration.md is out of step: run 'understudy check --document > docs/configuration.md'"
+table=$(sed -n '/<!-- annotations -->/,/<!-- annotations -->/p' docs/kubernetes.md | grep '^|')
+diff -u <(printf '%s\n' "$table") <("$CARGO_TARGET_DIR/release/understudy-injector" annotations) || die "docs/kubernetes.md is out of step: put the output of 'understudy-injector annotations' between its marks"
 say "check: all clean"

@@ -20,6 +20,13 @@ export UNDERSTUDY_PYTHON UNDERSTUDY_REFERENCE_PYTHON
 UNDERSTUDY_NODE_MODULES=$(scripts/node.sh)
 export UNDERSTUDY_NODE_MODULES
 [ -n "${UNDERSTUDY_TRAFFIC:-}" ] || say "UNDERSTUDY_TRAFFIC is unset: the tests on recorded traffic are skipped by name"
+if [ $# -gt 0 ]; then
+  : # some of the tests were asked for by name
+elif [ "$(id -u)" = 0 ]; then
+  scripts/test-kubernetes.sh
+else
+  say "skipped: the tests on a Kubernetes node, which need root (make test-kubernetes)"
+fi
 say "tests"
 cargo test --release --workspace --doc --quiet
 cargo nextest run --release --workspace "$@"

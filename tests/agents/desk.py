@@ -5,7 +5,7 @@ acts, and open reasoning; a fifth, a look-up whose arguments have a form of thei
 own, only when it is asked for. It takes its base URL and key from the environment, as
 the SDK does. Its questions are generated from a seed.
 
-usage: desk.py [--calls N] [--seed S] [--only KIND] [--workers W]
+usage: desk.py [--calls N] [--seed S] [--only KIND] [--workers W] [--forever]
 """
 import argparse
 import random
@@ -87,11 +87,10 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=["look-up", "triage", "refund", "table", "reason"])
     parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--forever", action="store_true", help="goes on with the next seed")
     args = parser.parse_args()
 
-    rng = random.Random(args.seed)
     kinds = [args.only] if args.only else ["look-up"] * 3 + ["triage"] * 3 + ["refund"] * 3 + ["reason"]
-    questions = [question(rng.choice(kinds), rng) for _ in range(args.calls)]
     client = openai.OpenAI()
 
     def ask(item):
@@ -103,9 +102,16 @@ def main():
         message = reply.choices[0].message
         return bool(message.tool_calls or message.content)
 
-    with ThreadPoolExecutor(args.workers) as pool:
-        answered = sum(pool.map(ask, questions))
-    print(f"{answered} of {len(questions)} questions answered")
+    seed = args.seed
+    while True:
+        rng = random.Random(seed)
+        questions = [question(rng.choice(kinds), rng) for _ in range(args.calls)]
+        with ThreadPoolExecutor(args.workers) as pool:
+            answered = sum(pool.map(ask, questions))
+        print(f"{answered} of {len(questions)} questions answered", flush=True)
+        if not args.forever:
+            break
+        seed += 1
 
 
 if __name__ == "__main__":

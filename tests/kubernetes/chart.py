@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""The chart without a cluster: what it renders is what Kubernetes has, in every
+version that it promises; each value that is documented changes what is rendered;
+and a bad value is refused with a sentence that names it.
+
+usage: chart.py HELM
+"""
+import copy
+import pathlib
+import subprocess
+import sys
+
+import kubernetes_validate
+import yaml
+from kubernetes_validate import utils
+
+CHART = pathlib.Path(__file__).parents[2] / "helm" / "understudy"
+# The first with native sidecars, to the newest whose schemas there are.
+VERSIONS = sorted({utils.major_minor(v) for v in utils.all_versions() if utils.Version(v) >= utils.Version("1.29")}, key=utils.Version)
+# Custom resources of the Prometheus operator, whose schemas are not Kubernetes' own.
+FOREIGN = {"PodMonitor", "ServiceMonitor", "PrometheusRule"}
+# Another value for each documented one; what is not here is changed by its type.
+OTHER = {
+    "image.pullPolicy": "Always", "image.pullSecrets": ["registry"],
+    "config": {"policy": {"tau": 0.97}, "providers": {"openai": {"base_url": "https://llm.test/v1"}}},
+    "sidecar.variables": {"OPENAI_BASE_URL": "http://127.0.0.1:5151/v1"},
+    "sidecar.resources": {"limits": {"memory": "256Mi"}},
+    "injector.resources": {"limits": {"memory": "256Mi"}},
+    "injector.excludedNamespaces": ["other"], "injector.nodeSelector": {"a": "b"},
+    "injector.tolerations": [{"key": "a", "operator": "Exists"}], "injector.affinity": {"podAntiAffinity": {}},
+    "engine.kind": "DaemonSet", "engine.model.from": "claim", "engine.model.claim": "models", "engine.config": {"engine": {"threads": 4}},
+    "engine.gpu.runtimeClassName": "nvidia", "engine.resources": {"limits": {"memory": "8Gi"}},
+    "engine.inPod.resources": {"limits": {"memory": "2Gi"}},
+    "engine.nodeSelector": {"a": "b"}, "engine.tolerations": [{"key": "a", "operator": "Exists"}],
+    "engine.affinity": {"podAntiAffinity": {}}, "sidecar.journalSize": "2Gi", "engine.model.size": "4Gi",
+}
+# What has to be set beside a value for it to matter.
+BESIDE = {
+    "engine.model.claim": {"engine.model.from": "claim"}, "engine.model.from": {"engine.model.claim": "models"},
+    "engine.inPod.resources": {"engine.inPod.image": "models"}, "engine.gpu.count": {"engine.gpu.enabled": True}, "engine.gpu.runtimeClassName": {"engine.gpu.enabled": True},
+}
+REFUSED = {
+    "sidecar.gatewayPort=80": "gatewayPort", "engine.kind=StatefulSet": "kind", "image.pullPolicy=Sometimes": "pullPolicy",
+    "sidecar.journalSize=lots": "journalSize", "sidecar.jurnalSize=1Gi": "jurnalSize", "engine.model.from=claim": "claim",
+    "injector.replicas=0": "replicas", "sidecar.variables.OPENAI_BASE_URL=https://elsewhere": "OPENAI_BASE_URL",
+    "certificates.settleSeconds=0": "settleSeconds",
+}
+
+
+def put(values, path, value):
+    *folders, last = path.split(".")
+    for folder in folders:
+        values = values.setdefault(folder, {})
+    values[last] = value
+
+
+def leaves(values, path=""):
+    for key, value in values.items():
+        at = f"{path}.{key}" if path else key
+        if isinstance(value, dict) and value and at not in OTHER:
+            yield from leaves(value, at)
+        else:
+            yield at, value
+
+
+def other(path, value):
+    if path in OTHER:
+        return OTHER[path]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    return value + "x" if value else "x"
+
+
+def render(helm, values, kubernetes="1.37.0"):
+    done = subprocess.run([helm, "template", "understudy", CHART, "--namespace", "understudy", "--kube-version", kubernetes, "--values", "-"],
+                          input=yaml.safe_dump(values), capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def check(text, version):
+    for document in filter(None, yaml.safe_load_all(text)):
+        if document["kind"] not in FOREIGN:
+            kubernetes_validate.validate(document, version, strict=True)
+
+
+def main():
+    helm = sys.argv[1]
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    everything = {"networkPolicy": {"enabled": True}, "engine": {"gpu": {"enabled": True}},
+                  "monitoring": {"monitors": True, "rules": True, "dashboards": True}}
+    for version in VERSIONS:
+        for values in ({}, everything, {"engine": {"enabled": False}}):
+            code, text, said = render(helm, values, version + ".0")
+            assert code == 0, said
+            check(text, version)
+    print(f"rendered for Kubernetes {', '.join(VERSIONS)}")
+
+    count = 0
+    for path, value in leaves(defaults):
+        values = {}
+        for beside, its in BESIDE.get(path, {}).items():
+            put(values, beside, its)
+        before = render(helm, copy.deepcopy(values)) if path != "engine.model.claim" else render(helm, {})
+        put(values, path, other(path, value))
+        code, after, said = render(helm, values)
+        assert code == 0, f"{path}: {said}"
+        assert after != before[1], f"{path} changes nothing"
+        check(after, "1.37")
+        count += 1
+    print(f"{count} values change what is rendered")
+
+    code, _, said = render(helm, {}, "1.28.0")
+    assert code != 0 and "1.29" in said, said
+    for setting, named in REFUSED.items():
+        done = subprocess.run([helm, "template", "understudy", CHART, "--set", setting], capture_output=True, text=True)
+        assert done.returncode != 0 and named in done.stderr, f"{setting}: {done.stderr or 'was accepted'}"
+    print(f"{len(REFUSED)} bad values are refused by name")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+//! What happens when parts of it fall, and what is refused.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::api::{is_ready, name, status};
+use crate::{Cluster, HOME, RELEASE};
+
+const ENGINE: &str = "understudy-engine";
+const INJECTOR: &str = "understudy-injector";
+
+/// The agent's pod.
+fn agent(cluster: &Cluster) -> Value {
+    cluster.api.pod("the agent runs", "agents", "app=help-desk", is_ready)
+}
+
+/// Calls go on, and the agent has not noticed anything.
+fn goes_on(cluster: &Cluster, pod: &Value) {
+    let before = cluster.metric(pod, "understudy_calls_total");
+    cluster.api.until(
+        "calls go on",
+        Duration::from_secs(60),
+        || cluster.metric(pod, "understudy_calls_total") > before + 20.0,
+        || cluster.api.log("agents", name(pod), "understudy"),
+    );
+    let log = cluster.api.log("agents", name(pod), "agent");
+    assert!(!log.contains("Error"), "{log}");
+}
+
+/// Scales, and waits until as many pods are there and ready, those that end included.
+fn scale(cluster: &Cluster, deployment: &str, replicas: usize) {
+    let path = format!("/apis/apps/v1/namespaces/{HOME}/deployments/{deployment}");
+    cluster.api.merge(&path, &json!({"spec": {"replicas": replicas}}));
+    let part = deployment.trim_start_matches("understudy-");
+    let pods = || cluster.api.pods(HOME, &format!("app.kubernetes.io/component={part}"));
+    cluster.api.until(
+        "the Deployment has its replicas",
+        Duration::from_secs(180),
+        || {
+            let pods = pods();
+            pods.len() == replicas && pods.iter().all(is_ready)
+        },
+        || cluster.api.get(&path)["status"].to_string(),
+    );
+}
+
+/// A token of an account for an audience.
+fn token(cluster: &Cluster, audience: &str) -> String {
+    let ask = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+        "spec": {"audiences": [audience], "expirationSeconds": 600}});
+    let made = cluster.api.create("/api/v1/namespaces/agents/serviceaccounts/default/token", &ask).unwrap();
+    made["status"]["token"].as_str().unwrap().to_owned()
+}
+
+pub(crate) fn tokens(cluster: &Cluster) {
+    let service = cluster.api.get(&format!("/api/v1/namespaces/{HOME}/services/{ENGINE}"));
+    let address = service["spec"]["clusterIP"].as_str().unwrap();
+    let authority = cluster.api.get("/api/v1/namespaces/agents/configmaps/understudy-ca");
+    let authority =
+        reqwest::Certificate::from_pem(authority["data"]["ca.crt"].as_str().unwrap().as_bytes()).unwrap();
+    let host = format!("{ENGINE}.{HOME}.svc");
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([authority])
+        .resolve(&host, format!("{address}:8443").parse().unwrap())
+        .build()
+        .unwrap();
+    let models = |token: Option<String>| {
+        let mut ask = http.get(format!("https://{host}:8443/v1/models"));
+        if let Some(token) = token {
+            ask = ask.bearer_auth(token);
+        }
+        cluster.api.block_on(ask.send()).unwrap().status().as_u16()
+    };
+    assert_eq!(models(Some(token(cluster, &format!("{ENGINE}.{HOME}")))), 200);
+    assert_eq!(models(Some(token(cluster, "somebody-else"))), 401, "a token for another audience");
+    assert_eq!(models(Some("made.up.token".to_owned())), 401);
+    assert_eq!(models(None), 401);
+    let strange = reqwest::Client::builder()
+        .no_proxy()
+        .resolve(&host, format!("{address}:8443").parse().unwrap())
+        .build()
+        .unwrap();
+    let believed = cluster.api.block_on(strange.get(format!("https://{host}:8443/healthz")).send());
+    assert!(believed.is_err(), "the system's authorities vouch for it");
+}
+
+pub(crate) fn sidecar_killed(cluster: &Cluster) {
+    let pod = agent(cluster);
+    let of = |pod: &Value, container: &str| {
+        let found = status(pod, container);
+        (found["restartCount"].as_u64().unwrap(), found["containerID"].as_str().unwrap().to_owned())
+    };
+    let (restarts, id) = of(&pod, "understudy");
+    let agents = of(&pod, "agent");
+    let process = crate::told("UNDERSTUDY_NODE_TASKS");
+    let pid = pid_of(&process, &id);
+    assert!(std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    let back = cluster.api.pod("the sidecar is back", "agents", "app=help-desk", |p| {
+        is_ready(p) && of(p, "understudy").0 > restarts
+    });
+    assert_eq!(of(&back, "agent"), agents, "the agent's container was touched");
+    goes_on(cluster, &back);
+}
+
+/// The process of a container on the node, by `ctr`'s list.
+fn pid_of(command: &str, container: &str) -> String {
+    let id = container.trim_start_matches("containerd://");
+    let out = std::process::Command::new("sh").args(["-c", command]).output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    let line = text.lines().find(|l| l.starts_with(id)).unwrap_or_else(|| panic!("no {id} in\n{text}"));
+    line.split_whitespace().nth(1).unwrap().to_owned()
+}
+
+pub(crate) fn engine_gone(cluster: &Cluster) {
+    let pod = agent(cluster);
+    scale(cluster, ENGINE, 0);
+    let served = cluster.metric(&pod, "understudy_served_total");
+    goes_on(cluster, &pod);
+    let after = cluster.metric(&pod, "understudy_served_total");
+    assert_eq!(after, served, "who answered?");
+    scale(cluster, ENGINE, 1);
+    cluster.api.until(
+        "the engine is asked again",
+        Duration::from_secs(120),
+        || cluster.metric(&pod, "understudy_served_total") > after + 5.0,
+        || cluster.api.log("agents", name(&pod), "understudy"),
+    );
+}
+
+fn lone(name: &str, image: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name}, "annotations": {"understudy.dev/image": image}},
+        "spec": {"containers": [{
+            "name": "agent", "image": "understudy.test/agent:1", "args": ["--calls", "1"],
+            "env": [{"name": "OPENAI_API_KEY", "value": "sk-stand-in-1"}, {"name": "OPENAI_BASE_URL", "value": "http://provider.peers.svc.cluster.local/v1"}],
+            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+        }], "restartPolicy": "OnFailure"},
+    })
+}
+
+pub(crate) fn image_missing(cluster: &Cluster) {
+    let (api, image) = (&cluster.api, "understudy.test/missing:1");
+    let pods = "/api/v1/namespaces/agents/pods";
+    let began = Instant::now();
+    api.create(pods, &lone("first", image)).unwrap();
+    let waiting = api.pod("the first pod waits", "agents", "app=first", |p| {
+        status(p, "understudy")["state"]["waiting"]["reason"]
+            .as_str()
+            .is_some_and(|r| r.contains("ImagePull"))
+    });
+    assert_eq!(waiting["status"]["phase"], "Pending");
+    let events = || api.list("/apis/events.k8s.io/v1/namespaces/agents/events");
+    let told = |e: &Value| e["reason"] == "SidecarDoesNotStart" && e["regarding"]["name"] == "first";
+    api.until(
+        "an event says so",
+        Duration::from_secs(60),
+        || events().iter().any(told),
+        || {
+            api.pods(HOME, "app.kubernetes.io/component=injector")
+                .iter()
+                .map(|p| api.log(HOME, name(p), "injector"))
+                .collect()
+        },
+    );
+    let took = began.elapsed();
+    // The same pod, created anew, as its owner would.
+    api.delete(&format!("{pods}/first"));
+    api.until(
+        "it is gone",
+        Duration::from_secs(30),
+        || api.find(&format!("{pods}/first")).is_none(),
+        String::new,
+    );
+    let again = api.create(pods, &lone("first", image)).unwrap();
+    assert!(again["spec"]["initContainers"].is_null(), "{again}");
+    api.pod("it runs without a sidecar", "agents", "app=first", |p| p["status"]["phase"] == "Succeeded");
+    // Other images go on.
+    let other = api.create(pods, &lone("second", "understudy.test/understudy:1")).unwrap();
+    assert_eq!(other["spec"]["initContainers"][0]["name"], "understudy");
+    eprintln!("          given up {:.1} s after the pod was created", took.as_secs_f64());
+    for pod in ["first", "second"] {
+        api.delete(&format!("{pods}/{pod}"));
+    }
+}
+
+pub(crate) fn injector_gone(cluster: &Cluster) {
+    scale(cluster, INJECTOR, 0);
+    let pods = "/api/v1/namespaces/agents/pods";
+    let made = cluster.api.create(pods, &lone("alone", "understudy.test/understudy:1")).unwrap();
+    assert!(made["spec"]["initContainers"].is_null(), "{made}");
+    cluster.api.delete(&format!("{pods}/alone"));
+    goes_on(cluster, &agent(cluster));
+    scale(cluster, INJECTOR, 2);
+}
+
+pub(crate) fn rights(cluster: &Cluster) {
+    let may = |account: &str, verb: &str, group: &str, resource: &str, namespace: &str, name: &str| {
+        let ask = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
+            "user": format!("system:serviceaccount:{HOME}:{account}"),
+            "resourceAttributes": {"verb": verb, "group": group, "resource": resource, "namespace": namespace, "name": name},
+        }});
+        let said = cluster.api.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", &ask).unwrap();
+        said["status"]["allowed"] == true
+    };
+    let own = format!("{RELEASE}-certificates");
+    for (verb, group, resource, namespace, name) in [
+        ("get", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", INJECTOR),
+        ("patch", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", INJECTOR),
+        ("create", "", "configmaps", "agents", ""),
+        ("patch", "", "configmaps", "agents", "understudy-variables"),
+        ("patch", "", "configmaps", "agents", "understudy-ca"),
+        ("list", "", "pods", "agents", ""),
+        ("watch", "", "pods", "", ""),
+        ("create", "events.k8s.io", "events", "agents", ""),
+        ("get", "", "secrets", HOME, own.as_str()),
+        ("update", "", "secrets", HOME, own.as_str()),
+        ("update", "coordination.k8s.io", "leases", HOME, INJECTOR),
+    ] {
+        assert!(
+            may(INJECTOR, verb, group, resource, namespace, name),
+            "the injector cannot {verb} {resource} {name}"
+        );
+    }
+    for (verb, group, resource, namespace, name) in [
+        ("delete", "", "pods", "agents", "help-desk"),
+        ("create", "", "pods", "agents", ""),
+        ("patch", "", "pods", "agents", "help-desk"),
+        ("get", "", "secrets", "agents", "provider-key"),
+        ("list", "", "secrets", HOME, ""),
+        ("create", "", "secrets", HOME, ""),
+        ("get", "", "configmaps", "agents", "kube-root-ca.crt"),
+        ("list", "", "configmaps", "agents", ""),
+        ("delete", "", "configmaps", "agents", "understudy-variables"),
+        ("patch", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", "somebody-elses"),
+        ("create", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", ""),
+        ("create", "rbac.authorization.k8s.io", "clusterrolebindings", "", ""),
+        ("create", "authentication.k8s.io", "tokenreviews", "", ""),
+        ("get", "", "nodes", "", ""),
+        ("create", "", "pods/exec", "agents", ""),
+    ] {
+        assert!(
+            !may(INJECTOR, verb, group, resource, namespace, name),
+            "the injector can {verb} {resource} {name}"
+        );
+    }
+    assert!(may(ENGINE, "create", "authentication.k8s.io", "tokenreviews", "", ""));
+    for (verb, resource) in
+        [("get", "secrets"), ("list", "pods"), ("create", "configmaps"), ("get", "configmaps")]
+    {
+        assert!(!may(ENGINE, verb, "", resource, HOME, ""), "the engine can {verb} {resource}");
+    }
+}

@@ -1,0 +1,282 @@
+//! Understudy in a cluster: the chart on a real node, agents that become observed by
+//! a label, a task that the engine answers, traces in Jaeger, and what happens when
+//! parts of it fall. `scripts/test-kubernetes.sh` starts the node and runs this.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests"
+)]
+
+mod api;
+mod certificates;
+mod faults;
+mod shapes;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use api::{Api, is_ready, name, status};
+use serde_json::{Value, json};
+
+const RELEASE: &str = "understudy";
+const HOME: &str = "understudy";
+
+/// A cluster with what the steps share.
+struct Cluster {
+    api: Api,
+    http: reqwest::Client,
+}
+
+type Step = fn(&Cluster);
+
+const STEPS: &[(&str, Step)] = &[
+    ("helm installs the chart, and helm test passes", installs),
+    ("pods of every shape become what they should, through the API server", shapes::are_reviewed),
+    ("a labelled namespace's Deployment is observed, and nothing of it changed but the label", observes),
+    ("a Job and a CronJob's Job complete with their sidecars", jobs_complete),
+    ("a task goes live and the engine behind its Service answers", is_served),
+    ("traces of it are in Jaeger", is_traced),
+    ("only a pod's own token opens the engine", faults::tokens),
+    ("a sidecar that is killed is back, and the agent's container stays", faults::sidecar_killed),
+    ("certificates and their authority are renewed while pods are created", certificates::are_renewed),
+    ("without the engine the provider answers", faults::engine_gone),
+    ("an image that cannot be pulled is given up, and later pods start without it", faults::image_missing),
+    ("without the injector pods are admitted as they are", faults::injector_gone),
+    ("the chart's accounts may do what they need and nothing else", faults::rights),
+    ("uninstalling leaves pods as they are", uninstalls),
+];
+
+#[test]
+fn a_cluster() {
+    let cluster = Cluster::new();
+    // One step's failure does not hide the others'.
+    let mut failed: Vec<&str> = Vec::new();
+    for (what, step) in STEPS {
+        let began = Instant::now();
+        let passed = catch_unwind(AssertUnwindSafe(|| step(&cluster))).is_ok();
+        eprintln!("{:>6.1} s  {}{what}", began.elapsed().as_secs_f64(), if passed { "" } else { "FAILED: " });
+        failed.extend((!passed).then_some(*what));
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+fn told(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is unset: run make test-kubernetes"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
+        Self { api: Api::new(), http }
+    }
+
+    /// What a URL answers; empty where nobody does.
+    fn fetch(&self, url: &str) -> String {
+        let asked = async { self.http.get(url).send().await?.text().await };
+        self.api.block_on(asked).unwrap_or_default()
+    }
+
+    fn helm(&self, args: &[&str]) -> String {
+        let out =
+            Command::new(told("UNDERSTUDY_HELM")).args(["--namespace", HOME]).args(args).output().unwrap();
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        assert!(out.status.success(), "helm {args:?}\n{text}");
+        text
+    }
+
+    /// What a Service answers, from outside.
+    fn service(&self, namespace: &str, service: &str, rest: &str) -> String {
+        let found = self.api.get(&format!("/api/v1/namespaces/{namespace}/services/{service}"));
+        let address = found["spec"]["clusterIP"].as_str().unwrap();
+        self.fetch(&format!("http://{address}{rest}"))
+    }
+
+    /// A number of a sidecar's metrics: the sum of all lines that begin so.
+    fn metric(&self, pod: &Value, line: &str) -> f64 {
+        let address = pod["status"]["podIP"].as_str().unwrap_or_default();
+        self.fetch(&format!("http://{address}:9191/metrics"))
+            .lines()
+            .filter(|l| l.starts_with(line))
+            .filter_map(|l| l.rsplit_once(' ')?.1.parse::<f64>().ok())
+            .sum()
+    }
+}
+
+/// A volume with the models, which nobody downloads here.
+fn models() -> String {
+    format!(
+        "apiVersion: v1
+kind: PersistentVolume
+metadata: {{name: models}}
+spec:
+  capacity: {{storage: 1Gi}}
+  accessModes: [ReadOnlyMany]
+  storageClassName: models
+  hostPath: {{path: {models}, type: Directory}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: models, namespace: {HOME}}}
+spec:
+  accessModes: [ReadOnlyMany]
+  storageClassName: models
+  resources: {{requests: {{storage: 1Gi}}}}",
+        models = told("UNDERSTUDY_MODELS")
+    )
+}
+
+fn installs(cluster: &Cluster) {
+    let restricted = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+    for namespace in [HOME, "agents"] {
+        let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": restricted}});
+        cluster.api.create("/api/v1/namespaces", &made).unwrap();
+    }
+    cluster.api.apply(&models());
+    cluster.api.apply(&read("tests/kubernetes/peers.yaml"));
+    let chart = format!("{}/../helm/understudy", env!("CARGO_MANIFEST_DIR"));
+    let values = format!("{}/kubernetes/values.yaml", env!("CARGO_MANIFEST_DIR"));
+    cluster.helm(&["lint", &chart, "--values", &values, "--strict"]);
+    let notes =
+        cluster.helm(&["install", RELEASE, &chart, "--values", &values, "--wait", "--timeout", "180s"]);
+    assert!(notes.contains("kubectl label namespace NAMESPACE understudy.dev/inject=enabled"), "{notes}");
+    cluster.helm(&["test", RELEASE]);
+    let key = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "provider-key"}, "stringData": {"key": "sk-stand-in-1"}});
+    cluster.api.create("/api/v1/namespaces/agents/secrets", &key).unwrap();
+}
+
+fn observes(cluster: &Cluster) {
+    let api = &cluster.api;
+    let plain = read("deploy/examples/deployment.yaml");
+    api.apply(&plain);
+    let before = api.pod("the agent runs without us", "agents", "app=help-desk", is_ready);
+    assert!(before["spec"]["initContainers"].is_null(), "{before}");
+    api.merge(
+        "/api/v1/namespaces/agents",
+        &json!({"metadata": {"labels": {"understudy.dev/inject": "enabled"}}}),
+    );
+    api.delete(&format!("/api/v1/namespaces/agents/pods/{}", name(&before)));
+    let after = api.pod("the agent runs beside its sidecar", "agents", "app=help-desk", |p| {
+        is_ready(p) && !p["spec"]["initContainers"].is_null()
+    });
+    let sidecar = &after["spec"]["initContainers"][0];
+    assert_eq!((&sidecar["name"], &sidecar["restartPolicy"]), (&json!("understudy"), &json!("Always")));
+    // But for what we add and for the token's volume, whose name is drawn.
+    let (mut was, mut is) = (before["spec"]["containers"][0].clone(), after["spec"]["containers"][0].clone());
+    assert_eq!(is["envFrom"], json!([{"configMapRef": {"name": "understudy-variables", "optional": true}}]));
+    for container in [&mut was, &mut is] {
+        for field in ["envFrom", "volumeMounts"] {
+            container.as_object_mut().unwrap().remove(field);
+        }
+    }
+    assert_eq!(was, is);
+    api.until(
+        "its calls are recorded",
+        Duration::from_secs(60),
+        || cluster.metric(&after, "understudy_calls_total") > 20.0,
+        || api.log("agents", name(&after), "understudy"),
+    );
+    let log = api.log("agents", name(&after), "agent");
+    assert!(!log.contains("Error"), "the first call was refused?\n{log}");
+}
+
+fn jobs_complete(cluster: &Cluster) {
+    let api = &cluster.api;
+    api.apply(&read("deploy/examples/job.yaml"));
+    api.apply(&read("deploy/examples/cronjob.yaml"));
+    let done = |label: &'static str| {
+        move |p: &Value| p["metadata"]["labels"]["app"] == label && p["status"]["phase"] == "Succeeded"
+    };
+    for label in ["help-desk-once", "help-desk-minutely"] {
+        let pod = api.pod(label, "agents", &format!("app={label}"), done(label));
+        assert_eq!(status(&pod, "understudy")["state"]["terminated"]["exitCode"], 0, "{pod}");
+        let log = api.log("agents", name(&pod), "agent");
+        assert!(log.contains("questions answered") && !log.contains("Error"), "{log}");
+    }
+    api.delete("/apis/batch/v1/namespaces/agents/cronjobs/help-desk-minutely");
+}
+
+fn is_served(cluster: &Cluster) {
+    let api = &cluster.api;
+    let pod = api.pod("the agent runs", "agents", "app=help-desk", is_ready);
+    let took = api.until(
+        "a task is served",
+        Duration::from_secs(600),
+        || cluster.metric(&pod, "understudy_task_served") >= 20.0,
+        || {
+            let address = pod["status"]["podIP"].as_str().unwrap();
+            let metrics = cluster.fetch(&format!("http://{address}:9191/metrics"));
+            format!("{metrics}\n{}", api.log("agents", name(&pod), "understudy"))
+        },
+    );
+    eprintln!("          served after {:.0} s", took.as_secs_f64());
+    let engine = api.pod("the engine", HOME, "app.kubernetes.io/component=engine", is_ready);
+    assert_eq!(status(&engine, "engine")["restartCount"], 0);
+}
+
+fn is_traced(cluster: &Cluster) {
+    let mut seen = Value::Null;
+    cluster.api.until(
+        "a trace of an answered call",
+        Duration::from_secs(60),
+        || {
+            let tags = "%7B%22understudy.lane%22%3A%22understudy%22%7D";
+            let found = cluster.service(
+                "peers",
+                "jaeger",
+                &format!(":16686/api/traces?service=understudy&limit=200&tags={tags}"),
+            );
+            seen = serde_json::from_str(&found).unwrap_or_default();
+            seen["data"].as_array().is_some_and(|d| !d.is_empty())
+        },
+        || cluster.service("peers", "jaeger", ":16686/api/services"),
+    );
+    let trace = &seen["data"][0];
+    let tag = |tags: &Value, key: &str| {
+        let found = tags.as_array().unwrap().iter().find(|t| t["key"] == key);
+        found.map(|t| t["value"].clone()).unwrap_or_default()
+    };
+    let served = |s: &&Value| tag(&s["tags"], "understudy.lane") == "understudy";
+    let span = trace["spans"].as_array().unwrap().iter().find(served).unwrap();
+    for key in [
+        "understudy.task",
+        "understudy.stage",
+        "understudy.lane",
+        "understudy.understudy",
+        "gen_ai.operation.name",
+        "gen_ai.request.model",
+        "gen_ai.usage.output_tokens",
+        "gen_ai.response.time_to_first_chunk",
+    ] {
+        assert!(!tag(&span["tags"], key).is_null(), "no {key} in {span}");
+    }
+    assert_eq!(tag(&span["tags"], "gen_ai.provider.name"), "understudy");
+    // Whose pod it was.
+    let process = &trace["processes"][span["processID"].as_str().unwrap()];
+    let pod = tag(&process["tags"], "k8s.pod.name");
+    assert!(pod.as_str().is_some_and(|p| p.starts_with("help-desk")), "{process}");
+}
+
+fn uninstalls(cluster: &Cluster) {
+    let api = &cluster.api;
+    let pod = api.pod("the agent runs", "agents", "app=help-desk", is_ready);
+    cluster.helm(&["uninstall", RELEASE, "--wait"]);
+    let before = cluster.metric(&pod, "understudy_calls_total");
+    api.until(
+        "calls go on",
+        Duration::from_secs(30),
+        || cluster.metric(&pod, "understudy_calls_total") > before + 10.0,
+        || api.log("agents", name(&pod), "agent"),
+    );
+    let after = api.pod("the agent runs on", "agents", "app=help-desk", is_ready);
+    assert_eq!(name(&after), name(&pod));
+    assert!(!api.log("agents", name(&after), "agent").contains("Error"));
+}
