@@ -25,6 +25,9 @@ trap 'exit 130' INT TERM
 say "images"
 tests/kubernetes/images.sh "$work/images" "$CARGO_TARGET_DIR/release" "$programs" "$site"
 say "a node"
+# Its addresses are fixed: two at once would take each other's.
+exec 7>>"$UNDERSTUDY_CACHE/kubernetes/.node.lock"
+flock 7
 tests/kubernetes/node.sh start "$work/run" "$programs" "$work/images"
 say "tests in the cluster"
 KUBECONFIG=$work/run/admin.kubeconfig UNDERSTUDY_HELM=$programs/helm \

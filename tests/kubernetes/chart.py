@@ -24,7 +24,7 @@ OTHER = {
     "image.pullPolicy": "Always", "image.pullSecrets": ["registry"],
     "config": {"policy": {"tau": 0.97}, "providers": {"openai": {"base_url": "https://llm.test/v1"}}},
     "sidecar.variables": {"OPENAI_BASE_URL": "http://127.0.0.1:5151/v1"},
-    "sidecar.resources": {"limits": {"memory": "256Mi"}},
+    "sidecar.resources": {"limits": {"memory": "512Mi"}},
     "injector.resources": {"limits": {"memory": "256Mi"}},
     "injector.excludedNamespaces": ["other"], "injector.nodeSelector": {"a": "b"},
     "injector.tolerations": [{"key": "a", "operator": "Exists"}], "injector.affinity": {"podAntiAffinity": {}},

@@ -14,6 +14,7 @@ mod api;
 mod certificates;
 mod faults;
 mod shapes;
+mod upgrades;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
@@ -43,6 +44,8 @@ const STEPS: &[(&str, Step)] = &[
     ("only a pod's own token opens the engine", faults::tokens),
     ("a sidecar that is killed is back, and the agent's container stays", faults::sidecar_killed),
     ("certificates and their authority are renewed while pods are created", certificates::are_renewed),
+    ("the chart is upgraded and rolled back while pods are created", upgrades::leave_no_gap),
+    ("a mistake in the chart's configuration is found before any pod has it", upgrades::with_a_mistake),
     ("without the engine the provider answers", faults::engine_gone),
     ("an image that cannot be pulled is given up, and later pods start without it", faults::image_missing),
     ("without the injector pods are admitted as they are", faults::injector_gone),
@@ -134,6 +137,14 @@ spec:
     )
 }
 
+fn chart() -> String {
+    format!("{}/../helm/understudy", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn values() -> String {
+    format!("{}/kubernetes/values.yaml", env!("CARGO_MANIFEST_DIR"))
+}
+
 fn installs(cluster: &Cluster) {
     let restricted = json!({"pod-security.kubernetes.io/enforce": "restricted"});
     for namespace in [HOME, "agents"] {
@@ -142,8 +153,7 @@ fn installs(cluster: &Cluster) {
     }
     cluster.api.apply(&models());
     cluster.api.apply(&read("tests/kubernetes/peers.yaml"));
-    let chart = format!("{}/../helm/understudy", env!("CARGO_MANIFEST_DIR"));
-    let values = format!("{}/kubernetes/values.yaml", env!("CARGO_MANIFEST_DIR"));
+    let (chart, values) = (chart(), values());
     cluster.helm(&["lint", &chart, "--values", &values, "--strict"]);
     let notes =
         cluster.helm(&["install", RELEASE, &chart, "--values", &values, "--wait", "--timeout", "180s"]);
@@ -218,8 +228,26 @@ fn is_served(cluster: &Cluster) {
         },
     );
     eprintln!("          served after {:.0} s", took.as_secs_f64());
+    eprintln!("          the sidecar holds {} of memory", memory(&pod));
     let engine = api.pod("the engine", HOME, "app.kubernetes.io/component=engine", is_ready);
     assert_eq!(status(&engine, "engine")["restartCount"], 0);
+}
+
+/// What the kernel has counted of the sidecar's own memory, its cached files aside.
+fn memory(pod: &Value) -> String {
+    let id = status(pod, "understudy")["containerID"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("containerd://")
+        .to_owned();
+    let find =
+        format!("cat $(find /sys/fs/cgroup -path '*memory*' -type d -name '*{id}*' | head -n 1)/memory.stat");
+    let out = Command::new("sh").args(["-c", &find]).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let bytes = text.lines().find_map(|l| l.strip_prefix("rss ").or(l.strip_prefix("anon ")));
+    bytes
+        .and_then(|b| b.trim().parse::<u64>().ok())
+        .map_or("an unknown amount".to_owned(), |b| format!("{} MiB", b >> 20))
 }
 
 fn is_traced(cluster: &Cluster) {
