@@ -11,7 +11,10 @@ pub struct Email(Option<Regex>);
 
 impl Email {
     pub(super) fn new() -> Self {
-        Self(Regex::new(r"[\p{L}\p{N}][\p{L}\p{N}._%+'-]{0,63}@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?\.)+\p{L}{2,24}").ok())
+        // RFC 5321's and 1035's bounds on lengths are left out: each `{0,63}` of a
+        // Unicode class is 64 copies of its automaton, some 15 MiB. What is longer
+        // than they permit is replaced too, and whole.
+        Self(Regex::new(r"[\p{L}\p{N}][\p{L}\p{N}._%+'-]*@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]*[\p{L}\p{N}])?\.)+\p{L}{2,}").ok())
     }
 }
 

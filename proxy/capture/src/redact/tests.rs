@@ -48,6 +48,14 @@ const PERSONAL: &[&str] = &[
 ];
 
 #[test]
+fn an_address_longer_than_the_standards_permit_is_replaced_whole() {
+    let local = "a".repeat(200);
+    let said = redactor().text(&format!("write to {local}@corp.com today")).into_owned();
+    assert!(!said.contains(&"a".repeat(20)) && !said.contains("corp.com"), "{said}");
+    assert!(said.starts_with("write to ") && said.ends_with(".example today"), "{said}");
+}
+
+#[test]
 fn each_kind_is_found_in_a_sentence_and_nothing_of_it_stays() {
     let r = redactor();
     for value in SECRETS.iter().chain(PERSONAL) {
