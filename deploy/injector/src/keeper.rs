@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::certificates::{CertificateError, Kept, Lifetimes};
 use crate::lease;
-use crate::service::Service;
+use crate::service::{Service, now};
 use crate::settings::Controller;
 
 /// Between two looks.
@@ -136,18 +136,8 @@ impl Keeper {
     async fn write(&self, found: Option<Secret>, kept: &Kept) -> Result<(), KeepError> {
         let name = &self.controller.certificates.secret;
         let json = serde_json::to_vec(kept).map_err(|e| KeepError::Unreadable(name.clone(), e))?;
-        let data = Some(BTreeMap::from([(KEPT.to_owned(), ByteString(json))]));
-        match found {
-            Some(secret) => {
-                self.secrets().replace(name, &PostParams::default(), &Secret { data, ..secret }).await?;
-            }
-            None => {
-                let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
-                let secret = Secret { metadata, data, ..Secret::default() };
-                self.secrets().create(&PostParams::default(), &secret).await?;
-            }
-        }
-        Ok(())
+        let data = BTreeMap::from([(KEPT.to_owned(), ByteString(json))]);
+        self.put(found, name, None, data).await
     }
 
     /// The engine has a Secret of its own: it must not see the authority's key.
@@ -159,19 +149,29 @@ impl Keeper {
             ("tls.key".to_owned(), ByteString(engine.key.clone().into_bytes())),
         ]);
         let found = self.secrets().get_opt(name).await?;
-        match found {
-            Some(secret) if secret.data.as_ref() == Some(&wanted) => {}
-            Some(secret) => {
-                let secret = Secret { data: Some(wanted), ..secret };
-                self.secrets().replace(name, &PostParams::default(), &secret).await?;
-            }
-            None => {
-                let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
-                let type_ = Some("kubernetes.io/tls".to_owned());
-                let secret = Secret { metadata, type_, data: Some(wanted), ..Secret::default() };
-                self.secrets().create(&PostParams::default(), &secret).await?;
-            }
+        if found.as_ref().and_then(|s| s.data.as_ref()) == Some(&wanted) {
+            return Ok(());
         }
+        self.put(found, name, Some("kubernetes.io/tls"), wanted).await
+    }
+
+    /// Writes a Secret's data: over the version that was found, or a new one of this type.
+    async fn put(
+        &self,
+        found: Option<Secret>,
+        name: &str,
+        type_: Option<&str>,
+        data: BTreeMap<String, ByteString>,
+    ) -> Result<(), KeepError> {
+        let (params, data) = (PostParams::default(), Some(data));
+        match found {
+            Some(secret) => self.secrets().replace(name, &params, &Secret { data, ..secret }).await?,
+            None => {
+                let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+                let type_ = type_.map(str::to_owned);
+                self.secrets().create(&params, &Secret { metadata, type_, data, ..Secret::default() }).await?
+            }
+        };
         Ok(())
     }
 
@@ -226,8 +226,4 @@ impl Keeper {
             }
         }
     }
-}
-
-fn now() -> i64 {
-    k8s_openapi::jiff::Timestamp::now().as_second()
 }

@@ -17,7 +17,8 @@ use crate::Settings;
 /// The API server waits three seconds for an admission; this comes out of them.
 const WITHIN: Duration = Duration::from_millis(1_500);
 
-const OWNER: &str = "understudy-injector";
+/// As whom we write to the API server.
+pub(crate) const OWNER: &str = "understudy-injector";
 
 /// Why a namespace has not what it needs.
 #[derive(Debug, thiserror::Error)]

@@ -12,6 +12,7 @@ use kube::{Api, ResourceExt as _};
 
 use crate::ask::INJECTED;
 use crate::breaker::Tripped;
+use crate::namespaces::OWNER;
 use crate::service::{Service, now};
 
 /// Watches until dropped.
@@ -53,7 +54,7 @@ async fn see(service: &Service, pod: &Pod) {
 
 /// An event at the pod that showed it.
 async fn tell(service: &Service, pod: &Pod, tripped: &Tripped) {
-    let reporter = Reporter { controller: "understudy-injector".to_owned(), instance: None };
+    let reporter = Reporter { controller: OWNER.to_owned(), instance: None };
     let recorder = Recorder::new(service.client.clone(), reporter);
     let about = ObjectReference {
         api_version: Some("v1".to_owned()),

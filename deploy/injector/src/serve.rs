@@ -71,7 +71,7 @@ pub async fn serve(
         bound.map_err(|source| ServeError::Listen { address, source })
     };
     let (webhook, health) = (bind(places.webhook)?, bind(places.health)?);
-    let shown = placeholder().await?;
+    let shown = provisional().await?;
     let handle = Handle::new();
     let reviewing = axum_server::from_tcp_rustls(webhook, shown.clone())
         .map_err(ServeError::Serve)?
@@ -97,9 +97,9 @@ pub async fn serve(
 }
 
 /// What is shown until there is a certificate: nobody trusts it, and readiness says no.
-async fn placeholder() -> Result<RustlsConfig, ServeError> {
+async fn provisional() -> Result<RustlsConfig, ServeError> {
     let failed = |e: rcgen::Error| ServeError::Serve(std::io::Error::other(e));
-    let made = rcgen::generate_simple_self_signed(vec!["placeholder.invalid".to_owned()]).map_err(failed)?;
+    let made = rcgen::generate_simple_self_signed(vec!["provisional.invalid".to_owned()]).map_err(failed)?;
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     RustlsConfig::from_pem(certificate.into_bytes(), key.into_bytes()).await.map_err(ServeError::Serve)
 }

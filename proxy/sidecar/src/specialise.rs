@@ -49,13 +49,17 @@ const NEARLY_ALL: f64 = 0.9;
 /// Whether an adapter may win something of a task: where nothing serves, or
 /// where what serves leaves a tenth of the calls or more to the provider.
 pub(crate) fn can_gain(report: &TaskReport) -> bool {
-    report.evidence.service().is_none_or(|serving| serving.coverage < NEARLY_ALL)
+    served(report) < NEARLY_ALL
 }
 
 /// How many of a task's calls are still the provider's.
 pub(crate) fn to_gain(report: &TaskReport) -> f64 {
-    let served = report.evidence.service().map_or(0.0, |serving| serving.coverage);
-    report.tally.calls as f64 * (1.0 - served)
+    report.tally.calls as f64 * (1.0 - served(report))
+}
+
+/// The share of a task's calls that who serves it takes.
+fn served(report: &TaskReport) -> f64 {
+    report.evidence.service().map_or(0.0, |serving| serving.coverage)
 }
 
 /// The base's file and licence: what the configured chat model was made of.

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::{Cluster, HOME};
+use crate::{Cluster, HOME, is_injected};
 
 /// Longer than `certificates.settleSeconds` of the tests' values and a few rounds of
 /// the keeper.
@@ -22,16 +22,8 @@ pub(crate) fn are_renewed(cluster: &Cluster) {
     while began.elapsed() < LONG_ENOUGH || shown.is_none() {
         assert!(began.elapsed() < LONG_ENOUGH * 4, "not renewed: both at {both:?}, shown at {shown:?}");
         let asked = Instant::now();
-        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "dry"},
-            "spec": {"containers": [{"name": "agent", "image": "agent:1",
-                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}}]}});
-        let made = cluster.api.create("/api/v1/namespaces/agents/pods?dryRun=All", &pod).unwrap();
-        assert_eq!(
-            made["spec"]["initContainers"][0]["name"],
-            "understudy",
-            "after {count} pods and {:?}",
-            began.elapsed()
-        );
+        let made = cluster.asked_for();
+        assert!(is_injected(&made), "after {count} pods and {:?}: {made}", began.elapsed());
         slowest = slowest.max(asked.elapsed());
         count += 1;
         if both.is_none() && trusted(cluster).matches("BEGIN CERTIFICATE").count() == 2 {

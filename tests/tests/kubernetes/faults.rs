@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::api::{is_ready, name, status};
-use crate::{Cluster, HOME, RELEASE};
+use crate::{Cluster, HOME, RELEASE, restricted};
 
 const ENGINE: &str = "understudy-engine";
 const INJECTOR: &str = "understudy-injector";
@@ -136,7 +136,7 @@ fn lone(name: &str, image: &str) -> Value {
         "spec": {"containers": [{
             "name": "agent", "image": "understudy.test/agent:1", "args": ["--calls", "1"],
             "env": [{"name": "OPENAI_API_KEY", "value": "sk-stand-in-1"}, {"name": "OPENAI_BASE_URL", "value": "http://provider.peers.svc.cluster.local/v1"}],
-            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+            "securityContext": restricted(),
         }], "restartPolicy": "OnFailure"},
     })
 }
@@ -206,7 +206,14 @@ pub(crate) fn rights(cluster: &Cluster) {
         said["status"]["allowed"] == true
     };
     let own = format!("{RELEASE}-certificates");
-    for (verb, group, resource, namespace, name) in [
+    let injector = |wanted: bool, asked: &[(&str, &str, &str, &str, &str)]| {
+        let said = if wanted { "cannot" } else { "can" };
+        for (verb, group, resource, namespace, name) in asked {
+            let allowed = may(INJECTOR, verb, group, resource, namespace, name);
+            assert_eq!(allowed, wanted, "the injector {said} {verb} {resource} {name}");
+        }
+    };
+    let needed = [
         ("get", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", INJECTOR),
         ("patch", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", INJECTOR),
         ("create", "", "configmaps", "agents", ""),
@@ -218,13 +225,9 @@ pub(crate) fn rights(cluster: &Cluster) {
         ("get", "", "secrets", HOME, own.as_str()),
         ("update", "", "secrets", HOME, own.as_str()),
         ("update", "coordination.k8s.io", "leases", HOME, INJECTOR),
-    ] {
-        assert!(
-            may(INJECTOR, verb, group, resource, namespace, name),
-            "the injector cannot {verb} {resource} {name}"
-        );
-    }
-    for (verb, group, resource, namespace, name) in [
+    ];
+    injector(true, &needed);
+    let others = [
         ("delete", "", "pods", "agents", "help-desk"),
         ("create", "", "pods", "agents", ""),
         ("patch", "", "pods", "agents", "help-desk"),
@@ -240,12 +243,8 @@ pub(crate) fn rights(cluster: &Cluster) {
         ("create", "authentication.k8s.io", "tokenreviews", "", ""),
         ("get", "", "nodes", "", ""),
         ("create", "", "pods/exec", "agents", ""),
-    ] {
-        assert!(
-            !may(INJECTOR, verb, group, resource, namespace, name),
-            "the injector can {verb} {resource} {name}"
-        );
-    }
+    ];
+    injector(false, &others);
     assert!(may(ENGINE, "create", "authentication.k8s.io", "tokenreviews", "", ""));
     for (verb, resource) in
         [("get", "secrets"), ("list", "pods"), ("create", "configmaps"), ("get", "configmaps")]

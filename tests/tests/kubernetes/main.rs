@@ -88,12 +88,14 @@ impl Cluster {
     }
 
     fn helm(&self, args: &[&str]) -> String {
-        let out =
-            Command::new(told("UNDERSTUDY_HELM")).args(["--namespace", HOME]).args(args).output().unwrap();
-        let text =
-            format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-        assert!(out.status.success(), "helm {args:?}\n{text}");
-        text
+        try_helm(args).unwrap_or_else(|text| panic!("helm {args:?}\n{text}"))
+    }
+
+    /// A pod that is only asked for, as the API server would have it.
+    fn asked_for(&self) -> Value {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "dry"},
+            "spec": {"containers": [{"name": "agent", "image": "agent:1", "securityContext": restricted()}]}});
+        self.api.create("/api/v1/namespaces/agents/pods?dryRun=All", &pod).unwrap()
     }
 
     /// What a Service answers, from outside.
@@ -112,6 +114,24 @@ impl Cluster {
             .filter_map(|l| l.rsplit_once(' ')?.1.parse::<f64>().ok())
             .sum()
     }
+}
+
+/// What helm says; an error where it fails.
+fn try_helm(args: &[&str]) -> Result<String, String> {
+    let out = Command::new(told("UNDERSTUDY_HELM")).args(["--namespace", HOME]).args(args).output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    if out.status.success() { Ok(text) } else { Err(text) }
+}
+
+/// What Pod Security "restricted" wants of a container.
+fn restricted() -> Value {
+    json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": true,
+        "seccompProfile": {"type": "RuntimeDefault"}})
+}
+
+/// Whether a pod's first init container is the sidecar.
+fn is_injected(pod: &Value) -> bool {
+    pod["spec"]["initContainers"][0]["name"] == "understudy"
 }
 
 /// A volume with the models, which nobody downloads here.

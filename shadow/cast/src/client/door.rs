@@ -88,10 +88,7 @@ impl EngineAddr {
     }
 
     fn authority(&self) -> Option<Vec<u8>> {
-        match self {
-            Self::Pod { ca_file, .. } => std::fs::read(ca_file.as_ref()?).ok(),
-            _ => None,
-        }
+        std::fs::read(self.authority_file()?).ok()
     }
 
     /// Whose authority is named, and nobody else's, is to be trusted.
