@@ -31,17 +31,20 @@ OTHER = {
     "engine.kind": "DaemonSet", "engine.model.from": "claim", "engine.model.claim": "models", "engine.config": {"engine": {"threads": 4}},
     "engine.gpu.runtimeClassName": "nvidia", "engine.resources": {"limits": {"memory": "8Gi"}},
     "engine.inPod.resources": {"limits": {"memory": "2Gi"}},
+    "prePull.nodeSelector": {"a": "b"}, "prePull.tolerations": [{"key": "a", "operator": "Exists"}],
     "engine.nodeSelector": {"a": "b"}, "engine.tolerations": [{"key": "a", "operator": "Exists"}],
     "engine.affinity": {"podAntiAffinity": {}}, "sidecar.journalSize": "2Gi", "engine.model.size": "4Gi",
 }
 # What has to be set beside a value for it to matter.
 BESIDE = {
-    "engine.model.claim": {"engine.model.from": "claim"}, "engine.model.from": {"engine.model.claim": "models"},
+    **{f"engine.autoscaling.{key}": {"engine.autoscaling.enabled": True} for key in ("minReplicas", "maxReplicas", "waiting")},
+    "prePull.nodeSelector": {"prePull.enabled": True}, "prePull.tolerations": {"prePull.enabled": True},
+    "engine.model.claim": {"engine.model.from": "claim"}, "engine.model.image": {"engine.model.from": "image"}, "engine.model.from": {"engine.model.claim": "models"},
     "engine.inPod.resources": {"engine.inPod.image": "models"}, "engine.gpu.count": {"engine.gpu.enabled": True}, "engine.gpu.runtimeClassName": {"engine.gpu.enabled": True},
 }
 REFUSED = {
     "sidecar.gatewayPort=80": "gatewayPort", "engine.kind=StatefulSet": "kind", "image.pullPolicy=Sometimes": "pullPolicy",
-    "sidecar.journalSize=lots": "journalSize", "sidecar.jurnalSize=1Gi": "jurnalSize", "engine.model.from=claim": "claim",
+    "sidecar.journalSize=lots": "journalSize", "sidecar.jurnalSize=1Gi": "jurnalSize", "engine.model.from=claim": "claim", "engine.model.from=image": "image",
     "injector.replicas=0": "replicas", "sidecar.variables.OPENAI_BASE_URL=https://elsewhere": "OPENAI_BASE_URL",
     "certificates.settleSeconds=0": "settleSeconds",
 }
@@ -88,7 +91,7 @@ def check(text, version):
 def main():
     helm = sys.argv[1]
     defaults = yaml.safe_load((CHART / "values.yaml").read_text())
-    everything = {"networkPolicy": {"enabled": True}, "engine": {"gpu": {"enabled": True}},
+    everything = {"networkPolicy": {"enabled": True}, "prePull": {"enabled": True}, "engine": {"gpu": {"enabled": True}, "autoscaling": {"enabled": True}},
                   "monitoring": {"monitors": True, "rules": True, "dashboards": True}}
     for version in VERSIONS:
         for values in ({}, everything, {"engine": {"enabled": False}}):
@@ -102,7 +105,9 @@ def main():
         values = {}
         for beside, its in BESIDE.get(path, {}).items():
             put(values, beside, its)
-        before = render(helm, copy.deepcopy(values)) if path != "engine.model.claim" else render(helm, {})
+        # Where the models come from wants to know whence.
+        whence = path in ("engine.model.claim", "engine.model.image")
+        before = render(helm, {} if whence else copy.deepcopy(values))
         put(values, path, other(path, value))
         code, after, said = render(helm, values)
         assert code == 0, f"{path}: {said}"

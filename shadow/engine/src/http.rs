@@ -25,6 +25,7 @@ use crate::certificate::Certificate;
 use crate::embedding::Embed;
 use crate::generation::Chat;
 use crate::listen::{self, Bound};
+use crate::metrics::metrics;
 use crate::{EngineConfig, EngineError, chat, embeddings, owner};
 
 /// Longest body: far more text than the context of a small model.
@@ -57,6 +58,11 @@ impl Engine {
     pub(crate) fn count(&self, why: Declined) {
         let mut counts = self.declined.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry(why.label()).or_default() += 1;
+    }
+
+    /// Asks that were not answered so far, by reason.
+    pub(crate) fn declined(&self) -> BTreeMap<&'static str, u64> {
+        self.declined.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A number never drawn before, for ids and unseeded sampling: a keyed hash
@@ -267,6 +273,7 @@ fn router(engine: Arc<Engine>) -> Router {
         .route("/v1/embeddings", post(embeddings::embeddings))
         .route("/v1/models", get(models))
         .route("/healthz", get(health))
+        .route("/metrics", get(metrics))
         .fallback(|| async { unknown("no such path; see /v1/models") })
         .layer(DefaultBodyLimit::max(MOST_BYTES))
         .layer(map_response(marked))
@@ -308,13 +315,12 @@ async fn health(State(engine): State<Arc<Engine>>) -> Json<Value> {
         a.list().into_iter().map(value).collect::<Vec<_>>()
     });
     let provider = engine.chat.as_ref().map(|c| c.provider).or(engine.embed.as_ref().map(|e| e.provider));
-    let counts = engine.declined.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Json(json!({
         "status": "ok",
         "models": {"chat": chat, "embed": embed},
         "adapters": adapters,
         "execution_provider": provider,
-        "declined": counts,
+        "declined": engine.declined(),
     }))
 }
 

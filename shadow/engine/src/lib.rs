@@ -42,6 +42,7 @@ mod generation;
 mod http;
 mod limits;
 mod listen;
+mod metrics;
 mod owner;
 mod queue;
 mod speed;

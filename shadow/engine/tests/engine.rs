@@ -74,6 +74,23 @@ async fn health(c: &reqwest::Client) -> Value {
     c.get("http://engine/healthz").send().await.unwrap().json().await.unwrap()
 }
 
+#[tokio::test]
+async fn its_numbers_are_there_for_prometheus_and_say_nothing_of_an_ask() {
+    let Some(c) = client() else { return };
+    assert_eq!(chat(&c, &question("A secret word?")).await.0, 200);
+    let answer = c.get("http://engine/metrics").send().await.unwrap();
+    let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+    assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
+    let text = answer.text().await.unwrap();
+    for line in [
+        "understudy_engine_waiting{model=\"chat\",priority=\"live\"} ",
+        "understudy_engine_running{model=\"embed\",priority=\"shadow\"} ",
+    ] {
+        assert!(text.contains(line), "{line} is missing from\n{text}");
+    }
+    assert!(!text.contains("secret") && text.ends_with("# EOF\n"), "{text}");
+}
+
 fn question(text: &str) -> Value {
     json!({"model": "gpt-x", "messages": [{"role": "user", "content": text}], "max_tokens": 12})
 }
