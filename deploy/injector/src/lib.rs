@@ -16,12 +16,14 @@
 mod ask;
 mod breaker;
 mod certificates;
+mod crd;
 mod keeper;
 mod lease;
 mod metrics;
 mod namespaces;
 mod pod;
 mod pods;
+mod policies;
 mod review;
 mod serve;
 mod service;
@@ -34,8 +36,12 @@ mod tests;
 pub use ask::{
     ANNOTATIONS, Annotation, Ask, AskError, EngineChoice, INJECT, INJECTED, JournalPlace, PREFIX, STATUS,
 };
+pub use crd::{
+    Approval, Furthest, Pinned, PolicyStatus, Rules, UnderstudyPolicy, UnderstudyPolicySpec, definition,
+};
 pub use pod::{Kept, Outcome, Status, inject};
+pub use policies::{Document, Report, Told};
 pub use review::{ReviewError, Reviewed, review};
 pub use serve::{Places, ServeError, serve};
-pub use settings::{Certificates, Controller, EngineContainer, EngineService, File, Settings};
+pub use settings::{Certificates, Controller, EngineContainer, EngineService, File, PolicyService, Settings};
 pub use skip::Skip;

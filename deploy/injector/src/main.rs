@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use understudy_injector::{ANNOTATIONS, File, PREFIX, Places, serve};
+use understudy_injector::{ANNOTATIONS, File, PREFIX, Places, definition, serve};
 
 /// Puts the Understudy sidecar into pods that opt in
 #[derive(Debug, Parser)]
@@ -37,8 +37,12 @@ enum Command {
         /// Its URL
         url: String,
     },
+    /// Does nothing until it is told to end; keeps an image on its node
+    Wait,
     /// Prints the table of annotations
     Annotations,
+    /// Prints the definition of the custom resource, as JSON
+    Crd,
 }
 
 #[tokio::main]
@@ -65,10 +69,15 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             reqwest::get(&url).await?.error_for_status()?;
             Ok(())
         }
+        Command::Wait => {
+            ended().await;
+            Ok(())
+        }
         Command::Annotations => {
             print_annotations();
             Ok(())
         }
+        Command::Crd => print_definition(),
     }
 }
 
@@ -78,6 +87,12 @@ fn print_annotations() {
     for a in ANNOTATIONS {
         println!("| `{PREFIX}{}` | {} | {} | {} |", a.name, a.kind, a.default, a.text);
     }
+}
+
+#[expect(clippy::print_stdout, reason = "what it is asked for")]
+fn print_definition() -> Result<(), Box<dyn std::error::Error>> {
+    println!("{}", definition()?);
+    Ok(())
 }
 
 /// Ends with TERM or INT.

@@ -56,9 +56,9 @@ impl Namespaces {
         }
         let writing = async {
             self.write(namespace, &settings.variables_config_map, &settings.variables).await?;
-            if let Some(engine) = &settings.engine {
+            if settings.engine.is_some() || settings.policies.is_some() {
                 let data = BTreeMap::from([("ca.crt".to_owned(), trusted.to_owned())]);
-                self.write(namespace, &engine.ca_config_map, &data).await?;
+                self.write(namespace, &settings.ca_config_map, &data).await?;
             }
             Ok(())
         };

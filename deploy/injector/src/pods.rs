@@ -13,6 +13,7 @@ use kube::{Api, ResourceExt as _};
 use crate::ask::INJECTED;
 use crate::breaker::Tripped;
 use crate::namespaces::OWNER;
+use crate::policies::Key;
 use crate::service::{Service, now};
 
 /// Watches until dropped.
@@ -20,23 +21,35 @@ pub(crate) async fn watch(service: Arc<Service>) {
     let pods: Api<Pod> = Api::all(service.client.clone());
     let config = watcher::Config::default().labels(&format!("{INJECTED}=true"));
     let mut events = pin!(watcher(pods, config).default_backoff());
-    let mut listed = BTreeSet::new();
+    let (mut listed, mut keys) = (BTreeSet::new(), BTreeSet::new());
     while let Some(event) = events.next().await {
         match event {
-            Ok(watcher::Event::Init) => listed.clear(),
+            Ok(watcher::Event::Init) => (listed, keys) = (BTreeSet::new(), BTreeSet::new()),
             Ok(watcher::Event::InitApply(pod)) => {
                 listed.extend(pod.uid());
+                keys.insert(key(&pod));
                 see(&service, &pod).await;
             }
-            Ok(watcher::Event::InitDone) => service.breaker().keep(&listed),
+            Ok(watcher::Event::InitDone) => {
+                service.breaker().keep(&listed);
+                service.policies.pods_listed(&keys);
+            }
             Ok(watcher::Event::Apply(pod)) => see(&service, &pod).await,
-            Ok(watcher::Event::Delete(pod)) => service.breaker().forget(&pod.uid().unwrap_or_default()),
+            Ok(watcher::Event::Delete(pod)) => {
+                service.breaker().forget(&pod.uid().unwrap_or_default());
+                service.policies.remove_pod(&key(&pod));
+            }
             Err(e) => tracing::warn!(error = &e as &dyn std::error::Error, "injected pods cannot be watched"),
         }
     }
 }
 
+fn key(pod: &Pod) -> Key {
+    (pod.namespace().unwrap_or_default(), pod.name_any())
+}
+
 async fn see(service: &Service, pod: &Pod) {
+    service.policies.set_pod(key(pod), pod.uid().unwrap_or_default(), pod.labels().clone());
     let Ok(json) = serde_json::to_value(pod) else { return };
     let tripped = service.breaker().see(&pod.uid().unwrap_or_default(), &json, now());
     if let Some(tripped) = tripped {

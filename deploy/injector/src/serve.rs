@@ -10,7 +10,7 @@ use kube::Client;
 
 use crate::service::{self, Service};
 use crate::settings::File;
-use crate::{keeper, pods};
+use crate::{keeper, pods, policies};
 
 /// How long reviews in progress may go on: an API server waits three seconds.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -65,7 +65,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let client = Client::try_default().await.map_err(ServeError::Cluster)?;
-    let service = Arc::new(Service::new(file.injection, client));
+    let service = Arc::new(Service::new(file.injection, &file.controller.namespace, client));
     let bind = |address: SocketAddr| {
         let bound = TcpListener::bind(address).and_then(|l| l.set_nonblocking(true).map(|()| l));
         bound.map_err(|source| ServeError::Listen { address, source })
@@ -80,10 +80,20 @@ pub async fn serve(
     let telling = axum_server::from_tcp(health)
         .map_err(ServeError::Serve)?
         .serve(service::health(Arc::clone(&service)).into_make_service());
+    let me = places.me.clone();
     let keeping = keeper::keep(Arc::clone(&service), file.controller, places.me, shown);
     let watching = pods::watch(Arc::clone(&service));
+    let looking = async {
+        if service.settings.policies.is_none() {
+            return std::future::pending().await;
+        }
+        let (watch, write) =
+            (policies::watch::watch(Arc::clone(&service)), policies::status::write(Arc::clone(&service), me));
+        tokio::select! { () = watch => {}, () = write => {} }
+    };
     let stopping = async {
         shutdown.await;
+        service.policies.end();
         handle.graceful_shutdown(Some(DRAIN));
         std::future::pending::<()>().await;
     };
@@ -92,6 +102,7 @@ pub async fn serve(
         served = telling => served.map_err(ServeError::Serve),
         () = keeping => Ok(()),
         () = watching => Ok(()),
+        () = looking => Ok(()),
         () = stopping => Ok(()),
     }
 }

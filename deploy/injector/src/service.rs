@@ -16,6 +16,8 @@ use crate::Settings;
 use crate::breaker::Breaker;
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
+use crate::policies::Policies;
+use crate::policies::serve::{Callers, policy};
 use crate::review::{Reviewed, review};
 use crate::skip::Skip;
 
@@ -28,13 +30,19 @@ pub(crate) struct Service {
     pub(crate) client: Client,
     pub(crate) namespaces: Namespaces,
     pub(crate) metrics: Metrics,
+    pub(crate) policies: Policies,
+    /// Who may ask for policies, where they are served.
+    pub(crate) callers: Option<Callers>,
     breaker: Mutex<Breaker>,
     trusted: RwLock<String>,
 }
 
 impl Service {
-    pub(crate) fn new(settings: Settings, client: Client) -> Self {
+    /// `home` is the namespace that the injector runs in.
+    pub(crate) fn new(settings: Settings, home: &str, client: Client) -> Self {
         Self {
+            policies: Policies::new(home),
+            callers: settings.policies.as_ref().map(|p| Callers::new(client.clone(), &p.audience)),
             settings,
             namespaces: Namespaces::new(client.clone()),
             client,
@@ -62,9 +70,13 @@ impl Service {
     }
 }
 
-/// The webhook, over TLS.
+/// The webhook and the sidecars' policies, over TLS.
 pub(crate) fn webhook(service: Arc<Service>) -> Router {
-    Router::new().route("/mutate", post(mutate)).layer(DefaultBodyLimit::max(MOST_BYTES)).with_state(service)
+    Router::new()
+        .route("/mutate", post(mutate))
+        .route("/v1/policy", post(policy))
+        .layer(DefaultBodyLimit::max(MOST_BYTES))
+        .with_state(service)
 }
 
 /// Health and metrics, without content.

@@ -88,6 +88,10 @@ pub struct Settings {
     pub variables: BTreeMap<String, String>,
     /// Where a pod's journal is kept that names no place of its own.
     pub journal_size: String,
+    /// The ConfigMap with the certificate authority of both, in every namespace that opted in.
+    pub ca_config_map: String,
+    /// Where sidecars hear of policies; without it they go by their configuration alone.
+    pub policies: Option<PolicyService>,
     /// The engine behind a Service; without one the provider answers every call.
     pub engine: Option<EngineService>,
     /// An engine's container in the pod itself, for pods that ask for it.
@@ -99,6 +103,16 @@ pub struct Settings {
     pub wait_seconds: u32,
 }
 
+/// The injector as sidecars ask it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct PolicyService {
+    /// `https://injector.namespace.svc:port`.
+    pub address: String,
+    /// The audience of the pods' tokens.
+    pub audience: String,
+}
+
 /// The engine role behind a Service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -107,8 +121,6 @@ pub struct EngineService {
     pub address: String,
     /// The audience of the pods' tokens.
     pub audience: String,
-    /// The ConfigMap with the certificate authority, in every namespace that opted in.
-    pub ca_config_map: String,
 }
 
 /// An engine beside the sidecar.
@@ -133,6 +145,8 @@ impl Default for Settings {
             variables_config_map: "understudy-variables".to_owned(),
             variables: BTreeMap::new(),
             journal_size: "1Gi".to_owned(),
+            ca_config_map: "understudy-ca".to_owned(),
+            policies: None,
             engine: None,
             engine_container: None,
             environment: BTreeMap::new(),

@@ -19,6 +19,8 @@ const RESOURCE: &str = "k8s.pod.name=$(UNDERSTUDY_POD_NAME),k8s.namespace.name=$
 
 const STATE_DIR: &str = "/var/lib/understudy";
 const IDENTITY_DIR: &str = "/var/run/secrets/understudy";
+const ENGINE_TOKEN: &str = "token";
+const POLICY_TOKEN: &str = "policy-token";
 const SOCKET_DIR: &str = "/var/run/understudy";
 
 /// The engine of a pod, once the chart's and the pod's wishes are put together.
@@ -49,12 +51,11 @@ pub(crate) fn containers(ask: &Ask, settings: &Settings, restarts: bool) -> Vec<
 fn sidecar(ask: &Ask, settings: &Settings, restarts: bool) -> Value {
     let probe = |path: &str| json!({"path": path, "port": settings.health_port});
     let mut mounts = vec![json!({"name": journal_volume(ask), "mountPath": STATE_DIR})];
-    match engine(ask, settings) {
-        EngineChoice::Service => {
-            mounts.push(json!({"name": IDENTITY, "mountPath": IDENTITY_DIR, "readOnly": true}));
-        }
-        EngineChoice::Container => mounts.push(json!({"name": SOCKET, "mountPath": SOCKET_DIR})),
-        EngineChoice::None => {}
+    if !tokens(ask, settings).is_empty() {
+        mounts.push(json!({"name": IDENTITY, "mountPath": IDENTITY_DIR, "readOnly": true}));
+    }
+    if engine(ask, settings) == EngineChoice::Container {
+        mounts.push(json!({"name": SOCKET, "mountPath": SOCKET_DIR}));
     }
     let mut container = json!({
         "name": NAME,
@@ -104,11 +105,20 @@ fn variables(ask: &Ask, settings: &Settings) -> Vec<Value> {
         field("UNDERSTUDY_POD_NODE", "spec.nodeName"),
         // What telemetry says of where it comes from; OpenTelemetry's own variable.
         plain("OTEL_RESOURCE_ATTRIBUTES", RESOURCE.to_owned()),
+        // The allocator's: huge pages treble what a sidecar holds.
+        plain("MIMALLOC_ALLOW_THP", "0".to_owned()),
     ];
+    if let Some(policies) = &settings.policies {
+        all.extend([
+            plain("UNDERSTUDY_POLICY_SOURCE", policies.address.clone()),
+            plain("UNDERSTUDY_POLICY_TOKEN_FILE", format!("{IDENTITY_DIR}/{POLICY_TOKEN}")),
+            plain("UNDERSTUDY_POLICY_CA_FILE", format!("{IDENTITY_DIR}/ca.crt")),
+        ]);
+    }
     match (engine(ask, settings), &settings.engine) {
         (EngineChoice::Service, Some(service)) => all.extend([
             plain("UNDERSTUDY_ENGINE_ADDRESS", service.address.clone()),
-            plain("UNDERSTUDY_ENGINE_TOKEN_FILE", format!("{IDENTITY_DIR}/token")),
+            plain("UNDERSTUDY_ENGINE_TOKEN_FILE", format!("{IDENTITY_DIR}/{ENGINE_TOKEN}")),
             plain("UNDERSTUDY_ENGINE_CA_FILE", format!("{IDENTITY_DIR}/ca.crt")),
         ]),
         (EngineChoice::Container, _) => {
@@ -139,6 +149,14 @@ fn resources(ask: &Ask, settings: &Settings) -> Value {
         found[*list][*what] = json!(size);
     }
     found
+}
+
+/// The tokens that the sidecar shows: audience and file.
+fn tokens<'a>(ask: &Ask, settings: &'a Settings) -> Vec<(&'a str, &'static str)> {
+    let service = settings.engine.as_ref().filter(|_| engine(ask, settings) == EngineChoice::Service);
+    let engine = service.map(|e| (e.audience.as_str(), ENGINE_TOKEN));
+    let policies = settings.policies.as_ref().map(|p| (p.audience.as_str(), POLICY_TOKEN));
+    engine.into_iter().chain(policies).collect()
 }
 
 /// What Pod Security's "restricted" asks, and a root file system that stays as it is.
@@ -175,15 +193,20 @@ pub(crate) fn volumes(ask: &Ask, settings: &Settings) -> Vec<Value> {
         }
         JournalPlace::Volume(_) => {}
     }
-    match (engine(ask, settings), &settings.engine) {
-        (EngineChoice::Service, Some(service)) => all.push(json!({"name": IDENTITY, "projected": {"sources": [
-            {"serviceAccountToken": {"audience": service.audience, "expirationSeconds": 3600, "path": "token"}},
-            // Without it the engine is not trusted, and the provider answers.
-            {"configMap": {"name": service.ca_config_map, "optional": true,
-                "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-        ]}})),
-        (EngineChoice::Container, _) => all.push(json!({"name": SOCKET, "emptyDir": {"sizeLimit": "1Mi"}})),
-        _ => {}
+    let mut sources: Vec<Value> = tokens(ask, settings)
+        .into_iter()
+        .map(|(audience, path)| {
+            json!({"serviceAccountToken": {"audience": audience, "expirationSeconds": 3600, "path": path}})
+        })
+        .collect();
+    if !sources.is_empty() {
+        // Without it nobody is trusted: the provider answers, and the configuration holds.
+        sources.push(json!({"configMap": {"name": settings.ca_config_map, "optional": true,
+            "items": [{"key": "ca.crt", "path": "ca.crt"}]}}));
+        all.push(json!({"name": IDENTITY, "projected": {"sources": sources}}));
+    }
+    if engine(ask, settings) == EngineChoice::Container {
+        all.push(json!({"name": SOCKET, "emptyDir": {"sizeLimit": "1Mi"}}));
     }
     all
 }

@@ -18,7 +18,10 @@ fn settings() -> Settings {
         engine: Some(EngineService {
             address: "https://engine.understudy.svc:8443".to_owned(),
             audience: "understudy-engine".to_owned(),
-            ca_config_map: "understudy-ca".to_owned(),
+        }),
+        policies: Some(PolicyService {
+            address: "https://injector.understudy.svc:443".to_owned(),
+            audience: "understudy-injector".to_owned(),
         }),
         engine_container: Some(EngineContainer {
             image: "understudy-engine:1".to_owned(),

@@ -65,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) specialise: Specialise,
     /// The rules of promotion.
     pub(crate) policy: TaskPolicy,
+    /// Where more of them come from, in a cluster.
+    pub(crate) policy_source: Option<PolicySource>,
     /// Where tasks differ from them, by name or id.
     pub(crate) tasks: BTreeMap<String, TaskPolicy>,
     /// Understudies behind an OpenAI-compatible address.
@@ -114,6 +116,15 @@ pub(crate) struct Model {
     pub(crate) allow_non_commercial: bool,
 }
 
+/// The injector of a cluster, in `[policy]`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PolicySource {
+    pub(crate) url: String,
+    pub(crate) token_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) max_age: Duration,
+}
+
 /// `[worker]`
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Worker {
@@ -156,6 +167,7 @@ pub(crate) struct Telemetry {
     pub(crate) json: bool,
     pub(crate) endpoint: Option<String>,
     pub(crate) http: bool,
+    pub(crate) signals: Vec<String>,
     pub(crate) sample: f64,
     pub(crate) old_names: bool,
     pub(crate) every: Duration,

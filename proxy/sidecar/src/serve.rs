@@ -2,10 +2,14 @@
 //! calls, health before work, and calls in flight to their end.
 
 mod backstage;
+mod flags;
 pub(crate) mod lessons;
+mod publisher;
 pub(crate) mod recording;
 mod records;
 pub(crate) mod rows;
+mod ruling;
+mod source;
 mod teacher;
 mod telling;
 pub(crate) mod worker;
@@ -32,7 +36,10 @@ use crate::metrics::{self, Metrics};
 use crate::state::{self, Announced, Claim, Running, Serves};
 use crate::telemetry::{self, Exporting};
 use backstage::Wings;
+use publisher::Publisher;
 pub(crate) use recording::Recording;
+use ruling::Ruling;
+use source::Source;
 use teacher::Teacher;
 use worker::Worker;
 
@@ -119,9 +126,10 @@ pub(crate) async fn start(config: Config, claim: Option<Claim>) -> Result<Servin
         counters: Arc::clone(&counters),
         on_call: {
             let metrics = Arc::clone(&metrics);
-            let outward = outward.clone();
+            let (outward, sample) = (outward.clone(), config.telemetry.sample);
             Arc::new(move |call| {
-                metrics.call(call);
+                let trace = outward.as_ref().and_then(|_| telemetry::sampling::exemplar(call, sample));
+                metrics.call(call, trace);
                 if let Some(outward) = &outward {
                     outward.tell(telemetry::spans::Told::Call(Box::new(call.clone())));
                 }
@@ -148,6 +156,9 @@ pub(crate) async fn start(config: Config, claim: Option<Claim>) -> Result<Servin
     };
 
     let engine = engine(&config);
+    let publisher = Arc::new(Publisher::new(Arc::clone(&roster), Arc::clone(&stopped)));
+    let shown = Arc::default();
+    let (source, heard) = Source::of(&config, &publisher, &shown)?.unzip();
     let worker = match recording.journal() {
         Ok(journal) if config.worker.enabled => {
             let (counters, above) = (Arc::clone(&counters), config.worker.pause_above);
@@ -157,8 +168,9 @@ pub(crate) async fn start(config: Config, claim: Option<Claim>) -> Result<Servin
                     journal: journal.clone(),
                     cast,
                     key: recording.hash_key(),
-                    roster: Arc::clone(&roster),
-                    stopped: Arc::clone(&stopped),
+                    publisher,
+                    ruling: Ruling::new(heard),
+                    shown,
                     pause: Arc::new(move || counters.in_flight() > above),
                     outward,
                     training: crate::specialise::Watch::new(&config.state),
@@ -204,6 +216,9 @@ pub(crate) async fn start(config: Config, claim: Option<Claim>) -> Result<Servin
     wings.count(&metrics, &counters, counted);
     let router = admin::router(wings, Guard::new(&token, &config.admin.hosts));
     let teacher = teacher.map(|t| tokio::spawn(t.run(ending.clone())));
+    if let Some(source) = source {
+        pages.spawn(source.run(ending.clone()));
+    }
     pages.spawn(async move {
         if let Err(error) = admin::serve(admin_listener, router, told(ending)).await {
             tracing::error!(%error, "the admin API ended");

@@ -35,7 +35,7 @@ use crate::wire;
 mod door;
 mod names;
 
-use door::Door;
+pub use door::{Door, Way};
 use names::{Known, Names};
 
 /// Time to get a connection. A socket on this machine takes microseconds, a

@@ -36,7 +36,9 @@ mod testing;
 mod window;
 mod wire;
 
-pub use client::{ChatAnswer, ChatAsk, ChatModel, EngineAddr, EngineClient, EngineModels, ReplyShape};
+pub use client::{
+    ChatAnswer, ChatAsk, ChatModel, Door, EngineAddr, EngineClient, EngineModels, ReplyShape, Way,
+};
 pub use error::CastError;
 pub use example::Example;
 pub use registry::{Cast, CastConfig, CastMember, Kind};

@@ -9,4 +9,4 @@ pub mod pairs;
 pub mod score;
 pub mod worker;
 
-pub use worker::{Mode, Outlets, Pace, Rehearsal, RehearsalError, Settings, TaskReport};
+pub use worker::{Amendment, Mode, Outlets, Pace, Rehearsal, RehearsalError, Settings, TaskReport};

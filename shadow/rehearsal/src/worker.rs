@@ -52,6 +52,7 @@ pub use arms::{Arm, Arms, Tokens};
 pub use evaluate::{Evaluated, EvaluatedAnswer};
 pub use pace::{Crowded, Pace, Pause};
 pub use report::{Tally, TaskReport};
+pub use rules::Amendment;
 use saved::Saved;
 use state::TaskState;
 
@@ -74,6 +75,8 @@ pub struct Settings {
     pub policy: TaskPolicy,
     /// And for one task, by its id or its name.
     pub overrides: BTreeMap<String, TaskPolicy>,
+    /// What is laid over both, in this order.
+    pub amendments: Vec<Amendment>,
     /// Time that an understudy has for a trial.
     pub trial_deadline: Duration,
     /// Milliseconds that an understudy has live, where the user set them;
@@ -93,6 +96,7 @@ impl Default for Settings {
             mode: Mode::Live,
             policy: TaskPolicy::default(),
             overrides: BTreeMap::new(),
+            amendments: Vec::new(),
             trial_deadline: Duration::from_secs(30),
             budget_ms: None,
             examples: 8192,

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use understudy_policy::TaskPolicy;
 
-use super::kinds::path;
+use super::kinds::{duration, path, url};
 use super::written::{Section, Written};
-use super::{Config, policy, prices};
+use super::{Config, PolicySource, policy, prices};
 use calls::{capture, gateway, provider, providers};
 use outward::{admin, metrics, telemetry};
 use work::{engine, model, remote, remotes, specialise, worker};
@@ -90,6 +90,7 @@ pub(super) fn read(written: &Written, file: Option<PathBuf>) -> Config {
         worker: worker(&written.section("worker")),
         specialise: specialise(&written.section("specialise")),
         policy: base,
+        policy_source: policy_source(&written.section("policy")),
         tasks,
         remotes: remotes(written, &providers.prices),
         telemetry: telemetry(&written.section("telemetry")),
@@ -118,6 +119,17 @@ fn task_policy(written: &Written, section: &Section<'_>, name: &str, base: &Task
         written.blame(format!("{name}.{key}"), "", problem);
     }
     found
+}
+
+/// Where policies come from in a cluster.
+fn policy_source(s: &Section<'_>) -> Option<PolicySource> {
+    let address = s.optional("source", url(), "In a cluster: the injector's URL, `https://injector.namespace.svc`, from which policies come that are laid over this configuration. The injector writes it into each sidecar.");
+    let token_file =
+        s.optional("token_file", path(), "The pod's token for it, which is read again while it changes.");
+    let ca_file =
+        s.optional("ca_file", path(), "The authority whose certificate it shows, PEM; read again likewise.");
+    let max_age = s.get("max_age", duration(S(1)..=S(365 * 86_400)), "\"1d\"", "How long what it told last goes on holding while it does not answer; then the configuration alone holds.");
+    address.map(|url| PolicySource { url, token_file, ca_file, max_age })
 }
 
 fn folders(s: &Section<'_>) -> (PathBuf, PathBuf) {

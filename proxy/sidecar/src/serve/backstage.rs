@@ -10,6 +10,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use understudy_call::ExchangeId;
 use understudy_capture::{Journal, Record};
 use understudy_curriculum::Permission;
 use understudy_gateway::Counters;
@@ -17,11 +18,13 @@ use understudy_policy::Roster;
 use understudy_rehearsal::TaskReport;
 use understudy_tasks::Task;
 
+use super::flags::Flags;
 use super::recording::Recording;
 use super::rows::find;
 use super::worker::{Orders, Snapshot, Worker};
 use super::{lessons, records, rows};
 use crate::admin::curriculum::{CurriculumPage, ExchangesPage};
+use crate::admin::flags::{Flag, Flagged, Flagging};
 use crate::admin::pages::{
     Acted, DecisionRow, ExportPage, JournalPage, SavingsPage, Status, Stopped, TaskPage, TaskRow,
 };
@@ -45,6 +48,7 @@ pub(crate) struct Wings {
     prices: Prices,
     permitted: BTreeMap<String, Permission>,
     steps: usize,
+    flags: Flags,
     roster: Arc<ArcSwap<Roster>>,
     stopped: Arc<AtomicBool>,
 }
@@ -76,6 +80,7 @@ impl Wings {
             prices: config.prices.clone(),
             permitted: lessons::permitted(config),
             steps: config.policy.steps.len(),
+            flags: Flags::open(&config.state),
             roster,
             stopped,
         }
@@ -159,6 +164,17 @@ impl Wings {
             Kind::Gauge,
             None,
             Box::new(move || one(u64::from(stopped.load(Ordering::Acquire)))),
+        );
+        let roster = Arc::clone(&self.roster);
+        add(
+            "serving",
+            "Tasks that an understudy may answer",
+            Kind::Gauge,
+            None,
+            Box::new(move || {
+                let now = roster.load();
+                one(if now.stopped { 0 } else { now.tasks.len() as u64 })
+            }),
         );
         let recording = self.journal.is_ok();
         add(
@@ -352,6 +368,7 @@ impl Backstage for Wings {
         Ok(CurriculumPage {
             task,
             permitted: self.permitted.clone(),
+            flagged: self.flags.all()?.into_iter().map(|f| f.exchange).collect(),
             redacted_share: journal.stats().redacted_share(),
             durable: journal.durable_seq(),
         })
@@ -365,6 +382,24 @@ impl Backstage for Wings {
     fn curated(&self, which: &str, by: &str, what: Value) -> Result<(), Refused> {
         let (task, journal) = self.taught(which)?;
         lessons::note(journal, "curated", json!({ "task": task.id, "by": by, "what": what }))
+    }
+
+    fn flags(&self) -> Result<Vec<Flag>, Refused> {
+        self.flags.all()
+    }
+
+    fn flag(&self, flagging: Flagging) -> Result<Flagged, Refused> {
+        let journal = records::recorded(&self.journal)?;
+        let at = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+        let flag = |exchange: &ExchangeId| Flag {
+            exchange: *exchange,
+            by: flagging.by.clone(),
+            why: flagging.why.clone(),
+            at: at.clone(),
+        };
+        lessons::note(journal, "flagged", json!(&flagging))?;
+        let flags = flagging.exchanges.iter().map(flag).collect();
+        Ok(Flagged { flagged: self.flags.change(flags, flagging.away)? })
     }
 
     fn stop_serving(&self, stop: bool, by: &str) -> Stopped {

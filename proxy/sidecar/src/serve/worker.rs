@@ -14,11 +14,13 @@ use understudy_capture::{Journal, Record};
 use understudy_cast::prompted::PromptRules;
 use understudy_cast::remote::{Budget, RemoteConfig};
 use understudy_cast::{Cast, CastConfig, EngineAddr, EngineClient};
-use understudy_policy::{Action, Decision, Roster, RosterTask};
+use understudy_policy::{Action, Decision, Roster};
 use understudy_rehearsal::worker::Pause;
 use understudy_rehearsal::{Mode, Outlets, Pace, Rehearsal, RehearsalError, Settings, TaskReport};
 use understudy_tasks::{Effect, HashKey, Task, TaskBook};
 
+use super::publisher::Publisher;
+use super::ruling::Ruling;
 use super::telling::Telling;
 use crate::admin::Order;
 use crate::config::Config;
@@ -41,7 +43,7 @@ const BEHIND: u64 = 32;
 const FAR_BEHIND: u64 = 128;
 
 /// What others see of the worker.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     /// Every task.
     pub(crate) reports: Vec<TaskReport>,
@@ -51,6 +53,14 @@ pub(crate) struct Snapshot {
     pub(crate) decisions: Vec<Decision>,
     /// `rehearsing`, or why not.
     pub(crate) line: String,
+}
+
+impl Default for Snapshot {
+    /// Before the worker has read anything.
+    fn default() -> Self {
+        let line = "reading the journal".to_owned();
+        Self { reports: Vec::new(), tasks: Vec::new(), decisions: Vec::new(), line }
+    }
 }
 
 type Answered = oneshot::Sender<Result<String, RehearsalError>>;
@@ -68,8 +78,9 @@ pub(crate) struct Given {
     pub(crate) journal: Journal,
     pub(crate) cast: Arc<Cast>,
     pub(crate) key: HashKey,
-    pub(crate) roster: Arc<ArcSwap<Roster>>,
-    pub(crate) stopped: Arc<AtomicBool>,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) ruling: Ruling,
+    pub(crate) shown: Arc<ArcSwap<Snapshot>>,
     pub(crate) pause: Pause,
     pub(crate) outward: Option<Outward>,
     /// Sees trainings, while which dear trials rest.
@@ -156,13 +167,11 @@ impl Worker {
     /// # Errors
     /// When there is no thread to be had.
     pub(crate) fn start(config: &Config, given: Given) -> Result<Self, Failure> {
-        let shown = Arc::new(ArcSwap::from_pointee(Snapshot {
-            line: "reading the journal".to_owned(),
-            ..Snapshot::default()
-        }));
+        let shown = Arc::clone(&given.shown);
         let (orders, received) = mpsc::channel(16);
         let end = Arc::new(AtomicBool::new(false));
-        let settings = settings(config, Mode::Live);
+        let amendments = given.ruling.document().amendments();
+        let settings = Settings { amendments, ..settings(config, Mode::Live) };
         let book = book(config);
         let pace = Pace::new(config.worker.busy_share, Arc::clone(&given.pause));
         let frozen = config.worker.frozen;
@@ -172,7 +181,7 @@ impl Worker {
                 // The agent's calls come first: this thread only takes what is left.
                 let _ = rustix::process::nice(10);
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let roster = (Arc::clone(&given.roster), Arc::clone(&given.stopped));
+                let publisher = Arc::clone(&given.publisher);
                 let why = match runtime {
                     Ok(runtime) => {
                         let ended = runtime.block_on(work(
@@ -193,7 +202,7 @@ impl Worker {
                 if let Err(why) = why {
                     // Evidence has stopped, so nothing may be served on it.
                     tracing::error!(why, "the worker ended: every call goes to the provider");
-                    publish(&roster.0, &roster.1, Vec::new());
+                    publisher.publish(Vec::new());
                     shown.rcu(|now| Snapshot { line: format!("down: {why}"), ..Snapshot::clone(now) });
                 }
             })
@@ -240,15 +249,6 @@ impl Orders {
     }
 }
 
-/// Publishes the tasks that serve; the kill switch stays where a person put it.
-fn publish(roster: &ArcSwap<Roster>, stopped: &AtomicBool, tasks: Vec<RosterTask>) {
-    roster.rcu(|now| Roster {
-        version: now.version + 1,
-        stopped: stopped.load(Ordering::Acquire),
-        tasks: tasks.clone(),
-    });
-}
-
 async fn work(
     settings: Settings,
     (given, book): (Given, TaskBook),
@@ -258,10 +258,11 @@ async fn work(
     shown: &ArcSwap<Snapshot>,
     end: &AtomicBool,
 ) -> Result<(), String> {
-    let Given { journal, cast, key, roster, stopped, outward, training, adapters, pause: _ } = given;
+    let Given { journal, cast, key, publisher, mut ruling, outward, training, adapters, shown: _, pause: _ } =
+        given;
     let telling = Arc::new(Telling::new(outward));
     let outlets = Outlets {
-        roster: Arc::new(move |next: Roster| publish(&roster, &stopped, next.tasks)),
+        roster: Arc::new(move |next: Roster| publisher.publish(next.tasks)),
         told: {
             let telling = Arc::clone(&telling);
             Arc::new(move |what| telling.tell(what))
@@ -269,25 +270,35 @@ async fn work(
     };
     let mut rehearsal = Rehearsal::new(settings, journal.clone(), cast, key, book, pace, outlets);
     let from = own::within(own::restore_ledgers(), rehearsal.restore()).await.map_err(|e| e.to_string())?;
+    ruling.remember(&rehearsal);
     let mut cursor = journal.cursor(from);
     let line = if frozen { "frozen: nothing is learnt" } else { "rehearsing" };
-    let mut flushed = true;
     let mut drafts = Drafts::default();
+    let mut last_kept: Option<std::time::Instant> = None;
+    // What was read and is not flushed yet, and what was done and is not shown yet.
+    let (mut flushed, mut stale) = (true, true);
     let mut last_shown = std::time::Instant::now();
-    show(&rehearsal, shown, line);
     while !end.load(Ordering::Acquire) {
         while let Ok((which, order, by, answer)) = orders.try_recv() {
             let _ = answer.send(obey(&mut rehearsal, (&adapters, frozen), &which, order, &by).await);
             show(&rehearsal, shown, line);
         }
-        if !frozen && drafts.look(&mut rehearsal, &journal, &adapters).await.map_err(|e| e.to_string())? {
-            show(&rehearsal, shown, line);
+        if !frozen && ruling.look(&mut rehearsal).await.map_err(|e| e.to_string())? {
+            (last_kept, stale) = (None, true);
+        }
+        if !frozen && last_kept.is_none_or(|at| at.elapsed() >= SHOW_EVERY) {
+            last_kept = Some(std::time::Instant::now());
+            stale |= ruling.keep(&mut rehearsal).await.map_err(|e| e.to_string())?;
+        }
+        if !frozen {
+            stale |= drafts.look(&mut rehearsal, &journal, &adapters).await.map_err(|e| e.to_string())?;
         }
         // One row of an adapter's between any two records: audits do not wait for it.
         let mut adopts = !frozen && rehearsal.can_adopt();
         if adopts {
             let row = own::within(own::obey_order("adopt"), rehearsal.adopt_next());
             adopts = row.await.map_err(|e| e.to_string())? && rehearsal.can_adopt();
+            stale = true;
         }
         let next = if frozen { None } else { cursor.next().map_err(|e| e.to_string())? };
         match next {
@@ -298,11 +309,11 @@ async fn work(
                 if let Record::Exchange(exchange) = &record {
                     let span = telling.reading(seq, exchange);
                     own::within(span, rehearsal.take(seq, record)).await.map_err(|e| e.to_string())?;
-                    flushed = false;
+                    (flushed, stale) = (false, true);
                 }
                 if last_shown.elapsed() >= SHOW_EVERY {
                     show(&rehearsal, shown, line);
-                    last_shown = std::time::Instant::now();
+                    (last_shown, stale) = (std::time::Instant::now(), false);
                 }
             }
             None => {
@@ -312,11 +323,17 @@ async fn work(
                     own::within(span, rehearsal.flush()).await.map_err(|e| e.to_string())?;
                     flushed = true;
                 }
-                show(&rehearsal, shown, line);
+                if std::mem::take(&mut stale) {
+                    show(&rehearsal, shown, line);
+                }
                 let idle = if adopts { Duration::ZERO } else { IDLE };
-                if let Ok(Some((which, order, by, answer))) = tokio::time::timeout(idle, orders.recv()).await
-                {
+                let ordered = tokio::select! {
+                    ordered = tokio::time::timeout(idle, orders.recv()) => ordered.ok().flatten(),
+                    () = ruling.changed() => None,
+                };
+                if let Some((which, order, by, answer)) = ordered {
                     let _ = answer.send(obey(&mut rehearsal, (&adapters, frozen), &which, order, &by).await);
+                    stale = true;
                 }
             }
         }

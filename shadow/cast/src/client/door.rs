@@ -13,14 +13,16 @@ use crate::error::CastError;
 const LOOK: Duration = Duration::from_secs(10);
 
 /// What a question goes through.
-#[derive(Clone)]
-pub(super) struct Way {
-    pub(super) http: reqwest::Client,
-    pub(super) key: Option<Arc<str>>,
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// The client, which trusts whom the door was told to.
+    pub http: reqwest::Client,
+    /// The token to show, as it is now.
+    pub key: Option<Arc<str>>,
 }
 
-/// Opens the way, and again when a file has changed.
-pub(super) struct Door {
+/// Opens the way to an address, and again when a file has changed.
+pub struct Door {
     addr: EngineAddr,
     open: Mutex<Open>,
 }
@@ -32,7 +34,11 @@ struct Open {
 }
 
 impl Door {
-    pub(super) fn new(addr: EngineAddr) -> Result<Self, CastError> {
+    /// Reads the files of a pod's address, where they are there already.
+    ///
+    /// # Errors
+    /// When no client can be made.
+    pub fn new(addr: EngineAddr) -> Result<Self, CastError> {
         let authority = addr.authority();
         let way = Way { http: client(&addr, authority.as_deref())?, key: addr.key() };
         let open = Open { way, authority, looked: Instant::now() };
@@ -40,7 +46,8 @@ impl Door {
     }
 
     /// What stands before `/v1/…`.
-    pub(super) fn base(&self) -> &str {
+    #[must_use]
+    pub fn base(&self) -> &str {
         match &self.addr {
             #[cfg(unix)]
             EngineAddr::Unix(_) => "http://engine",
@@ -50,7 +57,8 @@ impl Door {
         }
     }
 
-    pub(super) fn way(&self) -> Way {
+    /// The way as it is now.
+    pub fn way(&self) -> Way {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(self.addr, EngineAddr::Pod { .. }) && open.looked.elapsed() >= LOOK {
             self.look(&mut open);

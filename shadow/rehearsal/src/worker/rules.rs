@@ -4,23 +4,57 @@
 //! Which they are is an event of the task, so that a replay judges each call by
 //! the rules of its day, whatever the configuration says now.
 
+use serde_json::{Map, Value};
 use understudy_policy::{Event, Ledger, TaskId, TaskPolicy};
 use understudy_tasks::Task;
 
 use super::state::TaskState;
-use super::{Rehearsal, Settings};
+use super::{Rehearsal, RehearsalError, Settings};
+
+/// Keys of judgement that are laid over the configuration's.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Amendment {
+    /// The task, by its id or its name; all of them without it.
+    pub task: Option<String>,
+    /// Keys of [`TaskPolicy`].
+    pub keys: Map<String, Value>,
+}
+
+impl Amendment {
+    /// `base` with these keys instead of its own.
+    ///
+    /// # Errors
+    /// A key that there is not, or a value of another kind.
+    pub fn lay(&self, base: &TaskPolicy) -> Result<TaskPolicy, serde_json::Error> {
+        let mut all = serde_json::to_value(base)?;
+        if let Value::Object(all) = &mut all {
+            all.extend(self.keys.clone());
+        }
+        serde_json::from_value(all)
+    }
+
+    fn is_for(&self, task: &Task) -> bool {
+        self.task.as_ref().is_none_or(|which| *which == task.name || *which == task.id.to_string())
+    }
+}
 
 impl Settings {
-    fn rules_of(&self, task: &Task) -> &TaskPolicy {
+    fn rules_of(&self, task: &Task) -> TaskPolicy {
         let own = self.overrides.get(&task.id.to_string()).or_else(|| self.overrides.get(&task.name));
-        own.unwrap_or(&self.policy)
+        let mut rules = own.unwrap_or(&self.policy).clone();
+        for amendment in self.amendments.iter().filter(|a| a.is_for(task)) {
+            match amendment.lay(&rules) {
+                Ok(amended) => rules = amended,
+                Err(error) => tracing::warn!(%error, "keys that cannot be laid over the rules"),
+            }
+        }
+        rules
     }
 }
 
 impl Rehearsal {
     fn rules_now(&self, id: TaskId) -> TaskPolicy {
-        let task = self.book.task(id);
-        task.map_or(&self.settings.policy, |t| self.settings.rules_of(t)).clone()
+        self.book.task(id).map_or_else(|| self.settings.policy.clone(), |t| self.settings.rules_of(t))
     }
 
     /// A task's state.
@@ -38,6 +72,17 @@ impl Rehearsal {
             let policy = Box::new(self.rules_now(id));
             self.fold(id, vec![Event::Policy { policy, seq }]);
         }
+    }
+
+    /// Lays other keys over the configuration's rules, instead of those before; they
+    /// hold from the next call on.
+    ///
+    /// # Errors
+    /// The journal failed.
+    pub async fn amend(&mut self, amendments: Vec<Amendment>) -> Result<(), RehearsalError> {
+        self.settings.amendments = amendments;
+        self.bring_up_to_date();
+        self.flush().await
     }
 
     /// Brings tasks under the rules that the configuration has now, from the next

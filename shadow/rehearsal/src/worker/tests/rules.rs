@@ -73,3 +73,38 @@ async fn other_rules_hold_from_now_on_and_another_target_is_earned_anew() {
     again.restore().await.unwrap();
     assert_eq!(again.decisions(), known, "it is told once");
 }
+
+#[tokio::test]
+async fn keys_are_laid_over_the_rules_and_taken_off_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let last = journal.append_exchanges(questions(20)).unwrap();
+    let mut r = under(&journal, loose(), &[]);
+    r.restore().await.unwrap();
+    go_through(&mut r, &journal, 0, last).await;
+    let name = r.reports()[0].name.clone();
+    let keys = |text: &str| serde_json::from_str::<serde_json::Map<_, _>>(text).unwrap();
+    let all = Amendment { task: None, keys: keys(r#"{"tau": 0.91, "alpha": 0.02}"#) };
+    let one = Amendment { task: Some(name), keys: keys(r#"{"tau": 0.93}"#) };
+    let another = Amendment { task: Some("another".to_owned()), keys: keys(r#"{"alpha": 0.5}"#) };
+    r.amend(vec![all.clone(), one, another]).await.unwrap();
+    assert_eq!((tau_of(&r), r.reports()[0].evidence.alpha), (0.93, 0.02));
+    drop(r);
+
+    // What they were is in the journal; without them the configuration holds again.
+    let mut again = under(&journal, loose(), &[]);
+    again.restore().await.unwrap();
+    assert_eq!(tau_of(&again), 0.8);
+    again.amend(vec![all]).await.unwrap();
+    assert_eq!(tau_of(&again), 0.91);
+}
+
+#[test]
+fn keys_that_there_are_not_are_refused_by_name() {
+    let lay = |text: &str| {
+        let keys = serde_json::from_str(text).unwrap();
+        Amendment { task: None, keys }.lay(&TaskPolicy::default()).unwrap_err().to_string()
+    };
+    assert!(lay(r#"{"taw": 0.9}"#).contains("taw"));
+    assert!(lay(r#"{"tau": "high"}"#).contains("high"));
+}
