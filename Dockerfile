@@ -15,7 +15,7 @@ RUN cargo build --release --locked --package understudy --package understudy-inj
  && strip target/release/understudy target/release/understudy-injector
 # Version and hash of the library are pinned in the script.
 RUN UNDERSTUDY_CACHE=/cache scripts/onnxruntime.sh > /library \
- && mkdir /out \
+ && mkdir /out /state \
  && cp "$(cat /library)" /out/libonnxruntime.so
 
 FROM gcr.io/distroless/cc-debian12:nonroot
@@ -24,6 +24,8 @@ LABEL org.opencontainers.image.title="understudy" \
       org.opencontainers.image.description="Records an agent's calls, and lets a small model answer what it has earned"
 COPY --from=build /src/target/release/understudy /src/target/release/understudy-injector /usr/bin/
 COPY --from=build /out/libonnxruntime.so /usr/lib/understudy/libonnxruntime.so
+# A volume that is mounted here belongs to whom we run as.
+COPY --from=build --chown=65532:65532 /state /var/lib/understudy
 ENV ORT_DYLIB_PATH=/usr/lib/understudy/libonnxruntime.so
 USER 65532:65532
 ENTRYPOINT ["understudy"]

@@ -12,6 +12,10 @@ help: ## this list
 demo: ## the main job on embedded defaults, from a fresh clone: record, rehearse, judge, go live, fall back
 	@scripts/demo.sh
 
+.PHONY: observe
+observe: ## the demo with its traces in a real Jaeger, which is built once (needs Go)
+	@scripts/observe.sh
+
 .PHONY: test
 test: ## every test: units, properties, simulations, and end to end with a real model and real SDKs
 	@scripts/test.sh

@@ -20,9 +20,9 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use understudy_call::AnsweredBy;
 use understudy_gateway::CallSeen;
@@ -45,6 +45,15 @@ struct TimeLabels {
     provider: String,
     answered_by: &'static str,
 }
+
+/// The trace behind a measured time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Trace {
+    trace_id: String,
+}
+
+/// Of each bucket, the trace that came last.
+type Timed = HistogramWithExemplars<Trace>;
 
 /// A number read when somebody asks.
 pub(crate) struct Read {
@@ -102,7 +111,7 @@ impl Collector for Read {
 pub(crate) struct Metrics {
     registry: Mutex<Registry>,
     calls: Family<CallLabels, Counter>,
-    seconds: Family<TimeLabels, Histogram, fn() -> Histogram>,
+    seconds: Family<TimeLabels, Timed, fn() -> Timed>,
     ready: AtomicBool,
 }
 
@@ -118,8 +127,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("understudy");
         let calls = Family::default();
         registry.register("calls", "Calls that ended", calls.clone());
-        let seconds: Family<TimeLabels, Histogram, fn() -> Histogram> =
-            Family::new_with_constructor(|| Histogram::new(SECONDS));
+        let seconds: Family<TimeLabels, Timed, fn() -> Timed> =
+            Family::new_with_constructor(|| Timed::new(SECONDS.into_iter()));
         registry.register("call_duration_seconds", "From a call's head to its reply's end", seconds.clone());
         Arc::new(Self { registry: Mutex::new(registry), calls, seconds, ready: AtomicBool::new(false) })
     }
@@ -129,8 +138,8 @@ impl Metrics {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(read));
     }
 
-    /// Counts a call.
-    pub(crate) fn call(&self, call: &CallSeen) {
+    /// Counts a call, whose trace is kept under this id.
+    pub(crate) fn call(&self, call: &CallSeen, trace_id: Option<String>) {
         let answered_by = match call.meta.answered_by {
             AnsweredBy::Provider => "provider",
             AnsweredBy::Understudy(_) => "understudy",
@@ -147,7 +156,11 @@ impl Metrics {
             .inc();
         if let Some(total) = call.meta.timings.total {
             let labels = TimeLabels { provider: call.meta.provider.clone(), answered_by };
-            self.seconds.get_or_create(&labels).observe(total.as_secs_f64());
+            self.seconds.get_or_create(&labels).observe(
+                total.as_secs_f64(),
+                trace_id.map(|trace_id| Trace { trace_id }),
+                None,
+            );
         }
     }
 

@@ -14,6 +14,7 @@ mod attributes;
 pub(crate) mod ids;
 mod otlp;
 pub(crate) mod own;
+pub(crate) mod sampling;
 pub(crate) mod spans;
 mod subscriber;
 #[cfg(test)]

@@ -38,6 +38,14 @@ pub(crate) fn one_of(words: &'static [&'static str]) -> Kind<String> {
     })
 }
 
+/// A list of some of these words.
+pub(crate) fn some_of(words: &'static [&'static str]) -> Kind<Vec<String>> {
+    kind(format!("a list of some of {}", words.join(", ")), move |v| {
+        let word = |v: &Value| v.as_str().filter(|s| words.contains(s)).map(str::to_owned);
+        v.as_array()?.iter().map(word).collect::<Option<Vec<_>>>().filter(|all| !all.is_empty())
+    })
+}
+
 /// A list of texts.
 pub(crate) fn texts() -> Kind<Vec<String>> {
     kind("a list of texts", |v| {

@@ -1,4 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
+use std::time::Duration;
+
+use understudy_call::{Credential, Dialect, ExchangeId, Metadata, Timings};
+
 use super::*;
 use crate::admin::pages::{Interval, TaskRow};
 
@@ -70,4 +74,29 @@ async fn readiness_follows_the_process() {
     assert_eq!(status(&metrics).await, StatusCode::SERVICE_UNAVAILABLE);
     metrics.set_ready(true);
     assert_eq!(status(&metrics).await, StatusCode::OK);
+}
+
+#[test]
+fn a_call_s_time_refers_to_its_trace_where_that_is_kept() {
+    let timings = Timings { total: Some(Duration::from_millis(20)), ..Timings::default() };
+    let meta = Metadata { timings, ..Metadata::answered("openai", Dialect::OpenaiChat, Credential([0; 16])) };
+    let call = CallSeen {
+        id: ExchangeId([7; 16]),
+        meta,
+        task: None,
+        fallback: None,
+        declined: Vec::new(),
+        model: None,
+        usage: None,
+        traceparent: None,
+        target: "POST /v1/chat/completions".into(),
+        error: None,
+    };
+    let metrics = Metrics::new();
+    metrics.call(&call, None);
+    assert!(!metrics.text().contains("trace_id"), "{}", metrics.text());
+    metrics.call(&call, Some("0707".to_owned()));
+    let text = metrics.text();
+    let bucket = text.lines().find(|l| l.contains("le=\"0.025\"")).unwrap();
+    assert!(bucket.ends_with(" 2 # {trace_id=\"0707\"} 0.02"), "{bucket}");
 }

@@ -11,9 +11,10 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::{SdkTracerProvider, TracerProviderBuilder};
 
 use super::ids::Ids;
+use super::sampling::sampler;
 use crate::config::Telemetry;
 
 /// How long one export may take; a collector that is away must not hold up the end.
@@ -77,28 +78,29 @@ pub(super) fn providers(
         }
         (exporter!(SpanExporter), exporter!(MetricExporter), exporter!(LogExporter))
     };
-    Ok(Providers {
-        traces: tracer(config, |builder| builder.with_batch_exporter(spans)),
-        metrics: SdkMeterProvider::builder()
-            .with_resource(resource())
-            .with_reader(PeriodicReader::builder(metrics).with_interval(config.every).build())
-            .build(),
-        logs: SdkLoggerProvider::builder().with_resource(resource()).with_batch_exporter(logs).build(),
-    })
+    let sends = |signal: &str| config.signals.iter().any(|s| s == signal);
+    let mut measures = SdkMeterProvider::builder().with_resource(resource());
+    if sends("metrics") {
+        measures = measures.with_reader(PeriodicReader::builder(metrics).with_interval(config.every).build());
+    }
+    let mut events = SdkLoggerProvider::builder().with_resource(resource());
+    if sends("logs") {
+        events = events.with_batch_exporter(logs);
+    }
+    let traces = |builder: TracerProviderBuilder| {
+        if sends("traces") { builder.with_batch_exporter(spans) } else { builder }
+    };
+    Ok(Providers { traces: tracer(config, traces), metrics: measures.build(), logs: events.build() })
 }
 
-/// A tracer provider with our ids and sampling: an agent's own choice is
-/// followed, a share of the rest is kept.
+/// A tracer provider with our ids and our sampling.
 pub(super) fn tracer(
     config: &Telemetry,
-    exporter: impl FnOnce(
-        opentelemetry_sdk::trace::TracerProviderBuilder,
-    ) -> opentelemetry_sdk::trace::TracerProviderBuilder,
+    exporter: impl FnOnce(TracerProviderBuilder) -> TracerProviderBuilder,
 ) -> SdkTracerProvider {
-    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample)));
     exporter(SdkTracerProvider::builder())
         .with_resource(resource())
-        .with_sampler(sampler)
+        .with_sampler(sampler(config.sample))
         .with_id_generator(Ids::default())
         .build()
 }

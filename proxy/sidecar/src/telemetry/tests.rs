@@ -16,7 +16,7 @@ use understudy_gateway::{CallSeen, Recorded};
 
 use super::otlp::{self, Providers};
 use super::spans::{Emitter, Servers, Told, TrialSeen};
-use super::{ids, own, subscriber};
+use super::{ids, own, sampling, subscriber};
 use crate::config::Telemetry;
 
 const AGENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -86,8 +86,8 @@ impl LogExporter for Kept {
 }
 
 impl Kept {
-    fn providers(&self) -> Providers {
-        let config = Telemetry { sample: 1.0, ..Telemetry::default() };
+    fn providers(&self, sample: f64) -> Providers {
+        let config = Telemetry { sample, ..Telemetry::default() };
         Providers {
             traces: otlp::tracer(&config, |b| b.with_simple_exporter(self.clone())),
             metrics: SdkMeterProvider::default(),
@@ -101,12 +101,16 @@ impl Kept {
 }
 
 fn emit_all(told: Vec<Told>) -> (Vec<SpanData>, Vec<SdkLogRecord>) {
+    emit_a_share(1.0, told)
+}
+
+fn emit_a_share(share: f64, told: Vec<Told>) -> (Vec<SpanData>, Vec<SdkLogRecord>) {
     let kept = Kept::default();
     let openai = understudy_gateway::Provider {
         base_url: "https://api.example/v1".into(),
         ..understudy_gateway::Provider::openai()
     };
-    let mut emitter = Emitter::new(&kept.providers(), Servers::of(&[openai]), false);
+    let mut emitter = Emitter::new(&kept.providers(share), Servers::of(&[openai]), false);
     for one in told {
         emitter.take(one);
     }
@@ -203,7 +207,7 @@ fn an_audited_call_is_told_at_once_and_its_judgement_when_it_comes() {
     let within = ids::context_of(ExchangeId([9; 16]), Some(AGENT));
     let judged = TrialSeen { audit: true, ..trial(within.clone(), SpanContext::NONE) };
     let kept = Kept::default();
-    let mut emitter = Emitter::new(&kept.providers(), Servers::default(), false);
+    let mut emitter = Emitter::new(&kept.providers(1.0), Servers::default(), false);
     emitter.take(Told::Call(Box::new(call)));
     assert_eq!(kept.spans().len(), 1);
     emitter.take(Told::Bodies(Box::new(examined)));
@@ -253,7 +257,7 @@ fn a_judgement_is_an_event_on_the_trace_of_its_call() {
 #[test]
 fn a_trial_is_a_child_of_the_reading_that_made_it() {
     let kept = Kept::default();
-    let providers = kept.providers();
+    let providers = kept.providers(1.0);
     let layer = subscriber::exported(providers.traces.tracer("understudy"));
     let call = ids::context_of(ExchangeId([9; 16]), Some(AGENT));
     let within = tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
@@ -274,7 +278,7 @@ fn a_trial_is_a_child_of_the_reading_that_made_it() {
 #[test]
 fn only_our_own_spans_and_events_are_exported_and_no_text_of_an_error() {
     let kept = Kept::default();
-    let layer = subscriber::exported(kept.providers().traces.tracer("understudy"));
+    let layer = subscriber::exported(kept.providers(1.0).traces.tracer("understudy"));
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
         let _reading = own::read_record(7, ids::context_of(ExchangeId([9; 16]), None)).entered();
         tracing::info!(versions = 2, "new versions were made");
@@ -303,7 +307,7 @@ fn without_a_collector_our_spans_are_not_even_made() {
 #[test]
 fn a_span_of_something_that_failed_says_so() {
     let kept = Kept::default();
-    let layer = subscriber::exported(kept.providers().traces.tracer("understudy"));
+    let layer = subscriber::exported(kept.providers(1.0).traces.tracer("understudy"));
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let failing = own::within(own::flush_records(), async { Err::<(), _>("a secret") });
@@ -325,5 +329,31 @@ fn only_a_sound_traceparent_is_continued() {
         "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-extra",
     ] {
         assert!(ids::parse_traceparent(bad).is_none(), "{bad:?}");
+    }
+}
+
+#[test]
+fn what_went_otherwise_is_kept_whatever_the_share_and_an_agents_choice_is_followed() {
+    let fell_back = CallSeen { fallback: Some("declined"), ..seen(2, None) };
+    let failed = CallSeen { error: Some("provider_unreachable"), ..seen(3, None) };
+    let refused = CallSeen { meta: Metadata { status: 429, ..meta() }, ..seen(4, None) };
+    let not_kept = AGENT.replace("-01", "-00");
+    let calls = [
+        (seen(1, None), false),
+        (fell_back, true),
+        (failed, true),
+        (refused, true),
+        (seen(5, Some(AGENT)), true),
+        (CallSeen { fallback: Some("declined"), ..seen(6, Some(&not_kept)) }, false),
+    ];
+    for (call, wanted) in calls {
+        let id = call.id;
+        let exemplar = sampling::exemplar(&call, 0.0);
+        assert_eq!(exemplar.is_some(), wanted, "{call:?}");
+        assert_eq!(sampling::exemplar(&call, 1.0).is_some(), wanted || id == ExchangeId([1; 16]));
+        // Without its bodies a call waits for the end.
+        let (spans, _) = emit_a_share(0.0, vec![Told::Call(Box::new(call))]);
+        let traces: Vec<_> = spans.iter().map(|s| s.span_context.trace_id().to_string()).collect();
+        assert_eq!(traces, exemplar.into_iter().collect::<Vec<_>>());
     }
 }

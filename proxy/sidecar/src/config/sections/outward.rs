@@ -1,7 +1,7 @@
 //! What the outside sees.
 
 use super::S;
-use crate::config::kinds::{address, duration, flag, number, one_of, text, texts, url};
+use crate::config::kinds::{address, duration, flag, number, one_of, some_of, text, texts, url};
 use crate::config::written::Section;
 use crate::config::{Admin, DEFAULT_LOG, Metrics, Telemetry};
 
@@ -16,7 +16,8 @@ pub(super) fn telemetry(s: &Section<'_>) -> Telemetry {
             Some(protocol) => protocol != "grpc",
             None => std::env::var("OTEL_EXPORTER_OTLP_PROTOCOL").is_ok_and(|p| p == "http/protobuf"),
         },
-        sample: s.get("sample", number(0.0..=1.0), "1.0", "The share of traces that begin here which are kept; one that the agent began follows the agent's choice."),
+        signals: s.get("signals", some_of(&["traces", "metrics", "logs"]), "[\"traces\", \"metrics\", \"logs\"]", "What is sent there. Jaeger takes traces only, and refuses the others again and again."),
+        sample: s.get("sample", number(0.0..=1.0), "1.0", "The share of traces that begin here which are kept, beside all with a fallback or an error; one that the agent began follows the agent's choice."),
         old_names: s.get("old_names", flag(), "false", "Adds the names that older tools know (`gen_ai.system`, `gen_ai.client.operation.duration`)."),
         every: s.get("every", duration(S(1)..=S(3600)), "\"15s\"", "How often metrics are sent."),
     }

@@ -1,0 +1,55 @@
+//! Which traces are kept. An agent's own choice is followed. Of the traces that begin
+//! here a share is kept, and all of those in which something went otherwise than it
+//! should: a fallback, an error.
+
+use opentelemetry::trace::{Link, SpanKind, TraceId};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::trace::{Sampler, SamplingDecision, SamplingResult, ShouldSample};
+use understudy_gateway::CallSeen;
+
+use super::ids;
+
+/// Attributes for whose sake a span is kept.
+const TELLING: [&str; 2] = ["error.type", "understudy.fallback"];
+
+/// Keeps a share, and whatever is telling.
+#[derive(Debug, Clone)]
+struct Share(Sampler);
+
+impl ShouldSample for Share {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace: TraceId,
+        name: &str,
+        kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let is_telling = attributes.iter().any(|a| TELLING.contains(&a.key.as_str()));
+        let sampler = if is_telling { &Sampler::AlwaysOn } else { &self.0 };
+        sampler.should_sample(parent, trace, name, kind, attributes, links)
+    }
+}
+
+/// The sampler of a share.
+pub(super) fn sampler(share: f64) -> Sampler {
+    Sampler::ParentBased(Box::new(Share(Sampler::TraceIdRatioBased(share))))
+}
+
+/// The trace of a call, in hexadecimal digits, where it is kept; what a metric's
+/// exemplar refers to.
+pub(crate) fn exemplar(call: &CallSeen, share: f64) -> Option<String> {
+    let context = ids::context_of(call.id, call.traceparent.as_deref());
+    let begins_here = call.traceparent.as_deref().and_then(ids::parse_traceparent).is_none();
+    let is_telling = call.error.is_some() || call.fallback.is_some() || call.meta.status >= 400;
+    let kept =
+        if begins_here { is_telling || is_in_share(context.trace_id(), share) } else { context.is_sampled() };
+    kept.then(|| context.trace_id().to_string())
+}
+
+fn is_in_share(trace: TraceId, share: f64) -> bool {
+    let sampler = Sampler::TraceIdRatioBased(share);
+    sampler.should_sample(None, trace, "", &SpanKind::Client, &[], &[]).decision
+        == SamplingDecision::RecordAndSample
+}
