@@ -118,6 +118,26 @@ fn what_was_recorded_becomes_a_training_set_with_a_report() {
     let about = |what: &str| tail.as_array().unwrap().iter().filter(|r| r["about"] == what).count();
     assert!(about("read") >= 5, "{tail}");
     assert_eq!(about("curated"), 3, "one for each set that was given out: {tail}");
+
+    // What a person flags is left out, after a restart too.
+    let flagged = row["id"].as_str().unwrap();
+    let out = home.output(["journal", "flag", flagged, "--why", "the provider was wrong"]);
+    assert!(out.status.success(), "{}", said(&out));
+    let left_out = || {
+        let report = home.json(["curate", &id]);
+        let dropped = report["dropped"].as_array().unwrap().clone();
+        dropped.iter().find(|d| d["reason"] == "flagged").map_or(0, |d| d["count"].as_u64().unwrap())
+    };
+    assert_eq!(left_out(), 1);
+    drop(proxy);
+    let _proxy = home.serve();
+    assert_eq!(home.task_of(320), id);
+    assert_eq!(home.json(["journal", "flag"])[0]["why"], "the provider was wrong");
+    assert_eq!(left_out(), 1);
+    assert!(home.output(["journal", "flag", flagged, "--away"]).status.success());
+    assert_eq!(left_out(), 0);
+    let out = home.output(["journal", "flag", "not-an-id", "--why", "x"]);
+    assert_eq!(out.status.code(), Some(64), "{}", said(&out));
 }
 
 #[test]

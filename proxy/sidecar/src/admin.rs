@@ -7,6 +7,7 @@
 
 pub(crate) mod client;
 pub(crate) mod curriculum;
+pub(crate) mod flags;
 mod guard;
 pub(crate) mod pages;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use curriculum::{CurriculumPage, ExchangesPage};
+use flags::{Flag, Flagged, Flagging};
 pub(crate) use guard::{Guard, new_token};
 use pages::{Acted, DecisionRow, ExportPage, JournalPage, SavingsPage, Status, Stopped, TaskPage, TaskRow};
 
@@ -104,6 +106,10 @@ pub(crate) trait Backstage: Send + Sync + 'static {
     fn exchanges(&self, which: &str, from: u64, by: &str) -> Result<ExchangesPage, Refused>;
     /// Writes to the audit log what was made of them.
     fn curated(&self, which: &str, by: &str, what: Value) -> Result<(), Refused>;
+    /// Exchanges that nobody is to learn from.
+    fn flags(&self) -> Result<Vec<Flag>, Refused>;
+    /// Flags some, or takes their flags away. Audited; what it says is durable.
+    fn flag(&self, flagging: Flagging) -> Result<Flagged, Refused>;
     /// The kill switch.
     fn stop_serving(&self, stop: bool, by: &str) -> Stopped;
 }
@@ -118,6 +124,7 @@ pub(crate) fn router(backstage: Arc<dyn Backstage>, guard: Guard) -> Router {
         .route("/v1/tasks/{task}", get(show_task))
         .route("/v1/tasks/{task}/{action}", post(act))
         .merge(curriculum::router())
+        .merge(flags::router())
         .route(
             "/v1/decisions",
             get(async |s: Stage, Query(q): Query<Last>| ask(s, move |b| b.decisions(q.last)).await),

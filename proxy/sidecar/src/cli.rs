@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use understudy_call::ExchangeId;
 
 pub(crate) use ask::{by, segment};
 
@@ -212,6 +213,17 @@ pub(crate) enum Journal {
         /// How many
         #[arg(long, short = 'n', default_value_t = 20)]
         last: usize,
+    },
+    /// Leaves exchanges out of every training set; without any it lists those that are
+    Flag {
+        /// Their ids, as `journal tail` and `export` show them
+        exchanges: Vec<ExchangeId>,
+        /// Why, for whoever asks later
+        #[arg(long, value_name = "TEXT", requires = "exchanges")]
+        why: Option<String>,
+        /// Takes their flags away
+        #[arg(long, requires = "exchanges")]
+        away: bool,
     },
     /// Writes exchanges as JSON lines, content included: an auditor's act, and audited
     Export {

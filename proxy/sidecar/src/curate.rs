@@ -121,8 +121,7 @@ pub(crate) fn main(config: &Config, args: &Curate, out: &Out) -> Result<Exit, Fa
 async fn run(config: &Config, args: &Curate, out: &Out) -> Result<Exit, Failure> {
     let client = Client::find(&config.state)?;
     let source = Source::new(&client, &args.task).await?;
-    let rules =
-        Rules { permitted: source.page.permitted.clone(), class_cap: args.class_cap, ..Rules::default() };
+    let rules = Rules { class_cap: args.class_cap, ..source.rules() };
     let task = source.page.task.clone();
     let (mut curated, lost) = source.read(move |exchanges| Ok(curate(&task, exchanges, &rules))).await?;
     curated.report.redacted_share = source.page.redacted_share;
@@ -176,7 +175,7 @@ pub(crate) async fn for_training(
     if let Some(upto) = upto(source.page.task.id) {
         source.page.durable = source.page.durable.min(upto);
     }
-    let rules = Rules { permitted: source.page.permitted.clone(), ..Rules::default() };
+    let rules = source.rules();
     let task = source.page.task.clone();
     let (curated, _) = source.read(move |exchanges| Ok(curate(&task, exchanges, &rules))).await?;
     let set = TrainingSet::of(&curated)?;
@@ -231,6 +230,15 @@ impl<'a> Source<'a> {
             client.get(&format!("/v1/tasks/{}/curriculum", cli::segment(task))).await?;
         let base = format!("/v1/tasks/{}", page.task.id);
         Ok(Self { client, base, page })
+    }
+
+    /// What may be learnt, and what may not.
+    fn rules(&self) -> Rules {
+        Rules {
+            permitted: self.page.permitted.clone(),
+            flagged: self.page.flagged.clone(),
+            ..Rules::default()
+        }
     }
 
     /// Reads all exchanges up to where the journal ended when this began, through

@@ -5,8 +5,9 @@ use std::io::Write as _;
 use serde_json::{Value, json};
 
 use crate::admin::client::Client;
+use crate::admin::flags::{Flag, Flagged, Flagging};
 use crate::admin::pages::{ExportPage, JournalPage};
-use crate::cli::{Journal, Out, runtime};
+use crate::cli::{self, Journal, Out, runtime};
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::tables;
@@ -30,6 +31,17 @@ pub(crate) fn main(config: &Config, what: Journal, out: &Out) -> Result<Exit, Fa
                 out.show(&rows, |rows| tail(rows))
             }
             Journal::Export { output, from } => export(&client, output.as_deref(), from).await,
+            Journal::Flag { exchanges, .. } if exchanges.is_empty() => {
+                out.show(&client.get::<Vec<Flag>>("/v1/flags").await?, |all| flags(all))
+            }
+            Journal::Flag { exchanges, why, away } => {
+                let (by, why) = (cli::by(), why.unwrap_or_default());
+                let body = json!(Flagging { exchanges, by, why, away });
+                let done: Flagged = client.post("/v1/flags", &body).await?;
+                out.show(&done, |d| {
+                    format!("{} exchanges are flagged: no training set has them\n", d.flagged)
+                })
+            }
         }
     })
 }
@@ -94,11 +106,23 @@ fn whole(lost: u64) -> Result<Exit, Failure> {
     }
 }
 
+fn flags(all: &[Flag]) -> String {
+    if all.is_empty() {
+        return "no exchange is flagged\n".to_owned();
+    }
+    let mut t = tables::table(&["exchange", "at", "by", "why"]);
+    for flag in all {
+        t.add_row(vec![flag.exchange.to_string(), flag.at.clone(), flag.by.clone(), flag.why.clone()]);
+    }
+    format!("{t}\n")
+}
+
 fn tail(rows: &[Value]) -> String {
     if rows.is_empty() {
         return "nothing is recorded yet\n".to_owned();
     }
-    let mut t = tables::table(&["at", "record", "about", "lane", "answered by", "status", "took"]);
+    let mut t =
+        tables::table(&["at", "record", "exchange", "about", "lane", "answered by", "status", "took"]);
     for row in rows {
         let text = |pointer: &str| match row.pointer(pointer) {
             None | Some(Value::Null) => String::new(),
@@ -119,6 +143,7 @@ fn tail(rows: &[Value]) -> String {
         t.add_row(vec![
             tables::right(text("/seq")),
             comfy_table::Cell::new(text("/kind")),
+            comfy_table::Cell::new(text("/id")),
             comfy_table::Cell::new(about),
             comfy_table::Cell::new(text("/meta/lane")),
             comfy_table::Cell::new(text("/meta/answered_by")),

@@ -4,7 +4,7 @@
 //! The curation itself runs in the command's own process: it takes memory and
 //! time that the agent's calls must not be short of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::Path;
 use axum::response::Response;
@@ -13,6 +13,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use understudy_call::ExchangeId;
 use understudy_curriculum::Permission;
 use understudy_tasks::Task;
 
@@ -24,6 +25,9 @@ pub(crate) struct CurriculumPage {
     pub(crate) task: Task,
     /// The providers marked `train = true`, and on whose word.
     pub(crate) permitted: BTreeMap<String, Permission>,
+    /// Exchanges that a person has flagged: they are left out.
+    #[serde(default)]
+    pub(crate) flagged: BTreeSet<ExchangeId>,
     /// The share of calls recorded since the start that redaction changed.
     pub(crate) redacted_share: Option<f64>,
     /// The last record there is now.

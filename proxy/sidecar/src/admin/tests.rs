@@ -60,6 +60,12 @@ impl Backstage for Fake {
     fn curated(&self, _: &str, _: &str, _: Value) -> Result<(), Refused> {
         Ok(())
     }
+    fn flags(&self) -> Result<Vec<Flag>, Refused> {
+        Ok(Vec::new())
+    }
+    fn flag(&self, flagging: Flagging) -> Result<Flagged, Refused> {
+        Ok(Flagged { flagged: flagging.exchanges.len() })
+    }
     fn stop_serving(&self, stop: bool, _: &str) -> Stopped {
         Stopped { stopped: stop, roster_version: 7 }
     }
