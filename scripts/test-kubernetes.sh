@@ -32,4 +32,5 @@ tests/kubernetes/node.sh start "$work/run" "$programs" "$work/images"
 say "tests in the cluster"
 KUBECONFIG=$work/run/admin.kubeconfig UNDERSTUDY_HELM=$programs/helm \
   UNDERSTUDY_NODE_TASKS="ctr -a $work/run/containerd/containerd.sock -n k8s.io tasks ls" \
+  UNDERSTUDY_NODE_KUBELET="$PWD/tests/kubernetes/node.sh restart-kubelet $work/run" \
   cargo nextest run --release --workspace --profile kubernetes --no-capture "$@"

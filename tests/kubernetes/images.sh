@@ -18,6 +18,11 @@ image understudy --user 65532:65532 --entrypoint understudy \
   --program "$(stripped understudy):/usr/bin/understudy" --program "$(stripped understudy-injector):/usr/bin/understudy-injector" \
   --program "$ORT_DYLIB_PATH:/usr/lib/libonnxruntime.so" --file /etc/ssl/certs/ca-certificates.crt:/etc/ssl/certs/ca-certificates.crt \
   --env ORT_DYLIB_PATH=/usr/lib/libonnxruntime.so
+# For pods that carry an engine of their own: with the models.
+image engine --user 65532:65532 --entrypoint understudy --program "$folder/.understudy:/usr/bin/understudy" \
+  --program "$ORT_DYLIB_PATH:/usr/lib/libonnxruntime.so" --tree "$UNDERSTUDY_MODELS/smollm2-135m-instruct:/models/chat" \
+  --tree "$UNDERSTUDY_MODELS/minilm-l6-v2:/models/embed" --env ORT_DYLIB_PATH=/usr/lib/libonnxruntime.so \
+  --env UNDERSTUDY_MODEL_CHAT=/models/chat --env UNDERSTUDY_MODEL_EMBED=/models/embed
 image stand-in --user 65532:65532 --program "$(stripped stand-in):/usr/bin/stand-in" --entrypoint stand-in
 image jaeger --user 65532:65532 --file "$programs/jaeger:/usr/bin/jaeger" --file "$here/jaeger.yaml:/etc/jaeger.yaml" \
   --entrypoint jaeger --entrypoint=--config --entrypoint /etc/jaeger.yaml

@@ -2,7 +2,7 @@
 # One real Kubernetes node inside this machine: etcd, API server, controller
 # manager, scheduler, kube-proxy, CoreDNS, containerd, kubelet. No registry: images
 # are tar files, and a pull of any other image goes to a closed port.
-# usage: node.sh start RUN BIN IMAGES | node.sh stop RUN
+# usage: node.sh start RUN BIN IMAGES | node.sh restart-kubelet RUN | node.sh stop RUN
 #   RUN     scratch folder with a short path; RUN/admin.kubeconfig is what clients need
 #   BIN     the programs (scripts/kubernetes.sh)
 #   IMAGES  folder of *.tar (image.py)
@@ -13,7 +13,7 @@ set -euo pipefail
 
 BRIDGE=und0 ADDRESS=10.88.0.1 PODS=10.88.0.0/16 SERVICES=10.96.0.0/16 NODE=node-1 PORT=16443
 here=$(dirname "$(realpath "$0")")
-command=${1:?start or stop} RUN=${2:?the scratch folder}
+command=${1:?start, restart-kubelet or stop} RUN=${2:?the scratch folder}
 mkdir -p "$RUN"
 RUN=$(realpath "$RUN")
 cd "$RUN"
@@ -181,6 +181,15 @@ start() {
   kubelet_
 }
 
+# The kubelet came last. It is killed, as a crash would, and started anew.
+restart_kubelet() {
+  BIN=$(cat programs)
+  end "$(tail -n 1 pids)"
+  sed -i '$d' pids
+  kubelet_
+  until_ok 300 curl -sf --noproxy '*' "http://127.0.0.1:$((PORT + 6))/healthz" || die "the kubelet did not come back" kubelet.log
+}
+
 end() { # PID…: a KILL each, since all of it is thrown away, and up to 15 s
   kill -KILL "$@" 2>/dev/null || true
   for pid in "$@"; do until_ok 150 dead "$pid" || true; done
@@ -223,6 +232,7 @@ stop() {
 
 case $command in
   start) start "${3:?the programs}" "${4:?the images}" ;;
+  restart-kubelet) restart_kubelet ;;
   stop) stop ;;
-  *) die "$command is neither start nor stop" ;;
+  *) die "$command is none of start, restart-kubelet and stop" ;;
 esac

@@ -68,6 +68,11 @@ impl Api {
         let _ = self.send("DELETE", path, "application/json", now.to_string().into_bytes());
     }
 
+    /// Ends a pod as its owner would, with its time of grace.
+    pub(crate) fn end(&self, path: &str) {
+        self.send("DELETE", path, "application/json", Vec::new()).unwrap();
+    }
+
     pub(crate) fn merge(&self, path: &str, change: &Value) -> Value {
         self.send("PATCH", path, "application/merge-patch+json", change.to_string().into_bytes()).unwrap()
     }

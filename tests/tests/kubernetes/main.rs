@@ -13,6 +13,7 @@
 mod api;
 mod certificates;
 mod faults;
+mod policies;
 mod shapes;
 mod upgrades;
 
@@ -41,8 +42,13 @@ const STEPS: &[(&str, Step)] = &[
     ("a Job and a CronJob's Job complete with their sidecars", jobs_complete),
     ("a task goes live and the engine behind its Service answers", is_served),
     ("traces of it are in Jaeger", is_traced),
+    ("a pod with an engine of its own rehearses by it", has_its_own_engine),
+    ("policies are checked by the API server and followed by the pod", policies::are_followed),
     ("only a pod's own token opens the engine", faults::tokens),
+    ("only a pod's own token is told policies", faults::policy_tokens),
     ("a sidecar that is killed is back, and the agent's container stays", faults::sidecar_killed),
+    ("a pod that is told to end gets its open stream whole", faults::drained),
+    ("a kubelet that is restarted finds its pods as they were", faults::kubelet_restarted),
     ("certificates and their authority are renewed while pods are created", certificates::are_renewed),
     ("the chart is upgraded and rolled back while pods are created", upgrades::leave_no_gap),
     ("a mistake in the chart's configuration is found before any pod has it", upgrades::with_a_mistake),
@@ -253,6 +259,33 @@ fn is_served(cluster: &Cluster) {
     assert_eq!(status(&engine, "engine")["restartCount"], 0);
 }
 
+fn has_its_own_engine(cluster: &Cluster) {
+    let api = &cluster.api;
+    let mut pod = faults::lone("own-engine", "understudy.test/understudy:1");
+    pod["metadata"]["annotations"]["understudy.dev/engine"] = json!("container");
+    let agent = &mut pod["spec"]["containers"][0];
+    agent["args"] = json!(["--forever", "--only", "triage", "--workers", "2"]);
+    agent["env"].as_array_mut().unwrap().truncate(1);
+    api.create("/api/v1/namespaces/agents/pods", &pod).unwrap();
+    let pod = api.pod("both sidecars and the agent run", "agents", "app=own-engine", is_ready);
+    let inits: Vec<_> = pod["spec"]["initContainers"].as_array().unwrap().iter().map(name_of).collect();
+    assert_eq!(inits, ["understudy-engine", "understudy"]);
+    api.until(
+        "an understudy has answered its trials",
+        Duration::from_secs(180),
+        || cluster.metric(&pod, "understudy_task_coverage") > 0.0,
+        || {
+            let logs = ["understudy-engine", "understudy"].map(|c| api.log("agents", "own-engine", c));
+            logs.join("\n")
+        },
+    );
+    api.delete("/api/v1/namespaces/agents/pods/own-engine");
+}
+
+fn name_of(container: &Value) -> &str {
+    container["name"].as_str().unwrap()
+}
+
 /// What the kernel has counted of the sidecar's own memory, its cached files aside.
 fn memory(pod: &Value) -> String {
     let id = status(pod, "understudy")["containerID"]
@@ -307,10 +340,22 @@ fn is_traced(cluster: &Cluster) {
         assert!(!tag(&span["tags"], key).is_null(), "no {key} in {span}");
     }
     assert_eq!(tag(&span["tags"], "gen_ai.provider.name"), "understudy");
+    print_span(span);
     // Whose pod it was.
     let process = &trace["processes"][span["processID"].as_str().unwrap()];
     let pod = tag(&process["tags"], "k8s.pod.name");
     assert!(pod.as_str().is_some_and(|p| p.starts_with("help-desk")), "{process}");
+}
+
+/// A span as text, for docs/kubernetes.md.
+fn print_span(span: &Value) {
+    let ms = span["duration"].as_f64().unwrap() / 1e3;
+    eprintln!("          {} ({ms:.1} ms)", span["operationName"].as_str().unwrap());
+    let mut tags: Vec<_> = span["tags"].as_array().unwrap().iter().collect();
+    tags.sort_by_key(|t| t["key"].as_str().unwrap());
+    for tag in tags {
+        eprintln!("            {} = {}", tag["key"].as_str().unwrap(), tag["value"]);
+    }
 }
 
 fn uninstalls(cluster: &Cluster) {
