@@ -2,7 +2,7 @@
 //!
 //! The keys below `policy` are those of the configuration file's `[policy]`, under the
 //! same names; a test compares them. The schema that the chart installs is made of
-//! these types (`understudy-injector crds`), so that the API server refuses with a
+//! these types (`understudy-injector crd`), so that the API server refuses with a
 //! sentence what a sidecar would refuse later.
 #![allow(unreachable_pub, reason = "kube's derive makes helper types that are public and go nowhere")]
 

@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt as _};
 use crate::ask::INJECTED;
 use crate::breaker::Tripped;
 use crate::namespaces::OWNER;
-use crate::policies::Key;
+use crate::policies::key;
 use crate::service::{Service, now};
 
 /// Watches until dropped.
@@ -42,10 +42,6 @@ pub(crate) async fn watch(service: Arc<Service>) {
             Err(e) => tracing::warn!(error = &e as &dyn std::error::Error, "injected pods cannot be watched"),
         }
     }
-}
-
-fn key(pod: &Pod) -> Key {
-    (pod.namespace().unwrap_or_default(), pod.name_any())
 }
 
 async fn see(service: &Service, pod: &Pod) {

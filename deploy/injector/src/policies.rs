@@ -14,7 +14,7 @@ pub(crate) mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch as channel;
@@ -127,16 +127,12 @@ impl Policies {
     }
 
     pub(crate) fn set(&self, policy: UnderstudyPolicy) {
-        let key = key(&policy);
-        let same = |old: &UnderstudyPolicy| {
-            (old.metadata.generation, old.uid()) == (policy.metadata.generation, policy.uid())
-        };
+        let says = |p: &UnderstudyPolicy| (p.metadata.generation, p.uid());
+        let now = says(&policy);
+        let before = self.inner().policies.insert(key(&policy), policy);
         // Our own writing of its status comes back here: nobody need be woken for that.
-        let silent = self.inner().policies.get(&key).is_some_and(same);
-        if silent {
-            self.inner().policies.insert(key, policy);
-        } else {
-            self.change(|i| drop(i.policies.insert(key, policy)));
+        if before.is_none_or(|before| says(&before) != now) {
+            self.change(|_| {});
         }
     }
 
@@ -225,8 +221,14 @@ impl Inner {
     }
 }
 
-fn key(policy: &UnderstudyPolicy) -> Key {
-    (policy.namespace().unwrap_or_default(), policy.name_any())
+/// What an object is found by.
+pub(crate) fn key(object: &impl ResourceExt) -> Key {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// As sidecars and their reports name a policy.
+fn full_name((namespace, name): &Key) -> String {
+    format!("{namespace}/{name}")
 }
 
 /// Whether a policy is for a pod of `namespace` with these labels.
@@ -255,15 +257,13 @@ fn document(
         let age = std::cmp::Reverse(p.creation_timestamp().map(|t| t.0));
         (p.spec.task.is_some(), key.0 == namespace, age, std::cmp::Reverse((*key).clone()))
     });
-    let version: Vec<String> = all
-        .iter()
-        .map(|((namespace, name), p)| {
-            let uid: String = p.uid().unwrap_or_default().chars().take(8).collect();
-            format!("{namespace}/{name}@{}.{uid}", p.metadata.generation.unwrap_or_default())
-        })
-        .collect();
-    let told = all.into_iter().map(|((namespace, name), p)| Told {
-        name: format!("{namespace}/{name}"),
+    let version = all.iter().map(|(key, p)| {
+        let uid: String = p.uid().unwrap_or_default().chars().take(8).collect();
+        format!("{}@{}.{uid}", full_name(key), p.metadata.generation.unwrap_or_default())
+    });
+    let version: Vec<String> = version.collect();
+    let told = all.into_iter().map(|(key, p)| Told {
+        name: full_name(key),
         task: p.spec.task.clone(),
         policy: p.spec.policy.clone().unwrap_or_default(),
         stage: p.spec.stage,

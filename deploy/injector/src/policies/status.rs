@@ -12,7 +12,7 @@ use std::time::Duration;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt as _};
 
-use super::{Key, Pod, Policies, Report, Told};
+use super::{Key, Pod, Policies, Report, Told, full_name};
 use crate::crd::{Heard, PolicyStatus, UnderstudyPolicy};
 use crate::service::{Service, now};
 
@@ -70,7 +70,7 @@ impl Policies {
         for (key, policy) in &inner.policies {
             let generation = policy.metadata.generation.unwrap_or_default();
             let old = policy.status.clone().unwrap_or_default();
-            let new = renewed(&old, me, heard.remove(&format!("{}/{}", key.0, key.1)), generation, now);
+            let new = renewed(&old, me, heard.remove(&full_name(key)), generation, now);
             if new != old {
                 told.push(UnderstudyPolicy { status: Some(new), ..policy.clone() });
             }

@@ -5,10 +5,11 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use kube::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, ResourceExt as _};
 
+use super::key;
 use crate::crd::UnderstudyPolicy;
 use crate::service::Service;
 
@@ -22,14 +23,12 @@ pub(crate) async fn watch(service: Arc<Service>) {
         match event {
             Ok(watcher::Event::Init) => listed.clear(),
             Ok(watcher::Event::InitApply(found)) => {
-                listed.insert((found.namespace().unwrap_or_default(), found.name_any()));
+                listed.insert(key(&found));
                 set(&service, found);
             }
             Ok(watcher::Event::InitDone) => service.policies.listed(&listed),
             Ok(watcher::Event::Apply(found)) => set(&service, found),
-            Ok(watcher::Event::Delete(found)) => {
-                service.policies.remove(&(found.namespace().unwrap_or_default(), found.name_any()));
-            }
+            Ok(watcher::Event::Delete(found)) => service.policies.remove(&key(&found)),
             // No definition, or no API server: what was read last goes on holding.
             Err(e) => {
                 tracing::warn!(error = &e as &dyn std::error::Error, "UnderstudyPolicies cannot be watched");

@@ -54,6 +54,8 @@ pub(crate) struct Source {
     file: PathBuf,
     max_age: Duration,
     kept: Kept,
+    /// Of what is kept, what cannot be followed.
+    refused: BTreeMap<String, String>,
     written: SystemTime,
     shown: Arc<ArcSwap<Snapshot>>,
     publisher: Arc<Publisher>,
@@ -80,12 +82,14 @@ impl Source {
         let door = door.map_err(|e| Failure::Failed(e.to_string()))?;
         let file = config.state.join("policy.json");
         let kept = Kept::read(&file).filter(|k| !k.is_older(source.max_age, now())).unwrap_or_default();
-        let (heard, listens) = watch::channel(Arc::new(kept.document.clone()));
-        publisher.come_under(Arc::new(kept.document.clone()));
+        let document = Arc::new(kept.document.clone());
+        publisher.come_under(Arc::clone(&document));
+        let refused = document.refused();
+        let (heard, listens) = watch::channel(document);
         let written = UNIX_EPOCH;
         let (shown, publisher) = (Arc::clone(shown), Arc::clone(publisher));
         let max_age = source.max_age;
-        Ok(Some((Self { door, file, max_age, kept, written, shown, publisher, heard }, listens)))
+        Ok(Some((Self { door, file, max_age, kept, refused, written, shown, publisher, heard }, listens)))
     }
 
     /// Asks until the proxy ends.
@@ -172,7 +176,8 @@ impl Source {
 
     fn hear(&mut self, document: Document) {
         tracing::info!(version = document.version, "another policy holds");
-        for (policy, why) in document.refused() {
+        self.refused = document.refused();
+        for (policy, why) in &self.refused {
             tracing::error!(policy, why, "a policy cannot be followed");
         }
         let shared = Arc::new(document.clone());
@@ -198,8 +203,7 @@ impl Source {
         let shown = self.shown.load();
         let tasks: BTreeMap<&str, &str> =
             shown.reports.iter().map(|r| (r.name.as_str(), r.evidence.stage.label())).collect();
-        let document = &self.kept.document;
-        json!({"version": document.version, "tasks": tasks, "refused": document.refused()})
+        json!({"version": self.kept.document.version, "tasks": tasks, "refused": self.refused})
     }
 }
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use understudy_capture::Journal;
 use understudy_gateway::Counters;
 
-use super::super::rows;
 use super::Wings;
 use crate::engine_child::Health;
 use crate::metrics::{Kind, Metrics, Read};
+use crate::serve::rows;
 use crate::telemetry::Outward;
 
 impl Wings {
@@ -17,6 +18,10 @@ impl Wings {
         let one = |n: u64| vec![(String::new(), n as f64)];
         let add = |name, help, kind, label, values: Box<dyn Fn() -> Vec<(String, f64)> + Send + Sync>| {
             metrics.read(Read { name, help, kind, label, values });
+        };
+        let number = |name, help, kind, of: fn(&Counters) -> u64| {
+            let c = Arc::clone(counters);
+            add(name, help, kind, None, Box::new(move || one(of(&c))));
         };
         let c = Arc::clone(counters);
         add(
@@ -34,45 +39,20 @@ impl Wings {
             Some("fault"),
             Box::new(move || c.faults().iter().map(|(who, n)| ((*who).to_owned(), *n as f64)).collect()),
         );
-        let c = Arc::clone(counters);
-        add(
-            "served",
-            "Calls that an understudy answered",
-            Kind::Counter,
-            None,
-            Box::new(move || one(c.served())),
-        );
-        let c = Arc::clone(counters);
-        add(
-            "audits",
-            "Served calls that the provider was asked too",
-            Kind::Counter,
-            None,
-            Box::new(move || one(c.audits())),
-        );
-        let c = Arc::clone(counters);
-        add(
+        number("served", "Calls that an understudy answered", Kind::Counter, Counters::served);
+        number("audits", "Served calls that the provider was asked too", Kind::Counter, Counters::audits);
+        number(
             "audits_dropped",
             "Audits dropped because too many were under way",
             Kind::Counter,
-            None,
-            Box::new(move || one(c.audits_dropped())),
+            Counters::audits_dropped,
         );
-        let c = Arc::clone(counters);
-        add(
-            "connections",
-            "Connections from agents",
-            Kind::Gauge,
-            None,
-            Box::new(move || one(c.connections())),
-        );
-        let c = Arc::clone(counters);
-        add(
+        number("connections", "Connections from agents", Kind::Gauge, Counters::connections);
+        number(
             "connections_refused",
             "Connections refused for being too many",
             Kind::Counter,
-            None,
-            Box::new(move || one(c.connections_refused())),
+            Counters::connections_refused,
         );
         if let Some(outward) = outward {
             add(
@@ -121,38 +101,16 @@ impl Wings {
                     j.drops().into_iter().map(|(why, n)| (why.label().to_owned(), n as f64)).collect()
                 }),
             );
-            let j = journal.clone();
-            add(
-                "journal_bytes",
-                "Size of the journal",
-                Kind::Gauge,
-                None,
-                Box::new(move || one(j.stats().bytes)),
-            );
-            let j = journal.clone();
-            add(
-                "journal_queued_bytes",
-                "What waits to be written",
-                Kind::Gauge,
-                None,
-                Box::new(move || one(j.stats().queued_bytes)),
-            );
-            let j = journal.clone();
-            add(
-                "journal_durable_seq",
-                "The last durable record",
-                Kind::Gauge,
-                None,
-                Box::new(move || one(j.durable_seq())),
-            );
-            let j = journal.clone();
-            add(
-                "journal_set_aside",
-                "Volumes that did not open",
-                Kind::Counter,
-                None,
-                Box::new(move || one(j.stats().set_aside)),
-            );
+            let number = |name, help, kind, of: fn(&Journal) -> u64| {
+                let j = journal.clone();
+                add(name, help, kind, None, Box::new(move || one(of(&j))));
+            };
+            number("journal_bytes", "Size of the journal", Kind::Gauge, |j| j.stats().bytes);
+            number("journal_queued_bytes", "What waits to be written", Kind::Gauge, |j| {
+                j.stats().queued_bytes
+            });
+            number("journal_durable_seq", "The last durable record", Kind::Gauge, |j| j.durable_seq());
+            number("journal_set_aside", "Volumes that did not open", Kind::Counter, |j| j.stats().set_aside);
         }
         if let Some((shown, _)) = &self.worker {
             let (shown, steps, prices) = (Arc::clone(shown), self.steps, self.prices.clone());

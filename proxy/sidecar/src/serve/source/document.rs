@@ -52,8 +52,8 @@ impl Document {
     }
 
     /// The others, with what is wrong.
-    pub(crate) fn refused(&self) -> BTreeMap<&str, String> {
-        self.policies.iter().filter_map(|told| Some((told.name.as_str(), told.problem()?))).collect()
+    pub(crate) fn refused(&self) -> BTreeMap<String, String> {
+        self.policies.iter().filter_map(|told| Some((told.name.clone(), told.problem()?))).collect()
     }
 
     /// The policy that keeps a task where it is, by id and name.
