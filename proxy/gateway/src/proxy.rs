@@ -110,6 +110,8 @@ impl ProxyHttp for Gateway {
         if let Some(wire) = wire(session) {
             wire.head_done();
         }
+        // An agent need not wait for one answer before it sends the next call.
+        session.set_pipelining_enabled(true);
         session.set_read_timeout(Some(self.limits.agent_read));
         session.set_write_timeout(Some(self.limits.agent_write));
         if session.get_keepalive().is_some() {

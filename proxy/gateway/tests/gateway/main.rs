@@ -9,6 +9,7 @@
 )]
 
 mod audits;
+mod connections;
 mod limits;
 mod pass_through;
 mod scene;

@@ -1,0 +1,79 @@
+//! Connections as agents use and misuse them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use understudy_call::AnsweredBy;
+
+use crate::scene::*;
+use crate::support::*;
+
+#[tokio::test]
+async fn calls_that_are_sent_without_waiting_are_answered_in_turn() {
+    let provider = FakeProvider::saying(json_reply("{}")).await;
+    let world = open(config(provider.address));
+    let mut agent = TcpStream::connect(world.gateway).await.unwrap();
+    let calls: Vec<u8> =
+        (0..3).flat_map(|i| post("/v1/chat/completions", format!("{{\"i\":{i}}}"))).collect();
+    agent.write_all(&calls).await.unwrap();
+    for _ in 0..3 {
+        let got = read_reply(&mut agent, false).await;
+        assert_eq!((got.status(), got.text()), (200, "{}"));
+    }
+    let bodies: Vec<_> = provider.seen.lock().unwrap().iter().map(|s| s.body.clone()).collect();
+    assert_eq!(bodies, [b"{\"i\":0}", b"{\"i\":1}", b"{\"i\":2}"]);
+}
+
+/// Who closes its half has gone, as far as can be told: an SDK that cancels does just
+/// that, and what the provider would go on to write costs money.
+#[tokio::test]
+async fn an_agent_that_closes_its_half_ends_the_call() {
+    let provider = FakeProvider::start(Arc::new(|_, stream| {
+        Box::pin(async move {
+            std::future::pending::<()>().await;
+            Some(stream)
+        })
+    }))
+    .await;
+    let world = open(config(provider.address));
+    let mut agent = TcpStream::connect(world.gateway).await.unwrap();
+    agent.write_all(&post("/v1/chat/completions", "{}")).await.unwrap();
+    agent.shutdown().await.unwrap();
+    let mut rest = Vec::new();
+    agent.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, b"", "it was answered");
+    let kept = world.kept.at_least(1).await;
+    assert_eq!(kept[0].meta.answered_by, AnsweredBy::Nobody);
+    let next = send(world.gateway, "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(next.status(), 404, "the gateway goes on");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_in_time_is_408() {
+    let provider = FakeProvider::saying(json_reply("{}")).await;
+    let mut cfg = config(provider.address);
+    cfg.limits.agent_read = Duration::from_millis(50);
+    let world = open(cfg);
+    let mut agent = TcpStream::connect(world.gateway).await.unwrap();
+    let whole = post("/v1/chat/completions", "{\"messages\":[]}");
+    agent.write_all(&whole[..whole.len() - 4]).await.unwrap();
+    let got = read_reply(&mut agent, false).await;
+    assert_eq!((got.status(), got.header("x-understudy-fault")), (408, Some("agent")));
+    assert!(got.text().contains("did not arrive in time"), "{}", got.text());
+    let kept = world.kept.at_least(1).await;
+    assert_eq!((kept[0].meta.status, &kept[0].meta.answered_by), (408, &AnsweredBy::Nobody));
+}
+
+#[tokio::test]
+async fn nor_does_it_matter_who_answers_them() {
+    let s = stage(vec![task(BODY)], always(Ok(tool_answer()))).await.accepted().await;
+    let mut agent = TcpStream::connect(s.world.gateway).await.unwrap();
+    let calls = [BODY, "{}", &numbered(2)].map(|body| post("/v1/chat/completions", body)).concat();
+    agent.write_all(&calls).await.unwrap();
+    for (n, by) in [Some("head-1"), None, Some("head-1")].into_iter().enumerate() {
+        let got = read_reply(&mut agent, false).await;
+        assert_eq!((got.status(), got.header("x-understudy-answered-by")), (200, by), "call {n}");
+    }
+}
