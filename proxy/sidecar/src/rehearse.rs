@@ -27,7 +27,7 @@ use crate::cli::{self, Out, Rehearse};
 use crate::config::Config;
 use crate::engine_child::{Care, Health, Supervised, with_sources};
 use crate::failure::{Exit, Failure};
-use crate::serve::{recording, worker};
+use crate::serve::{casting, recording, worker};
 use crate::telemetry;
 
 /// Lines that could not be read and are named in the log; the others are counted.
@@ -136,7 +136,7 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
 
     let (engine, socket) = engine(&config, &dir).await?;
     let imported = import::import(&journal, &log, &caller)?;
-    let cast = worker::cast(&config, Some(socket))?;
+    let cast = casting::cast(&config, &dir, Some(socket))?;
     let pace = Pace::free().within(Duration::from_secs_f64(args.minutes * 60.0), log.calls.len() as u64);
     let mut rehearsal = Rehearsal::new(
         worker::settings(&config, Mode::Recorded),

@@ -2,6 +2,7 @@
 //! calls, health before work, and calls in flight to their end.
 
 mod backstage;
+pub(crate) mod casting;
 mod flags;
 pub(crate) mod lessons;
 mod publisher;
@@ -113,7 +114,7 @@ pub(crate) async fn start(config: Config, claim: Option<Claim>) -> Result<Servin
     }));
     let counters = Arc::new(Counters::default());
 
-    let cast = worker::cast(&config, None)?;
+    let cast = casting::cast(&config, &config.state, None)?;
     let counted = outward.clone();
     let seams = Seams {
         recorder: recording.recorder(),

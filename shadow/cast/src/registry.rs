@@ -14,7 +14,7 @@ use crate::example::Example;
 use crate::head::{self, Head, HeadRules, HeadSnapshot, NotFitted, Rehearsed};
 use crate::prompted::{PromptRules, Prompted, PromptedSnapshot};
 use crate::recall::Recall;
-use crate::remote::{DailyMeter, Meter, Remote, RemoteConfig};
+use crate::remote::{Books, DailyMeter, Meter, Remote, RemoteConfig};
 use crate::specialised::Specialised;
 use crate::window;
 
@@ -92,14 +92,18 @@ impl fmt::Debug for Cast {
 
 impl Cast {
     /// A cast without members. Without an embedder there are only remotes,
-    /// without a model no prompted ones. `today` numbers the days for budgets.
+    /// without a model no prompted ones. `books` are those of the remotes' budgets;
+    /// a function that numbers the days will do.
     pub fn new(
         config: CastConfig,
         embedder: Option<Arc<dyn Embedder>>,
         model: Option<Arc<dyn ChatModel>>,
-        today: impl Fn() -> u64 + Send + Sync + Clone + 'static,
+        books: impl Books + 'static,
     ) -> Self {
-        let meter = |r: &RemoteConfig| Arc::new(DailyMeter::new(r.budget, today.clone())) as Arc<dyn Meter>;
+        let books: Arc<dyn Books> = Arc::new(books);
+        let meter = |r: &RemoteConfig| {
+            Arc::new(DailyMeter::new(&r.name, r.budget, Arc::clone(&books))) as Arc<dyn Meter>
+        };
         Self {
             meters: config.remotes.iter().map(|r| (r.name.clone(), meter(r))).collect(),
             embedder: embedder.map(|e| Arc::new(Recall::new(e)) as Arc<dyn Embedder>),

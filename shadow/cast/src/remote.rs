@@ -10,7 +10,7 @@
 //! already, and one that is cut off or answered without a count is not free.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -20,6 +20,10 @@ use understudy_policy::TaskId;
 use crate::error::CastError;
 use crate::example::stratum_in;
 use crate::{check, head, wire};
+
+mod meter;
+
+pub use meter::{Books, Budget, Charge, DailyMeter, Meter, Spent};
 
 /// Time to get a connection to a server elsewhere.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -56,107 +60,6 @@ impl fmt::Debug for RemoteConfig {
             .field("logprobs", &self.logprobs)
             .field("budget", &self.budget)
             .finish_non_exhaustive()
-    }
-}
-
-/// What a remote may spend in a day. `None` is without limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Budget {
-    /// Tokens, both ways.
-    pub tokens_per_day: Option<u64>,
-    /// Money, in the currency of the prices.
-    pub money_per_day: Option<f64>,
-    /// Price of a million tokens of prompt.
-    pub input_price: f64,
-    /// Price of a million tokens of reply.
-    pub output_price: f64,
-}
-
-/// Counts what a remote spends; passed in, as time is.
-pub trait Meter: Send + Sync {
-    /// Charges what a call is expected to take; `None` where nothing is left.
-    fn try_charge(&self, expected: Usage) -> Option<Charge>;
-    /// Puts what the call took in the place of what was charged for it. A charge
-    /// that is never settled stays.
-    fn settle(&self, charge: Charge, took: Usage);
-}
-
-/// What was charged for a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Charge {
-    /// The day whose budget it is on.
-    pub day: u64,
-    /// What the call is expected to take.
-    pub expected: Usage,
-}
-
-/// A [`Meter`] over days, which whoever makes it counts.
-pub struct DailyMeter {
-    budget: Budget,
-    today: Box<dyn Fn() -> u64 + Send + Sync>,
-    spent: Mutex<Spent>,
-}
-
-#[derive(Default)]
-struct Spent {
-    day: u64,
-    tokens: u64,
-    money: f64,
-}
-
-impl fmt::Debug for DailyMeter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DailyMeter").field("budget", &self.budget).finish_non_exhaustive()
-    }
-}
-
-impl DailyMeter {
-    /// A meter with nothing spent; `today` numbers the days.
-    pub fn new(budget: Budget, today: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { budget, today: Box::new(today), spent: Mutex::default() }
-    }
-
-    /// Reads or changes what was spent today.
-    fn of_today<T>(&self, see: impl FnOnce(&mut Spent) -> T) -> T {
-        let day = (self.today)();
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        if spent.day != day {
-            *spent = Spent { day, ..Spent::default() };
-        }
-        see(&mut spent)
-    }
-
-    /// Tokens and money.
-    fn cost(&self, usage: Usage) -> (u64, f64) {
-        let money = usage.input_tokens as f64 * self.budget.input_price
-            + usage.output_tokens as f64 * self.budget.output_price;
-        (usage.input_tokens.saturating_add(usage.output_tokens), money / 1e6)
-    }
-}
-
-impl Meter for DailyMeter {
-    fn try_charge(&self, expected: Usage) -> Option<Charge> {
-        let (tokens, money) = self.cost(expected);
-        self.of_today(|spent| {
-            let is_left = self.budget.tokens_per_day.is_none_or(|most| spent.tokens < most)
-                && self.budget.money_per_day.is_none_or(|most| spent.money < most);
-            is_left.then(|| {
-                spent.tokens = spent.tokens.saturating_add(tokens);
-                spent.money += money;
-                Charge { day: spent.day, expected }
-            })
-        })
-    }
-
-    fn settle(&self, charge: Charge, took: Usage) {
-        let ((tokens, money), (took_tokens, took_money)) = (self.cost(charge.expected), self.cost(took));
-        self.of_today(|spent| {
-            // The account of another day is closed.
-            if spent.day == charge.day {
-                spent.tokens = spent.tokens.saturating_sub(tokens).saturating_add(took_tokens);
-                spent.money = (spent.money - money + took_money).max(0.0);
-            }
-        });
     }
 }
 

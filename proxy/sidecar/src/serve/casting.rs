@@ -1,0 +1,149 @@
+//! The cast as it is configured: its engine, its remotes and what they may spend.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use understudy_call::Embedder;
+use understudy_cast::prompted::PromptRules;
+use understudy_cast::remote::{Books, Budget, RemoteConfig, Spent};
+use understudy_cast::{Cast, CastConfig, EngineAddr, EngineClient};
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::state;
+
+/// The cast, asking the configured engine; what its remotes spend is kept in `dir`.
+///
+/// # Errors
+/// When no client can be made.
+pub(crate) fn cast(config: &Config, dir: &Path, socket: Option<PathBuf>) -> Result<Arc<Cast>, Failure> {
+    let address = match &config.engine.address {
+        Some(url) if url.starts_with("unix:") => EngineAddr::Unix(url.trim_start_matches("unix:").into()),
+        Some(url) if config.engine.token_file.is_some() || config.engine.ca_file.is_some() => {
+            EngineAddr::Pod {
+                url: url.clone(),
+                token_file: config.engine.token_file.clone(),
+                ca_file: config.engine.ca_file.clone(),
+            }
+        }
+        Some(url) => {
+            EngineAddr::Http(url.clone(), config.engine.key_env.as_ref().and_then(|v| std::env::var(v).ok()))
+        }
+        None => EngineAddr::Unix(socket.unwrap_or_else(|| state::engine_socket(&config.state))),
+    };
+    let client = Arc::new(EngineClient::new(address).map_err(|e| Failure::Failed(e.to_string()))?);
+    let remotes = config
+        .remotes
+        .iter()
+        .map(|r| {
+            // Where the budget is in money there is one: the configuration sees to it.
+            let price = config.prices.at_most(&r.name, &r.model);
+            RemoteConfig {
+                name: r.name.clone(),
+                url: r.base_url.clone(),
+                key: r.key_env.as_ref().and_then(|v| std::env::var(v).ok()),
+                model: r.model.clone(),
+                logprobs: r.logprobs,
+                budget: Budget {
+                    tokens_per_day: (r.budget_tokens > 0).then_some(r.budget_tokens),
+                    money_per_day: (r.budget_usd > 0.0).then_some(r.budget_usd),
+                    input_price: price.map_or(0.0, |p| p.input),
+                    output_price: price.map_or(0.0, |p| p.output),
+                },
+            }
+        })
+        .collect();
+    let prompt = PromptRules {
+        k: usize::try_from(config.worker.examples).unwrap_or(usize::MAX),
+        ..PromptRules::default()
+    };
+    let made = CastConfig { remotes, prompt, ..CastConfig::default() };
+    let embedder: Arc<dyn Embedder> = Arc::<EngineClient>::clone(&client);
+    Ok(Arc::new(Cast::new(made, Some(embedder), Some(client), FileBooks::open(dir))))
+}
+
+/// Books in a file of the state folder.
+struct FileBooks {
+    file: PathBuf,
+    /// `None` where the file cannot be read: what was spent today is not known then.
+    all: Mutex<Option<BTreeMap<String, Spent>>>,
+}
+
+impl FileBooks {
+    fn open(dir: &Path) -> Self {
+        let file = dir.join("remotes-spent.json");
+        let all = match std::fs::read(&file) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|e| e.to_string()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(e) => Err(e.to_string()),
+        };
+        let all = all.inspect_err(|why| {
+            let file = file.display();
+            tracing::error!(%file, why, "what remotes have spent today cannot be read, so they are not asked; mend the file, or move it aside to begin anew");
+        });
+        Self { file, all: Mutex::new(all.ok()) }
+    }
+}
+
+impl Books for FileBooks {
+    fn today(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() / 86_400)
+    }
+
+    fn read(&self, remote: &str) -> Option<Spent> {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.as_ref()?.get(remote).copied()
+    }
+
+    fn write(&self, remote: &str, spent: Spent) -> bool {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(all) = &mut *all else { return false };
+        let before = all.insert(remote.to_owned(), spent);
+        let text = serde_json::to_vec_pretty(all).unwrap_or_default();
+        let written = state::write_private(&self.file, &text);
+        if let Err(why) = &written {
+            tracing::warn!(remote, %why, "what a remote spends cannot be written down, so it is not asked");
+            match before {
+                Some(before) => all.insert(remote.to_owned(), before),
+                None => all.remove(remote),
+            };
+        }
+        written.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    const SPENT: Spent = Spent { day: 20_000, tokens: 1_500, money: 0.25 };
+
+    #[test]
+    fn what_was_spent_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let books = FileBooks::open(dir.path());
+        assert_eq!(books.read("small"), None);
+        assert!(books.write("small", SPENT) && books.write("another", Spent::default()));
+        assert_eq!(FileBooks::open(dir.path()).read("small"), Some(SPENT));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_taken_for_nothing_spent() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("remotes-spent.json");
+        std::fs::write(&file, "{").unwrap();
+        assert!(!FileBooks::open(dir.path()).write("small", SPENT));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "{", "it was written over");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_ends_the_spending() {
+        let dir = tempfile::tempdir().unwrap();
+        let books = FileBooks::open(&dir.path().join("gone"));
+        assert!(!books.write("small", SPENT));
+        assert_eq!(books.read("small"), None);
+    }
+}
