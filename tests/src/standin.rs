@@ -31,11 +31,17 @@ struct Standin {
     config: Config,
     changed: AtomicBool,
     calls: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// The server's routes.
 pub fn router(config: Config) -> Router {
-    let state = Arc::new(Standin { config, changed: AtomicBool::new(false), calls: AtomicU64::new(0) });
+    let state = Arc::new(Standin {
+        config,
+        changed: AtomicBool::new(false),
+        calls: AtomicU64::new(0),
+        refused: AtomicU64::new(0),
+    });
     Router::new()
         .route("/v1/chat/completions", post(chat))
         .route(
@@ -54,13 +60,15 @@ async fn control(State(standin): State<Arc<Standin>>, body: Bytes) -> &'static s
 }
 
 async fn stats(State(standin): State<Arc<Standin>>) -> String {
-    json!({"calls": standin.calls.load(Ordering::Relaxed)}).to_string()
+    let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+    json!({"calls": count(&standin.calls), "refused": count(&standin.refused)}).to_string()
 }
 
 async fn chat(State(standin): State<Arc<Standin>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
     standin.calls.fetch_add(1, Ordering::Relaxed);
     let serial = openai::serial(&body);
     if !headers.get("authorization").is_some_and(|v| v.as_bytes().starts_with(b"Bearer sk-")) {
+        standin.refused.fetch_add(1, Ordering::Relaxed);
         return openai::error(
             StatusCode::UNAUTHORIZED,
             "invalid_request_error",
@@ -96,6 +104,15 @@ pub fn reply(request: &Value, changed: bool, serial: u64) -> Value {
     } else {
         json!({"role": "assistant", "content": reason(&user)})
     }
+}
+
+/// A line of a log: a request, and what the stand-in says to it.
+#[must_use]
+pub fn recorded(request: &Value) -> String {
+    let response = json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini",
+        "choices": [{"index": 0, "message": reply(request, false, 1), "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 40, "completion_tokens": 6, "total_tokens": 46}});
+    json!({"request": request, "response": response}).to_string()
 }
 
 fn content(message: &Value) -> String {

@@ -26,22 +26,13 @@ fn home() -> Home {
     Home::new("http://127.0.0.1:9/v1", LOOSE)
 }
 
-/// A line of a log: a request, and what the stand-in says to it.
-fn line(request: &Value) -> String {
-    let message = standin::reply(request, false, 1);
-    let response = json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 40, "completion_tokens": 6, "total_tokens": 46}});
-    json!({"request": request, "response": response}).to_string()
-}
-
 /// So many triage tickets, and an open question after every `every`.
 fn write(path: &Path, tickets: usize, every: usize) {
     let mut text = String::new();
     for n in 0..tickets {
-        writeln!(text, "{}", line(&desk::triage(n))).unwrap();
+        writeln!(text, "{}", standin::recorded(&desk::triage(n))).unwrap();
         if n % every == 0 {
-            writeln!(text, "{}", line(&desk::reason(n / every))).unwrap();
+            writeln!(text, "{}", standin::recorded(&desk::reason(n / every))).unwrap();
         }
     }
     std::fs::write(path, text).unwrap();
@@ -100,11 +91,11 @@ fn what_goes_live_in_traffic_is_ready_in_its_logs_and_what_does_not_is_not() {
 fn broken_lines_are_counted_and_the_rest_is_read() {
     let home = home();
     let log = home.path("calls.jsonl");
-    let whole = line(&desk::triage(1));
+    let whole = standin::recorded(&desk::triage(1));
     let text = format!(
         "{whole}\n{{\"request\": \n{}\n\nnot json\n{{\"request\": {{}}}}\n{}\n",
-        line(&desk::triage(2)),
-        line(&desk::triage(3))
+        standin::recorded(&desk::triage(2)),
+        standin::recorded(&desk::triage(3))
     );
     std::fs::write(&log, text).unwrap();
     let out = rehearse(&home, &log).output().unwrap();
@@ -138,7 +129,7 @@ fn a_file_that_was_changed_is_not_taken_for_the_one_that_was_rehearsed() {
     let before = verdict(&home, &log);
     assert_eq!((&before["read"], &task(&before, "triage")["calls"]), (&json!(4), &json!(3)));
     // It has grown, which is no change.
-    let grown = std::fs::read_to_string(&log).unwrap() + &line(&desk::triage(77)) + "\n";
+    let grown = std::fs::read_to_string(&log).unwrap() + &standin::recorded(&desk::triage(77)) + "\n";
     std::fs::write(&log, &grown).unwrap();
     assert_eq!(task(&verdict(&home, &log), "triage")["calls"], 4);
     // Another file in its place.

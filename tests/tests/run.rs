@@ -23,9 +23,18 @@ struct Command {
 
 impl Command {
     fn run(home: &Home, name: &str) -> Self {
+        Self::with(home, name, &[], &[])
+    }
+
+    /// The same, with flags of `run` and variables of the user's.
+    fn with(home: &Home, name: &str, flags: &[&str], variables: &[(&str, String)]) -> Self {
         let log = home.path(name);
-        let mut command = home.command(["run", "--", "sh", "-c", "echo \"$OPENAI_BASE_URL\"; cat"]);
-        command.stdin(Stdio::piped()).stderr(File::create(&log).unwrap());
+        let says = ["--", "sh", "-c", "echo \"$OPENAI_BASE_URL\"; cat"];
+        let mut command = home.command([&["run"], flags, &says].concat());
+        command
+            .envs(variables.iter().map(|(k, v)| (k, v)))
+            .stdin(Stdio::piped())
+            .stderr(File::create(&log).unwrap());
         let (child, url) =
             start(&mut command, PATIENCE, |line| line.starts_with("http").then(|| line.to_owned()));
         Self { child, url, log }
@@ -51,6 +60,11 @@ impl Command {
     }
 }
 
+/// Exchanges in the journal.
+fn recorded(home: &Home) -> usize {
+    said(&home.output(["journal", "export"])).matches("\"exchange\":").count()
+}
+
 #[test]
 fn a_second_run_outlives_the_proxy_of_the_first() {
     let provider = Peer::standin(standin::Config::default());
@@ -68,9 +82,8 @@ fn a_second_run_outlives_the_proxy_of_the_first() {
     let out = home.output(["serve"]);
     assert_eq!(out.status.code(), Some(75), "{}", said(&out));
     // Only the first's call is in the journal.
-    let exchanges = || said(&home.output(["journal", "export"])).matches("\"exchange\":").count();
-    wait_until("the first's call is recorded", PATIENCE, || exchanges() > 0);
-    assert_eq!(exchanges(), 1);
+    wait_until("the first's call is recorded", PATIENCE, || recorded(&home) > 0);
+    assert_eq!(recorded(&home), 1);
 
     let text = first.end();
     assert!(!text.contains("not recorded"), "{text}");
@@ -105,4 +118,31 @@ fn a_proxy_that_was_killed_is_nobody_whoever_has_its_number_now() {
     let proxy = home.serve();
     let answer = Agent::new(&proxy.url(), "sk-stand-in").ask(&desk::triage(1));
     assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[test]
+fn with_chain_the_agents_own_gateway_stays_in_the_way() {
+    let own = Peer::standin(standin::Config::default());
+    // The one that is configured is not there: a call that goes to it fails.
+    let home = Home::new("http://127.0.0.1:9/v1", NOBODY_REHEARSES);
+    let run = |args: &[&str]| {
+        let mut command =
+            home.command([&["run"], args, &["--", "sh", "-c", "echo \"$OPENAI_BASE_URL\""]].concat());
+        command.env("OPENAI_BASE_URL", own.url()).output().unwrap()
+    };
+    let alone = run(&[]);
+    assert!(alone.stdout.starts_with(own.url().as_bytes()), "{}", said(&alone));
+    let text = String::from_utf8_lossy(&alone.stderr);
+    assert!(text.contains("left alone") && text.contains("--chain"), "{text}");
+
+    let chained = Command::with(&home, "chained.log", &["--chain"], &[("OPENAI_BASE_URL", own.url())]);
+    assert_ne!(chained.url, own.url());
+    chained.ask(1);
+    wait_until("its call is recorded", PATIENCE, || recorded(&home) == 1);
+    let _ = chained.end();
+    // Where a proxy runs already, its providers are its own.
+    let _proxy = home.serve();
+    let refused = run(&["--chain"]);
+    assert_eq!(refused.status.code(), Some(64), "{}", said(&refused));
+    assert!(said(&refused).contains("base_url"), "{}", said(&refused));
 }

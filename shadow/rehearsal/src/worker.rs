@@ -125,6 +125,9 @@ pub enum RehearsalError {
     /// There is no such task.
     #[error("no task {0}; 'understudy tasks' lists them")]
     NoTask(String),
+    /// A person asked for a move that leads nowhere.
+    #[error("{0}")]
+    Unmoved(&'static str),
     /// Another task has that name.
     #[error("another task is named {0}")]
     NameTaken(String),

@@ -5,16 +5,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 use tracing::Span;
 use understudy_capture::{Journal, Record};
-use understudy_cast::prompted::PromptRules;
-use understudy_cast::remote::{Budget, RemoteConfig};
-use understudy_cast::{Cast, CastConfig, EngineAddr, EngineClient};
-use understudy_policy::{Action, Decision, Roster};
+use understudy_cast::Cast;
+use understudy_policy::{Action, Decision, Roster, Stage};
 use understudy_rehearsal::worker::Pause;
 use understudy_rehearsal::{Mode, Outlets, Pace, Rehearsal, RehearsalError, Settings, TaskReport};
 use understudy_tasks::{Effect, HashKey, Task, TaskBook};
@@ -26,7 +24,6 @@ use crate::admin::Order;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::specialise::{Drafts, Watch, known};
-use crate::state;
 use crate::telemetry::{Outward, own};
 
 /// How long the worker waits for a new record before it looks again.
@@ -87,57 +84,6 @@ pub(crate) struct Given {
     pub(crate) training: Watch,
     /// Where adapters lie.
     pub(crate) adapters: std::path::PathBuf,
-}
-
-/// The cast, asking the configured engine.
-///
-/// # Errors
-/// When no client can be made.
-pub(crate) fn cast(config: &Config, socket: Option<std::path::PathBuf>) -> Result<Arc<Cast>, Failure> {
-    let address = match &config.engine.address {
-        Some(url) if url.starts_with("unix:") => EngineAddr::Unix(url.trim_start_matches("unix:").into()),
-        Some(url) if config.engine.token_file.is_some() || config.engine.ca_file.is_some() => {
-            EngineAddr::Pod {
-                url: url.clone(),
-                token_file: config.engine.token_file.clone(),
-                ca_file: config.engine.ca_file.clone(),
-            }
-        }
-        Some(url) => {
-            EngineAddr::Http(url.clone(), config.engine.key_env.as_ref().and_then(|v| std::env::var(v).ok()))
-        }
-        None => EngineAddr::Unix(socket.unwrap_or_else(|| state::engine_socket(&config.state))),
-    };
-    let client = Arc::new(EngineClient::new(address).map_err(|e| Failure::Failed(e.to_string()))?);
-    let remotes = config
-        .remotes
-        .iter()
-        .map(|r| {
-            // Where the budget is in money there is one: the configuration sees to it.
-            let price = config.prices.at_most(&r.name, &r.model);
-            RemoteConfig {
-                name: r.name.clone(),
-                url: r.base_url.clone(),
-                key: r.key_env.as_ref().and_then(|v| std::env::var(v).ok()),
-                model: r.model.clone(),
-                logprobs: r.logprobs,
-                budget: Budget {
-                    tokens_per_day: (r.budget_tokens > 0).then_some(r.budget_tokens),
-                    money_per_day: (r.budget_usd > 0.0).then_some(r.budget_usd),
-                    input_price: price.map_or(0.0, |p| p.input),
-                    output_price: price.map_or(0.0, |p| p.output),
-                },
-            }
-        })
-        .collect();
-    let today = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() / 86_400);
-    let prompt = PromptRules {
-        k: usize::try_from(config.worker.examples).unwrap_or(usize::MAX),
-        ..PromptRules::default()
-    };
-    let made = CastConfig { remotes, prompt, ..CastConfig::default() };
-    let embedder: Arc<dyn understudy_call::Embedder> = Arc::<EngineClient>::clone(&client);
-    Ok(Arc::new(Cast::new(made, Some(embedder), Some(client), today)))
 }
 
 /// A book in which the operator's word on tools stands.
@@ -371,10 +317,27 @@ async fn obey(
             Order::Demote => Action::Demote,
             Order::Pin(on) => Action::Pin(on),
         };
-        rehearsal.operate(which, action, by).await?;
+        let nowhere = leads_nowhere(rehearsal, which, &action);
+        if rehearsal.operate(which, action, by).await?.is_empty() {
+            return Err(RehearsalError::Unmoved(nowhere));
+        }
         Ok(rehearsal.book().find(which).map(|t| t.name.clone()).unwrap_or_default())
     })
     .await
+}
+
+/// Why nothing comes of an action, should nothing come of it.
+fn leads_nowhere(rehearsal: &Rehearsal, which: &str, action: &Action) -> &'static str {
+    let ledger = rehearsal.book().find(which).and_then(|t| rehearsal.ledger(t.id));
+    match action {
+        Action::Promote if ledger.is_some_and(|l| l.stage() == Stage::Live) => {
+            "it is live, which is as far as it goes"
+        }
+        Action::Promote => {
+            "no understudy of it has an open entry, so nobody could answer; 'understudy task show' says what each of them lacks"
+        }
+        _ => "it is not served, so there is nothing to take back",
+    }
 }
 
 fn show(rehearsal: &Rehearsal, shown: &ArcSwap<Snapshot>, line: &str) {
