@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{Selector, SelectorExt as _};
 use kube::{CustomResource, CustomResourceExt as _, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -251,6 +252,25 @@ pub struct Heard {
     /// Of each task, how many pods have it at each stage.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tasks: BTreeMap<String, BTreeMap<String, u32>>,
+}
+
+/// Whether what a namespace says of pods with these labels is for a pod: its own
+/// namespace's, and what the release's namespace says of all.
+pub(crate) fn holds_for(
+    selector: Option<&LabelSelector>,
+    of: &str,
+    home: &str,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+) -> bool {
+    if of != namespace && of != home {
+        return false;
+    }
+    match selector {
+        None => true,
+        // One that cannot be read is for nobody: the API server does not check it.
+        Some(selector) => Selector::try_from(selector.clone()).is_ok_and(|s| s.matches(labels)),
+    }
 }
 
 /// The definition that the chart installs, as JSON.

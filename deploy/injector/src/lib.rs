@@ -32,6 +32,7 @@ mod sidecar;
 mod skip;
 #[cfg(test)]
 mod tests;
+mod understudies;
 
 pub use ask::{
     ANNOTATIONS, Annotation, Ask, AskError, EngineChoice, INJECT, INJECTED, JournalPlace, PREFIX, STATUS,
@@ -39,9 +40,12 @@ pub use ask::{
 pub use crd::{
     Approval, Furthest, Pinned, PolicyStatus, Rules, UnderstudyPolicy, UnderstudyPolicySpec, definition,
 };
-pub use pod::{Kept, Outcome, Status, inject};
+pub use pod::{Around, Kept, Outcome, Status, inject};
 pub use policies::{Document, Report, Told};
 pub use review::{ReviewError, Reviewed, review};
 pub use serve::{Places, ServeError, serve};
 pub use settings::{Certificates, Controller, EngineContainer, EngineService, File, PolicyService, Settings};
 pub use skip::Skip;
+pub use understudies::{
+    Given, Remote, SecretKey, Understudy, UnderstudySpec, UnderstudyStatus, understudy_definition,
+};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use understudy_injector::{ANNOTATIONS, File, PREFIX, Places, definition, serve};
+use understudy_injector::{ANNOTATIONS, File, PREFIX, Places, definition, serve, understudy_definition};
 
 /// Puts the Understudy sidecar into pods that opt in
 #[derive(Debug, Parser)]
@@ -41,8 +41,19 @@ enum Command {
     Wait,
     /// Prints the table of annotations
     Annotations,
-    /// Prints the definition of the custom resource, as JSON
-    Crd,
+    /// Prints the definition of a custom resource, as JSON
+    Crd {
+        /// Which
+        #[arg(value_enum, default_value = "policy")]
+        kind: Kind,
+    },
+}
+
+/// A custom resource.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Kind {
+    Policy,
+    Understudy,
 }
 
 #[tokio::main]
@@ -77,7 +88,7 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             print_annotations();
             Ok(())
         }
-        Command::Crd => print_definition(),
+        Command::Crd { kind } => print_definition(kind),
     }
 }
 
@@ -90,8 +101,12 @@ fn print_annotations() {
 }
 
 #[expect(clippy::print_stdout, reason = "what it is asked for")]
-fn print_definition() -> Result<(), Box<dyn std::error::Error>> {
-    println!("{}", definition()?);
+fn print_definition(kind: Kind) -> Result<(), Box<dyn std::error::Error>> {
+    let made = match kind {
+        Kind::Policy => definition(),
+        Kind::Understudy => understudy_definition(),
+    };
+    println!("{}", made?);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The whole patch of a pod: pure, and idempotent, since the API server calls
 //! a webhook again when another has changed the pod after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use json_patch::Patch;
 use serde::Serialize;
@@ -12,6 +12,7 @@ use crate::ask::{Ask, EngineChoice, INJECTED, STATUS};
 pub(crate) use crate::sidecar::NAME;
 use crate::sidecar::{ENGINE, containers, engine, volumes};
 use crate::skip::{self, Skip};
+use crate::understudies::Given;
 
 /// What becomes of a pod.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +35,25 @@ pub struct Status {
     pub version: &'static str,
     /// Of each container that gets the variables, those that will not reach it, and why.
     pub containers: BTreeMap<String, Vec<Kept>>,
+    /// The understudies that the sidecar has beside its own, as `namespace/name@generation`.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub understudies: BTreeSet<String>,
+}
+
+/// What of the cluster bears on a pod.
+pub trait Around {
+    /// Why an image is not injected now, if so.
+    fn paused(&self, image: &str) -> Option<String>;
+    /// The understudies that a pod of this namespace and with these labels gets.
+    fn understudies(&self, _namespace: &str, _labels: &BTreeMap<String, String>) -> Vec<Given> {
+        Vec::new()
+    }
+}
+
+impl<F: Fn(&str) -> Option<String>> Around for F {
+    fn paused(&self, image: &str) -> Option<String> {
+        self(image)
+    }
 }
 
 /// A variable that is not ours to set.
@@ -45,10 +65,9 @@ pub struct Kept {
     pub why: String,
 }
 
-/// Puts the sidecar into a pod, or says why not. `paused` says why an image is not
-/// injected now, if so.
+/// Puts the sidecar into a pod of `namespace`, or says why not.
 #[must_use]
-pub fn inject(pod: &Value, settings: &Settings, paused: &dyn Fn(&str) -> Option<String>) -> Outcome {
+pub fn inject(pod: &Value, namespace: &str, settings: &Settings, around: &dyn Around) -> Outcome {
     if let Some(skip) = skip::reason(pod, settings) {
         return Outcome::Skipped(skip);
     }
@@ -66,12 +85,34 @@ pub fn inject(pod: &Value, settings: &Settings, paused: &dyn Fn(&str) -> Option<
         _ => {}
     }
     // A pod that has its sidecar already is only looked over.
-    if let Some(why) = paused(ask.image.as_ref().unwrap_or(&settings.image)).filter(|_| !is_injected(pod)) {
+    let is_injected = is_injected(pod);
+    if let Some(why) = around.paused(ask.image.as_ref().unwrap_or(&settings.image)).filter(|_| !is_injected) {
         return Outcome::Skipped(Skip::Broken(why));
     }
+    let given = if is_injected { Vec::new() } else { given(pod, namespace, settings, around) };
     let mut changed = pod.clone();
-    let status = change(&mut changed, &ask, settings);
+    let mut status = change(&mut changed, &ask, settings, &given);
+    if is_injected {
+        status.understudies = has(&pod["metadata"]["annotations"][STATUS]);
+    }
+    changed["metadata"]["annotations"][STATUS] = json!(json!(status).to_string());
     Outcome::Injected { patch: json_patch::diff(pod, &changed), status }
+}
+
+/// The understudies that a pod gets. Where the chart's configuration has one of that
+/// name, that one holds: half of one and half of the other would be neither.
+fn given(pod: &Value, namespace: &str, settings: &Settings, around: &dyn Around) -> Vec<Given> {
+    let labels = serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap_or_default();
+    let mut all = around.understudies(namespace, &labels);
+    all.retain(|g| settings.environment.keys().all(|name| !name.starts_with(&g.prefix)));
+    all
+}
+
+/// The understudies that a pod's status names.
+pub(crate) fn has(status: &Value) -> BTreeSet<String> {
+    let found = status.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let named = found.and_then(|mut s| serde_json::from_value(s["understudies"].take()).ok());
+    named.unwrap_or_default()
 }
 
 /// Whether a sidecar of ours is in it already.
@@ -81,11 +122,11 @@ pub(crate) fn is_injected(pod: &Value) -> bool {
         && pod.pointer("/spec/initContainers").and_then(Value::as_array).is_some_and(|c| c.iter().any(ours))
 }
 
-fn change(pod: &mut Value, ask: &Ask, settings: &Settings) -> Status {
+fn change(pod: &mut Value, ask: &Ask, settings: &Settings, given: &[Given]) -> Status {
     let restarts = pod["spec"]["restartPolicy"] != "Never";
     // What is there stays: a second call must not undo what other plugins added
     // to our containers after the first.
-    add_absent(&mut pod["spec"]["initContainers"], containers(ask, settings, restarts), Place::First);
+    add_absent(&mut pod["spec"]["initContainers"], containers(ask, settings, given, restarts), Place::First);
     add_absent(&mut pod["spec"]["volumes"], volumes(ask, settings), Place::Last);
     let mut reached = BTreeMap::new();
     for list in ["initContainers", "containers"] {
@@ -99,11 +140,12 @@ fn change(pod: &mut Value, ask: &Ask, settings: &Settings) -> Status {
             reached.insert(name, kept(container, settings));
         }
     }
-    let status = Status { version: env!("CARGO_PKG_VERSION"), containers: reached };
-    let metadata = &mut pod["metadata"];
-    metadata["labels"][INJECTED] = json!("true");
-    metadata["annotations"][STATUS] = json!(json!(status).to_string());
-    status
+    pod["metadata"]["labels"][INJECTED] = json!("true");
+    Status {
+        version: env!("CARGO_PKG_VERSION"),
+        containers: reached,
+        understudies: given.iter().map(|g| g.name.clone()).collect(),
+    }
 }
 
 enum Place {

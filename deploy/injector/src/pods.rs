@@ -10,9 +10,10 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt as _};
 
-use crate::ask::INJECTED;
+use crate::ask::{INJECTED, STATUS};
 use crate::breaker::Tripped;
 use crate::namespaces::OWNER;
+use crate::pod::has;
 use crate::policies::key;
 use crate::service::{Service, now};
 
@@ -33,11 +34,13 @@ pub(crate) async fn watch(service: Arc<Service>) {
             Ok(watcher::Event::InitDone) => {
                 service.breaker().keep(&listed);
                 service.policies.pods_listed(&keys);
+                service.understudies.pods_listed(&keys);
             }
             Ok(watcher::Event::Apply(pod)) => see(&service, &pod).await,
             Ok(watcher::Event::Delete(pod)) => {
                 service.breaker().forget(&pod.uid().unwrap_or_default());
                 service.policies.remove_pod(&key(&pod));
+                service.understudies.remove_pod(&key(&pod));
             }
             Err(e) => tracing::warn!(error = &e as &dyn std::error::Error, "injected pods cannot be watched"),
         }
@@ -46,6 +49,8 @@ pub(crate) async fn watch(service: Arc<Service>) {
 
 async fn see(service: &Service, pod: &Pod) {
     service.policies.set_pod(key(pod), pod.uid().unwrap_or_default(), pod.labels().clone());
+    let status = pod.annotations().get(STATUS).map(|text| has(&text.as_str().into())).unwrap_or_default();
+    service.understudies.set_pod(key(pod), pod.labels().clone(), status);
     let Ok(json) = serde_json::to_value(pod) else { return };
     let tripped = service.breaker().see(&pod.uid().unwrap_or_default(), &json, now());
     if let Some(tripped) = tripped {

@@ -15,11 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::ResourceExt;
-use kube::core::{Selector, SelectorExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch as channel;
 
-use crate::crd::{Pinned, Rules, UnderstudyPolicy};
+use crate::crd::{Pinned, Rules, UnderstudyPolicy, holds_for};
 
 /// An object's namespace and name.
 pub(crate) type Key = (String, String);
@@ -198,9 +197,9 @@ impl Policies {
         inner.document(&self.home, pod).map_or(Known::NotYet, Known::Document)
     }
 
-    /// Notes what a pod told.
-    pub(crate) fn hear(&self, pod: &Key, report: Report, now: i64) {
-        if let Some(found) = self.inner().pods.get_mut(pod) {
+    /// Notes what a pod told. What the last pod of a name had to say is of the past.
+    pub(crate) fn hear(&self, pod: &Key, uid: &str, report: Report, now: i64) {
+        if let Some(found) = self.inner().pods.get_mut(pod).filter(|p| p.uid == uid) {
             found.report = Some((now, report));
         }
     }
@@ -226,22 +225,15 @@ pub(crate) fn key(object: &impl ResourceExt) -> Key {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// As sidecars and their reports name a policy.
-fn full_name((namespace, name): &Key) -> String {
+/// As sidecars and their reports name an object.
+pub(crate) fn full_name((namespace, name): &Key) -> String {
     format!("{namespace}/{name}")
 }
 
 /// Whether a policy is for a pod of `namespace` with these labels.
 fn holds(policy: &UnderstudyPolicy, home: &str, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
     let of = policy.namespace().unwrap_or_default();
-    if of != namespace && of != home {
-        return false;
-    }
-    match &policy.spec.selector {
-        None => true,
-        // One that cannot be read is for nobody: the API server does not check it.
-        Some(selector) => Selector::try_from(selector.clone()).is_ok_and(|s| s.matches(labels)),
-    }
+    holds_for(policy.spec.selector.as_ref(), &of, home, namespace, labels)
 }
 
 /// Everywhere's before the namespace's own, all tasks' before one task's; the oldest

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Settings;
-use crate::pod::{Outcome, inject};
+use crate::pod::{Around, Outcome, inject};
 use crate::skip::Skip;
 
 const VERSION: &str = "admission.k8s.io/v1";
@@ -86,22 +86,18 @@ fn left_alone(uid: &Value, skip: &Skip) -> Value {
     response
 }
 
-/// Answers a review. `paused` says why an image is not injected now, if so.
+/// Answers a review.
 ///
 /// # Errors
 /// [`ReviewError`], where there is nothing to answer.
-pub fn review(
-    body: &[u8],
-    settings: &Settings,
-    paused: &dyn Fn(&str) -> Option<String>,
-) -> Result<Reviewed, ReviewError> {
+pub fn review(body: &[u8], settings: &Settings, around: &dyn Around) -> Result<Reviewed, ReviewError> {
     let asked: Asked = serde_json::from_slice(body).map_err(ReviewError::Malformed)?;
     if asked.api_version != VERSION {
         return Err(ReviewError::Version(asked.api_version));
     }
     let request = asked.request.ok_or(ReviewError::Empty)?;
     let outcome = if request.kind["kind"] == "Pod" {
-        inject(&request.object, settings, paused)
+        inject(&request.object, &request.namespace, settings, around)
     } else {
         Outcome::Skipped(Skip::Unreadable("it is none"))
     };

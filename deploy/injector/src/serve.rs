@@ -10,7 +10,7 @@ use kube::Client;
 
 use crate::service::{self, Service};
 use crate::settings::File;
-use crate::{keeper, pods, policies};
+use crate::{keeper, pods, policies, understudies};
 
 /// How long reviews in progress may go on: an API server waits three seconds.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -89,7 +89,11 @@ pub async fn serve(
         }
         let (watch, write) =
             (policies::watch::watch(Arc::clone(&service)), policies::status::write(Arc::clone(&service), me));
-        tokio::select! { () = watch => {}, () = write => {} }
+        let (watch_models, write_models) = (
+            understudies::watch::watch(Arc::clone(&service)),
+            understudies::watch::write(Arc::clone(&service)),
+        );
+        tokio::select! { () = watch => {}, () = write => {}, () = watch_models => {}, () = write_models => {} }
     };
     let stopping = async {
         shutdown.await;

@@ -1,5 +1,6 @@
 //! The webhook's and the metrics' listeners, and what they share.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -16,10 +17,12 @@ use crate::Settings;
 use crate::breaker::Breaker;
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
+use crate::pod::Around;
 use crate::policies::Policies;
 use crate::policies::serve::{Callers, policy};
 use crate::review::{Reviewed, review};
 use crate::skip::Skip;
+use crate::understudies::{Given, Understudies};
 
 /// An API server sends no object beyond 3 MiB.
 const MOST_BYTES: usize = 8 << 20;
@@ -31,6 +34,7 @@ pub(crate) struct Service {
     pub(crate) namespaces: Namespaces,
     pub(crate) metrics: Metrics,
     pub(crate) policies: Policies,
+    pub(crate) understudies: Understudies,
     /// Who may ask for policies, where they are served.
     pub(crate) callers: Option<Callers>,
     breaker: Mutex<Breaker>,
@@ -42,6 +46,7 @@ impl Service {
     pub(crate) fn new(settings: Settings, home: &str, client: Client) -> Self {
         Self {
             policies: Policies::new(home),
+            understudies: Understudies::new(home),
             callers: settings.policies.as_ref().map(|p| Callers::new(client.clone(), &p.audience)),
             settings,
             namespaces: Namespaces::new(client.clone()),
@@ -67,6 +72,16 @@ impl Service {
 
     fn is_ready(&self) -> bool {
         !self.trusted().is_empty()
+    }
+}
+
+impl Around for Service {
+    fn paused(&self, image: &str) -> Option<String> {
+        self.breaker().paused(image, now()).map(str::to_owned)
+    }
+
+    fn understudies(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<Given> {
+        self.understudies.of(namespace, labels)
     }
 }
 
@@ -103,8 +118,7 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response {
 
 async fn mutate(State(service): State<Arc<Service>>, body: Bytes) -> Response {
     let began = Instant::now();
-    let paused = |image: &str| service.breaker().paused(image, now()).map(str::to_owned);
-    let reviewed = match review(&body, &service.settings, &paused) {
+    let reviewed = match review(&body, &service.settings, service.as_ref()) {
         Ok(reviewed) => reviewed,
         Err(e) => {
             service.metrics.admitted("malformed", began.elapsed());

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Settings;
 use crate::ask::{Ask, EngineChoice, JournalPlace, bytes};
+use crate::understudies::Given;
 
 /// The sidecar's container.
 pub(crate) const NAME: &str = "understudy";
@@ -29,7 +30,7 @@ pub(crate) fn engine(ask: &Ask, settings: &Settings) -> EngineChoice {
 }
 
 /// The containers that come before the pod's own, in this order.
-pub(crate) fn containers(ask: &Ask, settings: &Settings, restarts: bool) -> Vec<Value> {
+pub(crate) fn containers(ask: &Ask, settings: &Settings, given: &[Given], restarts: bool) -> Vec<Value> {
     let mut all = Vec::new();
     if let (EngineChoice::Container, Some(own)) = (engine(ask, settings), &settings.engine_container) {
         // It has no probes: whoever waited for a model would keep the agent waiting.
@@ -44,11 +45,11 @@ pub(crate) fn containers(ask: &Ask, settings: &Settings, restarts: bool) -> Vec<
             "volumeMounts": [{"name": SOCKET, "mountPath": SOCKET_DIR}],
         }));
     }
-    all.push(sidecar(ask, settings, restarts));
+    all.push(sidecar(ask, settings, given, restarts));
     all
 }
 
-fn sidecar(ask: &Ask, settings: &Settings, restarts: bool) -> Value {
+fn sidecar(ask: &Ask, settings: &Settings, given: &[Given], restarts: bool) -> Value {
     let probe = |path: &str| json!({"path": path, "port": settings.health_port});
     let mut mounts = vec![json!({"name": journal_volume(ask), "mountPath": STATE_DIR})];
     if !tokens(ask, settings).is_empty() {
@@ -63,7 +64,7 @@ fn sidecar(ask: &Ask, settings: &Settings, restarts: bool) -> Value {
         "imagePullPolicy": settings.image_pull_policy,
         "restartPolicy": "Always",
         "args": ["serve"],
-        "env": variables(ask, settings),
+        "env": variables(ask, settings, given),
         "ports": [{"name": "understudy", "containerPort": settings.health_port, "protocol": "TCP"}],
         // Neither model nor disk nor any peer is asked: what they lack, the
         // provider makes up for.
@@ -91,7 +92,7 @@ fn sidecar(ask: &Ask, settings: &Settings, restarts: bool) -> Value {
     container
 }
 
-fn variables(ask: &Ask, settings: &Settings) -> Vec<Value> {
+fn variables(ask: &Ask, settings: &Settings, given: &[Given]) -> Vec<Value> {
     let plain = |name: &str, value: String| json!({"name": name, "value": value});
     let field =
         |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
@@ -133,6 +134,7 @@ fn variables(ask: &Ask, settings: &Settings) -> Vec<Value> {
         // lets its oldest go before that, with room for what else lies there.
         all.push(plain("UNDERSTUDY_CAPTURE_KEEP_BYTES", format!("{} B", bytes / 4 * 3)));
     }
+    all.extend(given.iter().flat_map(|g| g.variables.iter().cloned()));
     let set: Vec<String> = all.iter().filter_map(|v| v["name"].as_str().map(str::to_owned)).collect();
     all.extend(
         settings.environment.iter().filter(|(name, _)| !set.contains(name)).map(|(n, v)| plain(n, v.clone())),

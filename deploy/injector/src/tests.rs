@@ -37,7 +37,7 @@ fn shapes() -> Vec<Value> {
 
 /// The pod after it, as the API server would have it.
 fn applied(pod: &Value) -> Option<(Value, Status)> {
-    match inject(pod, &settings(), &RUNS) {
+    match inject(pod, "agents", &settings(), &RUNS) {
         Outcome::Injected { patch, status } => {
             let mut after = pod.clone();
             json_patch::patch(&mut after, &patch).unwrap();
@@ -57,7 +57,7 @@ fn every_shape_becomes_what_it_says() {
     assert!(shapes.len() >= 40);
     for shape in shapes {
         let (name, pod) = (shape["name"].as_str().unwrap(), &shape["pod"]);
-        match inject(pod, &settings(), &RUNS) {
+        match inject(pod, "agents", &settings(), &RUNS) {
             Outcome::Skipped(skip) => {
                 assert_eq!(shape["expect"], skip.label(), "{name}: {}", skip.text());
                 let says = shape["says"].as_str().unwrap_or_default();
@@ -82,7 +82,7 @@ fn every_shape_becomes_what_it_says() {
 fn a_second_call_changes_nothing() {
     for shape in shapes() {
         let Some((after, _)) = applied(&shape["pod"]) else { continue };
-        let Outcome::Injected { patch, .. } = inject(&after, &settings(), &RUNS) else {
+        let Outcome::Injected { patch, .. } = inject(&after, "agents", &settings(), &RUNS) else {
             panic!("{}: skipped the second time", shape["name"]);
         };
         assert!(patch.0.is_empty(), "{}: {patch}", shape["name"]);
@@ -113,7 +113,7 @@ fn a_container_that_came_after_us_gets_the_variables() {
 fn nothing_else_of_the_pod_changes() {
     for shape in shapes() {
         let pod = &shape["pod"];
-        let Outcome::Injected { patch, .. } = inject(pod, &settings(), &RUNS) else { continue };
+        let Outcome::Injected { patch, .. } = inject(pod, "agents", &settings(), &RUNS) else { continue };
         let ours = |path: &str| {
             ["/metadata/labels", "/metadata/annotations", "/spec/initContainers", "/spec/volumes"]
                 .iter()
@@ -178,10 +178,12 @@ fn an_engine_that_the_chart_lacks_is_a_reason() {
     let without = Settings { engine: None, engine_container: None, ..settings() };
     let by_name = |name: &str| shapes().into_iter().find(|s| s["name"] == name).unwrap()["pod"].clone();
     for name in ["engine-by-service", "engine-in-the-pod"] {
-        let Outcome::Skipped(skip) = inject(&by_name(name), &without, &RUNS) else { panic!("{name}") };
+        let Outcome::Skipped(skip) = inject(&by_name(name), "agents", &without, &RUNS) else {
+            panic!("{name}")
+        };
         assert_eq!(skip.label(), "no_engine");
     }
-    let Outcome::Injected { .. } = inject(&by_name("plain"), &without, &RUNS) else { panic!() };
+    let Outcome::Injected { .. } = inject(&by_name("plain"), "agents", &without, &RUNS) else { panic!() };
 }
 
 fn asked(pod: &Value) -> Vec<u8> {
@@ -257,7 +259,7 @@ proptest! {
     #[test]
     fn any_json_is_answered_and_answered_alike_twice(pod in any_pod()) {
         if let Some((after, _)) = applied(&pod) {
-            let Outcome::Injected { patch, .. } = inject(&after, &settings(), &RUNS) else {
+            let Outcome::Injected { patch, .. } = inject(&after, "agents", &settings(), &RUNS) else {
                 return Err(TestCaseError::fail("skipped the second time"));
             };
             prop_assert!(patch.0.is_empty(), "{patch}");

@@ -5,28 +5,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::api::{is_ready, name, status};
+use crate::sidecars::{agent, goes_on};
 use crate::{Cluster, HOME, RELEASE, restricted};
 
 const ENGINE: &str = "understudy-engine";
 const INJECTOR: &str = "understudy-injector";
-
-/// The agent's pod.
-fn agent(cluster: &Cluster) -> Value {
-    cluster.api.pod("the agent runs", "agents", "app=help-desk", is_ready)
-}
-
-/// Calls go on, and the agent has not noticed anything.
-fn goes_on(cluster: &Cluster, pod: &Value) {
-    let before = cluster.metric(pod, "understudy_calls_total");
-    cluster.api.until(
-        "calls go on",
-        Duration::from_secs(60),
-        || cluster.metric(pod, "understudy_calls_total") > before + 20.0,
-        || cluster.api.log("agents", name(pod), "understudy"),
-    );
-    let log = cluster.api.log("agents", name(pod), "agent");
-    assert!(!log.contains("Error"), "{log}");
-}
 
 /// Scales, and waits until as many pods are there and ready, those that end included.
 fn scale(cluster: &Cluster, deployment: &str, replicas: usize) {
@@ -116,98 +99,6 @@ pub(crate) fn policy_tokens(cluster: &Cluster) {
     assert_eq!(ask(Some(engines)).0, 401, "a token for another audience");
     assert_eq!(ask(Some("made.up.token".to_owned())).0, 401);
     assert_eq!(ask(None).0, 401);
-}
-
-pub(crate) fn sidecar_killed(cluster: &Cluster) {
-    let pod = agent(cluster);
-    let of = |pod: &Value, container: &str| {
-        let found = status(pod, container);
-        (found["restartCount"].as_u64().unwrap(), found["containerID"].as_str().unwrap().to_owned())
-    };
-    let (restarts, id) = of(&pod, "understudy");
-    let agents = of(&pod, "agent");
-    let process = crate::told("UNDERSTUDY_NODE_TASKS");
-    let pid = pid_of(&process, &id);
-    assert!(std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
-    let back = cluster.api.pod("the sidecar is back", "agents", "app=help-desk", |p| {
-        is_ready(p) && of(p, "understudy").0 > restarts
-    });
-    assert_eq!(of(&back, "agent"), agents, "the agent's container was touched");
-    goes_on(cluster, &back);
-}
-
-/// An agent that is told to end in the middle of a reply, and waits for the rest of it.
-const READER: &str = r#"
-import signal, openai
-signal.signal(signal.SIGTERM, lambda *_: print("told to end", flush=True))
-stream = openai.OpenAI(max_retries=0).chat.completions.create(model="gpt-4o-mini", stream=True, messages=[
-    {"role": "system", "content": "You are a careful planner."},
-    {"role": "user", "content": "We have 12 lamps and 13 spare parts for them. How many parts for each?"}])
-text, finish = "", None
-for n, chunk in enumerate(stream):
-    if n == 3:
-        print("streaming", flush=True)
-    for choice in chunk.choices:
-        text, finish = text + (choice.delta.content or ""), choice.finish_reason or finish
-open("/dev/termination-log", "w").write(f"{finish} after {len(text)} characters")
-"#;
-
-pub(crate) fn drained(cluster: &Cluster) {
-    let (api, pods) = (&cluster.api, "/api/v1/namespaces/agents/pods");
-    let mut pod = lone("reader", "understudy.test/understudy:1");
-    // The object stays when its containers have ended, so that it can be asked how.
-    pod["metadata"]["finalizers"] = json!(["understudy.test/asked"]);
-    let agent = &mut pod["spec"]["containers"][0];
-    agent["command"] = json!(["python3", "-c", READER]);
-    agent["args"] = json!([]);
-    agent["env"][1]["value"] = json!("http://127.0.0.1:4141/slow");
-    api.create(pods, &pod).unwrap();
-    api.until(
-        "it reads a stream",
-        Duration::from_secs(60),
-        || api.log("agents", "reader", "agent").contains("streaming"),
-        || api.log("agents", "reader", "agent"),
-    );
-    let began = Instant::now();
-    api.end(&format!("{pods}/reader"));
-    let ended = |container: &str| {
-        let pod = api.get(&format!("{pods}/reader"));
-        status(&pod, container)["state"]["terminated"].clone()
-    };
-    api.until(
-        "both have ended",
-        Duration::from_secs(60),
-        || !ended("agent").is_null() && !ended("understudy").is_null(),
-        || api.get(&format!("{pods}/reader"))["status"].to_string(),
-    );
-    let took = began.elapsed();
-    let (agent, sidecar) = (ended("agent"), ended("understudy"));
-    api.merge(&format!("{pods}/reader"), &json!({"metadata": {"finalizers": null}}));
-    assert!(agent["message"].as_str().is_some_and(|m| m.starts_with("stop after ")), "{agent}");
-    assert_eq!((&agent["exitCode"], &sidecar["exitCode"]), (&json!(0), &json!(0)), "{sidecar}");
-    eprintln!("          ended {:.1} s after it was told to", took.as_secs_f64());
-}
-
-pub(crate) fn kubelet_restarted(cluster: &Cluster) {
-    let before = agent(cluster);
-    let of = |pod: &Value| {
-        ["understudy", "agent"]
-            .map(|c| (status(pod, c)["containerID"].clone(), status(pod, c)["restartCount"].clone()))
-    };
-    let restart = crate::told("UNDERSTUDY_NODE_KUBELET");
-    let out = std::process::Command::new("sh").args(["-c", &restart]).output().unwrap();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    goes_on(cluster, &before);
-    assert_eq!(of(&agent(cluster)), of(&before), "containers were started anew");
-}
-
-/// The process of a container on the node, by `ctr`'s list.
-fn pid_of(command: &str, container: &str) -> String {
-    let id = container.trim_start_matches("containerd://");
-    let out = std::process::Command::new("sh").args(["-c", command]).output().unwrap();
-    let text = String::from_utf8(out.stdout).unwrap();
-    let line = text.lines().find(|l| l.starts_with(id)).unwrap_or_else(|| panic!("no {id} in\n{text}"));
-    line.split_whitespace().nth(1).unwrap().to_owned()
 }
 
 pub(crate) fn engine_gone(cluster: &Cluster) {
@@ -331,6 +222,8 @@ pub(crate) fn rights(cluster: &Cluster) {
         ("update", "", "secrets", HOME, own.as_str()),
         ("update", "coordination.k8s.io", "leases", HOME, INJECTOR),
         ("watch", "understudy.dev", "understudypolicies", "", ""),
+        ("watch", "understudy.dev", "understudies", "", ""),
+        ("update", "understudy.dev", "understudies/status", "agents", "small"),
         ("update", "understudy.dev", "understudypolicies/status", "agents", "back"),
         ("create", "authentication.k8s.io", "tokenreviews", "", ""),
     ];
@@ -350,6 +243,7 @@ pub(crate) fn rights(cluster: &Cluster) {
         ("create", "rbac.authorization.k8s.io", "clusterrolebindings", "", ""),
         ("update", "understudy.dev", "understudypolicies", "agents", "back"),
         ("create", "understudy.dev", "understudypolicies", "agents", ""),
+        ("update", "understudy.dev", "understudies", "agents", "small"),
         ("get", "", "nodes", "", ""),
         ("create", "", "pods/exec", "agents", ""),
     ];

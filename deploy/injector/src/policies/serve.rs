@@ -145,7 +145,7 @@ pub(crate) async fn policy(
         }
     };
     if let Some(report) = asked.report {
-        service.policies.hear(&caller.pod, report, now());
+        service.policies.hear(&caller.pod, &caller.uid, report, now());
     }
     let wait = Duration::from_secs(asked.wait_s).min(LONGEST);
     let mut changes = service.policies.changes();

@@ -143,10 +143,17 @@ fn what_pods_tell_is_counted() {
         tasks: [("route", stage), ("other", "shadowing")].map(|(t, s)| (t.to_owned(), s.to_owned())).into(),
         refused: BTreeMap::new(),
     };
-    all.hear(&pods[0], report(&version, "live"), 1_000);
-    all.hear(&pods[1], report("an-older-one", "shadowing"), 1_000);
+    let hear = |n: usize, report: Report| {
+        let pod: &Key = &pods[n];
+        // The last pod of that name has still something to say.
+        let gone = Report { tasks: [("gone".to_owned(), "live".to_owned())].into(), ..report.clone() };
+        all.hear(pod, &format!("{}-uid", pod.1), report, 1_000);
+        all.hear(pod, "uid-of-the-last", gone, 1_000);
+    };
+    hear(0, report(&version, "live"));
+    hear(1, report("an-older-one", "shadowing"));
     let refused = BTreeMap::from([("agents/route".to_owned(), "tau: 2 is not allowed".to_owned())]);
-    all.hear(&pods[2], Report { refused, ..report(&version, "shadowing") }, 1_000);
+    hear(2, Report { refused, ..report(&version, "shadowing") });
     let told = all.told("me", 1_010);
     let status_of = |name: &str| told.iter().find(|p| p.name_any() == name).unwrap().status.clone().unwrap();
     assert_eq!((status_of("elsewhere").observed_generation, status_of("elsewhere").pods), (Some(1), 0));
