@@ -17,7 +17,10 @@ cargo build --release --quiet --workspace --bins --tests
 "$CARGO_TARGET_DIR/release/understudy" model pull
 site=$(dirname "$("$(scripts/venv.sh tests/agents/requirements.txt)" -c 'import openai; print(openai.__path__[0])')")
 say "the chart"
-"$(scripts/venv.sh tests/kubernetes/requirements.txt)" tests/kubernetes/chart.py "$programs/helm"
+"$(scripts/venv.sh tests/kubernetes/requirements.txt)" tests/kubernetes/chart.py "$programs/helm" "$programs/helm-docs"
+say "alerts"
+"$programs/promtool" check rules helm/understudy/alerts.yaml
+"$programs/promtool" test rules tests/kubernetes/alerts.yaml
 work=$(mktemp -d /tmp/understudy-node.XXXXXX)
 finish() { tests/kubernetes/node.sh stop "$work/run" || true; [ -n "${KEEP:-}" ] && say "logs: $work" || rm -rf "$work"; }
 trap finish EXIT
@@ -30,7 +33,7 @@ exec 7>>"$UNDERSTUDY_CACHE/kubernetes/.node.lock"
 flock 7
 tests/kubernetes/node.sh start "$work/run" "$programs" "$work/images"
 say "tests in the cluster"
-KUBECONFIG=$work/run/admin.kubeconfig UNDERSTUDY_HELM=$programs/helm \
+KUBECONFIG=$work/run/admin.kubeconfig UNDERSTUDY_HELM=$programs/helm UNDERSTUDY_PROMETHEUS=$programs/prometheus \
   UNDERSTUDY_NODE_TASKS="ctr -a $work/run/containerd/containerd.sock -n k8s.io tasks ls" \
   UNDERSTUDY_NODE_KUBELET="$PWD/tests/kubernetes/node.sh restart-kubelet $work/run" \
   cargo nextest run --release --workspace --profile kubernetes --no-capture "$@"

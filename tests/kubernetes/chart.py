@@ -3,7 +3,7 @@
 version that it promises; each value that is documented changes what is rendered;
 and a bad value is refused with a sentence that names it.
 
-usage: chart.py HELM
+usage: chart.py HELM HELM-DOCS
 """
 import copy
 import pathlib
@@ -88,8 +88,20 @@ def check(text, version):
             kubernetes_validate.validate(document, version, strict=True)
 
 
+def in_step(helm_docs):
+    """The page of values is what is made of them, and none is without a word."""
+    made = subprocess.run([helm_docs, "--dry-run", "--log-level", "error", "--chart-search-root", CHART], capture_output=True, text=True, check=True).stdout
+    page = CHART / "README.md"
+    assert made.strip() == page.read_text().strip(), f"{page} is out of step with values.yaml: run helm-docs --chart-search-root {CHART}"
+    rows = [line for line in made.splitlines() if line.startswith("| `")]
+    bare = [line for line in rows if line.rstrip().endswith("|  |")]
+    assert rows and not bare, f"values without a word: {bare}"
+    print(f"{len(rows)} values are documented")
+
+
 def main():
-    helm = sys.argv[1]
+    helm, helm_docs = sys.argv[1:]
+    in_step(helm_docs)
     defaults = yaml.safe_load((CHART / "values.yaml").read_text())
     everything = {"networkPolicy": {"enabled": True}, "prePull": {"enabled": True}, "engine": {"gpu": {"enabled": True}, "autoscaling": {"enabled": True}},
                   "monitoring": {"monitors": True, "rules": True, "dashboards": True}}

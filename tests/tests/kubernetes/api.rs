@@ -88,10 +88,19 @@ impl Api {
     }
 
     /// A container's log so far.
+    ///
+    /// A kubelet that has just begun does not know its pods at once: it is asked again for a while.
     pub(crate) fn log(&self, namespace: &str, pod: &str, container: &str) -> String {
         let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}");
-        let request = Request::builder().uri(path).body(Vec::new()).unwrap();
-        self.block_on(self.client.request_text(request)).unwrap_or_else(|e| format!("no log: {e}"))
+        let began = Instant::now();
+        loop {
+            let request = Request::builder().uri(&path).body(Vec::new()).unwrap();
+            match self.block_on(self.client.request_text(request)) {
+                Ok(log) => return log,
+                Err(e) if began.elapsed() > Duration::from_secs(30) => return format!("no log: {e}"),
+                Err(_) => std::thread::park_timeout(Duration::from_millis(100)),
+            }
+        }
     }
 
     /// The pods of a label.

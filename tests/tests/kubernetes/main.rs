@@ -13,8 +13,11 @@
 mod api;
 mod certificates;
 mod faults;
+mod monitoring;
 mod policies;
 mod shapes;
+mod sidecars;
+mod understudies;
 mod upgrades;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,13 +45,16 @@ const STEPS: &[(&str, Step)] = &[
     ("a Job and a CronJob's Job complete with their sidecars", jobs_complete),
     ("a task goes live and the engine behind its Service answers", is_served),
     ("traces of it are in Jaeger", is_traced),
+    ("Prometheus reads it, and every panel and alert has what it asks for", monitoring::is_read),
     ("a pod with an engine of its own rehearses by it", has_its_own_engine),
     ("policies are checked by the API server and followed by the pod", policies::are_followed),
+    ("an Understudy reaches pods that are created after it", understudies::reach_new_pods),
     ("only a pod's own token opens the engine", faults::tokens),
     ("only a pod's own token is told policies", faults::policy_tokens),
-    ("a sidecar that is killed is back, and the agent's container stays", faults::sidecar_killed),
-    ("a pod that is told to end gets its open stream whole", faults::drained),
-    ("a kubelet that is restarted finds its pods as they were", faults::kubelet_restarted),
+    ("a sidecar that is killed is back, and the agent's container stays", sidecars::sidecar_killed),
+    ("a sidecar that is out of memory is back likewise", sidecars::sidecar_out_of_memory),
+    ("a pod that is told to end gets its open stream whole", sidecars::drained),
+    ("a kubelet that is restarted finds its pods as they were", sidecars::kubelet_restarted),
     ("certificates and their authority are renewed while pods are created", certificates::are_renewed),
     ("the chart is upgraded and rolled back while pods are created", upgrades::leave_no_gap),
     ("a mistake in the chart's configuration is found before any pod has it", upgrades::with_a_mistake),
