@@ -24,7 +24,7 @@ const KEY: &str = "sk-stand-in-of-the-desk";
 const PATIENT: &str = "latency_excess = 1000000\n[worker]\nbudget_ms = 30000\nbusy_share = 1.0\n";
 
 /// How many tickets are in the log; those of the live traffic come after them.
-const LOGGED: usize = 1_000;
+const LOGGED: usize = 300;
 
 /// A triage ticket whose request offers a tool that changes something.
 fn ticket(n: usize) -> Value {

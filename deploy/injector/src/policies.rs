@@ -2,14 +2,13 @@
 //!
 //! A sidecar asks with its pod's token, says by what version it goes, and is answered
 //! when there is another one ([`serve`]). Every replica watches all policies and all
-//! injected pods ([`watch`]), so any of them can answer. What the sidecars tell of
+//! injected pods, so any of them can answer. What the sidecars tell of
 //! their tasks goes into the policies' status ([`status`]).
 
 pub(crate) mod serve;
 pub(crate) mod status;
 #[cfg(test)]
 mod tests;
-pub(crate) mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch as channel;
 
 use crate::crd::{Pinned, Rules, UnderstudyPolicy, holds_for};
+use crate::resources::Shelf;
 
 /// An object's namespace and name.
 pub(crate) type Key = (String, String);
@@ -125,28 +125,6 @@ impl Policies {
         self.changed.subscribe()
     }
 
-    pub(crate) fn set(&self, policy: UnderstudyPolicy) {
-        let says = |p: &UnderstudyPolicy| (p.metadata.generation, p.uid());
-        let now = says(&policy);
-        let before = self.inner().policies.insert(key(&policy), policy);
-        // Our own writing of its status comes back here: nobody need be woken for that.
-        if before.is_none_or(|before| says(&before) != now) {
-            self.change(|_| {});
-        }
-    }
-
-    pub(crate) fn remove(&self, key: &Key) {
-        self.change(|i| drop(i.policies.remove(key)));
-    }
-
-    /// The list is whole: what is not on it is no more.
-    pub(crate) fn listed(&self, listed: &BTreeSet<Key>) {
-        self.change(|i| {
-            i.policies.retain(|k, _| listed.contains(k));
-            i.policies_listed = true;
-        });
-    }
-
     /// A pod that is new wakes nobody: only its own sidecar could wait for that, and
     /// looks again by itself.
     pub(crate) fn set_pod(&self, key: Key, uid: String, labels: BTreeMap<String, String>) {
@@ -202,6 +180,31 @@ impl Policies {
         if let Some(found) = self.inner().pods.get_mut(pod).filter(|p| p.uid == uid) {
             found.report = Some((now, report));
         }
+    }
+}
+
+impl Shelf for Policies {
+    type Kind = UnderstudyPolicy;
+
+    fn set(&self, policy: UnderstudyPolicy) {
+        let says = |p: &UnderstudyPolicy| (p.metadata.generation, p.uid());
+        let now = says(&policy);
+        let before = self.inner().policies.insert(key(&policy), policy);
+        // Our own writing of its status comes back here: nobody need be woken for that.
+        if before.is_none_or(|before| says(&before) != now) {
+            self.change(|_| {});
+        }
+    }
+
+    fn remove(&self, key: &Key) {
+        self.change(|i| drop(i.policies.remove(key)));
+    }
+
+    fn listed(&self, listed: &BTreeSet<Key>) {
+        self.change(|i| {
+            i.policies.retain(|k, _| listed.contains(k));
+            i.policies_listed = true;
+        });
     }
 }
 

@@ -10,7 +10,7 @@ use kube::Client;
 
 use crate::service::{self, Service};
 use crate::settings::File;
-use crate::{keeper, pods, policies, understudies};
+use crate::{keeper, pods, policies, resources, understudies};
 
 /// How long reviews in progress may go on: an API server waits three seconds.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -87,13 +87,13 @@ pub async fn serve(
         if service.settings.policies.is_none() {
             return std::future::pending().await;
         }
-        let (watch, write) =
-            (policies::watch::watch(Arc::clone(&service)), policies::status::write(Arc::clone(&service), me));
-        let (watch_models, write_models) = (
-            understudies::watch::watch(Arc::clone(&service)),
-            understudies::watch::write(Arc::clone(&service)),
-        );
-        tokio::select! { () = watch => {}, () = write => {}, () = watch_models => {}, () = write_models => {} }
+        let client = || service.client.clone();
+        tokio::select! {
+            () = resources::watch(client(), &service.policies) => {}
+            () = resources::watch(client(), &service.understudies) => {}
+            () = policies::status::write(Arc::clone(&service), me) => {}
+            () = understudies::write(Arc::clone(&service)) => {}
+        }
     };
     let stopping = async {
         shutdown.await;

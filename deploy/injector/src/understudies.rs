@@ -4,15 +4,15 @@
 //! `[remote.NAME]`: by variables, as everything else, and its key by a reference to a
 //! Secret of the pod's own namespace, which nobody here reads. It rehearses there and
 //! is served where it earns it, like any understudy. What pods have of it is counted
-//! into its status ([`watch`]).
+//! into its status.
 #![allow(unreachable_pub, reason = "kube's derive makes helper types that are public and go nowhere")]
 
 #[cfg(test)]
 mod tests;
-pub(crate) mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::SecretKeySelector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -23,6 +23,11 @@ use serde_json::{Value, json};
 
 use crate::crd::holds_for;
 use crate::policies::{Key, full_name, key};
+use crate::resources::{Shelf, write_status};
+use crate::service::Service;
+
+/// Between two writings of the status.
+const PERIOD: Duration = Duration::from_secs(1);
 
 /// A model that pods may be answered by.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -183,19 +188,6 @@ impl Understudies {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set(&self, understudy: Understudy) {
-        self.inner().all.insert(key(&understudy), understudy);
-    }
-
-    pub(crate) fn remove(&self, key: &Key) {
-        self.inner().all.remove(key);
-    }
-
-    /// The list is whole: what is not on it is no more.
-    pub(crate) fn listed(&self, listed: &BTreeSet<Key>) {
-        self.inner().all.retain(|k, _| listed.contains(k));
-    }
-
     pub(crate) fn set_pod(&self, key: Key, labels: BTreeMap<String, String>, has: BTreeSet<String>) {
         self.inner().pods.insert(key, Pod { labels, has });
     }
@@ -248,5 +240,32 @@ impl Understudies {
                 .then(|| Understudy { status: Some(status), ..understudy.clone() })
         });
         counted.collect()
+    }
+}
+
+impl Shelf for Understudies {
+    type Kind = Understudy;
+
+    fn set(&self, understudy: Understudy) {
+        self.inner().all.insert(key(&understudy), understudy);
+    }
+
+    fn remove(&self, key: &Key) {
+        self.inner().all.remove(key);
+    }
+
+    fn listed(&self, listed: &BTreeSet<Key>) {
+        self.inner().all.retain(|k, _| listed.contains(k));
+    }
+}
+
+/// Counts what pods have into every status, until dropped. Each replica sees the same
+/// pods, so it does not matter who is first.
+pub(crate) async fn write(service: Arc<Service>) {
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        for understudy in service.understudies.told() {
+            write_status(&service.client, &understudy).await;
+        }
     }
 }

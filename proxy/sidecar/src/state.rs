@@ -14,6 +14,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -82,6 +83,19 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<(), Failure> 
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next).map_err(blame)?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(blame)?;
     fs::rename(&next, path).map_err(blame)
+}
+
+/// What a file holds as JSON; nothing where there is no file.
+///
+/// # Errors
+/// Why it cannot be read, with the file's name.
+pub(crate) fn read_json<T: DeserializeOwned + Default>(path: &Path) -> Result<T, String> {
+    let failed = |e: &dyn std::fmt::Display| format!("{} cannot be read: {e}", path.display());
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|e| failed(&e)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(T::default()),
+        Err(e) => Err(failed(&e)),
+    }
 }
 
 /// The admin API's token; a new one at each start.

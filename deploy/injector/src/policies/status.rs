@@ -9,11 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::PostParams;
-use kube::{Api, ResourceExt as _};
-
 use super::{Key, Pod, Policies, Report, Told, full_name};
 use crate::crd::{Heard, PolicyStatus, UnderstudyPolicy};
+use crate::resources::write_status;
 use crate::service::{Service, now};
 
 /// Between two writings.
@@ -34,17 +32,7 @@ pub(crate) async fn write(service: Arc<Service>, me: String) {
     loop {
         tokio::time::sleep(PERIOD).await;
         for policy in service.policies.told(&me, now()) {
-            let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
-            let policies: Api<UnderstudyPolicy> = Api::namespaced(service.client.clone(), &namespace);
-            match policies.replace_status(&name, &PostParams::default(), &policy).await {
-                Ok(_) => {}
-                // Another replica was faster: its words are read, and ours come next time.
-                Err(kube::Error::Api(e)) if e.is_conflict() || e.is_not_found() => {}
-                Err(e) => {
-                    let error: &dyn std::error::Error = &e;
-                    tracing::warn!(namespace, name, error, "its status was not written");
-                }
-            }
+            write_status(&service.client, &policy).await;
         }
     }
 }

@@ -6,6 +6,7 @@ use super::serve::{Caller, caller};
 use super::status::renewed;
 use super::*;
 use crate::crd::{Heard, PolicyStatus};
+use crate::resources::Shelf as _;
 
 const HOME: &str = "understudy";
 

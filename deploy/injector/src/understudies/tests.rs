@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 use super::*;
 use crate::pod::{Around, has, inject};
+use crate::resources::Shelf as _;
 use crate::{Outcome, STATUS, Settings};
 
 const HOME: &str = "understudy";

@@ -74,14 +74,11 @@ struct FileBooks {
 impl FileBooks {
     fn open(dir: &Path) -> Self {
         let file = dir.join("remotes-spent.json");
-        let all = match std::fs::read(&file) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|e| e.to_string()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-            Err(e) => Err(e.to_string()),
-        };
-        let all = all.inspect_err(|why| {
-            let file = file.display();
-            tracing::error!(%file, why, "what remotes have spent today cannot be read, so they are not asked; mend the file, or move it aside to begin anew");
+        let all = state::read_json(&file).inspect_err(|why| {
+            tracing::error!(
+                why,
+                "what remotes have spent today is not known, so they are not asked; mend the file, or move it aside to begin anew"
+            );
         });
         Self { file, all: Mutex::new(all.ok()) }
     }

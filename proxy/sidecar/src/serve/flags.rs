@@ -67,13 +67,8 @@ impl Flags {
 }
 
 fn read(file: &Path) -> Result<Flagged, String> {
-    let all: Vec<Flag> = match std::fs::read(file) {
-        Ok(text) => serde_json::from_slice(&text).map_err(|e| {
-            format!("{} cannot be read ({e}): mend it, or move it aside and flag anew", file.display())
-        })?,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(e) => return Err(format!("{} cannot be read: {e}", file.display())),
-    };
+    let all: Vec<Flag> =
+        state::read_json(file).map_err(|why| format!("{why}; mend it, or move it aside and flag anew"))?;
     Ok(all.into_iter().map(|f| (f.exchange, f)).collect())
 }
 
