@@ -104,7 +104,8 @@ pub fn inject(pod: &Value, namespace: &str, settings: &Settings, around: &dyn Ar
 fn given(pod: &Value, namespace: &str, settings: &Settings, around: &dyn Around) -> Vec<Given> {
     let labels = serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap_or_default();
     let mut all = around.understudies(namespace, &labels);
-    all.retain(|g| settings.environment.keys().all(|name| !name.starts_with(&g.prefix)));
+    let is_set = |v: &Value| v["name"].as_str().is_some_and(|name| settings.environment.contains_key(name));
+    all.retain(|g| !g.variables.iter().any(is_set));
     all
 }
 

@@ -145,11 +145,16 @@ fn a_pod_keeps_what_it_got_and_the_status_counts_who_is_behind() {
 #[test]
 fn the_chart_s_own_of_that_name_holds() {
     let all = With(understudies(&[understudy("agents", "small", 1, &at("one"))]));
-    let environment = [("UNDERSTUDY_REMOTE_SMALL_MODEL".to_owned(), "the-chart-s".to_owned())].into();
-    let settings = Settings { environment, ..Settings::default() };
+    let settings = |name: &str| {
+        let environment = [(format!("UNDERSTUDY_REMOTE_{name}_MODEL"), "the-chart-s".to_owned())].into();
+        Settings { environment, ..Settings::default() }
+    };
     let pod = json!({"metadata": {"name": "bot", "labels": {"understudy.dev/inject": "true"}},
         "spec": {"containers": [{"name": "agent", "image": "agent:1"}]}});
-    let after = injected(&pod, &settings, &all);
+    // One whose name only begins alike is another.
+    let beside = injected(&pod, &settings("SMALL_V2"), &all);
+    assert!(beside.to_string().contains("https://one/v1"), "{beside}");
+    let after = injected(&pod, &settings("SMALL"), &all);
     assert!(!after.to_string().contains("https://one/v1"), "{after}");
     assert!(has(&after["metadata"]["annotations"][STATUS]).is_empty());
 }
