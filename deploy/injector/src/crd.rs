@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt as _};
-use kube::{CustomResource, CustomResourceExt as _, KubeSchema};
+use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -273,10 +273,10 @@ pub(crate) fn holds_for(
     }
 }
 
-/// The definition that the chart installs, as JSON.
+/// The definition of a kind, which the chart installs, as JSON.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn definition() -> Result<String, serde_json::Error> {
-    serde_json::to_string_pretty(&UnderstudyPolicy::crd())
+pub fn definition<K: CustomResourceExt>() -> Result<String, serde_json::Error> {
+    serde_json::to_string_pretty(&K::crd())
 }

@@ -47,6 +47,4 @@ pub use review::{ReviewError, Reviewed, review};
 pub use serve::{Places, ServeError, serve};
 pub use settings::{Certificates, Controller, EngineContainer, EngineService, File, PolicyService, Settings};
 pub use skip::Skip;
-pub use understudies::{
-    Given, Remote, SecretKey, Understudy, UnderstudySpec, UnderstudyStatus, understudy_definition,
-};
+pub use understudies::{Given, Remote, SecretKey, Understudy, UnderstudySpec, UnderstudyStatus};

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use understudy_injector::{ANNOTATIONS, File, PREFIX, Places, definition, serve, understudy_definition};
+use understudy_injector::{
+    ANNOTATIONS, File, PREFIX, Places, Understudy, UnderstudyPolicy, definition, serve,
+};
 
 /// Puts the Understudy sidecar into pods that opt in
 #[derive(Debug, Parser)]
@@ -103,8 +105,8 @@ fn print_annotations() {
 #[expect(clippy::print_stdout, reason = "what it is asked for")]
 fn print_definition(kind: Kind) -> Result<(), Box<dyn std::error::Error>> {
     let made = match kind {
-        Kind::Policy => definition(),
-        Kind::Understudy => understudy_definition(),
+        Kind::Policy => definition::<UnderstudyPolicy>(),
+        Kind::Understudy => definition::<Understudy>(),
     };
     println!("{}", made?);
     Ok(())

@@ -93,7 +93,7 @@ pub fn inject(pod: &Value, namespace: &str, settings: &Settings, around: &dyn Ar
     let mut changed = pod.clone();
     let mut status = change(&mut changed, &ask, settings, &given);
     if is_injected {
-        status.understudies = has(&pod["metadata"]["annotations"][STATUS]);
+        status.understudies = has(pod["metadata"]["annotations"][STATUS].as_str());
     }
     changed["metadata"]["annotations"][STATUS] = json!(json!(status).to_string());
     Outcome::Injected { patch: json_patch::diff(pod, &changed), status }
@@ -110,8 +110,8 @@ fn given(pod: &Value, namespace: &str, settings: &Settings, around: &dyn Around)
 }
 
 /// The understudies that a pod's status names.
-pub(crate) fn has(status: &Value) -> BTreeSet<String> {
-    let found = status.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+pub(crate) fn has(status: Option<&str>) -> BTreeSet<String> {
+    let found = status.and_then(|text| serde_json::from_str::<Value>(text).ok());
     let named = found.and_then(|mut s| serde_json::from_value(s["understudies"].take()).ok());
     named.unwrap_or_default()
 }

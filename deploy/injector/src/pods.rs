@@ -49,8 +49,8 @@ pub(crate) async fn watch(service: Arc<Service>) {
 
 async fn see(service: &Service, pod: &Pod) {
     service.policies.set_pod(key(pod), pod.uid().unwrap_or_default(), pod.labels().clone());
-    let status = pod.annotations().get(STATUS).map(|text| has(&text.as_str().into())).unwrap_or_default();
-    service.understudies.set_pod(key(pod), pod.labels().clone(), status);
+    let status = pod.annotations().get(STATUS).map(String::as_str);
+    service.understudies.set_pod(key(pod), pod.labels().clone(), has(status));
     let Ok(json) = serde_json::to_value(pod) else { return };
     let tripped = service.breaker().see(&pod.uid().unwrap_or_default(), &json, now());
     if let Some(tripped) = tripped {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::SecretKeySelector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::{CustomResource, CustomResourceExt as _, KubeSchema, ResourceExt as _};
+use kube::{CustomResource, KubeSchema, ResourceExt as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -113,14 +113,6 @@ pub struct Given {
     pub prefix: String,
     /// The sidecar's variables, as Kubernetes has them.
     pub variables: Vec<Value>,
-}
-
-/// The definition that the chart installs, as JSON.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn understudy_definition() -> Result<String, serde_json::Error> {
-    serde_json::to_string_pretty(&Understudy::crd())
 }
 
 impl Given {

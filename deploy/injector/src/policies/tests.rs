@@ -191,7 +191,7 @@ fn replicas_add_up_and_a_lost_one_is_forgotten() {
 #[test]
 fn a_policy_s_keys_are_the_configuration_s() {
     let of = |value: Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
-    let schema = serde_json::from_str::<Value>(&crate::definition().unwrap()).unwrap();
+    let schema = serde_json::from_str::<Value>(&crate::definition::<UnderstudyPolicy>().unwrap()).unwrap();
     let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/policy/properties";
     let ours = of(schema.pointer(spec).unwrap().clone());
     let theirs = of(serde_json::to_value(understudy_policy::TaskPolicy::default()).unwrap());
@@ -201,7 +201,11 @@ fn a_policy_s_keys_are_the_configuration_s() {
 #[test]
 fn the_chart_installs_the_definition_of_this_version() {
     let chart = include_str!("../../../../helm/understudy/files/understudypolicies.json");
-    assert_eq!(chart.trim_end(), crate::definition().unwrap(), "write it anew: understudy-injector crd");
+    assert_eq!(
+        chart.trim_end(),
+        crate::definition::<UnderstudyPolicy>().unwrap(),
+        "write it anew: understudy-injector crd"
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 use super::*;
 use crate::pod::{Around, has, inject};
 use crate::resources::Shelf as _;
-use crate::{Outcome, STATUS, Settings};
+use crate::{Outcome, STATUS, Settings, definition};
 
 const HOME: &str = "understudy";
 
@@ -74,7 +74,7 @@ fn it_becomes_the_configuration_s_keys_and_a_reference_to_the_pod_s_secret() {
 fn its_keys_are_the_configuration_s() {
     let page = include_str!("../../../../docs/configuration.md");
     let section = page.split("## [remote.NAME]").nth(1).unwrap().split("\n## ").next().unwrap();
-    let schema: Value = serde_json::from_str(&understudy_definition().unwrap()).unwrap();
+    let schema: Value = serde_json::from_str(&definition::<Understudy>().unwrap()).unwrap();
     let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/remote/properties";
     for key in schema.pointer(spec).unwrap().as_object().unwrap().keys() {
         assert!(section.contains(&format!("| `{key}` |")), "{key} is none of [remote.NAME]");
@@ -84,7 +84,7 @@ fn its_keys_are_the_configuration_s() {
 #[test]
 fn the_chart_installs_the_definition_of_this_version() {
     let chart = include_str!("../../../../helm/understudy/files/understudies.json");
-    let made = understudy_definition().unwrap();
+    let made = definition::<Understudy>().unwrap();
     assert_eq!(chart.trim_end(), made, "write it anew: understudy-injector crd understudy");
 }
 
@@ -124,14 +124,14 @@ fn a_pod_keeps_what_it_got_and_the_status_counts_who_is_behind() {
     pod = injected(&pod, &Settings::default(), &all);
     let first = pod.clone();
     assert_eq!(url(&pod), Some(json!("https://one/v1")));
-    assert_eq!(has(&pod["metadata"]["annotations"][STATUS]), ["agents/small@1".to_owned()].into());
+    assert_eq!(has(pod["metadata"]["annotations"][STATUS].as_str()), ["agents/small@1".to_owned()].into());
 
     // A second look at it, after a change, says what it has and not what there is.
     all.0.set(understudy("agents", "small", 2, &at("two")));
     pod = injected(&pod, &Settings::default(), &all);
     assert_eq!(pod, first);
 
-    let of = |pod: &Value| has(&pod["metadata"]["annotations"][STATUS]);
+    let of = |pod: &Value| has(pod["metadata"]["annotations"][STATUS].as_str());
     all.0.set_pod(("agents".into(), "bot".into()), labels("bot"), of(&pod));
     all.0.set_pod(("agents".into(), "new".into()), labels("bot"), ["agents/small@2".to_owned()].into());
     all.0.set_pod(("others".into(), "bot".into()), labels("bot"), BTreeSet::new());
@@ -156,5 +156,5 @@ fn the_chart_s_own_of_that_name_holds() {
     assert!(beside.to_string().contains("https://one/v1"), "{beside}");
     let after = injected(&pod, &settings("SMALL"), &all);
     assert!(!after.to_string().contains("https://one/v1"), "{after}");
-    assert!(has(&after["metadata"]["annotations"][STATUS]).is_empty());
+    assert!(has(after["metadata"]["annotations"][STATUS].as_str()).is_empty());
 }

@@ -1,6 +1,5 @@
 //! Connections as agents use and misuse them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,13 +29,7 @@ async fn calls_that_are_sent_without_waiting_are_answered_in_turn() {
 /// that, and what the provider would go on to write costs money.
 #[tokio::test]
 async fn an_agent_that_closes_its_half_ends_the_call() {
-    let provider = FakeProvider::start(Arc::new(|_, stream| {
-        Box::pin(async move {
-            std::future::pending::<()>().await;
-            Some(stream)
-        })
-    }))
-    .await;
+    let provider = FakeProvider::silent().await;
     let world = open(config(provider.address));
     let mut agent = TcpStream::connect(world.gateway).await.unwrap();
     agent.write_all(&post("/v1/chat/completions", "{}")).await.unwrap();

@@ -114,13 +114,7 @@ async fn a_provider_that_is_down_is_the_providers_fault() {
 
 #[tokio::test]
 async fn a_provider_that_does_not_answer_in_time_is_504() {
-    let provider = FakeProvider::start(Arc::new(|_, stream| {
-        Box::pin(async move {
-            std::future::pending::<()>().await;
-            Some(stream)
-        })
-    }))
-    .await;
+    let provider = FakeProvider::silent().await;
     let mut cfg = config(provider.address);
     cfg.limits.provider_read = Duration::from_millis(50);
     let world = open(cfg);

@@ -77,6 +77,17 @@ impl FakeProvider {
         .await
     }
 
+    /// Takes every call and answers none.
+    pub(crate) async fn silent() -> Self {
+        Self::start(Arc::new(|_, stream| {
+            Box::pin(async move {
+                std::future::pending::<()>().await;
+                Some(stream)
+            })
+        }))
+        .await
+    }
+
     pub(crate) fn calls(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
