@@ -239,7 +239,7 @@ pub enum Ineligible {
     Media,
     /// Signed thinking or encrypted reasoning in the history.
     Reasoning,
-    /// A field this dialect does not know.
+    /// A field this dialect does not know, or one that is given twice.
     UnknownField,
     /// Sampling at a temperature or with a setting the engine does not have.
     Sampling,

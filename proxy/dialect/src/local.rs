@@ -1,4 +1,6 @@
-use understudy_call::{Dialect, Finish, Reply};
+use understudy_call::{Dialect, Finish, Reply, Request};
+
+use crate::openai;
 
 /// What a reply made on this machine needs to look like the provider's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,13 +13,20 @@ pub struct LocalReply<'a> {
     pub model: &'a str,
     /// Where the ids of its tool calls come from.
     pub seed: u128,
+    /// Why a choice that calls tools ended, in the provider's words for this request.
+    pub finish: Finish,
 }
 
 impl<'a> LocalReply<'a> {
-    /// Ids drawn from `seed`, which must be new for each reply.
+    /// For an answer to `request`, with ids drawn from `seed`, which must be new for
+    /// each reply.
     #[must_use]
-    pub fn new(d: Dialect, seed: u128, created: i64, model: &'a str) -> Self {
-        Self { id: reply_id(d, seed), created, model, seed }
+    pub fn new(d: Dialect, seed: u128, created: i64, request: &'a Request) -> Self {
+        let finish = match d {
+            Dialect::AnthropicMessages => Finish::ToolCalls,
+            _ => openai::finish_of_calls(&request.tool_choice),
+        };
+        Self { id: reply_id(d, seed), created, model: &request.model, seed, finish }
     }
 
     /// Gives `reply` its id, time, the requested model's name, ids for its tool
@@ -34,8 +43,9 @@ impl<'a> LocalReply<'a> {
                 call.id = tool_call_id(self.seed, calls);
                 calls += 1;
             }
-            if !choice.tool_calls.is_empty() && choice.finish == Some(Finish::Stop) {
-                choice.finish = Some(Finish::ToolCalls);
+            let ended = matches!(choice.finish, Some(Finish::Stop | Finish::ToolCalls));
+            if ended && !choice.tool_calls.is_empty() {
+                choice.finish = Some(self.finish.clone());
             }
         }
         reply

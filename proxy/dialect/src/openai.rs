@@ -34,6 +34,7 @@ pub(crate) use error::render_error;
 pub(crate) use reply::{parse_reply, render_reply};
 pub(crate) use request::{parse_request, render_request};
 pub(crate) use stream::Assembler;
+pub(crate) use tool::finish_of_calls;
 
 #[cfg(test)]
 mod tests;

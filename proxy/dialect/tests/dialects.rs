@@ -1,10 +1,10 @@
 //! What others see of the crate: dialects by path, ids, dressing a reply.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use understudy_call::{Choice, Dialect, Finish, Part, Reply, Request, ToolCall};
+use understudy_call::{Choice, Dialect, Finish, Part, Reply, Request, ToolCall, ToolChoice};
 use understudy_dialect::{
-    DialectError, LocalReply, StreamParser, of_path, parse_reply, parse_request, render_request, reply_id,
-    tool_call_id,
+    DialectError, LocalReply, StreamParser, of_path, parse_reply, parse_request, render_reply,
+    render_request, render_stream, reply_id, tool_call_id,
 };
 
 #[test]
@@ -65,10 +65,39 @@ fn a_local_reply_is_dressed_as_the_providers() {
         finish: Some(Finish::Stop),
         ..Choice::default()
     };
-    let r = LocalReply::new(Dialect::OpenaiChat, 1, 1_700_000_000, "gpt-4o")
+    let request = Request { model: "gpt-4o".into(), ..Request::default() };
+    let r = LocalReply::new(Dialect::OpenaiChat, 1, 1_700_000_000, &request)
         .dress(Reply { choices: vec![choice], ..Reply::default() });
     assert_eq!((r.model.as_str(), r.created, r.choices[0].index), ("gpt-4o", 1_700_000_000, 0));
     assert_eq!(r.id, reply_id(Dialect::OpenaiChat, 1));
     assert_eq!(r.choices[0].tool_calls[1].id, tool_call_id(1, 1));
     assert_eq!(r.choices[0].finish, Some(Finish::ToolCalls));
+}
+
+/// Whole and streamed: the clients of both read it.
+#[test]
+fn a_call_of_the_function_that_was_named_ends_as_openai_ends_it() {
+    let call = ToolCall { id: String::new(), name: "f".into(), arguments: "{}".into() };
+    let dressed = |tool_choice, tool_calls, said| {
+        let choice = Choice { tool_calls, finish: Some(said), ..Choice::default() };
+        let request = Request { tool_choice, ..Request::default() };
+        let reply = LocalReply::new(Dialect::OpenaiChat, 1, 0, &request)
+            .dress(Reply { choices: vec![choice], ..Reply::default() });
+        let whole = render_reply(Dialect::OpenaiChat, &reply);
+        let stream = render_stream(Dialect::OpenaiChat, &reply, false).concat();
+        [("application/json", whole), ("text/event-stream", stream)].map(|(kind, body)| {
+            let read = parse_reply(Dialect::OpenaiChat, 200, kind, &body).unwrap();
+            read.choices[0].finish.clone().unwrap()
+        })
+    };
+    let named = || ToolChoice::Named("f".into());
+    for said in [Finish::Stop, Finish::ToolCalls] {
+        assert_eq!(dressed(named(), vec![call.clone()], said.clone()), [Finish::Stop, Finish::Stop]);
+        for free in [ToolChoice::Auto, ToolChoice::Required] {
+            let ended = dressed(free, vec![call.clone()], said.clone());
+            assert_eq!(ended, [Finish::ToolCalls, Finish::ToolCalls]);
+        }
+    }
+    // What did not end of its own accord says so still.
+    assert_eq!(dressed(named(), vec![call], Finish::Length), [Finish::Length, Finish::Length]);
 }

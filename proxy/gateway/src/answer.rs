@@ -22,6 +22,7 @@ use understudy_policy::{Roster, RosterEntry, RosterTask, lane};
 
 use crate::call::{self, Call, Served};
 use crate::fault;
+use crate::head;
 use crate::proxy::Gateway;
 use crate::{Fallback, audit};
 
@@ -93,9 +94,7 @@ impl Gateway {
         if length > READ_EARLY {
             return Ok(Err(Fallback::TooLarge));
         }
-        if session.req_header().headers.contains_key(header::EXPECT) {
-            session.as_downstream_mut().write_continue_response().await?;
-        }
+        head::go_on(session).await?;
         session.as_downstream_mut().enable_retry_buffering();
         while session.as_downstream_mut().read_request_body().await.map_err(|e| e.into_down())?.is_some() {}
         Ok(Ok(session.as_downstream().get_retry_buffer().unwrap_or_default()))
@@ -297,8 +296,7 @@ fn checked(answer: Answer, entry: &RosterEntry, request: &Request) -> Result<Ans
 /// The reply with ids, model and usage as the provider would have them.
 fn dressed(dialect: Dialect, request: &Request, mut reply: Reply) -> Reply {
     reply.usage.get_or_insert_with(|| estimated(request, &reply.choices));
-    LocalReply::new(dialect, uuid::Uuid::new_v4().as_u128(), call::unix_ms() / 1000, &request.model)
-        .dress(reply)
+    LocalReply::new(dialect, uuid::Uuid::new_v4().as_u128(), call::unix_ms() / 1000, request).dress(reply)
 }
 
 /// For an understudy that counts no tokens: four characters a token, which is

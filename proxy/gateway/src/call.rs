@@ -51,6 +51,8 @@ pub(crate) struct Call {
     pub(crate) audited: bool,
     pub(crate) traceparent: Option<String>,
     pub(crate) connects: usize,
+    /// Times that the provider refused it unread.
+    pub(crate) refused: usize,
     pub(crate) broke: Option<Broke>,
 }
 
@@ -114,6 +116,7 @@ impl Call {
             audited: false,
             traceparent: None,
             connects: 0,
+            refused: 0,
             broke: None,
         }
     }

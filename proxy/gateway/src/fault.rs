@@ -1,7 +1,10 @@
 //! The one place where our causes become a reply to the agent, in its dialect,
 //! saying whose fault it was.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use http::StatusCode;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -95,6 +98,23 @@ pub(crate) fn broke(e: &Error, refusal: Option<&Refusal>) -> Broke {
         _ => Truncation::ClientGone,
     };
     Broke { label: refusal.map_or("client_gone", |r| r.kind), truncation }
+}
+
+/// Whether a reply of this status only goes before one: a 100, a 103. A 101 is an
+/// answer, though it is counted among them (RFC 9110, 15.2.2).
+pub(crate) fn interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Whether the agent has had no answer yet.
+pub(crate) fn unanswered(session: &Session) -> bool {
+    session.response_written().is_none_or(|head| interim(head.status))
+}
+
+/// Ends a connection whose reply broke off: the agent gets what came before, which the
+/// connection may still hold (`wire`), and no end is made up.
+pub(crate) async fn close(session: &mut Session, limit: Duration) {
+    let _ = tokio::time::timeout(limit, session.as_downstream_mut().shutdown()).await;
 }
 
 /// Writes the refusal. The connection is closed after it: what the agent has

@@ -8,8 +8,8 @@
 //!
 //! The phases of a call, in `proxy`:
 //!
-//! 1. *head*: what two readers could take in two ways is refused; the provider is
-//!    found by host or path prefix (`route`); the caller is named by a keyed hash.
+//! 1. *head*: what two readers could take in two ways is refused (`head`); the provider
+//!    is found by host or path prefix (`route`); the caller is named by a keyed hash.
 //! 2. *answer*: where the roster has a task that serves, the body is read (up to
 //!    64 KiB, pingora's retry buffer), the task and its lane are found, and the
 //!    understudies are asked in the order of their cost, within the provider's own
@@ -22,8 +22,10 @@
 //! What pingora 0.9.1 does that has to be known: an empty SNI turns certificate
 //! verification off, `ca_file` replaces the system's roots, a body read early is
 //! forwarded only from the retry buffer, a POST is not retried on a connection
-//! that the provider has closed, and the Date of every reply is replaced (`wire`
-//! puts the provider's back).
+//! that the provider has closed (nor, by itself, one that a provider refused unread:
+//! `resend` sees to that), a 100 of a provider that speaks HTTP/2 is dropped, what was
+//! not flushed is lost when a reply breaks off, and the Date of every reply is
+//! replaced (`wire` puts the provider's back).
 
 mod answer;
 mod audit;
@@ -33,9 +35,11 @@ mod config;
 mod counters;
 mod error;
 mod fault;
+mod head;
 mod listen;
 mod proxy;
 mod repeats;
+mod resend;
 mod route;
 mod seams;
 mod standing;

@@ -18,7 +18,9 @@ use crate::audit::Audits;
 use crate::call::{self, Broke, Call, Way};
 use crate::config::Limits;
 use crate::fault::{self, Refusal};
+use crate::head;
 use crate::repeats::Repeats;
+use crate::resend;
 use crate::route::{self, Routes};
 use crate::seams::Seams;
 use crate::standing::Standings;
@@ -62,7 +64,7 @@ impl Gateway {
     /// Finds the call's provider, or says why there is none.
     fn set_out(&self, session: &Session, call: &mut Call) -> Result<(), Refusal> {
         let head = session.req_header();
-        let target = target(head)?;
+        let target = head::target(head)?;
         let host = head.headers.get(header::HOST).map(http::HeaderValue::as_bytes);
         let Some(found) = self.routes.find(host, target) else {
             return Err(Refusal::agent(
@@ -131,7 +133,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, call: &mut Call) -> Result<bool> {
-        let checked = well_framed(session, &self.limits).and_then(|()| self.set_out(session, call));
+        let checked = head::well_framed(session, &self.limits).and_then(|()| self.set_out(session, call));
         // Both in a box of their own: what most calls do not need would make the
         // state of every call's phase larger, and with it each call slower.
         if let Err(refusal) = checked {
@@ -154,7 +156,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         head: &mut RequestHeader,
         call: &mut Call,
     ) -> Result<()> {
@@ -163,6 +165,12 @@ impl ProxyHttp for Gateway {
                 head.set_raw_path(way.target.as_bytes())?;
             }
             head.insert_header(header::HOST, way.upstream.host_header())?;
+        }
+        // A 100 that comes over HTTP/2 is not passed on, so the agent would wait for
+        // one in vain; one over HTTP/1.1 is.
+        if head.version == http::Version::HTTP_2 && head.headers.contains_key(header::EXPECT) {
+            head.remove_header(&header::EXPECT);
+            Box::pin(head::go_on(session)).await?;
         }
         Ok(())
     }
@@ -189,8 +197,13 @@ impl ProxyHttp for Gateway {
         head: &mut ResponseHeader,
         call: &mut Call,
     ) -> Result<()> {
-        if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
+        if fault::interim(head.status) {
             return Ok(());
+        }
+        if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            // What the agent sends now is no body that must come in time: it may listen
+            // for hours. The provider's silence stays bounded (`provider_read`).
+            session.set_read_timeout(None);
         }
         if let Some(wire) = wire(session) {
             wire.date(date_line(head));
@@ -237,6 +250,19 @@ impl ProxyHttp for Gateway {
         e
     }
 
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut e: Box<Error>,
+        call: &mut Call,
+        reused: bool,
+    ) -> Box<Error> {
+        let again = resend::decide(session, call, &e, reused);
+        e.set_retry(again);
+        e
+    }
+
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, call: &mut Call) -> FailToProxy {
         let provider = call.way.as_ref().map_or("", |w| w.upstream.name());
         let refusal = fault::refusal(e, provider, self.limits.request_body);
@@ -248,12 +274,13 @@ impl ProxyHttp for Gateway {
             fault = refusal.as_ref().map_or("agent", |r| r.fault.label()),
             "a call broke off"
         );
+        let closed = FailToProxy { error_code: 0, can_reuse_downstream: false };
+        let Some(refusal) = refusal else { return closed };
         // Once the reply's head is out there is nothing to say but to close.
-        let Some(refusal) =
-            refusal.filter(|_| session.response_written().is_none_or(|h| h.status.is_informational()))
-        else {
-            return FailToProxy { error_code: 0, can_reuse_downstream: false };
-        };
+        if !fault::unanswered(session) {
+            fault::close(session, self.limits.agent_write).await;
+            return closed;
+        }
         self.seams.counters.add_fault(refusal.fault);
         call.seen.status = refusal.status;
         if let Err(gone) = fault::write(session, call.dialect, &refusal).await {
@@ -318,65 +345,4 @@ fn date_line(head: &ResponseHeader) -> Option<Vec<u8>> {
 /// The agent's connection, where it is one of ours.
 fn wire(session: &Session) -> Option<&Wire> {
     session.as_downstream().stream()?.as_any().downcast_ref()
-}
-
-/// Path and query of the request, whatever form its target has.
-fn target(head: &RequestHeader) -> Result<&str, Refusal> {
-    let raw = std::str::from_utf8(head.raw_path())
-        .map_err(|_| Refusal::agent(400, "malformed_request", "the request's path is not UTF-8"))?;
-    if raw.starts_with('/') {
-        return Ok(raw);
-    }
-    Ok(head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str))
-}
-
-/// Refuses what two readers could take in two ways, before anything is sent on.
-fn well_framed(session: &Session, limits: &Limits) -> Result<(), Refusal> {
-    let head = session.req_header();
-    if let Some(h1) = session.as_downstream().as_http1() {
-        let raw = h1.get_headers_raw_bytes();
-        if raw.len() > limits.request_head {
-            return Err(Refusal::agent(
-                431,
-                "request_head_too_large",
-                format!(
-                    "the request's head is over the limit of {} bytes (gateway.request_head)",
-                    limits.request_head
-                ),
-            ));
-        }
-        // pingora drops Content-Length when both are there; we refuse, since
-        // one of the two is not what the sender meant (RFC 9112, 6.1).
-        if head.headers.contains_key(header::TRANSFER_ENCODING) && has_content_length(&raw) {
-            return Err(Refusal::agent(
-                400,
-                "malformed_request",
-                "a request cannot carry both content-length and transfer-encoding",
-            ));
-        }
-    }
-    let said = head
-        .headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.parse::<u64>().ok());
-    if said.is_some_and(|n| n > limits.request_body) {
-        return Err(Refusal::agent(
-            413,
-            "request_too_large",
-            format!(
-                "the request's body is over the limit of {} bytes (gateway.request_body)",
-                limits.request_body
-            ),
-        ));
-    }
-    Ok(())
-}
-
-fn has_content_length(raw_head: &[u8]) -> bool {
-    raw_head.split(|b| *b == b'\n').skip(1).any(|line| {
-        let name = line.split(|b| *b == b':').next().unwrap_or_default();
-        // A reader that allows a space before the colon would take it for one.
-        name.trim_ascii_end().eq_ignore_ascii_case(b"content-length")
-    })
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
-use pingora_core::protocols::ALPN;
 use pingora_core::protocols::tls::CaType;
+use pingora_core::protocols::{ALPN, TcpKeepalive};
 use pingora_core::tls::{CertificateDer, RootCertStore, load_native_certs};
 use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora_core::utils::tls::{WrappedX509, parse_x509};
@@ -25,6 +25,17 @@ const ADDRESSES_FRESH: Duration = Duration::from_secs(30);
 
 /// For the first look-up, which a call waits for.
 const LOOK_UP: Duration = Duration::from_secs(5);
+
+/// How long a connection may be silent before it is probed. A model may think for
+/// minutes without a byte; what stands between (NAT, load balancers) forgets a
+/// connection that is silent for four to six, and nobody is told.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+
+/// Between two probes that nobody answers.
+const PROBE_EVERY: Duration = Duration::from_secs(15);
+
+/// Probes in a row that nobody answers until the connection counts as dead.
+const PROBES: usize = 5;
 
 /// Streams on one HTTP/2 connection; what servers commonly allow.
 const H2_STREAMS: usize = 100;
@@ -72,6 +83,7 @@ impl Upstream {
         options.read_timeout = Some(limits.provider_read);
         options.write_timeout = Some(limits.provider_write);
         options.idle_timeout = Some(limits.provider_idle);
+        options.tcp_keepalive = Some(probes());
         options.max_h2_streams = H2_STREAMS;
         options.alpn = if origin.tls && provider.http2 { ALPN::H2H1 } else { ALPN::H1 };
         if let Some(file) = &provider.ca_file {
@@ -178,6 +190,17 @@ impl Upstream {
     }
 }
 
+fn probes() -> TcpKeepalive {
+    TcpKeepalive {
+        idle: PROBE_AFTER,
+        interval: PROBE_EVERY,
+        count: PROBES,
+        // Zero is the system's own: how long sent bytes may go unacknowledged.
+        #[cfg(target_os = "linux")]
+        user_timeout: Duration::ZERO,
+    }
+}
+
 /// The system's certificates and those of a file together: a private authority
 /// is added to the public ones for this provider, and for no other.
 fn trusted(provider: &str, file: &Path) -> std::result::Result<Arc<CaType>, GatewayError> {
@@ -211,4 +234,22 @@ fn trusted(provider: &str, file: &Path) -> std::result::Result<Arc<CaType>, Gate
 pub(crate) fn system_roots() -> std::result::Result<(), GatewayError> {
     pingora_core::tls::load_platform_certs_incl_env_into_store(&mut RootCertStore::empty())
         .map_err(|e| GatewayError::Roots(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_is_silent_while_a_model_thinks_is_kept_alive() {
+        let provider = Provider { base_url: "http://127.0.0.1:9/v1".to_owned(), ..Provider::openai() };
+        let upstream = Arc::new(Upstream::new(&provider, &Limits::default()).unwrap());
+        for upgrade in [false, true] {
+            let peer = upstream.peer(upgrade).await.unwrap();
+            let probed = peer.options.tcp_keepalive.as_ref().unwrap();
+            // Azure's load balancers forget after four minutes, AWS's NAT after 350 s.
+            assert!(probed.idle < Duration::from_secs(240) && probed.count > 1, "{probed}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, json};
 use tokio::sync::oneshot;
 use understudy_call::{
-    CallText, Choice, Declined, Dialect, Finish, Part, Reply, TokenLogprob, ToolCall, Usage,
+    CallText, Choice, Declined, Dialect, Finish, Part, Reply, Request, TokenLogprob, ToolCall, Usage,
 };
 use understudy_onnx::{Adapter, Generation, Grammar};
 
@@ -102,17 +102,14 @@ pub(crate) async fn completions(State(engine): State<Arc<Engine>>, body: Bytes) 
             return declined(why);
         }
     };
-    let text = &done.generation.text;
-    let calls = calls_expected.and_then(|written| tool_calls(text, written));
-    if calls.is_none()
-        && done.generation.finish == Finish::Stop
-        && calls_expected.is_some_and(|written| written.begins(text))
-    {
-        // A stop sequence within the arguments, say: neither a call nor a text.
-        engine.count(Declined::Invalid);
-        return declined(Declined::Invalid);
-    }
-    let reply = dress(&engine, chat.provider, &request.model, done, calls);
+    let calls = match calls_expected.map_or(Ok(None), |written| calls_of(&done.generation, written)) {
+        Ok(calls) => calls,
+        Err(why) => {
+            engine.count(why);
+            return declined(why);
+        }
+    };
+    let reply = dress(&engine, chat.provider, &request, done, calls);
     if request.stream {
         let events = understudy_dialect::render_stream(DIALECT, &reply, request.include_usage);
         let events = futures_util::stream::iter(
@@ -142,7 +139,13 @@ fn respond(content_type: &'static str, body: Body) -> Response {
     r
 }
 
-fn dress(engine: &Engine, provider: &str, model: &str, done: Done, calls: Option<Vec<ToolCall>>) -> Reply {
+fn dress(
+    engine: &Engine,
+    provider: &str,
+    request: &Request,
+    done: Done,
+    calls: Option<Vec<ToolCall>>,
+) -> Reply {
     let g = done.generation;
     let ms = |d: Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
     let extension = json!({
@@ -169,7 +172,7 @@ fn dress(engine: &Engine, provider: &str, model: &str, done: Done, calls: Option
         extra: Map::from_iter([("understudy".to_owned(), extension)]),
         ..Reply::default()
     };
-    understudy_dialect::LocalReply::new(DIALECT, seed, created, model).dress(reply)
+    understudy_dialect::LocalReply::new(DIALECT, seed, created, request).dress(reply)
 }
 
 fn choice(g: Generation, calls: Option<Vec<ToolCall>>) -> Choice {
@@ -199,6 +202,15 @@ struct Written<'a> {
     name: String,
     #[serde(borrow)]
     arguments: &'a RawValue,
+}
+
+/// The calls of a reply that may call, `None` where it is a text. What begins like
+/// a call and is not whole is neither: a stop text ended it within the arguments,
+/// or between two calls, and then what is left reads like a whole set.
+fn calls_of(g: &Generation, written: CallText) -> Result<Option<Vec<ToolCall>>, Declined> {
+    let calls = tool_calls(&g.text, written);
+    let broken = g.at_stop || (calls.is_none() && g.finish == Finish::Stop);
+    if broken && written.begins(&g.text) { Err(Declined::Invalid) } else { Ok(calls) }
 }
 
 /// The calls in a text, if it is nothing but calls; arguments to the byte.
@@ -240,6 +252,40 @@ mod tests {
         reason = "tests"
     )]
     use super::*;
+
+    fn generation(text: &str, finish: Finish, at_stop: bool) -> Generation {
+        Generation {
+            text: text.to_owned(),
+            tokens: Vec::new(),
+            finish,
+            at_stop,
+            prompt_tokens: 1,
+            cached_tokens: 0,
+            reply_tokens: 1,
+            free_sum: 0.0,
+            free_min: 0.0,
+            free_count: 0,
+            prefill: Duration::ZERO,
+            decode: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn calls_that_a_stop_text_cut_are_no_set_of_calls() {
+        let of = |text: &str, at_stop| {
+            calls_of(&generation(text, Finish::Stop, at_stop), CallText::Line).map(|c| c.map(|c| c.len()))
+        };
+        // The stop text is a line's end, and a second call would have followed.
+        assert_eq!(of(">a {\"x\": 1}", true), Err(Declined::Invalid));
+        assert_eq!(of(">a {\"x\": ", true), Err(Declined::Invalid));
+        assert_eq!(of(">a {\"x\": ", false), Err(Declined::Invalid));
+        assert_eq!(of(">a {\"x\": 1}\n>b {}", false), Ok(Some(2)));
+        assert_eq!(of("A text before its stop", true), Ok(None));
+        let json = generation(r#"{"name": "a", "arguments": {}}"#, Finish::Stop, false);
+        assert_eq!(calls_of(&json, CallText::Json).unwrap().unwrap().len(), 1);
+        let cut = generation(">a {\"x\": ", Finish::Length, false);
+        assert_eq!(calls_of(&cut, CallText::Line), Ok(None));
+    }
 
     #[test]
     fn calls_keep_their_arguments_to_the_byte() {

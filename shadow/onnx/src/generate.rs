@@ -221,6 +221,7 @@ impl Generator {
             free_min: 0.0,
             free_count: 0,
             finish: None,
+            at_stop: false,
             prefill: Duration::ZERO,
             decode: Duration::ZERO,
         };
@@ -237,6 +238,9 @@ impl Generator {
             return Ok(());
         }
         let began = Instant::now();
+        // Before what is left is counted: off the CPU a cache that grows forgets,
+        // and all of it is computed again.
+        self.graph.reserve(&mut run.cache, run.tokens.len())?;
         let prefilling = run.prompt_left() > 0;
         let fed = run.cache.tokens.len();
         let left = run.tokens.len() - fed.min(run.tokens.len());
@@ -268,6 +272,7 @@ impl Generator {
             text: written.text(),
             tokens: out.unwrap_or_default(),
             finish: run.finish.unwrap_or(Finish::Length),
+            at_stop: run.at_stop,
             prompt_tokens,
             cached_tokens,
             reply_tokens,

@@ -15,15 +15,17 @@
 //! `metadata` belongs to what the provider stores and is searched by there, so
 //! it hinders as `store` does. `prediction`, `verbosity` and samplers of other
 //! servers (`top_k`, `min_p`, …) are settings that the engine does not have.
+//! A field that is given twice hinders, since readers differ on which of the two counts.
 //! Legacy `functions` hinder because their reply has another form, and
 //! `allowed_tools` because the noun has no room for it.
 
+mod out;
+
 use serde::de::MapAccess;
-use serde::ser::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use understudy_call::{Format, Ineligible, Request, ToolChoice};
 
-use super::wire::{Fault, Fields, List, Object, Writer, fit, keep, malformed};
+use super::wire::{Fault, Fields, List, Object, fit, keep, malformed};
 use super::{message, tool};
 use crate::DialectError;
 
@@ -33,7 +35,7 @@ pub(crate) fn parse_request(body: &[u8]) -> Result<Request, DialectError> {
 }
 
 pub(crate) fn render_request(r: &Request) -> Result<Vec<u8>, DialectError> {
-    serde_json::to_vec(&Out(r)).map_err(|_| DialectError::Unwritable)
+    serde_json::to_vec(&out::Out(r)).map_err(|_| DialectError::Unwritable)
 }
 
 #[derive(Default)]
@@ -42,13 +44,62 @@ struct Reading {
     has_model: bool,
     has_messages: bool,
     given: Vec<Value>,
+    /// The fields of [`ONCE`] that have come, a bit each.
+    seen: u64,
 }
+
+/// The fields that an understudy can honour, the usual ones first, since each request
+/// is looked through. Any other hinders by itself unless it is `null`, which says
+/// nothing however often.
+const ONCE: [&str; 30] = [
+    "model",
+    "messages",
+    "tools",
+    "stream",
+    "temperature",
+    "max_tokens",
+    "max_completion_tokens",
+    "tool_choice",
+    "response_format",
+    "stream_options",
+    "parallel_tool_calls",
+    "top_p",
+    "seed",
+    "stop",
+    "n",
+    "user",
+    "logprobs",
+    "top_logprobs",
+    "functions",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "service_tier",
+    "frequency_penalty",
+    "presence_penalty",
+    "logit_bias",
+    "store",
+    "metadata",
+    "modalities",
+    "reasoning_effort",
+];
 
 impl Reading {
     fn hinder(&mut self, why: Ineligible) {
         if !self.request.ineligible.contains(&why) {
             self.request.ineligible.push(why);
         }
+    }
+
+    /// A field that comes twice is read by each reader as it likes (RFC 8259, 4): the
+    /// provider's reading is the one that counts, so the call stays there.
+    fn once(&mut self, key: &str) {
+        let Some(at) = ONCE.iter().position(|known| *known == key) else { return };
+        let bit = 1_u64 << at;
+        if self.seen & bit != 0 {
+            self.hinder(Ineligible::UnknownField);
+        }
+        self.seen |= bit;
     }
 
     fn note(&mut self, key: &str, v: impl Into<Value>) {
@@ -238,6 +289,7 @@ impl<'de> Fields<'de> for Reading {
     const EXPECTED: &'static str = "a chat completion request object";
 
     fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        self.once(key);
         match key {
             "model" => {
                 self.request.model = map.next_value()?;
@@ -305,96 +357,5 @@ impl<'de> Fields<'de> for Reading {
             self.note("@given", given);
         }
         Ok(())
-    }
-}
-
-struct Out<'a>(&'a Request);
-
-impl Serialize for Out<'_> {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let r = self.0;
-        let word = |key: &str| r.extra.get(key).and_then(Value::as_str);
-        let given = |key: &str| {
-            r.extra.get("@given").and_then(Value::as_array).is_some_and(|l| l.iter().any(|k| k == key))
-        };
-        let mut w = Writer::new(s.serialize_map(None)?);
-        w.put("model", &r.model)?;
-        w.put("messages", &Each(&r.messages, message::Out))?;
-        if word("@tools") == Some("functions") {
-            w.put("functions", &Each(&r.tools, tool::FunctionOut))?;
-        } else if !r.tools.is_empty() {
-            w.put("tools", &Each(&r.tools, tool::Out))?;
-        }
-        if let Some(whole) = r.extra.get("@tool_choice") {
-            w.put("tool_choice", whole)?;
-        } else if r.tool_choice != ToolChoice::Auto || given("tool_choice") {
-            w.put("tool_choice", &tool::ChoiceOut(&r.tool_choice))?;
-        }
-        w.put_some("parallel_tool_calls", r.parallel_tool_calls.as_ref())?;
-        match &r.format {
-            Format::Text if given("response_format") => {
-                w.put("response_format", &serde_json::json!({ "type": "text" }))?
-            }
-            Format::Text => {}
-            Format::JsonObject => w.put("response_format", &serde_json::json!({ "type": "json_object" }))?,
-            Format::JsonSchema { name, schema, strict } => {
-                let mut inner = Map::from_iter([("name".to_owned(), Value::String(name.clone()))]);
-                if let Some(Value::Object(extra)) = r.extra.get("@response_format") {
-                    inner.extend(extra.clone());
-                }
-                if !schema.is_null() {
-                    inner.insert("schema".to_owned(), schema.clone());
-                }
-                if let Some(strict) = strict {
-                    inner.insert("strict".to_owned(), (*strict).into());
-                }
-                w.put(
-                    "response_format",
-                    &serde_json::json!({ "type": "json_schema", "json_schema": inner }),
-                )?;
-            }
-        }
-        let p = &r.sampling;
-        if word("@max_tokens").is_some() {
-            w.put_some("max_completion_tokens", p.max_tokens.as_ref())?;
-        } else {
-            w.put_some("max_tokens", p.max_tokens.as_ref())?;
-        }
-        w.put_some("temperature", p.temperature.as_ref())?;
-        w.put_some("top_p", p.top_p.as_ref())?;
-        w.put_some("seed", p.seed.as_ref())?;
-        match p.stop.as_slice() {
-            [one] if word("@stop").is_some() => w.put("stop", one)?,
-            [] if !given("stop") => {}
-            list => w.put("stop", list)?,
-        }
-        w.put_some("n", p.n.as_ref())?;
-        w.put_some("logprobs", p.logprobs.as_ref())?;
-        w.put_some("top_logprobs", p.top_logprobs.as_ref())?;
-        if r.stream || given("stream") {
-            w.put("stream", &r.stream)?;
-        }
-        match r.extra.get("@stream_options") {
-            Some(Value::Object(options)) => {
-                let mut options = options.clone();
-                if r.include_usage {
-                    options.insert("include_usage".to_owned(), true.into());
-                }
-                w.put("stream_options", &options)?;
-            }
-            _ if r.include_usage => w.put("stream_options", &serde_json::json!({ "include_usage": true }))?,
-            _ => {}
-        }
-        w.kept(&r.extra)?;
-        w.end()
-    }
-}
-
-/// Writes a list, each item through a wrapper.
-struct Each<'a, T, W>(&'a [T], fn(&'a T) -> W);
-
-impl<T, W: Serialize> Serialize for Each<'_, T, W> {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_seq(self.0.iter().map(self.1))
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
-use understudy_call::{Ineligible, Tool, ToolCall, ToolChoice};
+use understudy_call::{Finish, Ineligible, Tool, ToolCall, ToolChoice};
 
 use super::wire::{Fault, Writer, keep, text};
 
@@ -165,6 +165,17 @@ impl Serialize for ChoiceOut<'_> {
                 map.end()
             }
         }
+    }
+}
+
+/// Why a reply that calls tools ended. A call of the one function that the request
+/// names is no decision to call one: OpenAI ends it with `stop`, whole and streamed,
+/// and any other call, under `required` too, with `tool_calls` (as vLLM measured it,
+/// vllm-project/vllm, pull request 25054).
+pub(crate) fn finish_of_calls(choice: &ToolChoice) -> Finish {
+    match choice {
+        ToolChoice::Named(_) => Finish::Stop,
+        ToolChoice::Auto | ToolChoice::None | ToolChoice::Required => Finish::ToolCalls,
     }
 }
 

@@ -1,10 +1,11 @@
 //! Connections as agents use and misuse them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use understudy_call::AnsweredBy;
+use understudy_call::{AnsweredBy, Truncation};
 
 use crate::scene::*;
 use crate::support::*;
@@ -69,4 +70,64 @@ async fn nor_does_it_matter_who_answers_them() {
         let got = read_reply(&mut agent, false).await;
         assert_eq!((got.status(), got.header("x-understudy-answered-by")), (200, by), "call {n}");
     }
+}
+
+/// It may listen for minutes without a word of its own.
+#[tokio::test]
+async fn a_websocket_on_which_the_agent_is_silent_is_not_cut() {
+    let provider = FakeProvider::echoing().await;
+    let mut cfg = config(provider.address);
+    cfg.limits.agent_read = Duration::from_millis(50);
+    let world = open(cfg);
+    let mut agent = TcpStream::connect(world.gateway).await.unwrap();
+    assert_eq!(exchange(&mut agent, UPGRADE).await.status(), 101);
+    let heard = tokio::time::timeout(Duration::from_millis(300), agent.read_u8()).await;
+    assert!(heard.is_err(), "it was cut: {heard:?}");
+    agent.write_all(b"still here").await.unwrap();
+    let mut back = [0; 10];
+    agent.read_exact(&mut back).await.unwrap();
+    assert_eq!(&back, b"still here");
+}
+
+#[tokio::test]
+async fn a_websocket_that_breaks_off_was_one() {
+    let provider = FakeProvider::echoing().await;
+    let mut cfg = config(provider.address);
+    cfg.limits.provider_read = Duration::from_millis(200);
+    let world = open(cfg);
+    let mut agent = TcpStream::connect(world.gateway).await.unwrap();
+    assert_eq!(exchange(&mut agent, UPGRADE).await.status(), 101);
+    let mut rest = Vec::new();
+    let _ = agent.read_to_end(&mut rest).await;
+    assert_eq!(rest, b"", "nothing is said over HTTP any more");
+    let kept = world.kept.at_least(1).await;
+    assert_eq!((kept[0].meta.status, kept[0].meta.truncation), (101, Truncation::ProviderGone));
+}
+
+/// With its length given, a reply is written in few system calls: what was put together
+/// goes out all the same.
+#[tokio::test]
+async fn what_came_before_a_reply_broke_off_is_passed_on() {
+    let provider = FakeProvider::start(Arc::new(|_, mut stream| {
+        Box::pin(async move {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n").await.ok()?;
+            stream.write_all(&[b'a'; 2000]).await.ok()?;
+            // For the gateway to take it as the middle of a reply, not as its end.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            None
+        })
+    }))
+    .await;
+    let world = open(config(provider.address));
+    let mut agent = TcpStream::connect(world.gateway).await.unwrap();
+    agent.write_all(&post("/v1/chat/completions", "{}")).await.unwrap();
+    let mut all = Vec::new();
+    agent.read_to_end(&mut all).await.unwrap();
+    let text = String::from_utf8(all).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").expect("a reply's head");
+    assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+    assert_eq!(header(head, "content-length"), Some("5000"));
+    assert_eq!(body, "a".repeat(2000), "what came, no second head, and no end is made up");
+    let kept = world.kept.at_least(1).await;
+    assert_eq!((kept[0].meta.status, kept[0].meta.truncation), (200, Truncation::ProviderGone));
 }

@@ -10,6 +10,7 @@
 
 mod audits;
 mod connections;
+mod http2;
 mod limits;
 mod pass_through;
 mod scene;

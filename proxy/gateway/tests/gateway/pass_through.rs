@@ -126,26 +126,13 @@ async fn uploads_and_unknown_paths_pass_untouched() {
 
 #[tokio::test]
 async fn a_websocket_goes_through_in_both_directions() {
-    let provider = FakeProvider::start(Arc::new(|seen, mut stream| {
-        Box::pin(async move {
-            assert_eq!(seen.header("upgrade"), Some("websocket"));
-            assert_eq!(seen.header("sec-websocket-key"), Some("k"));
-            stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: a\r\n\r\n").await.ok()?;
-            let mut buf = [0; 64];
-            loop {
-                let n = stream.read(&mut buf).await.ok()?;
-                if n == 0 {
-                    return None;
-                }
-                stream.write_all(&buf[..n]).await.ok()?;
-            }
-        })
-    }))
-    .await;
+    let provider = FakeProvider::echoing().await;
     let world = open(config(provider.address));
     let mut agent = TcpStream::connect(world.gateway).await.unwrap();
-    let got = exchange(&mut agent, "GET /v1/realtime?model=m HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n\r\n").await;
+    let got = exchange(&mut agent, UPGRADE).await;
     assert_eq!(got.status(), 101);
+    let seen = provider.last();
+    assert_eq!((seen.header("upgrade"), seen.header("sec-websocket-key")), (Some("websocket"), Some("k")));
     for message in ["hello", "\u{0}\u{1}binary", "bye"] {
         agent.write_all(message.as_bytes()).await.unwrap();
         let mut back = vec![0; message.len()];

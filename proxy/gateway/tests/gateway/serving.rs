@@ -56,6 +56,23 @@ async fn an_understudy_answers_as_a_stream_where_one_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_call_of_the_function_that_was_named_ends_as_the_providers_does() {
+    for stream in [false, true] {
+        let mut forced: serde_json::Value = serde_json::from_str(BODY).unwrap();
+        forced["tool_choice"] = serde_json::json!({"type": "function", "function": {"name": "route"}});
+        forced["stream"] = stream.into();
+        let body = forced.to_string();
+        let s = stage(vec![task(&body)], always(Ok(tool_answer()))).await.accepted().await;
+        let got = s.ask(&body).await;
+        assert_eq!(got.header("x-understudy-answered-by"), Some("head-1"));
+        let kind = got.header("content-type").unwrap();
+        let reply = understudy_dialect::parse_reply(Dialect::OpenaiChat, 200, kind, &got.body).unwrap();
+        assert_eq!(reply.choices[0].tool_calls[0].name, "route");
+        assert_eq!(reply.choices[0].finish, Some(Finish::Stop), "streamed: {stream}");
+    }
+}
+
+#[tokio::test]
 async fn every_decline_goes_to_the_provider_and_says_why() {
     let mut rare = tool_answer();
     rare.stratum = "other".into();
@@ -176,6 +193,10 @@ async fn what_an_understudy_cannot_honour_is_not_asked() {
     let many = BODY.replacen('{', "{\"n\":2,", 1);
     assert_eq!(s.ask(&many).await.header("x-understudy-answered-by"), None);
     assert_eq!(s.fallback("many_choices"), 1);
+    let twice = BODY.replacen('{', "{\"model\":\"gpt-y\",", 1);
+    assert_eq!(s.ask(&twice).await.header("x-understudy-answered-by"), None);
+    assert_eq!(s.provider.last().body, twice.as_bytes());
+    assert_eq!(s.fallback("unknown_field"), 1);
     assert_eq!(s.ask("{\"model\":").await.status(), 200, "malformed JSON is the provider's to judge");
     assert_eq!(s.fallback("unparsed"), 1);
     let large = numbered(1).replace("card", &"card ".repeat(20_000));

@@ -33,6 +33,9 @@ pub(crate) fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
     })
 }
 
+/// Asks for a WebSocket.
+pub(crate) const UPGRADE: &str = "GET /v1/realtime?model=m HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
 /// Answers one request; what it returns is kept alive for the next.
 pub(crate) type Script = Arc<dyn Fn(Seen, TcpStream) -> BoxFuture<'static, Option<TcpStream>> + Send + Sync>;
 
@@ -83,6 +86,24 @@ impl FakeProvider {
             Box::pin(async move {
                 std::future::pending::<()>().await;
                 Some(stream)
+            })
+        }))
+        .await
+    }
+
+    /// Takes an upgrade to a WebSocket, and says back whatever comes.
+    pub(crate) async fn echoing() -> Self {
+        Self::start(Arc::new(|_, mut stream| {
+            Box::pin(async move {
+                stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: a\r\n\r\n").await.ok()?;
+                let mut buf = [0; 64];
+                loop {
+                    let n = stream.read(&mut buf).await.ok()?;
+                    if n == 0 {
+                        return None;
+                    }
+                    stream.write_all(&buf[..n]).await.ok()?;
+                }
             })
         }))
         .await

@@ -3,7 +3,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -19,9 +19,8 @@ use understudy_gateway::{GatewayConfig, GatewayError, Provider, Seams};
 
 use crate::support::*;
 
-/// A TLS provider called `localhost` under an authority of its own. It answers
-/// with the version of HTTP it was asked in, and the host it was asked for.
-async fn provider() -> (SocketAddr, NamedTempFile) {
+/// TLS for `localhost`, with HTTP/2, under an authority of its own; and its certificate.
+pub(crate) fn certified() -> (TlsAcceptor, NamedTempFile) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let mut ca = NamedTempFile::new().unwrap();
     ca.write_all(made.cert.pem().as_bytes()).unwrap();
@@ -33,7 +32,13 @@ async fn provider() -> (SocketAddr, NamedTempFile) {
         .with_single_cert(vec![made.cert.der().clone()], key)
         .unwrap();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    (TlsAcceptor::from(Arc::new(tls)), ca)
+}
+
+/// A TLS provider called `localhost`. It answers with the version of HTTP it was
+/// asked in, the host it was asked for, and whether a 100 is waited for.
+pub(crate) async fn provider() -> (SocketAddr, NamedTempFile) {
+    let (acceptor, ca) = certified();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -42,8 +47,11 @@ async fn provider() -> (SocketAddr, NamedTempFile) {
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let answer = service_fn(|request: Request<Incoming>| async move {
-                    let host = request.uri().authority().map(|a| a.host().to_owned());
-                    let body = format!("{:?} {} {host:?}", request.version(), request.uri().path());
+                    let (head, body) = request.into_parts();
+                    let _ = body.collect().await;
+                    let host = head.uri.authority().map(|a| a.host().to_owned());
+                    let waits = if head.headers.contains_key("expect") { " waits" } else { "" };
+                    let body = format!("{:?} {} {host:?}{waits}", head.version, head.uri.path());
                     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(body))))
                 });
                 let _ = auto::Builder::new(TokioExecutor::new())
@@ -55,7 +63,7 @@ async fn provider() -> (SocketAddr, NamedTempFile) {
     (address, ca)
 }
 
-fn tls_config(at: SocketAddr, ca: Option<&NamedTempFile>, http2: bool) -> GatewayConfig {
+pub(crate) fn tls_config(at: SocketAddr, ca: Option<&NamedTempFile>, http2: bool) -> GatewayConfig {
     GatewayConfig {
         providers: vec![Provider {
             base_url: format!("https://localhost:{}/v1", at.port()),

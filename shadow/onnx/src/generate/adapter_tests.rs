@@ -6,8 +6,8 @@
     clippy::print_stdout,
     reason = "tests"
 )]
-//! Adapters on a tiny llama with weights by chance: needs ONNX Runtime at
-//! `ORT_DYLIB_PATH`, and no model.
+//! Adapters and caches on a tiny llama with weights by chance: needs ONNX Runtime
+//! at `ORT_DYLIB_PATH`, and no model.
 
 use std::path::Path;
 
@@ -231,6 +231,55 @@ fn passed_caches_take_adapters_too() {
     assert!(worst < 2e-3 && same == count, "{worst}");
     let (worst, ..) = compare(&mut s, None, None);
     assert!(worst < 1e-3, "{worst}");
+}
+
+#[test]
+fn a_cache_that_forgets_when_it_grows_is_computed_anew() {
+    let Some(mut s) = stage(0) else { return };
+    let g = &mut s.generator;
+    g.graph.forget_when_growing();
+    let prompt = prompt(g, TEXTS[1]);
+    let mut run = g.begin(&prompt, &Decoding { max_tokens: 4, ..Decoding::default() }).unwrap();
+    while run.reply_tokens() == 0 {
+        g.step(&mut run).unwrap();
+    }
+    // As if a grammar forced more than there is room for, 512 at first.
+    (run.max_tokens, run.finish) = (700, None);
+    let letter = g.vocabulary.encode("a").unwrap()[0];
+    for _ in 0..600 {
+        run.write(&g.vocabulary, letter, None, true);
+    }
+    let forced = run.reply_tokens();
+    while run.reply_tokens() == forced {
+        g.step(&mut run).unwrap();
+        assert!(run.tokens.starts_with(&run.cache.tokens), "it knows what was fed, in its place");
+    }
+    let expected = reference::logits(&s.tiny, None, &run.tokens);
+    let expected = &expected[run.tokens.len() - 2];
+    let worst = g.logits.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
+    assert!(worst < 2e-3, "{worst}");
+}
+
+#[test]
+fn a_run_that_fails_leaves_a_cache_that_claims_nothing() {
+    let Some(mut s) = stage(0) else { return };
+    let g = &mut s.generator;
+    g.graph.pass_presents();
+    let (want, run) = steps(g, TEXTS[3], None, 4);
+    drop(run);
+    let prompt = prompt(g, TEXTS[3]);
+    let mut run = g.begin(&prompt, &Decoding { max_tokens: 4, ..Decoding::default() }).unwrap();
+    while run.prompt_left() > 0 {
+        g.step(&mut run).unwrap();
+    }
+    run.finish = None;
+    let name = g.graph.name_ids("nothing");
+    assert!(matches!(g.step(&mut run), Err(GenerateError::Runtime(_))));
+    g.graph.name_ids(&name);
+    g.abandon(run);
+    assert!(g.idle[0].tokens.is_empty());
+    let (again, run) = steps(g, TEXTS[3], None, 4);
+    assert_eq!((run.cached_tokens, again), (0, want));
 }
 
 #[test]

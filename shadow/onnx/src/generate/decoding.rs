@@ -77,6 +77,9 @@ pub struct Generation {
     pub tokens: Vec<TokenOut>,
     /// Why it ended: [`Finish::Stop`] or [`Finish::Length`].
     pub finish: Finish,
+    /// Whether a stop text ended it, which may have been in the middle of what the
+    /// grammar was at.
+    pub at_stop: bool,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
     /// Those of them that were not computed anew.

@@ -138,7 +138,9 @@ impl Graph {
         Ok(())
     }
 
-    /// Makes room for `wanted` tokens, keeping those that are held.
+    /// Makes room for `wanted` tokens. On the CPU those that are held stay; elsewhere
+    /// the cache forgets them when it grows, so what is left to feed is to be
+    /// counted afterwards.
     pub(crate) fn reserve(&self, cache: &mut Cache, wanted: usize) -> Result<(), RuntimeError> {
         if !self.shared || wanted <= cache.capacity {
             return Ok(());
@@ -191,8 +193,23 @@ impl Graph {
         self.shared = false;
     }
 
+    /// As where the cache is in a GPU's memory.
+    #[cfg(test)]
+    pub(crate) fn forget_when_growing(&mut self) {
+        self.on_cpu = false;
+    }
+
+    /// Gives the input of token ids this name, and the old one back: runs fail
+    /// under a name that the graph does not have.
+    #[cfg(test)]
+    pub(crate) fn name_ids(&mut self, name: &str) -> String {
+        std::mem::replace(&mut self.names.input_ids, name.to_owned())
+    }
+
     /// Feeds tokens under an adapter, which must be the cache's; with `logits`,
-    /// writes the last one's row there.
+    /// writes the last one's row there. Room for them must be there
+    /// ([`Graph::reserve`]): a cache that grew only here could forget what the
+    /// tokens go on from.
     pub(crate) fn feed(
         &mut self,
         cache: &mut Cache,
@@ -213,7 +230,9 @@ impl Graph {
             None => None,
         };
         if self.shared {
-            self.reserve(cache, after)?;
+            if after > cache.capacity {
+                return Err(RuntimeError::Onnx(format!("no room for {after} tokens in {}", cache.capacity)));
+            }
             if cache.binding.is_none() {
                 let wide = adapter.map(|a| self.current.of(a)).transpose()?;
                 self.bind(cache, wide.as_deref())?;
@@ -244,6 +263,8 @@ impl Graph {
             for (name, tensor) in wide.iter().flat_map(|w| &w.tensors) {
                 inputs.push((name.clone(), tensor.into()));
             }
+            // The run takes the past with it: if it fails, nothing is held any more.
+            let held = std::mem::take(&mut cache.tokens);
             let mut past = std::mem::take(&mut cache.past).into_iter();
             for layer in &self.layers {
                 let value = match past.next() {
@@ -257,6 +278,7 @@ impl Graph {
                 last_row(value, row)?;
             }
             cache.past = self.layers.iter().filter_map(|l| outputs.remove(&l.present)).collect();
+            cache.tokens = held;
         }
         cache.tokens.extend_from_slice(tokens);
         Ok(())

@@ -31,6 +31,8 @@ pub struct Run {
     pub(super) free_min: f64,
     pub(super) free_count: usize,
     pub(super) finish: Option<Finish>,
+    /// It ended at a stop text.
+    pub(super) at_stop: bool,
     pub(super) prefill: Duration,
     pub(super) decode: Duration,
 }
@@ -72,7 +74,8 @@ impl Run {
             self.free_min = self.free_min.min(p);
             self.free_count += 1;
         }
-        if self.written.push(bytes) || vocabulary.is_end(id) {
+        self.at_stop = self.written.push(bytes);
+        if self.at_stop || vocabulary.is_end(id) {
             self.finish = Some(Finish::Stop);
         } else if self.reply_tokens() >= self.max_tokens {
             self.finish = Some(Finish::Length);

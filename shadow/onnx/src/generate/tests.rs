@@ -66,7 +66,7 @@ fn a_question_is_answered_and_counted() {
         chat(&g, "You are a helpful assistant.", "What is the capital of France? Answer in one word.");
     let r = g.generate(&prompt, &upto(24), &()).unwrap();
     assert!(r.text.contains("Paris"), "{}", r.text);
-    assert_eq!(r.finish, Finish::Stop);
+    assert_eq!((r.finish.clone(), r.at_stop), (Finish::Stop, false));
     assert_eq!(r.prompt_tokens, g.count_tokens(&prompt.0));
     assert_eq!(r.reply_tokens, r.tokens.len());
     assert_eq!(r.free_count, r.tokens.len());
@@ -205,7 +205,7 @@ fn stop_texts_end_the_reply_before_them() {
     let prompt =
         chat(&g, "You are a helpful assistant.", "What is the capital of France? Answer in one word.");
     let r = g.generate(&prompt, &Decoding { stop: vec!["ari".into()], ..upto(24) }, &()).unwrap();
-    assert!(r.text.ends_with('P') && r.finish == Finish::Stop, "{}", r.text);
+    assert!(r.text.ends_with('P') && r.finish == Finish::Stop && r.at_stop, "{}", r.text);
 }
 
 #[test]

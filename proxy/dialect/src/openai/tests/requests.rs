@@ -113,6 +113,53 @@ fn fields_that_an_understudy_cannot_honour_survive_and_say_why() {
     }
 }
 
+/// One reader takes the first, another the last, and messages would be put together.
+#[test]
+fn a_field_that_is_given_twice_keeps_the_call_with_the_provider() {
+    let (model, messages) = (r#""model":"m""#, r#""messages":[{"role":"user","content":"hi"}]"#);
+    for field in [
+        model,
+        messages,
+        r#""tools":[{"type":"function","function":{"name":"f"}}]"#,
+        r#""functions":[]"#,
+        r#""tool_choice":"required""#,
+        r#""parallel_tool_calls":false"#,
+        r#""stream":true"#,
+        r#""stream_options":{"include_usage":true}"#,
+        r#""response_format":{"type":"json_object"}"#,
+        r#""max_tokens":5"#,
+        r#""max_completion_tokens":5"#,
+        r#""temperature":0"#,
+        r#""top_p":1"#,
+        r#""seed":1"#,
+        r#""stop":"END""#,
+        r#""n":1"#,
+        r#""logprobs":false"#,
+        r#""top_logprobs":0"#,
+        r#""user":"u""#,
+        r#""safety_identifier":"s""#,
+        r#""prompt_cache_key":"k""#,
+        r#""prompt_cache_retention":"24h""#,
+        r#""service_tier":"auto""#,
+        r#""frequency_penalty":0"#,
+        r#""presence_penalty":0"#,
+        r#""logit_bias":{}"#,
+        r#""store":false"#,
+        r#""metadata":{}"#,
+        r#""modalities":["text"]"#,
+        r#""reasoning_effort":"none""#,
+    ] {
+        let given = |times| {
+            let others = [model, messages].into_iter().filter(|other| *other != field);
+            let fields: Vec<&str> = others.chain(std::iter::repeat_n(field, times)).collect();
+            let body = format!("{{{}}}", fields.join(","));
+            crate::parse_request(D, body.as_bytes()).unwrap().ineligible
+        };
+        assert!(given(1).is_empty(), "{field}");
+        assert_eq!(given(2), [Ineligible::UnknownField], "{field}");
+    }
+}
+
 fn message_survives(message: &Value, why: &[Ineligible]) -> understudy_call::Message {
     survives(&json!({ "messages": [message] }), why);
     request(&json!({ "model": "m", "messages": [message] })).messages.remove(0)

@@ -1,0 +1,84 @@
+//! A request's head: where it goes, and what is refused before anything is sent on.
+
+use http::header;
+use pingora_error::Result;
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+
+use crate::config::Limits;
+use crate::fault::Refusal;
+
+/// Path and query of the request, whatever form its target has.
+pub(crate) fn target(head: &RequestHeader) -> Result<&str, Refusal> {
+    let raw = std::str::from_utf8(head.raw_path())
+        .map_err(|_| Refusal::agent(400, "malformed_request", "the request's path is not UTF-8"))?;
+    if raw.starts_with('/') {
+        return Ok(raw);
+    }
+    Ok(head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str))
+}
+
+/// Refuses what two readers could take in two ways, before anything is sent on.
+pub(crate) fn well_framed(session: &Session, limits: &Limits) -> Result<(), Refusal> {
+    let head = session.req_header();
+    if let Some(h1) = session.as_downstream().as_http1() {
+        let raw = h1.get_headers_raw_bytes();
+        if raw.len() > limits.request_head {
+            return Err(Refusal::agent(
+                431,
+                "request_head_too_large",
+                format!(
+                    "the request's head is over the limit of {} bytes (gateway.request_head)",
+                    limits.request_head
+                ),
+            ));
+        }
+        // pingora drops Content-Length when both are there; we refuse, since
+        // one of the two is not what the sender meant (RFC 9112, 6.1).
+        if head.headers.contains_key(header::TRANSFER_ENCODING) && has_content_length(&raw) {
+            return Err(Refusal::agent(
+                400,
+                "malformed_request",
+                "a request cannot carry both content-length and transfer-encoding",
+            ));
+        }
+    }
+    let said = head
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse::<u64>().ok());
+    if said.is_some_and(|n| n > limits.request_body) {
+        return Err(Refusal::agent(
+            413,
+            "request_too_large",
+            format!(
+                "the request's body is over the limit of {} bytes (gateway.request_body)",
+                limits.request_body
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn has_content_length(raw_head: &[u8]) -> bool {
+    raw_head.split(|b| *b == b'\n').skip(1).any(|line| {
+        let name = line.split(|b| *b == b':').next().unwrap_or_default();
+        // A reader that allows a space before the colon would take it for one.
+        name.trim_ascii_end().eq_ignore_ascii_case(b"content-length")
+    })
+}
+
+/// Answers the 100 that an agent waits for before it sends its body, once a call.
+pub(crate) async fn go_on(session: &mut Session) -> Result<()> {
+    let head = session.req_header();
+    let waits = head.version == http::Version::HTTP_11
+        && head
+            .headers
+            .get(header::EXPECT)
+            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if waits {
+        session.as_downstream_mut().write_continue_response().await.map_err(|e| e.into_down())?;
+    }
+    Ok(())
+}
