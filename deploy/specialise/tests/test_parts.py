@@ -127,6 +127,64 @@ def test_fixed_steps_neither_cool_nor_outlast_the_time():
     assert schedule.over(0.5)
 
 
+def test_a_run_with_nothing_left_to_gain_cools_down(monkeypatch):
+    from types import SimpleNamespace
+
+    from understudy_specialise import train
+    from understudy_specialise.evaluate import Agreement
+
+    monkeypatch.setattr(train.lora, "snapshot", lambda _: {})
+
+    def left_after(shares, rows=40):
+        trainer = train.Trainer.__new__(train.Trainer)
+        trainer.schedule = Schedule(1000)
+        for _ in range(60):
+            trainer.schedule.stepped(0.1, 1e6)
+        trainer.clock, trainer.stopped = SimpleNamespace(total=100.0), lambda: False
+        trainer.progress, trainer.model = SimpleNamespace(event=lambda *_, **__: None), None
+        trainer.looks, trainer.look_rows, trainer.without_better = 1, rows, 0
+        trainer.best = {"agreement": -1.0, "step": 0}
+        for share in shares:
+            trainer._evaluate = lambda *_: Agreement(round(share * rows), rows, 0, 1.0)
+            trainer._look()
+        return trainer.schedule.left(1e6)
+
+    assert left_after([0.9, 1.0, 1.0]) == 10, "the third look cannot be better than the second"
+    assert left_after([1.0, 0.95]) == 10
+    assert left_after([0.9, 1.0]) == 940
+    assert left_after([0.9] * 4) == 940, "below that the falling rate may still teach"
+    assert left_after([1.0, 1.0], rows=8) == 940, "so few rows may all agree by chance"
+
+
+def test_a_restored_optimiser_goes_on_as_if_it_had_not_stopped():
+    from types import SimpleNamespace
+
+    from understudy_specialise import checkpoint, train
+
+    options = SimpleNamespace(rate=1e-2, rate_ratio=4.0)
+
+    def tensors():
+        chance = torch.Generator().manual_seed(3)
+        names = ("q.lora_A.weight", "q.lora_B.weight")
+        return {n: torch.nn.Parameter(torch.randn(4, 6, generator=chance)) for n in names}
+
+    def step(optimiser, of, at):
+        for tensor in of.values():
+            tensor.grad = torch.linspace(-1, 1, tensor.numel()).view_as(tensor) * (at + 1)
+        optimiser.step()
+
+    whole, halves = tensors(), tensors()
+    one, two = train.optimiser(whole, options), train.optimiser(halves, options)
+    for at in range(4):
+        step(one, whole, at)
+        step(two, halves, at)
+        if at == 1:
+            groups = {g: {n: t.clone() for n, t in ts.items()} for g, ts in checkpoint.moments(two, halves).items()}
+            two = train.optimiser(halves, options)
+            checkpoint.put_moments(two, halves, groups, at + 1)
+    assert all(torch.equal(whole[n], halves[n]) for n in whole)
+
+
 def test_an_earlier_look_wins_only_beyond_chance():
     from understudy_specialise.train import worse
 

@@ -100,6 +100,29 @@ def test_licence(base, tmp_path):
     assert run.code == 0, run.stderr
 
 
+@pytest.mark.parametrize(
+    ("licence", "forbids"),
+    [
+        ("cc-by-nc-4.0", True),
+        ("CC BY-NC 4.0", True),
+        ("CC_BY_NC_SA_4.0", True),
+        ("gemma-non-commercial", True),
+        ("NonCommercial", True),
+        ("Non Commercial use", True),
+        ("microsoft/research-license", True),
+        ("Apache-2.0", False),
+        ("apache 2.0", False),
+        ("CC BY 4.0", False),
+        ("commercial", False),
+        ("unknown", False),
+    ],
+)
+def test_a_licence_is_read_however_it_is_spelt(licence, forbids):
+    from understudy_specialise.base import forbids_commerce
+
+    assert forbids_commerce(licence) == forbids
+
+
 def test_nan_loss(base, tmp_path):
     run = train(base, tmp_path, stdin(rows()), "--rate", "1e38", "--rate-ratio", "1", "--steps", "40")
     assert run.refused == "nan_loss" and run.code == 2

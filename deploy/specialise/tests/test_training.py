@@ -8,6 +8,8 @@ import time
 
 import pytest
 from conftest import command, environment, rows, stdin, train
+from understudy_specialise import checkpoint
+from understudy_specialise.train import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +102,34 @@ def test_resumed_after_sigterm_and_only_for_the_same_rows(base, tmp_path):
     assert told[0]["done"] > 1 and told[-1]["done"] == 400
 
 
+def test_a_run_that_had_ended_resumes_with_its_loss(base, tmp_path):
+    """Cut off between its last step and the end of writing, the checkpoint still there."""
+    text, steps = stdin(rows()), ["--steps", "6", "--precision", "float32"]
+    keeps = "import sys; from understudy_specialise import __main__ as m, checkpoint; "
+    keeps += "checkpoint.remove = lambda _: None; sys.exit(m.main(sys.argv[1:]))"
+    python, _, _, *given = command(base, tmp_path, *steps)
+    subprocess.run([python, "-c", keeps, *given], input=text, text=True, capture_output=True, env=environment(), check=True)
+    first = json.loads((tmp_path / "card.json").read_text())
+    state, _ = checkpoint.load(tmp_path)
+    assert state["loss"] == first["metrics"]["loss"] > 0 and 8 <= state["look_rows"] <= 16
+    (tmp_path / "card.json").unlink()
+    run = train(base, tmp_path, text, *steps, "--resume")
+    assert run.code == 0, run.stderr
+    # Whoever reads the card has no NaN.
+    again = json.loads((tmp_path / "card.json").read_text(), parse_constant=lambda word: pytest.fail(word))
+    assert again["metrics"]["loss"] == first["metrics"]["loss"]
+    assert run.of("done") and not (tmp_path / "checkpoint.safetensors").exists()
+
+
+def test_a_loss_that_is_not_known_is_none():
+    trainer = Trainer.__new__(Trainer)
+    trainer.loss = float("nan")
+    assert trainer.known_loss() is None
+
+
 def test_budget_is_kept(base, tmp_path):
     began = time.monotonic()
-    run = train(base, tmp_path, stdin(rows(400, 64)), "--minutes", "0.5", "--epochs", "100000")
+    # Too few rows to develop on for a run that ends early because all agree.
+    run = train(base, tmp_path, stdin(rows(400, 24)), "--minutes", "0.5", "--epochs", "100000")
     assert run.code == 0, run.stderr
     assert 0.6 * 30 < time.monotonic() - began < 1.25 * 30

@@ -8,6 +8,8 @@ training did.
 
 import hashlib
 import json
+import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +18,8 @@ import torch
 from . import attention
 from .refusals import Refusal, bad_base
 
-# Licences that do not let a business use what is made from the base.
-FORBIDDING = ("nc", "noncommercial", "non-commercial", "research")
+# Words of licences that do not let a business use what is made from the base.
+FORBIDDING = {"nc", "noncommercial", "research"}
 
 
 @dataclass
@@ -66,15 +68,21 @@ def load(path: str, device: str, dtype, licence: str | None, accepted: str | Non
     return base
 
 
+def forbids_commerce(licence: str) -> bool:
+    """By the words of its name, however they are joined: "CC BY-NC 4.0",
+    "cc-by-nc-4.0", "gemma-non-commercial", "Non Commercial"."""
+    words = re.sub(r"[^a-z0-9]+", " ", licence.lower()).replace("non commercial", "noncommercial").split()
+    return not FORBIDDING.isdisjoint(words)
+
+
 def _check_licence(base: Base, accepted: str | None):
-    words = base.licence.lower().replace("_", "-").split("-")
     if accepted is not None and accepted.lower() == base.licence.lower():
         return
-    if any(word in words or word in base.licence.lower().split() for word in FORBIDDING):
+    if forbids_commerce(base.licence):
         raise Refusal(
             "licence",
             f"the base {base.name} is under {base.licence}, which forbids commercial use",
-            f"choose another base, or say --accept-licence {base.licence} if your use is allowed",
+            f"choose another base, or say --accept-licence {shlex.quote(base.licence)} if your use is allowed",
         )
 
 

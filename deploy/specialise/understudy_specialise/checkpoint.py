@@ -76,7 +76,7 @@ def put_moments(optimiser, tensors: dict, groups: dict, step: int):
     for name, tensor in tensors.items():
         if name in groups.get("first", {}):
             optimiser.state[tensor] = {
-                "step": torch.tensor(float(step)),
+                "step": torch.tensor(float(step), dtype=torch.float32),  # as the fused kernel wants it
                 "exp_avg": groups["first"][name].to(tensor.device),
                 "exp_avg_sq": groups["second"][name].to(tensor.device),
             }

@@ -131,7 +131,7 @@ def _card(options, rows, base, train, long, trainer, bare, result, clock) -> dic
         "metrics": {
             "base": bare,
             "specialised": result.as_card(),
-            "loss": round(trainer.loss, 4),
+            "loss": trainer.known_loss(),
             "steps": trainer.schedule.steps,
             "epochs": round(trainer.schedule.steps / trainer.per_epoch, 3),
             "tokens": int(trainer.tokens),

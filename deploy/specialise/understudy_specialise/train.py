@@ -20,7 +20,8 @@ LOOKS = 6  # evaluations over a run
 LOOK_SHARE = 0.01  # of the budget, for one of them
 LAST_SHARE = 0.04  # of the budget, kept for the last evaluation
 LAST_ROWS = 400
-PATIENCE = 4  # looks without a better one after which the run cools down
+PATIENCE = 2  # looks after which the run cools down, the first at which every row agrees included
+SURE_ROWS = 32  # fewer rows may all agree by chance
 BAD_STEPS = 3  # steps in a row without a finite gradient
 WRITE_SECONDS = 2.0
 
@@ -33,6 +34,21 @@ def _groups(tensors: dict, options) -> list[dict]:
         {"params": [t for n, t in tensors.items() if part in n], "lr": peak, "peak": peak}
         for part, peak in peaks.items()
     ]
+
+
+def optimiser(tensors: dict, options):
+    """AdamW, on a CPU in one pass over each tensor instead of a dozen. A torch
+    without a kernel for that says so at the first step, so one number tries it."""
+    fused = None
+    if next(iter(tensors.values())).device.type == "cpu":
+        probe = torch.zeros(1, requires_grad=True)
+        probe.grad = torch.zeros(1)
+        try:
+            torch.optim.AdamW([probe], fused=True).step()
+            fused = True
+        except RuntimeError:
+            say("this torch has no fused AdamW for a CPU: training goes on with the slower one")
+    return torch.optim.AdamW(_groups(tensors, options), betas=(0.9, 0.99), weight_decay=0.0, fused=fused)
 
 
 def worse(last: float, best: float, rows: int) -> bool:
@@ -49,7 +65,7 @@ class Trainer:
         self.made_for, self.stopped = made_for, stopped
         self.tensors = lora.tensors(wrapped)
         self.vocabulary = Vocabulary(head(wrapped), train, base.stop, options.seed, options.distil)
-        self.optimiser = torch.optim.AdamW(_groups(self.tensors, options), betas=(0.9, 0.99), weight_decay=0.0)
+        self.optimiser = optimiser(self.tensors, options)
         self.a_step = tokens.a_step(train, options.batch)
         self.per_epoch = -(-len(train) // self.a_step)
         fixed = options.steps is not None
@@ -77,7 +93,9 @@ class Trainer:
             "best": self.best,
             "looks": self.looks,
             "looked_at": self.looked_at,
+            "look_rows": self.look_rows,
             "without_better": self.without_better,
+            "loss": self.known_loss(),
             "tokens": self.tokens,
             "cpu_seconds": self.cpu_seconds,
             "train_seconds": self.train_seconds,
@@ -95,7 +113,15 @@ class Trainer:
         self.best, self.best_tensors = state["best"], groups.get("best", {})
         for name in ("looks", "looked_at", "without_better", "tokens", "cpu_seconds", "train_seconds"):
             setattr(self, name, state[name])
+        # An older checkpoint has neither.
+        self.look_rows = state.get("look_rows", self.look_rows)
+        if state.get("loss") is not None:
+            self.loss = state["loss"]
         say(f"resumed at step {state['step']}, after {state['seconds']:.0f} s of the budget")
+
+    def known_loss(self) -> float | None:
+        """The smoothed loss; `None` where no step was made, since JSON has no NaN."""
+        return None if self.loss != self.loss else round(self.loss, 4)
 
     # -- the loop ------------------------------------------------------------
 
@@ -147,7 +173,7 @@ class Trainer:
             self.schedule.steps,
             self.schedule.of(left),
             self._seconds_left(took),
-            loss=None if self.loss != self.loss else round(self.loss, 4),
+            loss=self.known_loss(),
             tokens_per_second=round(self.tokens / max(self.train_seconds, 1e-9)),
         )
 
@@ -197,8 +223,8 @@ class Trainer:
             self.look_rows = max(8, min(len(self.development), LAST_ROWS // 2, int(result.rows * share / max(result.seconds, 1e-3))))
             return
         self._judge(result)
-        if self.without_better >= PATIENCE and self.best["agreement"] > 0:
-            say("agreement no longer grows: cooling down")
+        if self.without_better >= PATIENCE and self.best["agreement"] == 1.0 and self.best["rows"] >= SURE_ROWS:
+            say("every row agrees, look after look: cooling down")
             self.schedule.cool()
             self.without_better = 0
 

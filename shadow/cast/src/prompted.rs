@@ -150,9 +150,10 @@ impl Prompted {
         let budget = self.snapshot.rules.prompt_chars.saturating_sub(self.snapshot.form.len() + part.len());
         let (messages, used) = prompt::messages(&self.snapshot.form, shown, part, budget);
         let longest = used.iter().map(|e| e.answered.len()).max().unwrap_or(512);
-        // Twice the longest shown reply at three bytes a token: a reply that
+        // The longest shown reply at one byte a token, which is what digits and other
+        // scripts than Latin take (some words take a fifth of it): a reply that
         // runs away is cut, which is invalid, before it costs more than it could save.
-        let room = u32::try_from(2 * longest / 3 + 32).unwrap_or(u32::MAX);
+        let room = u32::try_from(longest.saturating_add(32)).unwrap_or(u32::MAX);
         let many = asked.parallel_tool_calls != Some(false) && used.iter().any(|e| e.calls > 1);
         let with_tools = shape == ReplyShape::ToolCall;
         let format = match (shape, &asked.format) {

@@ -166,8 +166,10 @@ impl Specialised {
     /// What the engine is asked: the part, greedy, the tools and the format as they are.
     fn request(&self, asked: &Request, part: &Part) -> Request {
         let habits = &self.snapshot.habits;
-        // Twice the longest reply that it learnt, at three bytes a token.
-        let room = u32::try_from(2 * habits.longest / 3 + 32).unwrap_or(u32::MAX);
+        // The longest reply that it learnt, at one byte a token: digits are written
+        // one by one, and other scripts than Latin by single bytes. The engine clamps
+        // it to what the prompt leaves of the context.
+        let room = u32::try_from(habits.longest.saturating_add(32)).unwrap_or(u32::MAX);
         // What a text would stop at says nothing of a call, whose arguments are whole.
         let calls = self.shape(asked) == Some(ReplyShape::ToolCall);
         let parallel = asked.parallel_tool_calls != Some(false) && habits.parallel;

@@ -158,37 +158,27 @@ impl<'a> Set<'a> {
         Conflicts { questions, resolved }
     }
 
-    /// Of parts that are nearly the same with the same label, the latest stays;
-    /// one that is nearly the same as an earlier one of another part of the set goes.
+    /// Of parts that are nearly the same with the same label, the first stays. It
+    /// is what all later ones were held against: were it replaced by a later one,
+    /// a third that is like that one and not like the first would stay beside it,
+    /// maybe in another part of the set.
     fn near_duplicates(&mut self) {
         let parts: Vec<&[Turn]> = self.kept.iter().map(|k| k.group.turns.as_slice()).collect();
         let labels: Vec<Key> = self.kept.iter().map(|k| k.group.label).collect();
         let signed = signatures(&parts);
         let mut met = Met::new(&parts, &labels, &signed);
         let like: Vec<Option<usize>> = (0..parts.len()).map(|i| met.meet(i, self.rules.near)).collect();
-        // The place of the latest of each first.
-        let mut latest: HashMap<usize, usize> = HashMap::new();
         let mut gone: HashSet<usize> = HashSet::new();
         for (i, first) in like.iter().enumerate() {
             let Some(first) = *first else { continue };
-            let best = *latest.entry(first).or_insert(first);
-            let (Some(a), Some(b)) = (self.kept.get(best), self.kept.get(i)) else { continue };
-            let (reason, loser, winner) = if a.split != b.split {
-                (Reason::OtherPart, i, best)
-            } else if b.member.seq > a.member.seq {
-                (Reason::NearDuplicate, best, i)
-            } else {
-                (Reason::NearDuplicate, i, best)
-            };
-            latest.insert(first, winner);
-            gone.insert(loser);
-            let Some(lost) = self.kept.get(loser) else { continue };
+            let (Some(stays), Some(lost)) = (self.kept.get(first), self.kept.get(i)) else { continue };
+            let same_part = stays.split == lost.split;
+            let reason = if same_part { Reason::NearDuplicate } else { Reason::OtherPart };
+            gone.insert(i);
             let (shown, stood_for) = (lost.split != Split::Held, lost.stands_for);
             self.tally.drop(reason, lost.member.seq, || shown.then(|| lost.group.sample(&lost.member)));
-            if reason == Reason::NearDuplicate
-                && let Some(won) = self.kept.get_mut(winner)
-            {
-                won.stands_for += stood_for;
+            if same_part && let Some(stays) = self.kept.get_mut(first) {
+                stays.stands_for += stood_for;
             }
         }
         let mut i = 0;

@@ -49,7 +49,7 @@ pub enum Reason {
     OverMemory,
     /// The same part and the same reply; the latest is kept.
     ExactDuplicate,
-    /// Nearly the same part and the same label; the latest is kept.
+    /// Nearly the same part and the same label; the first is kept.
     NearDuplicate,
     /// Its question was asked first by a conversation of another part of the set.
     OtherPart,

@@ -1,6 +1,8 @@
 //! Whether a tool reads or acts, guessed from its name and description. A task
 //! whose replies may call an acting tool waits for a person before canary, so
-//! anything unsure acts.
+//! anything unsure acts. A reading tool that is taken for an acting one costs a
+//! person's look, and `worker.reading_tools` names it for good; the other mistake
+//! could do something twice that nobody asked for.
 
 use understudy_call::Tool;
 
@@ -13,7 +15,9 @@ pub enum Effect {
     Acts,
 }
 
-/// Verbs with which reading tools begin.
+/// Verbs with which reading tools begin. Those that read in one program and act
+/// in the next ("resolve_host" and "resolve_ticket", "select_rows" and
+/// "select_seat", "load_page" and "load_wallet") are not among them.
 const READING: &[&str] = &[
     "get",
     "list",
@@ -48,9 +52,6 @@ const READING: &[&str] = &[
     "verify",
     "estimate",
     "quote",
-    "resolve",
-    "select",
-    "load",
     "peek",
     "locate",
 ];
@@ -62,7 +63,7 @@ const ACTING_ANYWHERE: &[&str] = &[
     "edit", "submit", "approve", "execute", "deploy", "publish", "upload", "purge", "revoke", "drop",
 ];
 
-/// Verbs that act at the head of a name or a description, and after "and" or "or".
+/// Verbs that act at the head of a description.
 const ACTING: &[&str] = &[
     "set",
     "create",
@@ -128,29 +129,36 @@ const ACTING: &[&str] = &[
     "purge",
 ];
 
+/// Words that make "check" act: a passenger is checked in, a basket checked out,
+/// a task checked off. "check_in_stock" then acts too, which is the safe mistake.
+const AFTER_CHECK: &[&str] = &["in", "out", "off"];
+
+/// Words that join a second verb to the first ("find_and_replace"), or a noun to
+/// another ("get_terms_and_conditions"). No list holds all verbs, so what follows
+/// is taken for one, and acts unless it is known to read.
+const JOINING: &[&str] = &["and", "or", "then"];
+
 /// Whether the tool reads or acts: it reads only if its name begins with a
-/// reading verb, no word of its name acts, and its description does not open
-/// with an acting verb.
+/// reading verb, goes on with one after a joining word, no word of it acts, and
+/// its description does not open with an acting verb.
 #[must_use]
 pub fn reads_or_acts(tool: &Tool) -> Effect {
     let words = words(&tool.name);
-    let Some(first) = words.first() else {
-        return Effect::Acts;
-    };
-    let later_word_acts = words.windows(2).any(|pair| match pair {
-        [before, word] => {
-            verb_in(word, ACTING_ANYWHERE)
-                || (matches!(before.as_str(), "and" | "or") && verb_in(word, ACTING))
-        }
-        _ => false,
-    });
-    let name_reads = READING.contains(&first.as_str()) && !later_word_acts;
+    let name_reads = words.split(|w| JOINING.contains(&w.as_str())).all(part_reads);
     let description_acts = tool
         .description
         .as_deref()
         .and_then(|d| d.split(|c: char| !c.is_alphabetic()).find(|w| !w.is_empty()))
         .is_some_and(|w| verb_in(&w.to_lowercase(), ACTING));
     if name_reads && !description_acts { Effect::Reads } else { Effect::Acts }
+}
+
+/// Whether a verb and what follows it read; nothing at all does not.
+fn part_reads(part: &[String]) -> bool {
+    let Some((verb, rest)) = part.split_first() else { return false };
+    let checks_in = verb == "check" && rest.first().is_some_and(|w| AFTER_CHECK.contains(&w.as_str()));
+    let acts = checks_in || rest.iter().any(|w| verb_in(w, ACTING_ANYWHERE));
+    READING.contains(&verb.as_str()) && !acts
 }
 
 /// A verb, or its third person ("Sends").

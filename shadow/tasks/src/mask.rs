@@ -25,7 +25,11 @@ static VARIABLES: LazyLock<Regex> = LazyLock::new(|| {
         // ISO 8601 dates with or without a time and zone, RFC 2822 dates, times
         // with seconds, and dates as people write them in prompts.
         r"|(?P<time>\b\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?)?(?: ?(?:Z|UTC|GMT|[ECMP][SD]T|[+-]\d{2}:?\d{2}))?\b",
-        r"|\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? )?(?:\d{1,2} )?(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.? (?:\d{1,2}(?:st|nd|rd|th)?,? )?\d{4}(?:,? \d{2}:\d{2}(?::\d{2})?(?: ?(?:Z|UTC|GMT|[+-]\d{4}))?)?\b",
+        // Days and months in full or as they are shortened (four of the months in
+        // German too), no word that only begins like one: "Decline 5000" is a rule.
+        r"|\b(?:(?:Mon(?:day)?|Tue(?:s(?:day)?)?|Wed(?:nesday)?|Thu(?:r(?:s(?:day)?)?)?|Fri(?:day)?|Sat(?:urday)?|Sun(?:day)?),? )?(?:\d{1,2} )?",
+        r"(?:Jan(?:uary?)?|Feb(?:ruary?)?|Mar(?:ch)?|Apr(?:il)?|May|Jun[ei]?|Jul[iy]?|Aug(?:ust)?|Sep(?:t(?:ember)?)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\.? ",
+        r"(?:\d{1,2}(?:st|nd|rd|th)?,? )?\d{4}(?:,? \d{2}:\d{2}(?::\d{2})?(?: ?(?:Z|UTC|GMT|[+-]\d{4}))?)?\b",
         r"|\b\d{2}:\d{2}:\d{2}\b)",
     ))
     .expect("constant pattern")

@@ -76,6 +76,49 @@ fn variables_are_masked_by_kind_and_given_back_in_order() {
 }
 
 #[test]
+fn a_word_that_only_begins_like_a_month_or_a_day_is_form() {
+    for rule in [
+        "Decline 5000 or more.",
+        "Ask the Mayor 2020 times.",
+        "Market 1999 units.",
+        "Junction 1234",
+        "Octane 1000",
+        "Marching 12, 2024",
+        "Sepia 1850",
+    ] {
+        assert_eq!(mask(rule).0, rule);
+    }
+    assert_eq!(mask("Monitor 3 March 2025").0, "Monitor ⟨time⟩");
+    let f = |s: &str| fingerprint(Dialect::OpenaiChat, &ask(s, &[]));
+    assert_ne!(f("Decline 5000 or more."), f("Decline 9000 or more."));
+}
+
+#[test]
+fn months_and_days_are_masked_in_full_and_shortened() {
+    for date in [
+        "January 2025",
+        "Jan. 5, 2025",
+        "3 Februar 2025",
+        "Mar 3 2025",
+        "Apr 2025",
+        "1 May 2025",
+        "June 1st, 2025",
+        "4 Jul 2025",
+        "Aug 2025",
+        "Sept. 2025",
+        "Sep 9, 2025",
+        "September 2025",
+        "Oct 2025",
+        "November 30, 2025 12:30 UTC",
+        "Thurs, 4 Dec 2025",
+        "Tue, 02 Dec 2025 10:00:00 GMT",
+        "Wednesday, 3 December 2025",
+    ] {
+        assert_eq!(mask(date).0, "⟨time⟩", "{date}");
+    }
+}
+
+#[test]
 fn masked_values_belong_to_the_part() {
     let p = part(&ask("Today is 2024-05-15.", &[(Role::User, "book it for tomorrow")]));
     assert_eq!(p.text(), "time: 2024-05-15\nbook it for tomorrow");
@@ -92,6 +135,44 @@ fn reading_needs_a_reading_name_and_anything_unsure_acts() {
         assert_eq!(reads_or_acts(&tool(name, "Does it.")), Effect::Acts, "{name}");
     }
     assert_eq!(reads_or_acts(&tool("get_refund", "Refunds the customer.")), Effect::Acts);
+}
+
+#[test]
+fn a_name_that_reads_in_part_or_in_some_program_acts() {
+    let acts = [
+        "check_in_passenger",
+        "checkOutBasket",
+        "check_off_item",
+        "resolve_ticket",
+        "select_seat",
+        "load_wallet",
+        "find_and_replace",
+        "lookup_and_lock_account",
+        "searchOrLock",
+        "check_then_lock",
+        "search_and_check_in_guest",
+        // Nouns, which no list tells from verbs: the safe side.
+        "get_terms_and_conditions",
+    ];
+    let reads = [
+        "check_status",
+        "check_order",
+        "search_and_list_orders",
+        "get_or_compute_route",
+        "look_up_order",
+        "get_checkout_page",
+        "get_check_in_time",
+        "think",
+        "list_all_airports",
+        "search_screening_event",
+        "get_return_policy",
+    ];
+    for name in acts {
+        assert_eq!(reads_or_acts(&tool(name, "Looks it up.")), Effect::Acts, "{name}");
+    }
+    for name in reads {
+        assert_eq!(reads_or_acts(&tool(name, "Looks it up.")), Effect::Reads, "{name}");
+    }
 }
 
 #[test]

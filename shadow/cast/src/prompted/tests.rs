@@ -155,6 +155,22 @@ fn too_long_a_prompt_loses_examples_and_then_the_call() {
 }
 
 #[test]
+fn a_reply_of_digits_has_room_and_the_callers_limit_stays() {
+    let script = Script::new(vec![said(choice("1"), -0.1), said(choice("1"), -0.1)]);
+    let mut all = examples(4);
+    // A token for each digit.
+    all[1].reply = choice(&"7".repeat(300));
+    let p = prompted(snapshot(&all, 99, &PromptRules::default()), 0.0, "where?", &script);
+    let mut request = question("where?");
+    block_on(p.respond(ask(&request, None))).unwrap();
+    request.sampling.max_tokens = Some(40);
+    block_on(p.respond(ask(&request, None))).unwrap();
+    let room: Vec<_> =
+        script.asked.lock().unwrap().iter().map(|a| a.request.sampling.max_tokens.unwrap()).collect();
+    assert_eq!(room, [332, 40]);
+}
+
+#[test]
 fn tools_constrain_the_reply_and_are_named_in_the_form() {
     let schema = json!({"type": "object", "properties": {"city": {"type": "string"}, "unit": {"enum": ["C", "F"]}}, "required": ["city"]});
     let mut request = question("weather in Oslo?");

@@ -114,6 +114,21 @@ fn what_nothing_could_bring_over_the_bar_is_novel_and_not_asked() {
 }
 
 #[test]
+fn a_reply_of_digits_has_room_and_the_callers_limit_stays() {
+    let script = Script::new(vec![said(choice("1"), -0.1, -0.1), said(choice("1"), -0.1, -0.1)]);
+    // A token for each digit.
+    let number = "7".repeat(300);
+    let it = understudy(snapshot(&[choice(&number), choice("1")]), &script);
+    let mut request = question("hello");
+    block_on(it.respond(ask(&request, None))).unwrap();
+    request.sampling.max_tokens = Some(40);
+    block_on(it.respond(ask(&request, None))).unwrap();
+    let room: Vec<_> =
+        script.asked.lock().unwrap().iter().map(|a| a.request.sampling.max_tokens.unwrap()).collect();
+    assert_eq!(room, [332, 40]);
+}
+
+#[test]
 fn another_caller_another_base_and_a_reply_that_fits_no_tool_are_declined() {
     let script = Script::new(vec![said(tool_call("weather", r#"{"town": 3}"#), -0.1, -0.1)]);
     let it = understudy(snapshot(&calls()), &script);
