@@ -67,7 +67,8 @@ def page(folder, minutes, delay):
           "without a GPU). `train` rows are rehearsed in line order as one credential; then examples, bars and ledgers "
           "are frozen and the `test` rows measure them, in a journal of their own and again through the real proxy. "
           "Approval of tools that act is taken as given. Agreement is fidelity to the recorded provider, call by call, "
-          "and not the success of the errand. Intervals are two-sided 95 % Clopper-Pearson; coverage is over eligible "
+          "and not the success of the errand. Agreement and its two-sided 95 % interval are by conversation "
+          "(Clopper-Pearson where each is wholly right or wrong, else the betting interval); coverage is over eligible "
           "calls outside the control group. Recorded histories are the provider's, so tasks of several turns can reach "
           "at most an opened canary.\n")
     paths = sorted(pathlib.Path(folder).glob("*.rehearsal.json"))

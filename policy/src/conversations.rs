@@ -95,11 +95,13 @@ impl Unit {
     /// Whether a shadow trial is a fair draw of the task's calls. In a
     /// conversation that the understudy serves, the provider answers the calls
     /// that it declined, which are the hard ones: of those only the audited
-    /// calls count, drawn independently of confidence.
+    /// calls count, drawn independently of confidence. Where conversations have
+    /// several turns not even those: from the second turn on an answered call has
+    /// no reference, so what is left of it are the declined ones once more.
     #[must_use]
-    pub fn fair(&self, trial: &UnitTrial) -> bool {
+    pub fn fair(&self, trial: &UnitTrial, several_turns: bool) -> bool {
         match trial.lane {
-            Lane::Audit => true,
+            Lane::Audit => !several_turns,
             Lane::Understudy => false,
             Lane::Provider | Lane::Control => !self.served,
         }
@@ -277,7 +279,10 @@ mod tests {
             book.trial(key(1), trial(seq));
         }
         let unit = book.close_all().remove(0);
-        let fair: Vec<_> = unit.trials.iter().filter(|t| unit.fair(t)).map(|t| t.seq).collect();
-        assert_eq!(fair, [2]);
+        let fair = |several_turns| -> Vec<u64> {
+            unit.trials.iter().filter(|t| unit.fair(t, several_turns)).map(|t| t.seq).collect()
+        };
+        assert_eq!(fair(false), [2]);
+        assert!(fair(true).is_empty());
     }
 }

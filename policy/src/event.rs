@@ -48,7 +48,8 @@ pub enum Event {
         seq: u64,
     },
     /// Whether the task's conversations have several turns, so that recorded
-    /// histories are the provider's own.
+    /// histories are the provider's own. Journals from before calls said it
+    /// themselves ([`ExchangeSeen::later_turn`]) have it.
     MultiTurn(bool),
     /// From here on the task is under these rules.
     Policy {
@@ -93,6 +94,10 @@ pub struct ExchangeSeen {
     /// tool error in its turn, a cut-off reply.
     #[serde(default)]
     pub troubled: bool,
+    /// Whether a turn of the model stands before it: then its task has
+    /// conversations of several turns.
+    #[serde(default)]
+    pub later_turn: bool,
 }
 
 fn yes() -> bool {

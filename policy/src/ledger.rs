@@ -28,7 +28,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use understudy_call::UnderstudyId;
+use understudy_call::{Lane, UnderstudyId};
 
 use crate::conversations::{Call, Conversations, UnitAnswer, UnitTrial};
 use crate::exact::{Recent, door};
@@ -184,17 +184,25 @@ impl Ledger {
         }
         self.calls += 1;
         self.acting |= seen.acting;
+        self.multi_turn |= seen.later_turn;
+        // The control group is drawn before anybody looks whether the call could be
+        // answered at all; one that could not be is in neither arm, as it would not
+        // have been offered.
+        let in_no_arm = seen.lane == Lane::Control && !seen.eligible;
+        let lane = if in_no_arm { Lane::Provider } else { seen.lane };
         self.conversations.call(
             seen.conversation,
-            Call { seq: seen.seq, lane: seen.lane, repeats: seen.repeats, troubled: seen.troubled },
+            Call { seq: seen.seq, lane, repeats: seen.repeats, troubled: seen.troubled },
         );
         if let Some(ms) = seen.provider_ms {
             self.provider_ms.push(door(ms));
         }
-        let live = self.stage == Stage::Live;
         let provider_ms = self.provider_ms.mean();
-        let asked =
-            if self.is_the_successors(seen.conversation) { &mut self.successor } else { &mut self.service };
+        let tried = self.is_the_successors(seen.conversation);
+        // A successor is in its canary: its first live calls, which are audited more
+        // often, come when it has the place.
+        let live = self.stage == Stage::Live && !tried;
+        let asked = if tried { &mut self.successor } else { &mut self.service };
         if let Some(service) = asked {
             service.exchange(seen, live, provider_ms);
         }
@@ -212,8 +220,8 @@ impl Ledger {
             Outcome::Declined(_) => None,
         };
         let lane = match trial.kind {
-            crate::TrialKind::Shadow => understudy_call::Lane::Provider,
-            crate::TrialKind::Audit => understudy_call::Lane::Audit,
+            crate::TrialKind::Shadow => Lane::Provider,
+            crate::TrialKind::Audit => Lane::Audit,
         };
         let noted = UnitTrial { understudy, kind: trial.kind, seq: trial.seq, lane, answer };
         self.conversations.trial(trial.conversation, noted);
@@ -230,6 +238,17 @@ impl Ledger {
             }
         }
         self.entries.push(Entry::open(opened, understudy, &self.policy, &development.calls));
+    }
+
+    /// The number of the last entry that was opened.
+    #[must_use]
+    pub fn last_k(&self) -> u32 {
+        self.last_k
+    }
+
+    /// Numbers entries on from here: those of lost volumes have spent their share of α.
+    pub fn number_on_from(&mut self, k: u32) {
+        self.last_k = self.last_k.max(k);
     }
 
     fn serving(&self) -> Option<&Entry> {

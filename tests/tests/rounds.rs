@@ -71,8 +71,8 @@ fn two_rounds_train_by_themselves_and_the_second_is_judged_on_the_firsts_rows() 
     let came: Vec<&str> = log.lines().filter(|l| l.contains("an adapter came in")).collect();
     assert_eq!(came.len(), 2, "{log}");
     assert!(came[0].contains("the task's first"), "{}", came[0]);
-    let better = came[1].contains("better: of the rows on which it differs");
-    let beside = came[1].contains("kept beside: of the rows on which it differs");
+    let better = came[1].contains("better: of the conversations in which it differs");
+    let beside = came[1].contains("kept beside: of the conversations in which it differs");
     assert!(better != beside, "{}", came[1]);
     assert_eq!(second["name"].as_str().unwrap().starts_with("adapter "), beside, "{second}");
     assert_eq!(log.matches("a round of training begins").count(), 2, "{log}");

@@ -164,7 +164,7 @@ impl Ledger {
     /// no open entry.
     pub(super) fn develop(&mut self, unit: &Unit) {
         for trial in &unit.trials {
-            if trial.kind != TrialKind::Shadow || !unit.fair(trial) {
+            if trial.kind != TrialKind::Shadow || !unit.fair(trial, self.multi_turn) {
                 continue;
             }
             if self.entries.iter().any(|e| e.closed.is_none() && e.understudy == trial.understudy) {

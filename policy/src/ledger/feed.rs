@@ -8,7 +8,7 @@ use crate::{ServedSeen, TrialKind};
 
 impl Ledger {
     pub(super) fn feed(&mut self, unit: &Unit) {
-        let seq = self.seq;
+        let (seq, several_turns) = (self.seq, self.multi_turn);
         let mut audited: BTreeMap<u32, f64> = BTreeMap::new();
         for entry in self.entries.iter_mut().filter(|e| e.closed.is_none()) {
             if unit.first_seq <= entry.opened.after_seq {
@@ -18,10 +18,12 @@ impl Ledger {
             let mut audit = (0u32, 0u32);
             let mut strata: BTreeMap<u16, (u32, u32)> = BTreeMap::new();
             let understudy = entry.understudy;
+            let was_asked = unit.asked == Some(entry.opened.k);
             for trial in unit.trials.iter().filter(|t| t.understudy == understudy) {
                 let agrees = trial.answer.is_some_and(|a| a.agrees);
+                let fair = unit.fair(trial, several_turns);
                 match trial.kind {
-                    TrialKind::Shadow if unit.fair(trial) => {
+                    TrialKind::Shadow if fair => {
                         let taken = trial.answer.is_some_and(|a| entry.takes(a.confidence, a.stratum));
                         entry.cover(taken);
                         if taken {
@@ -37,7 +39,10 @@ impl Ledger {
                     }
                     TrialKind::Shadow => {}
                 }
-                if let Some(answer) = trial.answer.filter(|a| a.confidence >= entry.bar) {
+                // What another entry declined are the hard calls, and tell nothing of
+                // this one's strata; its own declines do.
+                let tells = fair || was_asked || trial.kind == TrialKind::Audit;
+                if let Some(answer) = trial.answer.filter(|a| tells && a.confidence >= entry.bar) {
                     let tally = strata.entry(answer.stratum).or_default();
                     tally.0 += u32::from(agrees);
                     tally.1 += 1;

@@ -97,8 +97,9 @@ impl Service {
             return;
         }
         let share = |yes: bool| f64::from(u8::from(yes));
-        // An engine that is down says nothing of how much its understudies take.
-        if seen.declined != Some(Declined::Unavailable) {
+        // Whoever could not be asked shows nothing of how much it takes: an engine that
+        // is down or full, a day's budget that is spent.
+        if !seen.declined.is_some_and(Declined::is_unasked) {
             self.answered.push(share(seen.declined.is_none() && !seen.invalid));
         }
         self.invalid.push(share(seen.invalid));

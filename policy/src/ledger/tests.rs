@@ -13,6 +13,7 @@ use super::*;
 use crate::{Action, Approval, Fitted, ServedSeen, TrialKind};
 
 mod demotions;
+mod fair;
 mod rules;
 mod succession;
 
@@ -39,6 +40,7 @@ pub(super) fn seen(seq: u64, conversation: u64, lane: Lane) -> ExchangeSeen {
         eligible: true,
         acting: false,
         troubled: false,
+        later_turn: false,
     }
 }
 

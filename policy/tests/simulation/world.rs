@@ -232,6 +232,7 @@ impl World {
             eligible: true,
             acting: false,
             troubled: false,
+            later_turn: false,
         };
         let mut served = None;
         if let (Lane::Understudy | Lane::Audit, Some(roster)) = (chosen, self.roster.clone()) {

@@ -276,10 +276,6 @@ impl Rehearsal {
         let mut seen = state.seen(seq, exchange, task.acts);
         let reference = Example::reference(seq, exchange);
         let mut events = Vec::new();
-        if task.is_multi_turn() && !state.multi_turn {
-            state.multi_turn = true;
-            events.push(Event::MultiTurn(true));
-        }
 
         // What was, or would have been, done with the call.
         let may_be_served = self.settings.mode == Mode::Recorded && seen.eligible && !seen.repeats;

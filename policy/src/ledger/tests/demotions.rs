@@ -96,6 +96,20 @@ fn an_engine_that_is_down_demotes_nobody() {
 }
 
 #[test]
+fn a_budget_that_is_spent_or_an_engine_that_is_full_demotes_nobody() {
+    let who = name("remote-1");
+    for why in [Declined::Budget, Declined::Busy, Declined::Cancelled] {
+        let mut play = Play::new(policy());
+        play.reach_live(&who);
+        for _ in 0..1000 {
+            let seq = play.seq;
+            play.apply(&served(seq, 1, Some(why), false));
+        }
+        assert_eq!(play.ledger.stage(), Stage::Live, "{why:?}");
+    }
+}
+
+#[test]
 fn coverage_that_fell_away_demotes() {
     let who = name("head-1");
     let mut play = Play::new(policy());

@@ -283,21 +283,6 @@ fn a_better_covering_entry_takes_over_through_all_steps() {
 }
 
 #[test]
-fn calls_that_the_understudy_declined_are_no_evidence_for_another() {
-    let (first, second) = (name("head-1"), name("head-2"));
-    let mut play = Play::new(policy());
-    play.reach_live(&first);
-    for _ in 0..500 {
-        play.seq += 1;
-        let seq = play.seq;
-        play.apply(&Event::Exchange(seen(seq, seq, Lane::Understudy)));
-        play.apply(&Event::Trial(trial(seq, seq, &second, TrialKind::Shadow, true)));
-    }
-    play.end();
-    assert_eq!(play.ledger.development(&second).0, 0);
-}
-
-#[test]
 fn a_lost_version_and_a_lost_journal_override_a_pin() {
     let who = name("head-1");
     for lost in [Event::VersionGone { understudy: who.clone(), seq: 0 }, Event::JournalLost { seq: 0 }] {

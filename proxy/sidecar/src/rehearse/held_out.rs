@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use understudy_call::Lane;
+use understudy_call::{ConversationKey, Lane};
 use understudy_cast::{CastMember, Kind};
 use understudy_policy::{Outcome, interval};
 use understudy_rehearsal::Rehearsal;
@@ -79,34 +79,53 @@ pub(crate) struct Part {
     pub(crate) agreed: u64,
     /// Taken of all.
     pub(crate) coverage: Option<f64>,
-    /// Agreeing of those taken, with its two-sided 95 % Clopper-Pearson interval.
+    /// Agreeing of those taken, as a mean over conversations, with its two-sided 95 %
+    /// interval: calls of one conversation are not independent.
     pub(crate) agreement: Option<(f64, f64, f64)>,
     /// Mean milliseconds that the understudy took, declines included.
     pub(crate) mean_ms: Option<f64>,
     #[serde(skip)]
+    errands: Errands,
+    #[serde(skip)]
     spent_ms: f64,
 }
 
+/// Calls that were taken and that agree, by conversation.
+#[derive(Debug, Default, Clone)]
+struct Errands(BTreeMap<ConversationKey, (u32, u32)>);
+
+impl Errands {
+    fn add(&mut self, errand: ConversationKey, agrees: bool) {
+        let (agreed, of) = self.0.entry(errand).or_default();
+        *agreed += u32::from(agrees);
+        *of += 1;
+    }
+
+    /// The mean over conversations and its two-sided 95 % interval.
+    fn agreement(&self) -> Option<(f64, f64, f64)> {
+        let means: Vec<f64> =
+            self.0.values().map(|(agreed, of)| f64::from(*agreed) / f64::from(*of)).collect();
+        let (low, high) = interval::of_means(&means, 0.95)?;
+        Some((means.iter().sum::<f64>() / means.len() as f64, low, high))
+    }
+}
+
 impl Part {
-    fn count(&mut self, taken: bool, agrees: bool, spent_ms: f64) {
+    fn count(&mut self, errand: ConversationKey, taken: bool, agrees: bool, spent_ms: f64) {
         self.of += 1;
         self.taken += u64::from(taken);
         self.agreed += u64::from(taken && agrees);
+        if taken {
+            self.errands.add(errand, agrees);
+        }
         self.spent_ms += spent_ms;
     }
 
     fn finish(&mut self) {
         self.coverage = (self.of > 0).then(|| self.taken as f64 / self.of as f64);
-        self.agreement = (self.taken > 0).then(|| agreement(self.agreed, self.taken));
+        self.agreement = self.errands.agreement();
         self.mean_ms = (self.of > 0).then(|| self.spent_ms / self.of as f64);
     }
-}
-
-/// The share that agrees, and its two-sided 95 % Clopper-Pearson interval.
-fn agreement(agreed: u64, of: u64) -> (f64, f64, f64) {
-    let (k, n) = (agreed as f64, of as f64);
-    let (low, high) = interval::clopper_pearson(k, n, 0.95);
-    (k / n, low, high)
 }
 
 /// An understudy's curve.
@@ -120,7 +139,7 @@ pub(crate) struct Curve {
     pub(crate) asked: u64,
     /// Mean milliseconds.
     pub(crate) mean_ms: f64,
-    /// (coverage, agreement, and its two-sided 95 % Clopper-Pearson interval) at
+    /// (coverage, agreement by conversation, and its two-sided 95 % interval) at
     /// falling coverage.
     pub(crate) curve: Vec<(f64, f64, f64, f64)>,
     /// Each answer, the surest first.
@@ -140,6 +159,8 @@ pub(crate) struct Answer {
     pub(crate) agrees: bool,
     /// The tool or label that was chosen.
     pub(crate) stratum: String,
+    #[serde(skip)]
+    errand: ConversationKey,
 }
 
 /// Measures a frozen rehearsal on held-out calls. Who serves is asked every one;
@@ -187,9 +208,10 @@ pub(crate) async fn measure(
             continue;
         }
         m.eligible += 1;
+        let errand = exchange.meta.conversation.unwrap_or(ConversationKey(exchange.id.0));
         m.asked.push(Asked::new(n, call));
         for (name, said) in ["exact repeat", "nearest neighbour"].into_iter().zip(evaluated.baselines) {
-            m.baselines.entry(name.to_owned()).or_default().count(said.is_some(), said == Some(true), 0.0);
+            m.baselines.entry(name.to_owned()).or_default().count(errand, said.is_some(), said == Some(true), 0.0);
         }
         for answer in &evaluated.answers {
             let curve = m.understudies.entry(answer.trial.understudy.0.clone()).or_default();
@@ -202,6 +224,7 @@ pub(crate) async fn measure(
                     confidence: *confidence,
                     agrees: *agrees,
                     stratum: stratum.clone(),
+                    errand,
                 });
             } else {
                 curve.declined.push(n);
@@ -219,13 +242,13 @@ pub(crate) async fn measure(
             Some(Outcome::Answered { agrees, stratum, .. }) => (*agrees, stratum.clone()),
             _ => (false, "declined".to_owned()),
         };
-        m.served.count(taken, agrees, spent);
-        m.by_stratum.entry(stratum).or_default().count(taken, agrees, spent);
+        m.served.count(errand, taken, agrees, spent);
+        m.by_stratum.entry(stratum).or_default().count(errand, taken, agrees, spent);
         for (k, v) in call.marks.iter().filter(|(k, _)| !matches!(k.as_str(), "agent" | "split" | "id")) {
-            m.by_mark.entry(format!("{k}={v}")).or_default().count(taken, agrees, spent);
+            m.by_mark.entry(format!("{k}={v}")).or_default().count(errand, taken, agrees, spent);
         }
         if !call.marks.contains_key("novel") {
-            m.by_mark.entry("not novel".to_owned()).or_default().count(taken, agrees, spent);
+            m.by_mark.entry("not novel".to_owned()).or_default().count(errand, taken, agrees, spent);
         }
     }
     bar.finish_and_clear();
@@ -260,7 +283,9 @@ impl Curve {
                 )]
                 let n = (coverage * self.asked as f64).round() as usize;
                 let top = self.answers.get(..n).filter(|t| !t.is_empty())?;
-                let (mean, low, high) = agreement(top.iter().filter(|a| a.agrees).count() as u64, n as u64);
+                let mut errands = Errands::default();
+                top.iter().for_each(|a| errands.add(a.errand, a.agrees));
+                let (mean, low, high) = errands.agreement()?;
                 Some((*coverage, mean, low, high))
             })
             .collect();

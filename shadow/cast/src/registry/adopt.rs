@@ -1,8 +1,9 @@
 //! Adapters that were trained elsewhere come in here.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use understudy_call::{CallText, EmbedError, Responder, UnderstudyId};
+use understudy_call::{CallText, ConversationKey, EmbedError, Responder, UnderstudyId};
 use understudy_policy::TaskId;
 use understudy_policy::interval::binomial_tail;
 use understudy_tasks::Task;
@@ -29,12 +30,13 @@ pub struct Lesson {
 /// A new version beside the one before, on the same development rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Round {
-    /// Rows that only the new one got right.
+    /// Conversations of whose rows the new one got more right.
     pub won: u64,
-    /// Rows that only the old one got right.
+    /// Conversations of whose rows the old one got more right.
     pub lost: u64,
     /// Probability of at least so many wins if both were equally good (one-sided
-    /// sign test on the rows where they differ).
+    /// sign test on the conversations where they differ: rows of one conversation
+    /// are not independent).
     pub p: f64,
 }
 
@@ -43,11 +45,16 @@ pub struct Round {
 const CHANCE: f64 = 0.05;
 
 impl Round {
-    /// Compares two versions' judgements of the same rows, in the same order.
+    /// Compares two versions' judgements of the same rows, in the same order: the
+    /// row's conversation, whether the old one agreed, whether the new one does.
     #[must_use]
-    pub fn of(before: &[bool], after: &[bool]) -> Self {
-        let differ = |new: bool| before.iter().zip(after).filter(|(b, a)| **a == new && **b != new).count();
-        let (won, lost) = (differ(true) as u64, differ(false) as u64);
+    pub fn of(rows: impl IntoIterator<Item = (ConversationKey, bool, bool)>) -> Self {
+        let mut gained: BTreeMap<ConversationKey, i64> = BTreeMap::new();
+        for (conversation, before, after) in rows {
+            *gained.entry(conversation).or_default() += i64::from(after) - i64::from(before);
+        }
+        let won = gained.values().filter(|rows| **rows > 0).count() as u64;
+        let lost = gained.values().filter(|rows| **rows < 0).count() as u64;
         Self { won, lost, p: binomial_tail(won as f64, (won + lost) as f64, 0.5) }
     }
 
@@ -136,12 +143,27 @@ impl Cast {
 mod tests {
     use super::*;
 
+    fn key(n: usize) -> ConversationKey {
+        ConversationKey((n as u128).to_be_bytes())
+    }
+
+    #[test]
+    fn a_conversation_is_won_or_lost_once_however_many_rows_it_has() {
+        // Four of five rows each: 20 to 10 by rows, which would be p .049.
+        let rows = (0..30).map(|row| (key(row / 5), row >= 20, row < 20));
+        let round = Round::of(rows);
+        assert_eq!((round.won, round.lost), (4, 2));
+        assert!(!round.is_better(), "{round:?}");
+        // One row won and one lost is a draw.
+        let round = Round::of([(key(1), false, true), (key(1), true, false)]);
+        assert_eq!((round.won, round.lost), (0, 0));
+    }
+
     #[test]
     fn a_round_is_better_only_beyond_chance() {
         let round = |won: usize, lost: usize, same: usize| {
-            let before: Vec<bool> = [vec![false; won], vec![true; lost + same]].concat();
-            let after: Vec<bool> = [vec![true; won], vec![false; lost], vec![true; same]].concat();
-            Round::of(&before, &after)
+            let rows = [vec![(false, true); won], vec![(true, false); lost], vec![(true, true); same]].concat();
+            Round::of(rows.into_iter().enumerate().map(|(i, (before, after))| (key(i), before, after)))
         };
         // 9 of 10: (10 + 1)/1024.
         let clear = round(9, 1, 300);

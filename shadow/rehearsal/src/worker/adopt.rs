@@ -313,10 +313,11 @@ impl Rehearsal {
             reason: "the task's first".to_owned(),
         };
         if let Some((before, _)) = before {
-            let round = Round::of(&agreed_before, &agrees);
+            let rows = agreed_before.iter().zip(&judged).map(|(b, j)| (j.conversation, *b, j.agrees));
+            let round = Round::of(rows);
             adoption.round = Some((round.won, round.lost, round.p));
             let of = format!(
-                "of the rows on which it differs from {before} it won {} and lost {} (p {:.3})",
+                "of the conversations in which it differs from {before} it won {} and lost {} (p {:.3})",
                 round.won, round.lost, round.p
             );
             if !round.is_better() {

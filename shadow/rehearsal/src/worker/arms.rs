@@ -81,20 +81,25 @@ pub struct Arms {
 /// The conversations that are being summed.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
-    open: HashMap<ConversationKey, Tokens>,
+    /// Whether it is of the control group, and its sum.
+    open: HashMap<ConversationKey, (bool, Tokens)>,
     order: VecDeque<ConversationKey>,
 }
 
 impl Sums {
-    /// Counts a call's tokens in its arm.
+    /// Counts a call's tokens in its arm. A conversation is in one from its first call
+    /// on that could be answered, and with all that follow: the calls that nobody is
+    /// asked are its cost too, and the control group's are all on the provider.
     pub(super) fn count(&mut self, arms: &mut Arms, seen: &ExchangeSeen, tokens: Tokens) {
-        let arm = match seen.lane {
-            Lane::Understudy | Lane::Audit => &mut arms.offered,
-            Lane::Control => &mut arms.control,
-            Lane::Provider => return,
-        };
         let key = seen.conversation;
         let before = self.open.get(&key).copied();
+        let control = match (seen.lane, before) {
+            (Lane::Understudy | Lane::Audit, _) => false,
+            (Lane::Control, _) if seen.eligible => true,
+            (_, Some((control, _))) => control,
+            (_, None) => return,
+        };
+        let arm = if control { &mut arms.control } else { &mut arms.offered };
         if before.is_none() {
             self.order.push_back(key);
             while self.order.len() > OPEN {
@@ -103,7 +108,8 @@ impl Sums {
                 }
             }
         }
-        self.open.insert(key, arm.add(before, if is_paid(seen) { tokens } else { [0; 3] }));
+        let sum = before.filter(|(of, _)| *of == control).map(|(_, sum)| sum);
+        self.open.insert(key, (control, arm.add(sum, if is_paid(seen) { tokens } else { [0; 3] })));
     }
 }
 
@@ -123,6 +129,20 @@ mod tests {
             "answered_by_understudy": answered,
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn calls_that_nobody_is_asked_are_a_conversation_s_cost_in_both_arms() {
+        let unasked = |conversation, lane| ExchangeSeen { eligible: false, ..seen(conversation, lane, false) };
+        let (mut sums, mut arms) = (Sums::default(), Arms::default());
+        sums.count(&mut arms, &unasked(1, Lane::Provider), [7, 0, 0]);
+        sums.count(&mut arms, &seen(1, Lane::Understudy, true), [10, 0, 1]);
+        sums.count(&mut arms, &unasked(1, Lane::Provider), [20, 0, 2]);
+        sums.count(&mut arms, &unasked(2, Lane::Control), [7, 0, 0]);
+        sums.count(&mut arms, &seen(2, Lane::Control, false), [10, 0, 1]);
+        sums.count(&mut arms, &unasked(2, Lane::Control), [20, 0, 2]);
+        assert_eq!((arms.offered.calls, arms.offered.paid), (2, [20, 0, 2]));
+        assert_eq!((arms.control.calls, arms.control.paid), (2, [30, 0, 3]));
     }
 
     #[test]

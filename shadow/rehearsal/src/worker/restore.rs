@@ -12,7 +12,7 @@ use understudy_policy::{Event, TaskId};
 use super::adopt::{ADOPTION, Adoption, ORDERED, Ordered};
 use super::report::tokens;
 use super::state::TaskState;
-use super::{Mode, Rehearsal, RehearsalError};
+use super::{Mode, Rehearsal, RehearsalError, saved};
 
 /// A journal that `rehearse` wrote and a gateway goes on with has exchanges whose
 /// lanes were drawn by the rehearsal: what was noted then counts, not what the
@@ -74,6 +74,7 @@ impl Rehearsal {
         // Losses that an earlier start has drawn its conclusions from.
         let mut known: Vec<(u64, u64)> = Vec::new();
         let mut first = true;
+        let mut numbers = BTreeMap::new();
         let folded = self.last_folded()?;
         let mut sizes: BTreeMap<u64, [u64; 3]> = BTreeMap::new();
         let mut coming = BTreeSet::new();
@@ -89,7 +90,7 @@ impl Rehearsal {
                 }
                 // Read on from there by whoever asked.
                 Record::Exchange(exchange) => coming.extend(self.book.id_of(&exchange)),
-                Record::Checkpoint(_) => {}
+                Record::Checkpoint(state) => saved::numbers(&state, &mut numbers),
                 Record::Trial(trial) => events.entry(trial.task).or_default().push(Event::Trial(trial)),
                 Record::EntryOpened(opened) => {
                     events.entry(opened.task).or_default().push(Event::EntryOpened(opened));
@@ -131,8 +132,12 @@ impl Rehearsal {
             }
             for event in &of_task {
                 let Some(state) = self.tasks.get_mut(&id) else { continue };
-                state.multi_turn |= matches!(event, Event::MultiTurn(true));
                 self.decisions.extend(state.ledger.apply(event));
+            }
+        }
+        for (id, k) in numbers {
+            if let Some(state) = self.tasks.get_mut(&id) {
+                state.ledger.number_on_from(k);
             }
         }
         if whole && self.decisions.len() != written {

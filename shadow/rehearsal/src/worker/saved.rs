@@ -1,6 +1,7 @@
 //! What a volume of the journal begins with, so that older ones may be let go:
 //! the tasks, their ledgers and tallies, and the cast.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -29,10 +30,23 @@ struct SavedTask {
     id: TaskId,
     ledger: Ledger,
     learnt: u64,
-    multi_turn: bool,
     tally: Tally,
     #[serde(default)]
     adoptions: Vec<Adoption>,
+}
+
+/// The number of each task's last entry, as a checkpoint knows it: of a volume that
+/// was lost, the next one's checkpoint still says which shares of α were spent.
+pub(super) fn numbers(checkpoint: &Value, into: &mut BTreeMap<TaskId, u32>) {
+    let tasks = checkpoint.pointer("/saved/tasks").and_then(Value::as_array);
+    for task in tasks.into_iter().flatten() {
+        let id = task.get("id").and_then(|id| TaskId::deserialize(id).ok());
+        let last = task.pointer("/ledger/last_k").and_then(Value::as_u64).and_then(|k| u32::try_from(k).ok());
+        if let (Some(id), Some(last)) = (id, last) {
+            let k = into.entry(id).or_default();
+            *k = last.max(*k);
+        }
+    }
 }
 
 impl Rehearsal {
@@ -42,7 +56,6 @@ impl Rehearsal {
             id: *id,
             ledger: s.ledger.clone(),
             learnt: s.learnt,
-            multi_turn: s.multi_turn,
             tally: s.tally.clone(),
             adoptions: s.adoptions.clone(),
         });
@@ -84,7 +97,6 @@ impl Rehearsal {
         for task in saved.tasks.into_iter().filter(|t| self.book.task(t.id).is_some()) {
             let mut state = TaskState::new(task.ledger);
             state.learnt = task.learnt;
-            state.multi_turn = task.multi_turn;
             state.tally = task.tally;
             state.adoptions = task.adoptions;
             self.tasks.insert(task.id, state);

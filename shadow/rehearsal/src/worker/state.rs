@@ -38,7 +38,6 @@ pub(super) struct TaskState {
     pub(super) learnt: u64,
     /// Versions are due with the next example, whatever its number.
     pub(super) owed: bool,
-    pub(super) multi_turn: bool,
     pub(super) tally: Tally,
     /// What became of its adapters.
     pub(super) adoptions: Vec<Adoption>,
@@ -58,7 +57,6 @@ impl TaskState {
             example_bytes: 0,
             learnt: 0,
             owed: false,
-            multi_turn: false,
             tally: Tally::default(),
             adoptions: Vec::new(),
             baselines: None,
@@ -111,6 +109,10 @@ impl TaskState {
             eligible: exchange.request.as_ref().is_some_and(|r| r.ineligible.is_empty()),
             acting: false,
             troubled: troubled(exchange),
+            later_turn: exchange
+                .request
+                .as_ref()
+                .is_some_and(|r| r.turns().any(|m| m.role == Role::Assistant)),
         }
     }
 
@@ -131,11 +133,13 @@ impl TaskState {
                 self.seen.clear();
             }
         }
-        match self.seen.insert(key, at) {
-            // Without timestamps everything is one day.
-            Some(then) => at - then < DAY_MS,
-            None => false,
+        // Without timestamps everything is one day. It begins with the call that
+        // counted: a body that comes every hour counts once a day, not once for ever.
+        let repeats = self.seen.get(&key).is_some_and(|then| at - *then < DAY_MS);
+        if !repeats {
+            self.seen.insert(key, at);
         }
+        repeats
     }
 
     /// What became of a live call that an understudy was asked.
