@@ -19,6 +19,7 @@
 mod card;
 mod clean;
 mod draw;
+mod each;
 mod email;
 mod glance;
 mod iban;

@@ -48,7 +48,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs the proxy until it is told to end
-    Serve,
+    Serve(serve::Serve),
     /// Runs a command with its base URLs set to the proxy, starting one if need be
     Run(Run),
     /// Reads recorded calls and prints the verdict that live traffic would have reached
@@ -127,7 +127,7 @@ pub(crate) struct Rehearse {
     /// Where the journal of this rehearsal is kept; by default beside the state, named after the files
     #[arg(long, value_name = "FOLDER")]
     pub(crate) journal: Option<PathBuf>,
-    /// Starts over
+    /// Starts over: what an earlier rehearsal made in its folder goes
     #[arg(long)]
     pub(crate) fresh: bool,
     /// Takes approval of acting tools as given (the figures say so)
@@ -210,7 +210,7 @@ pub(crate) enum Journal {
     Stats,
     /// The latest records, without content
     Tail {
-        /// How many
+        /// How many, 10000 at most
         #[arg(long, short = 'n', default_value_t = 20)]
         last: usize,
     },
@@ -316,7 +316,7 @@ pub(crate) fn main() -> Result<Exit, Failure> {
     let config = config::load(cli.config.as_deref()).map_err(Failure::Config)?;
     let out = Out { json: cli.json };
     match cli.command {
-        Command::Serve => serve::main(config),
+        Command::Serve(args) => serve::main(config, &args),
         Command::Run(args) => run::main(config, args, cli.config.as_deref()),
         Command::Engine(args) => {
             telemetry::logs(&config.telemetry)?;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::admin::client::Client;
 use crate::admin::flags::{Flag, Flagged, Flagging};
-use crate::admin::pages::{ExportPage, JournalPage};
+use crate::admin::pages::{ExportPage, JournalPage, TAIL};
 use crate::cli::{self, Journal, Out, runtime};
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
@@ -20,6 +20,13 @@ const PAGE: usize = 200;
 /// # Errors
 /// When no proxy runs, or it refuses.
 pub(crate) fn main(config: &Config, what: Journal, out: &Out) -> Result<Exit, Failure> {
+    if let Journal::Tail { last } = &what
+        && *last > TAIL
+    {
+        return Err(Failure::Usage(format!(
+            "--last {last} is not allowed: {TAIL} at most; `journal export --from` reads all there is"
+        )));
+    }
     runtime()?.block_on(async {
         let client = Client::find(&config.state)?;
         match what {
@@ -64,7 +71,7 @@ async fn export(client: &Client, output: Option<&std::path::Path>, mut from: u64
         }
         None => Box::new(std::io::stdout().lock()),
     };
-    let by = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
+    let by = cli::by();
     let (mut written, mut lost) = (0usize, 0);
     loop {
         let body = json!({ "from": from, "limit": PAGE, "by": by });

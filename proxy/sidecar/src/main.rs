@@ -10,6 +10,7 @@ mod bench;
 mod check;
 mod cli;
 mod config;
+mod core_files;
 mod curate;
 mod engine_child;
 mod failure;
@@ -33,6 +34,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[expect(clippy::print_stderr, reason = "the one place where a command's failure is told")]
 fn main() -> ExitCode {
+    core_files::refuse();
     match cli::main() {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(failure) => {

@@ -5,6 +5,7 @@
 //! with a mark that `--hold-out` names are kept away from all that: when the
 //! rest has been rehearsed everything is frozen, and they measure it.
 
+mod clear;
 mod held_out;
 mod history;
 mod import;
@@ -116,9 +117,8 @@ fn halves(halves: Halves) -> String {
 
 async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out) -> Result<Exit, Failure> {
     let dir = folder(&config, &args);
-    if args.fresh && dir.exists() {
-        std::fs::remove_dir_all(&dir)
-            .map_err(|e| Failure::Failed(format!("cannot clear {}: {e}", dir.display())))?;
+    if args.fresh {
+        clear::clear(&dir, &config)?;
     }
     std::fs::create_dir_all(&dir)
         .map_err(|e| Failure::Failed(format!("cannot make {}: {e}", dir.display())))?;
@@ -249,7 +249,7 @@ fn folder(config: &Config, args: &Rehearse) -> PathBuf {
             h.update(v.as_bytes());
         }
         let name: String = h.finalize().to_hex().chars().take(12).collect();
-        config.state.join("rehearsals").join(name)
+        clear::rehearsals(config).join(name)
     })
 }
 

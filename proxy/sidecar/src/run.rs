@@ -15,6 +15,7 @@ pub(crate) use variables::{Plan, plan};
 use crate::cli::{Run, runtime};
 use crate::config::{Config, DEFAULT_LOG};
 use crate::failure::{Exit, Failure};
+use crate::serve::Claimed;
 use crate::state::{Claim, Running, Serves};
 use crate::{serve, state, telemetry};
 
@@ -23,7 +24,7 @@ use crate::{serve, state, telemetry};
 enum Way {
     /// One that carries the calls of all who find it.
     Theirs(Running),
-    /// One of our own, which records.
+    /// One of our own, which records if it can.
     Own,
     /// One of our own, which only passes calls through. This process has the journal,
     /// and it is no proxy for us, since it ends with another command.
@@ -42,6 +43,21 @@ fn choose(found: Option<Running>, set: &dyn Fn(&str) -> Option<String>) -> Way {
     }
 }
 
+/// The state folder for a proxy of our own, else who has it. One that cannot be had, or
+/// whose proxy is not to be found, costs the recording and not the command.
+fn claim(dir: &Path) -> (Claimed, Option<Running>) {
+    let why = match Claim::try_take(dir, Serves::OneCommand) {
+        Ok(Some(claim)) => return (Claimed::Ours(claim), None),
+        Ok(None) => match state::find_running(dir) {
+            Some(running) => return (Claimed::Told, Some(running)),
+            None => state::taken(dir),
+        },
+        Err(why) => why,
+    };
+    say(&format!("these calls are not recorded: {why}"));
+    (Claimed::Told, None)
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -52,20 +68,13 @@ pub(crate) fn main(mut config: Config, args: Run, file: Option<&Path>) -> Result
         config.telemetry.log = "warn".to_owned();
     }
     let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let claim = Claim::try_take(&config.state, Serves::OneCommand)?;
-    let found = match claim {
-        Some(_) => None,
-        None => Some(state::find_running(&config.state).ok_or_else(|| state::taken(&config.state))?),
-    };
+    let (claimed, found) = claim(&config.state);
     match choose(found, &set) {
         Way::Own => {}
-        Way::OwnBeside(pid) => {
-            only_pass_through(&mut config);
-            say(&format!(
-                "these calls are not recorded, as another `understudy run` (process {pid}) has the journal; \
-                 `understudy serve` in a terminal of its own records both"
-            ));
-        }
+        Way::OwnBeside(pid) => say(&format!(
+            "these calls are not recorded, as another `understudy run` (process {pid}) has the journal; \
+             `understudy serve` in a terminal of its own records both"
+        )),
         Way::Theirs(running) => {
             telemetry::logs(&config.telemetry)?;
             if args.chain && variables::chained(&set).next().is_some() {
@@ -108,8 +117,12 @@ pub(crate) fn main(mut config: Config, args: Run, file: Option<&Path>) -> Result
     for address in [&mut config.metrics.listen, &mut config.admin.listen].into_iter().flatten() {
         address.set_port(0);
     }
+    if matches!(claimed, Claimed::Told) {
+        // Nobody finds them.
+        config.metrics.enabled = false;
+    }
     let runtime = runtime()?;
-    let serving = runtime.block_on(serve::start(config, claim))?;
+    let serving = runtime.block_on(serve::start(config, claimed))?;
     let plan = plan(serving.running(), args.chain, &set);
     report(&args, &plan);
     let code = runtime.block_on(child::run(&args.command, &plan.set));
@@ -134,15 +147,6 @@ fn say(line: &str) {
     eprintln!("understudy: {line}");
 }
 
-/// Leaves alone what another process has: the journal, the engine's socket, and what
-/// is made of both.
-fn only_pass_through(config: &mut Config) {
-    config.capture.enabled = false;
-    config.worker.enabled = false;
-    config.engine.enabled = false;
-    config.metrics.enabled = false;
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -165,6 +169,17 @@ mod tests {
         assert_eq!(choose(None), Way::Own);
         assert_eq!(choose(Some(running(Serves::All))), Way::Theirs(running(Serves::All)));
         assert_eq!(choose(Some(running(Serves::OneCommand))), Way::OwnBeside(7));
+    }
+
+    #[test]
+    fn a_state_folder_that_cannot_be_had_does_not_keep_the_command_from_running() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "no folder").unwrap();
+        let (claimed, found) = claim(&file.join("state"));
+        assert!(matches!(claimed, Claimed::Told));
+        assert_eq!(choose(found, &|_| None), Way::Own);
+        assert!(matches!(claim(dir.path()), (Claimed::Ours(_), None)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod backstage;
 pub(crate) mod casting;
+mod claimed;
 mod flags;
 pub(crate) mod lessons;
 mod publisher;
@@ -21,6 +22,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -34,9 +36,11 @@ use crate::config::Config;
 use crate::engine_child::{Care, Supervised, with_sources};
 use crate::failure::{Exit, Failure};
 use crate::metrics::{self, Metrics};
-use crate::state::{self, Announced, Claim, Running, Serves};
+use crate::state::{self, Announced, Running, Serves};
 use crate::telemetry::{self, Exporting};
 use backstage::Wings;
+pub(crate) use claimed::Claimed;
+use claimed::only_pass_through;
 use publisher::Publisher;
 pub(crate) use recording::Recording;
 use ruling::Ruling;
@@ -44,16 +48,24 @@ use source::Source;
 use teacher::Teacher;
 use worker::Worker;
 
-/// `understudy serve`.
+/// `understudy serve`
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Takes calls even where another proxy has the state folder, and records nothing then: as a pod's sidecar, which must not fail
+    #[arg(long)]
+    pub(crate) go_on: bool,
+}
+
+/// Serves until the process is told to end.
 ///
 /// # Errors
 /// Whatever keeps calls from flowing. What only keeps them from being recorded
 /// or rehearsed is logged, and calls flow.
-pub(crate) fn main(config: Config) -> Result<Exit, Failure> {
-    let claim = Claim::take(&config.state, Serves::All)?;
+pub(crate) fn main(config: Config, args: &Serve) -> Result<Exit, Failure> {
+    let claimed = Claimed::take(&config.state, args.go_on)?;
     cli::runtime()?.block_on(async {
         let end = told_to_end()?;
-        let serving = start(config, Some(claim)).await?;
+        let serving = start(config, claimed).await?;
         end.await;
         serving.end().await;
         Ok(Exit::Done)
@@ -97,14 +109,18 @@ pub(crate) struct Serving {
     announced: Option<Announced>,
 }
 
-/// Starts everything, in this order. Without a claim to its state folder nobody finds
-/// it: token and announcement there are another's.
+/// Starts everything, in this order. Without a claim to its state folder it only passes
+/// calls through, and nobody finds it: what is there is another's, or cannot be written.
 ///
 /// # Errors
 /// Whatever keeps calls from flowing.
-pub(crate) async fn start(config: Config, claim: Option<Claim>) -> Result<Serving, Failure> {
+pub(crate) async fn start(mut config: Config, claimed: Claimed) -> Result<Serving, Failure> {
     let metrics = Metrics::new();
     let exporting = Exporting::start(&config)?;
+    let claim = claimed.or_logged();
+    if claim.is_none() {
+        only_pass_through(&mut config);
+    }
     let outward = exporting.as_ref().map(Exporting::outward);
     let recording = Recording::open(&config, outward.clone());
     let stopped = Arc::new(AtomicBool::new(state::is_stopped(&config.state)));
@@ -202,8 +218,10 @@ pub(crate) async fn start(config: Config, claim: Option<Claim>) -> Result<Servin
     };
 
     let token = admin::new_token();
-    if claim.is_some() {
-        state::write_private(&state::token_file(&config.state), token.as_bytes())?;
+    if claim.is_some()
+        && let Err(error) = state::write_private(&state::token_file(&config.state), token.as_bytes())
+    {
+        tracing::error!(%error, "the command line has no token for this proxy; calls flow");
     }
     let wings = Arc::new(Wings::new(
         &config,
@@ -226,7 +244,7 @@ pub(crate) async fn start(config: Config, claim: Option<Claim>) -> Result<Servin
         }
     });
 
-    let announced = claim.map(|c| c.announce(&running)).transpose()?;
+    let announced = claim.map(|c| c.announce(&running));
     metrics.set_ready(true);
     tracing::info!(
         gateway = %running.gateway,

@@ -81,8 +81,12 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<(), Failure> 
     let _ = fs::remove_file(&next);
     let mut file =
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next).map_err(blame)?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(blame)?;
-    fs::rename(&next, path).map_err(blame)
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    let written = written.and_then(|()| fs::rename(&next, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&next);
+    }
+    written.map_err(blame)
 }
 
 /// What a file holds as JSON; nothing where there is no file.
@@ -138,6 +142,11 @@ fn is_claimed(dir: &Path) -> bool {
         .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
+/// Whether a proxy has had this folder as its state folder, whoever configured it.
+pub(crate) fn was_a_proxys(dir: &Path) -> bool {
+    lock_file(dir).exists()
+}
+
 /// That another process is the folder's proxy.
 pub(crate) fn taken(dir: &Path) -> Failure {
     let pid = fs::read_to_string(lock_file(dir)).ok().and_then(|text| text.trim().parse().ok());
@@ -175,7 +184,8 @@ impl Claim {
         for _ in 0..LOOKS {
             match lock.try_lock() {
                 Ok(()) => {
-                    lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(blame)?;
+                    // For people only: a full disk does not take the folder from us.
+                    let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
                     // What a process left that did not end by itself is about nobody.
                     let _ = fs::remove_file(running_file(dir));
                     return Ok(Some(Self { dir: dir.to_path_buf(), serves, _lock: lock }));
@@ -187,22 +197,16 @@ impl Claim {
         Ok(None)
     }
 
-    /// Takes it.
-    ///
-    /// # Errors
-    /// When another process has it, or what the system says.
-    pub(crate) fn take(dir: &Path, serves: Serves) -> Result<Self, Failure> {
-        Self::try_take(dir, serves)?.ok_or_else(|| taken(dir))
-    }
-
-    /// Says where the proxy is.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub(crate) fn announce(self, running: &Running) -> Result<Announced, Failure> {
-        let text = serde_json::to_vec_pretty(running).map_err(|e| Failure::Failed(e.to_string()))?;
-        write_private(&running_file(&self.dir), &text)?;
-        Ok(Announced(self))
+    /// Says where the proxy is. Where that cannot be written the command line does not
+    /// find it, which the log says; it takes calls all the same.
+    pub(crate) fn announce(self, running: &Running) -> Announced {
+        let said = serde_json::to_vec_pretty(running)
+            .map_err(|e| Failure::Failed(e.to_string()))
+            .and_then(|text| write_private(&running_file(&self.dir), &text));
+        if let Err(error) = said {
+            tracing::error!(%error, "the command line does not find this proxy; calls flow");
+        }
+        Announced(self)
     }
 }
 

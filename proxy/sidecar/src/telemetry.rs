@@ -21,18 +21,23 @@ mod subscriber;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use opentelemetry::trace::TracerProvider as _;
 
 use crate::config::{self, Config};
+use crate::engine_child::with_sources;
 use crate::failure::Failure;
 use spans::{Emitter, Servers, Told};
 
 /// Calls and trials that may wait to become spans; beyond it they are dropped and counted.
 const QUEUE: usize = 1024;
+
+/// Bytes of bodies that may wait likewise: a call may have megabytes of them, so that
+/// their number alone bounds nothing.
+const QUEUE_BYTES: usize = 32 << 20;
 
 /// Starts logging, for what does not serve; a second time it changes nothing.
 ///
@@ -46,6 +51,8 @@ pub(crate) fn logs(config: &config::Telemetry) -> Result<(), Failure> {
 #[derive(Clone)]
 pub(crate) struct Outward {
     sender: SyncSender<Told>,
+    /// Bytes of bodies that wait.
+    held: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -56,9 +63,20 @@ impl std::fmt::Debug for Outward {
 }
 
 impl Outward {
+    /// A queue, and its other end.
+    fn new() -> (Self, Taken) {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let held = Arc::default();
+        (Self { sender, held: Arc::clone(&held), dropped: Arc::default() }, Taken { receiver, held })
+    }
+
     /// Tells, or drops and counts.
     pub(crate) fn tell(&self, told: Told) {
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.sender.try_send(told) {
+        let bytes = told.bytes();
+        let held = self.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let taken = held <= QUEUE_BYTES && self.sender.try_send(told).is_ok();
+        if !taken {
+            self.held.fetch_sub(bytes, Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -66,6 +84,21 @@ impl Outward {
     /// How many were dropped.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// The end of the queue where things are taken out.
+struct Taken {
+    receiver: Receiver<Told>,
+    held: Arc<AtomicUsize>,
+}
+
+impl Taken {
+    /// The next, once there is one; `None` when no more will come.
+    fn take(&self) -> Option<Told> {
+        let told = self.receiver.recv().ok().filter(|told| !matches!(told, Told::End))?;
+        self.held.fetch_sub(told.bytes(), Ordering::Relaxed);
+        Some(told)
     }
 }
 
@@ -82,27 +115,35 @@ impl std::fmt::Debug for Exporting {
 }
 
 impl Exporting {
-    /// Starts it and logging, inside a Tokio runtime; `None` where no endpoint
-    /// is configured, and then there are only logs.
+    /// Starts it and logging, inside a Tokio runtime; `None` where no endpoint is
+    /// configured, or none can be had, and then there are only logs: an agent's calls
+    /// do not wait for a collector.
     ///
     /// # Errors
-    /// When the endpoint or the log's directives make no sense.
+    /// When the log's directives make no sense.
     pub(crate) fn start(config: &Config) -> Result<Option<Self>, Failure> {
         let telemetry = &config.telemetry;
-        let Some(endpoint) = &telemetry.endpoint else {
-            return subscriber::install(telemetry, None).map(|()| None);
+        let (providers, problem) = match set_up(telemetry) {
+            Ok(providers) => (providers, None),
+            Err(problem) => (None, Some(problem)),
         };
-        let providers = otlp::providers(telemetry, endpoint)
-            .map_err(|e| Failure::Failed(format!("telemetry to {endpoint} cannot be set up: {e}")))?;
-        subscriber::install(telemetry, Some(providers.traces.tracer("understudy")))?;
-        let (sender, receiver) = sync_channel(QUEUE);
+        subscriber::install(telemetry, providers.as_ref().map(|p| p.traces.tracer("understudy")))?;
+        if let Some(problem) = problem {
+            tracing::error!(problem, "telemetry cannot be set up; calls flow without it");
+        }
+        let Some(providers) = providers else { return Ok(None) };
+        let (outward, taken) = Outward::new();
         let (servers, old_names) = (Servers::of(&config.gateway.providers), telemetry.old_names);
         let thread = std::thread::Builder::new()
             .name("telemetry".into())
-            .spawn(move || work(receiver, &providers, servers, old_names))
-            .map_err(|e| Failure::Failed(format!("cannot start a thread: {e}")))?;
-        let outward = Outward { sender, dropped: Arc::default() };
-        Ok(Some(Self { outward, thread: Some(thread) }))
+            .spawn(move || work(&taken, &providers, servers, old_names));
+        match thread {
+            Ok(thread) => Ok(Some(Self { outward, thread: Some(thread) })),
+            Err(error) => {
+                tracing::error!(%error, "there is no thread for telemetry; calls flow without it");
+                Ok(None)
+            }
+        }
     }
 
     /// A handle to tell with.
@@ -111,12 +152,22 @@ impl Exporting {
     }
 }
 
-fn work(receiver: Receiver<Told>, providers: &otlp::Providers, servers: Servers, old_names: bool) {
+/// The way to the configured collector; nothing where none is configured.
+fn set_up(telemetry: &config::Telemetry) -> Result<Option<otlp::Providers>, String> {
+    let Some(endpoint) = &telemetry.endpoint else { return Ok(None) };
+    otlp::providers(telemetry, endpoint).map(Some).map_err(|problem| with_sources(&*problem))
+}
+
+/// Why there is no way to the configured collector, if there is none. Inside a Tokio
+/// runtime; nobody is called.
+pub(crate) fn problem(telemetry: &config::Telemetry) -> Option<String> {
+    let endpoint = telemetry.endpoint.as_deref()?;
+    otlp::Exporters::new(telemetry.http, endpoint).err().map(|problem| with_sources(&*problem))
+}
+
+fn work(taken: &Taken, providers: &otlp::Providers, servers: Servers, old_names: bool) {
     let mut emitter = Emitter::new(providers, servers, old_names);
-    while let Ok(told) = receiver.recv() {
-        if matches!(told, Told::End) {
-            break;
-        }
+    while let Some(told) = taken.take() {
         emitter.take(told);
     }
     emitter.finish();

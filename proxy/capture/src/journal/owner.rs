@@ -34,6 +34,14 @@ pub(crate) fn own(dir: &Path) -> Result<File, JournalError> {
     Ok(file)
 }
 
+/// Whether a process has the journal in this folder open. A shared lock asks, so that
+/// two who only look are no owner to each other.
+#[must_use]
+pub fn is_owned(dir: &Path) -> bool {
+    File::open(dir.join("lock"))
+        .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 /// The `head` file: the last durable number and the number below which records were
 /// retired, with a keyed check. It is written after each commit and not synced: it
 /// survives the process, and after a power cut it may be older, never newer. So it

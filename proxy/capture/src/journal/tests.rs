@@ -291,3 +291,14 @@ fn floats_come_back_exactly() {
     let (records, _) = all(&j, 2);
     assert!(records.iter().zip(&values).all(|((_, r), v)| *r == of(v)));
 }
+
+#[test]
+fn a_journal_is_seen_to_have_an_owner_until_it_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("journal");
+    assert!(!is_owned(&folder));
+    let j = open(dir.path());
+    assert!(is_owned(&folder));
+    j.close();
+    assert!(!is_owned(&folder));
+}

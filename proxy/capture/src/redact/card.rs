@@ -6,15 +6,18 @@ use regex::Regex;
 use super::{Detector, Draw, Glance};
 
 /// Numbers of payment cards: digits, alone or in groups, that begin like a network's
-/// numbers, have its length, and pass Luhn's check (ISO/IEC 7812).
+/// numbers, have its length, and pass Luhn's check (ISO/IEC 7812). Other numbers may
+/// stand beside one: a check number, a date, an amount.
 pub struct Card(Option<Regex>);
 
 /// Digits of the shortest number.
 pub(super) const SHORTEST: usize = 14;
+/// And of the longest.
+const LONGEST: usize = 19;
 
 impl Card {
     pub(super) fn new() -> Self {
-        Self(Regex::new(r"\b\d(?:[ -]?\d){13,18}\b").ok())
+        Self(Regex::new(r"\b\d+\b").ok())
     }
 }
 
@@ -28,11 +31,19 @@ impl Detector for Card {
     }
 
     fn find(&self, text: &str, out: &mut Vec<Range<usize>>) {
-        for m in self.0.iter().flat_map(|r| r.find_iter(text)) {
-            if is_card(&digits(m.as_str())) && stands_alone(text, &m.range()) {
-                out.push(m.range());
+        let mut row: Vec<Range<usize>> = Vec::new();
+        for group in self.0.iter().flat_map(|r| r.find_iter(text)) {
+            // Digits of other scripts are no card's.
+            let goes_on = row.last().is_some_and(|last| joins(text.get(last.end..group.start())));
+            if !goes_on || !group.as_str().is_ascii() {
+                cards(text, &row, out);
+                row.clear();
+            }
+            if group.as_str().is_ascii() {
+                row.push(group.range());
             }
         }
+        cards(text, &row, out);
     }
 
     fn canonical<'a>(&self, value: &'a str) -> Cow<'a, str> {
@@ -86,12 +97,54 @@ fn is_card(number: &str) -> bool {
         && luhn(&number.chars().filter_map(|c| c.to_digit(10)).collect::<Vec<_>>()).is_multiple_of(10)
 }
 
+/// Whether this may stand between two groups of a number.
+fn joins(between: Option<&str>) -> bool {
+    matches!(between, Some(" " | "-" | "\u{2011}" | "\u{a0}" | "\u{202f}"))
+}
+
+/// The numbers in a row of groups.
+fn cards(text: &str, row: &[Range<usize>], out: &mut Vec<Range<usize>>) {
+    let mut rest = row;
+    while !rest.is_empty() {
+        // The beginning of a row may be grouped as it likes: it was not chosen by us.
+        let taken = longest(text, rest, rest.len() == row.len());
+        let groups = rest.get(..taken).unwrap_or_default();
+        if let (Some(first), Some(last)) = (groups.first(), groups.last()) {
+            out.push(first.start..last.end);
+        }
+        rest = rest.get(taken.max(1)..).unwrap_or_default();
+    }
+}
+
+/// How many of the first groups are a number, the most that are; 0 where none are.
+/// There are 19 at most to look at.
+fn longest(text: &str, groups: &[Range<usize>], grouped_anyhow: bool) -> usize {
+    let Some(start) = groups.first().map(|g| g.start) else { return 0 };
+    let (mut number, mut found, mut long_groups) = (String::new(), 0, true);
+    for (i, group) in groups.iter().enumerate() {
+        let Some(digits) = text.get(group.clone()) else { break };
+        if number.len() + digits.len() > LONGEST {
+            break;
+        }
+        number.push_str(digits);
+        let next = groups.get(i + 1).map_or(usize::MAX, |group| group.len());
+        let is_all = grouped_anyhow && number.len().saturating_add(next) > LONGEST;
+        // 4 4 4 4, 4 6 5, 4 4 4 4 3 or all in one: pieces of a table seldom are.
+        let as_cards_are = long_groups && digits.len() >= 3;
+        if (is_all || as_cards_are) && is_card(&number) && stands_alone(text, &(start..group.end)) {
+            found = i + 1;
+        }
+        long_groups &= digits.len() >= 4;
+    }
+    found
+}
+
 /// Not a piece of a longer number, a decimal or an id in groups.
 fn stands_alone(text: &str, at: &Range<usize>) -> bool {
     let before: Vec<char> = text.get(..at.start).unwrap_or_default().chars().rev().take(2).collect();
     let after: Vec<char> = text.get(at.end..).unwrap_or_default().chars().take(2).collect();
     let joins = |near: Option<&char>, far: Option<&char>| {
-        near.is_some_and(|c| matches!(c, '.' | ',' | '-' | '+' | '_' | '/'))
+        near.is_some_and(|c| matches!(c, '.' | ',' | '-' | '+' | '_' | '/' | '\u{2011}'))
             && far.is_some_and(|c| c.is_alphanumeric())
     };
     !joins(before.first(), before.get(1)) && !joins(after.first(), after.get(1))

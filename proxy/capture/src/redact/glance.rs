@@ -8,9 +8,10 @@
 /// What was seen of a text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Glance {
-    /// Most digits in a row, with at most two of ` .()/-` between one and the next.
+    /// Most digits in a row, with at most two of ` .()/-` and [`UNBROKEN`] between one
+    /// and the next.
     pub(super) row: usize,
-    /// Three digits, one of `-. ` and four digits follow one another.
+    /// Three digits, one of `-. ` or [`UNBROKEN`], and four digits follow one another.
     pub(super) three_and_four: bool,
     /// Two capital letters that begin a word, and a digit, follow one another.
     pub(super) capitals_then_digit: bool,
@@ -22,6 +23,10 @@ pub struct Glance {
 pub(super) const TOKEN: usize = 15;
 /// A row of digits goes on over as many characters.
 const GAP: usize = 2;
+/// The hyphen and the spaces at which no line is broken: models write them in numbers.
+const UNBROKEN: [char; 3] = ['\u{2011}', '\u{a0}', '\u{202f}'];
+/// Bytes of the longest of them.
+const WIDEST: usize = 3;
 /// Bytes that are counted together.
 const CHUNK: usize = 64;
 
@@ -65,10 +70,7 @@ struct Seen<'t> {
 impl Seen<'_> {
     fn digit(&mut self, at: usize) {
         let (before, from) = self.bytes.split_at_checked(at).unwrap_or((self.bytes, &[]));
-        let goes_on = self.last.is_some_and(|last| {
-            at - last - 1 <= GAP
-                && before.get(last + 1..).is_some_and(|between| between.iter().all(|b| b" .()/-".contains(b)))
-        });
+        let goes_on = self.last.is_some_and(|last| before.get(last + 1..).is_some_and(is_gap));
         self.row = if goes_on { self.row + 1 } else { 1 };
         self.last = Some(at);
         self.glance.row = self.glance.row.max(self.row);
@@ -77,12 +79,7 @@ impl Seen<'_> {
             let begins = earlier.last().is_none_or(|c| !(c.is_ascii_alphanumeric() || *c == b'_'));
             self.glance.capitals_then_digit |= begins && a.is_ascii_uppercase() && b.is_ascii_uppercase();
         }
-        if self.row >= 7
-            && let [.., a, b, c, between, d, e, f] = before
-        {
-            let digits = [a, b, c, d, e, f].iter().all(|x| x.is_ascii_digit());
-            self.glance.three_and_four |= digits && matches!(between, b'-' | b'.' | b' ');
-        }
+        self.glance.three_and_four |= self.row >= 7 && three_and_three(before);
         if at >= self.word_end {
             let left = before.iter().rev().take_while(|b| in_word(**b)).count();
             let right = from.iter().take_while(|b| in_word(**b)).count();
@@ -90,6 +87,31 @@ impl Seen<'_> {
             self.glance.token |= left + right >= TOKEN;
         }
     }
+}
+
+/// Whether a row of digits goes on over this.
+fn is_gap(between: &[u8]) -> bool {
+    if between.len() <= GAP && between.is_ascii() {
+        return between.iter().all(|b| b" .()/-".contains(b));
+    }
+    between.len() <= GAP * WIDEST
+        && std::str::from_utf8(between).is_ok_and(|text| {
+            text.chars().count() <= GAP && text.chars().all(|c| " .()/-".contains(c) || UNBROKEN.contains(&c))
+        })
+}
+
+/// Whether it ends in three digits, what may stand before the last four, and three digits.
+fn three_and_three(before: &[u8]) -> bool {
+    let Some((before, digits)) = before.split_last_chunk::<3>() else { return false };
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
+    let mut bytes = [0; 4];
+    ['-', '.', ' '].into_iter().chain(UNBROKEN).any(|between| {
+        let before = before.strip_suffix(between.encode_utf8(&mut bytes).as_bytes());
+        let digits = before.and_then(|b| b.split_last_chunk::<3>()).map(|(_, digits)| digits);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_digit))
+    })
 }
 
 fn in_word(b: u8) -> bool {

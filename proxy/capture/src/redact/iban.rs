@@ -3,6 +3,7 @@ use std::ops::Range;
 
 use regex::Regex;
 
+use super::each::each;
 use super::{Detector, Draw, Glance};
 
 /// International bank account numbers: ISO 13616, check digits by ISO 7064 mod 97-10.
@@ -10,7 +11,7 @@ pub struct Iban(Option<Regex>);
 
 impl Iban {
     pub(super) fn new() -> Self {
-        Self(Regex::new(r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}").ok())
+        Self(Regex::new(r"\b[A-Z]{2}\d{2}(?:[ \u{a0}\u{202f}\u{2011}-]?[A-Z0-9]){11,30}").ok())
     }
 }
 
@@ -24,25 +25,7 @@ impl Detector for Iban {
     }
 
     fn find(&self, text: &str, out: &mut Vec<Range<usize>>) {
-        for m in self.0.iter().flat_map(|r| r.find_iter(text)) {
-            let Some(len) = length(m.as_str()) else { continue };
-            // The match may run on into the next words: the country says where it ends.
-            let mut seen = 0;
-            let mut end = None;
-            for (i, c) in m.as_str().char_indices() {
-                seen += usize::from(c.is_ascii_alphanumeric());
-                if seen == len {
-                    end = Some(i + 1);
-                    break;
-                }
-            }
-            let Some(value) = end.and_then(|e| m.as_str().get(..e)) else { continue };
-            let whole = m.start() + value.len();
-            let ends = !text.get(whole..).and_then(|t| t.chars().next()).is_some_and(char::is_alphanumeric);
-            if ends && mod97(&compact(value)) == Some(1) {
-                out.push(m.start()..whole);
-            }
-        }
+        each(self.0.as_ref(), text, out, |m| account(text, m));
     }
 
     fn canonical<'a>(&self, value: &'a str) -> Cow<'a, str> {
@@ -58,6 +41,18 @@ impl Detector for Iban {
         let mut next = new.chars();
         value.chars().map(|c| if c.is_ascii_alphanumeric() { next.next().unwrap_or(c) } else { c }).collect()
     }
+}
+
+/// The account's number that a match begins with. The match may run on into the next
+/// words, or into the next number: the country says where it ends.
+fn account(text: &str, at: Range<usize>) -> Option<Range<usize>> {
+    let matched = text.get(at.clone())?;
+    let last = length(matched)?.checked_sub(1)?;
+    let mut characters = matched.char_indices().filter(|(_, c)| c.is_ascii_alphanumeric());
+    let end = at.start + characters.nth(last)?.0 + 1;
+    let value = text.get(at.start..end)?;
+    let ends = !text.get(end..)?.chars().next().is_some_and(char::is_alphanumeric);
+    (ends && mod97(&compact(value)) == Some(1)).then_some(at.start..end)
 }
 
 fn compact(value: &str) -> String {

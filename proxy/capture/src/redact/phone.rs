@@ -4,6 +4,7 @@ use std::ops::Range;
 use regex::Regex;
 
 use super::card::digits;
+use super::each::each;
 use super::{Detector, Draw, Glance};
 
 /// Telephone numbers that show themselves as such: with `+` and a country code
@@ -20,13 +21,13 @@ pub struct Phone {
 impl Phone {
     pub(super) fn new() -> Self {
         Self {
-            international: Regex::new(r"\+[1-9](?:[ .()/-]{0,2}\d){7,14}\b").ok(),
+            international: Regex::new(r"\+[1-9](?:[ .()/\u{a0}\u{202f}\u{2011}-]{0,2}\d){7,14}\b").ok(),
             american: Regex::new(
-                r"(?:\b1[ .-])?(?:\([2-9]\d{2}\) ?\d{3}[-. ]\d{4}|\b[2-9]\d{2}-\d{3}-\d{4}|\b[2-9]\d{2}\.\d{3}\.\d{4})\b",
+                r"(?:\b1[ .\u{a0}\u{202f}\u{2011}-])?(?:\([2-9]\d{2}\)[ \u{a0}\u{202f}]?\d{3}[ .\u{a0}\u{202f}\u{2011}-]\d{4}|\b[2-9]\d{2}[\u{2011}-]\d{3}[\u{2011}-]\d{4}|\b[2-9]\d{2}\.\d{3}\.\d{4})\b",
             )
             .ok(),
             announced: Regex::new(
-                r"(?i)\b(?:tel|telephone|phone|mobile|cell|fax|whatsapp|telefon|handy|call me (?:at|on)|reach me (?:at|on)|(?:phone|mobile|contact|telephone)[ _]number)(?: (?:is|number|no\.?))?[.:# ]{1,3}(\(?\d(?:[ .()/-]{0,2}\d){6,13})\b",
+                r"(?i)\b(?:tel|telephone|phone|mobile|cell|fax|whatsapp|telefon|handy|call me (?:at|on)|reach me (?:at|on)|(?:phone|mobile|contact|telephone)[ _]number)(?: (?:is|number|no\.?))?[.:# \u{a0}\u{202f}]{1,3}(\(?\d(?:[ .()/\u{a0}\u{202f}\u{2011}-]{0,2}\d){6,13})\b",
             )
             .ok(),
             // Pieces without k and s, which have relatives outside ASCII.
@@ -58,21 +59,13 @@ impl Detector for Phone {
 
     fn find(&self, text: &str, out: &mut Vec<Range<usize>>) {
         for m in self.international.iter().flat_map(|r| r.find_iter(text)) {
-            if is_international(m.as_str()) && !glued(text, &m.range()) {
-                out.push(m.range());
-            }
+            out.extend(number(text, m.range(), is_international));
         }
-        for m in self.american.iter().flat_map(|r| r.find_iter(text)) {
-            if !glued(text, &m.range()) {
-                out.push(m.range());
-            }
-        }
+        each(self.american.as_ref(), text, out, |m| (!glued(text, &m)).then_some(m));
         for c in self.announced.iter().flat_map(|r| r.captures_iter(text)) {
-            if let Some(m) = c.get(1)
-                && !glued(text, &m.range())
-            {
-                out.push(m.range());
-            }
+            let Some(m) = c.get(1) else { continue };
+            let is_one = |value: &str| value.chars().filter(|c| c.is_numeric()).count() >= LEAST;
+            out.extend(number(text, m.range(), is_one));
         }
     }
 
@@ -113,6 +106,52 @@ impl Detector for Phone {
     }
 }
 
+/// Digits of the shortest number that a word announces.
+const LEAST: usize = 7;
+
+/// Digits in one group that are a whole number by themselves, beside a country code.
+const WHOLE: usize = 10;
+
+/// The number that a match begins with. A match takes all the digits that it can get:
+/// of a date, a time or an amount that follows the number, too.
+fn number(text: &str, at: Range<usize>, is_one: impl Fn(&str) -> bool) -> Option<Range<usize>> {
+    let value = text.get(at.clone())?;
+    let ends = group_ends(value);
+    let upto = |end: usize| value.get(..end).unwrap_or_default();
+    let fits = |end: &usize| is_one(upto(*end)) && !glued(text, &(at.start..at.start + end));
+    let sure = |end: &usize| !runs_on(upto(*end), text.get(at.start + end..).unwrap_or_default());
+    let whole = WHOLE + usize::from(value.starts_with('+'));
+    let alone = ends.first().copied().filter(|end| digits(upto(*end)).len() >= whole && fits(end));
+    let longest = || ends.iter().rev().copied().filter(fits);
+    let end = alone.or_else(|| longest().find(sure)).or_else(|| longest().next())?;
+    Some(at.start..at.start + end)
+}
+
+/// Where the groups of digits end.
+fn group_ends(value: &str) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let mut was_digit = false;
+    for (i, c) in value.char_indices() {
+        if was_digit && !c.is_numeric() {
+            ends.push(i);
+        }
+        was_digit = c.is_numeric();
+    }
+    ends.push(value.len());
+    ends
+}
+
+/// Whether the last group is rather what follows the number: one digit by itself, as of
+/// `2 adults`, or the hour of a time.
+fn runs_on(value: &str, after: &str) -> bool {
+    let mut back = value.chars().rev().skip(1);
+    let by_itself = matches!(back.next(), Some(' ' | '\u{a0}' | '\u{202f}'))
+        && back.next().is_some_and(char::is_numeric)
+        && back.next().is_some_and(char::is_numeric);
+    let mut after = after.chars();
+    by_itself || (after.next() == Some(':') && after.next().is_some_and(|c| c.is_ascii_digit()))
+}
+
 fn is_international(value: &str) -> bool {
     let d = digits(value);
     let grouped = value.chars().skip(1).any(|c| !c.is_ascii_digit());
@@ -129,8 +168,9 @@ fn glued(text: &str, at: &Range<usize>) -> bool {
     let mut after = text.get(at.end..).unwrap_or_default().chars();
     let (next, second) = (after.next(), after.next());
     before.is_some_and(|c| {
-        c.is_alphanumeric() || matches!(c, '-' | '.' | '/' | '_' | '=' | '#' | '$' | '€' | '£' | '+')
+        c.is_alphanumeric()
+            || matches!(c, '-' | '\u{2011}' | '.' | '/' | '_' | '=' | '#' | '$' | '€' | '£' | '+')
     }) || next.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '=' | '%'))
-        || (next.is_some_and(|c| matches!(c, '-' | '.' | '/' | ','))
+        || (next.is_some_and(|c| matches!(c, '-' | '\u{2011}' | '.' | '/' | ','))
             && second.is_some_and(char::is_alphanumeric))
 }

@@ -8,6 +8,8 @@ use super::card::{digits, luhn};
 use super::iban::mod97;
 use super::*;
 
+mod beside;
+
 fn redactor() -> &'static Redactor {
     static ONE: LazyLock<Redactor> = LazyLock::new(|| Redactor::new([5; 32]));
     &ONE
@@ -261,6 +263,11 @@ fn values_that_a_glance_might_miss() {
         "phone 1 - 2 - 3 - 4 - 5 - 6 - 7 - 8",
         "phone 123\u{664}\u{665}\u{666}78",
         "12\\/34",
+        "(415)\u{a0}555\u{2011}0132",
+        "415\u{2011}555\u{2011}0132",
+        "+4\u{202f}(\u{a0}9)\u{2011}17012345",
+        "4111\u{a0}1111\u{202f}1111\u{2011}1111",
+        "phone\u{a0}555\u{202f}01\u{202f}99",
     ] {
         glance_misses_nothing(text).unwrap();
     }
@@ -271,7 +278,8 @@ fn values_that_a_glance_might_miss() {
 fn near_values() -> impl Strategy<Value = String> {
     let value = prop::sample::select([PERSONAL, SECRETS].concat());
     let other = prop::sample::select(vec![
-        '.', '-', ' ', '/', '(', ')', '+', '@', '0', '7', 'A', 'k', '_', '\u{663}', 'é', '"', '\\',
+        '.', '-', ' ', '/', '(', ')', '+', '@', '0', '7', 'A', 'k', '_', '\u{663}', 'é', '"', '\\', '\u{a0}',
+        '\u{2011}', '\u{202f}',
     ]);
     let change = (0usize..60, 0u8..3, other);
     let near = (value, prop::collection::vec(change, 0..3)).prop_map(|(value, changes)| {
@@ -306,6 +314,13 @@ proptest! {
 
     #[test]
     fn a_glance_misses_nothing_in_rows_of_digits(text in "(tel )?([0-9]{1,4}[-. ()/+]{0,3}){2,8}") {
+        glance_misses_nothing(&text)?;
+    }
+
+    #[test]
+    fn a_glance_misses_nothing_in_rows_of_unbroken_digits(
+        text in "(tel )?\\+?([0-9(]{1,4}[-. )\u{2011}\u{a0}\u{202f}]{0,3}){2,8}",
+    ) {
         glance_misses_nothing(&text)?;
     }
 

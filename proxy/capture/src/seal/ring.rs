@@ -121,7 +121,13 @@ impl KeyRing {
             }
             Ok(())
         };
-        append().during("write the keys in", &self.path)?;
+        if let Err(e) = append().during("write the keys in", &self.path) {
+            // It may have ended within a line, which would make one of the next with it.
+            if !keys.unsaved.starts_with('\n') {
+                keys.unsaved.insert(0, '\n');
+            }
+            return Err(e);
+        }
         keys.on_disk = true;
         keys.unsaved.clear();
         Ok(())

@@ -190,6 +190,25 @@ fn keys_are_read_again_and_a_torn_line_costs_that_key_only() {
 }
 
 #[test]
+fn a_key_that_a_full_disk_tore_is_whole_once_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = ring(dir.path(), "a");
+    let mut sealer = Sealer::new().unwrap();
+    let first = sealer.seal(&one, name(1), 1, b"first").unwrap();
+    let path = dir.path().join("a");
+    std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+    assert!(one.save().is_err() && one.save().is_err());
+    // As much of the line as there was room for.
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "0123456789abcdef - - 01").unwrap();
+    let second = sealer.seal(&one, name(2), 2, b"second").unwrap();
+    one.save().unwrap();
+    let again = ring(dir.path(), "a");
+    assert_eq!(opened(&again, 1, &mut first.clone()).unwrap(), b"first");
+    assert_eq!(opened(&again, 2, &mut second.clone()).unwrap(), b"second");
+}
+
+#[test]
 fn each_form_and_credential_has_a_key_of_its_own_up_to_a_bound() {
     let dir = tempfile::tempdir().unwrap();
     let ring = ring(dir.path(), "a");

@@ -2,7 +2,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, TryLockError, Weak};
 use std::time::Duration;
 
 use super::{Volume, VolumeName, lock};
@@ -19,6 +19,8 @@ pub(crate) struct Shelf {
     vault: Arc<dyn KeyVault>,
     counters: Arc<Counters>,
     row: Mutex<Row>,
+    /// How many volumes there were, and their size, when somebody last saw the row.
+    seen: Mutex<(u64, u64)>,
 }
 
 #[derive(Default)]
@@ -67,8 +69,9 @@ impl Shelf {
             })
             .collect();
         let aside_firsts = names_in(&aside)?.into_iter().map(|n| n.first).collect();
-        let row = Mutex::new(Row { slots, aside: aside_firsts, floor });
-        Ok(Self { volumes, keys, aside, vault, counters, row })
+        let row = Row { slots, aside: aside_firsts, floor };
+        let seen = Mutex::new(row.size());
+        Ok(Self { volumes, keys, aside, vault, counters, row: Mutex::new(row), seen })
     }
 
     /// The newest volume; `None` when there is none or it does not open, in which
@@ -177,12 +180,17 @@ impl Shelf {
         lock(&self.row).slots.iter().rev().map(|s| s.name.first).collect()
     }
 
-    /// How many volumes, and their size.
+    /// How many volumes, and their size. While a volume is opened or removed it is as it
+    /// was last seen: who only asks for it does not wait for a disk.
     pub(crate) fn size(&self) -> (u64, u64) {
-        let row = lock(&self.row);
-        let bytes =
-            row.slots.iter().map(|s| s.open.upgrade().map_or(s.bytes, |v| s.bytes.max(v.log_bytes()))).sum();
-        (row.slots.len() as u64, bytes)
+        let row = match self.row.try_lock() {
+            Ok(row) => row,
+            Err(TryLockError::Poisoned(row)) => row.into_inner(),
+            Err(TryLockError::WouldBlock) => return *lock(&self.seen),
+        };
+        let size = row.size();
+        *lock(&self.seen) = size;
+        size
     }
 
     fn open_slot(&self, row: &mut Row, at: usize) -> Result<Option<Arc<Volume>>, JournalError> {
@@ -276,6 +284,12 @@ impl Shelf {
 }
 
 impl Row {
+    /// How many volumes, and their size.
+    fn size(&self) -> (u64, u64) {
+        let bytes = |s: &Slot| s.open.upgrade().map_or(s.bytes, |v| s.bytes.max(v.log_bytes()));
+        (self.slots.len() as u64, self.slots.iter().map(bytes).sum())
+    }
+
     /// Why a number after the volume that begins at `after` is not in it.
     fn why_gone(&self, after: u64, seq: u64) -> GapWhy {
         if self.aside.iter().any(|first| (after..=seq).contains(first)) {
@@ -308,4 +322,25 @@ fn bytes_under(dir: &Path) -> u64 {
             Some(if m.is_dir() { bytes_under(&e.path()) } else { m.len() })
         })
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::FileKey;
+
+    #[test]
+    fn who_asks_for_the_size_does_not_wait_for_who_works_on_the_row() {
+        let dir = tempfile::tempdir().unwrap();
+        let vault = Arc::new(FileKey::from_bytes(&[4; 32]).unwrap());
+        let shelf = Shelf::open(dir.path(), 0, vault, Arc::default()).unwrap();
+        let _volume = shelf.begin(1).unwrap();
+        let seen = shelf.size();
+        assert_eq!(seen.0, 1);
+        let row = lock(&shelf.row);
+        assert_eq!(shelf.size(), seen);
+        drop(row);
+        assert_eq!(shelf.size().0, 1);
+    }
 }

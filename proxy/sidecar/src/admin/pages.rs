@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// How the process is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -218,11 +218,14 @@ pub(crate) struct JournalPage {
     pub(crate) redacted_share: Option<f64>,
 }
 
+/// The most records that `journal tail` shows: the proxy holds them all at once.
+pub(crate) const TAIL: usize = 10_000;
+
 /// Exchanges with their content, in the journal's order.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct ExportPage {
     /// `{"seq", "exchange"}`
-    pub(crate) rows: Vec<Value>,
+    pub(crate) rows: Vec<Box<RawValue>>,
     /// Where the next page begins; `None` after the last.
     pub(crate) next: Option<u64>,
     /// Records that should have been here and cannot be read.

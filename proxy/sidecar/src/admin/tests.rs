@@ -182,8 +182,8 @@ fn the_token_is_the_owners_alone_and_a_dead_proxy_is_not_found() {
         prefixes: std::collections::BTreeMap::new(),
         serves: state::Serves::All,
     };
-    let claim = state::Claim::take(dir.path(), state::Serves::All).unwrap();
-    let announced = claim.announce(&running).unwrap();
+    let claim = state::Claim::try_take(dir.path(), state::Serves::All).unwrap().unwrap();
+    let announced = claim.announce(&running);
     let text = std::fs::read(dir.path().join("running.json")).unwrap();
     assert!(Client::find(dir.path()).is_ok());
     drop(announced);

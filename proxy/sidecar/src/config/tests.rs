@@ -65,6 +65,16 @@ fn a_file_that_is_not_toml_names_its_line() {
 }
 
 #[test]
+fn directives_of_the_log_that_nobody_understands_are_a_mistake() {
+    read("[telemetry]\nlog = \"warn,understudy_gateway=debug\"\n", &[]).unwrap();
+    let said = mistakes("[telemetry]\nlog = \"info,understudy=loud\"\n", &[]);
+    assert_eq!(said.len(), 1, "{said:?}");
+    let beginning = "telemetry.log = info,understudy=loud: must be a level or directives: ";
+    assert!(said[0].starts_with(beginning), "{said:?}");
+    assert_eq!(mistakes("", &[("UNDERSTUDY_TELEMETRY_LOG", "understudy=loud")]).len(), 1);
+}
+
+#[test]
 fn variables_win_over_the_file() {
     let config = read(
         "[gateway]\nconnect = \"3s\"\naudits = 3\n",

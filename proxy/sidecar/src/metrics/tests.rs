@@ -76,6 +76,29 @@ async fn readiness_follows_the_process() {
     assert_eq!(status(&metrics).await, StatusCode::OK);
 }
 
+#[tokio::test]
+async fn a_scrape_that_waits_keeps_nobody_from_asking_whether_calls_are_taken() {
+    let metrics = Metrics::new();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    metrics.read(Read {
+        name: "slow",
+        help: "Waits for a disk",
+        kind: Kind::Gauge,
+        label: None,
+        values: Box::new(move || {
+            let _ = held.lock().unwrap().recv();
+            vec![(String::new(), 1.0)]
+        }),
+    });
+    let scraped = tokio::spawn(scrape(State(Arc::clone(&metrics))));
+    tokio::task::yield_now().await;
+    let asked = ready(State(Arc::clone(&metrics))).await.into_response();
+    assert_eq!(asked.status(), StatusCode::SERVICE_UNAVAILABLE);
+    drop(release);
+    assert_eq!(scraped.await.unwrap().status(), StatusCode::OK);
+}
+
 #[test]
 fn a_call_s_time_refers_to_its_trace_where_that_is_kept() {
     let timings = Timings { total: Some(Duration::from_millis(20)), ..Timings::default() };

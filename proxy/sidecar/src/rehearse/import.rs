@@ -17,6 +17,9 @@ use super::Caller;
 use crate::failure::Failure;
 use crate::state;
 
+/// Tells what the rehearsal in its folder was given, and so that the folder is one.
+pub(super) const GIVEN: &str = "given.json";
+
 /// Exchanges that are appended together.
 const GROUP: usize = 512;
 
@@ -36,14 +39,15 @@ struct Given {
 /// That they differ, with what to do about it.
 pub(super) fn begins_the_same(dir: &Path, log: &Log, caller: &Caller) -> Result<(), Failure> {
     let failed = |e: serde_json::Error| Failure::Failed(e.to_string());
-    let file = dir.join("given.json");
+    let file = dir.join(GIVEN);
     let before: Option<Given> = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
     let known = before.as_ref().map_or(0, |b| b.calls);
     let (beginning, whole) = hashes(&log.calls, known, caller).map_err(failed)?;
     if before.is_some_and(|b| beginning.as_ref() != Some(&b.hash)) {
         return Err(Failure::Usage(format!(
             "what was rehearsed in {} was not the beginning of these calls: a file was changed, or --provider or \
-             --credential-env; --fresh starts over, --journal FOLDER keeps both",
+             --credential-env; --journal FOLDER keeps both, and --fresh starts over where the folder is a \
+             rehearsal's alone",
             dir.display()
         )));
     }

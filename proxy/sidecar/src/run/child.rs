@@ -8,6 +8,7 @@ use std::process::ExitStatus;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::core_files;
 use crate::failure::Failure;
 
 /// Runs the command to its end, passing on what we are sent.
@@ -44,13 +45,14 @@ pub(super) async fn run(command: &[OsString], set: &BTreeMap<String, String>) ->
             }
         });
     }
-    let mut child = Command::new(program).args(args).envs(set).spawn().map_err(|e| {
-        let name = program.to_string_lossy();
-        match e.kind() {
-            std::io::ErrorKind::NotFound => Failure::Unavailable(format!("there is no command {name}")),
-            _ => Failure::Unavailable(format!("{name} cannot be run: {e}")),
-        }
-    })?;
+    let mut child =
+        core_files::as_before(Command::new(program).args(args).envs(set)).spawn().map_err(|e| {
+            let name = program.to_string_lossy();
+            match e.kind() {
+                std::io::ErrorKind::NotFound => Failure::Unavailable(format!("there is no command {name}")),
+                _ => Failure::Unavailable(format!("{name} cannot be run: {e}")),
+            }
+        })?;
     loop {
         tokio::select! {
             ended = child.wait() => return ended.map(code).map_err(|e| Failure::Failed(format!("the command was lost: {e}"))),

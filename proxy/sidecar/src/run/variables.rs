@@ -28,15 +28,22 @@ pub(super) fn chained(set: &dyn Fn(&str) -> Option<String>) -> impl Iterator<Ite
 
 /// Whether one of the user's base URLs is this proxy's.
 pub(super) fn lead_to(running: &Running, set: &dyn Fn(&str) -> Option<String>) -> bool {
-    let here = format!("http://{}", running.gateway);
-    let is_below = |rest: &str| rest.is_empty() || rest.starts_with('/');
-    chained(set).any(|(_, url)| url.strip_prefix(&here).is_some_and(is_below))
+    chained(set).any(|(_, url)| is_below(&url, &here(running)))
+}
+
+fn here(running: &Running) -> String {
+    format!("http://{}", running.gateway)
+}
+
+/// Whether a URL is at this address: another one's port may begin with the same digits.
+fn is_below(url: &str, here: &str) -> bool {
+    url.strip_prefix(here).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
 }
 
 /// Decides, given what is set already.
 pub(crate) fn plan(running: &Running, chain: bool, set: &dyn Fn(&str) -> Option<String>) -> Plan {
     let mut plan = Plan::default();
-    let here = format!("http://{}", running.gateway);
+    let here = here(running);
     for (provider, names, version) in GROUPS {
         let Some(prefix) = running.prefixes.get(*provider) else { continue };
         let ours = if prefix.ends_with("/v1") || version.is_empty() {
@@ -46,7 +53,7 @@ pub(crate) fn plan(running: &Running, chain: bool, set: &dyn Fn(&str) -> Option<
         };
         let theirs = names.iter().find_map(|n| set(n).map(|v| (*n, v)));
         match theirs {
-            Some((_, value)) if value.starts_with(&here) => {}
+            Some((_, value)) if is_below(&value, &here) => {}
             Some((name, value)) if !chain => {
                 plan.said.push(format!(
                     "{name} is set to {} already and is left alone, so these calls are not seen; --chain puts the proxy in front of it",
@@ -161,6 +168,18 @@ mod tests {
         let plan = plan(&running(), false, &with(&[("OPENAI_BASE_URL", "http://127.0.0.1:4141/v1")]));
         assert_eq!(plan.set["OPENAI_BASE_URL"], "http://127.0.0.1:4141/v1");
         assert_eq!(plan.said.len(), 1);
+    }
+
+    #[test]
+    fn a_port_that_only_begins_like_ours_is_somebody_elses() {
+        for other in ["http://127.0.0.1:41411/v1", "http://127.0.0.1:41411", "http://127.0.0.1:4141.test/v1"]
+        {
+            let plan = plan(&running(), false, &with(&[("OPENAI_BASE_URL", other)]));
+            assert!(!plan.set.contains_key("OPENAI_BASE_URL"), "{other}");
+            assert!(plan.said.join("\n").contains("left alone"), "{:?}", plan.said);
+            assert!(!lead_to(&running(), &with(&[("OPENAI_BASE_URL", other)])));
+        }
+        assert!(lead_to(&running(), &with(&[("OPENAI_BASE_URL", "http://127.0.0.1:4141")])));
     }
 
     #[test]

@@ -3,12 +3,18 @@
 #[cfg(test)]
 mod tests;
 
+use serde::Serialize;
+use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
+use understudy_call::Exchange;
 use understudy_capture::{GapWhy, Journal, JournalError, Record};
 
 use crate::admin::Refused;
-use crate::admin::pages::{ExportPage, JournalPage};
+use crate::admin::pages::{ExportPage, JournalPage, TAIL};
 use crate::engine_child::with_sources;
+
+/// Bytes of exchanges on a page: one may have megabytes, and the page is held whole.
+const PAGE_BYTES: usize = 4 << 20;
 
 /// Records that are looked at for a page of exchanges, so that it comes in time
 /// where between two of them there are many trials.
@@ -23,8 +29,9 @@ fn unreadable(error: &JournalError) -> Refused {
     Refused::Off(format!("the journal cannot be read: {}", with_sources(error)))
 }
 
-/// The latest records, without what was said in them.
+/// The latest records, [`TAIL`] at most, without what was said in them.
 pub(super) fn tail(journal: &Journal, last: usize) -> Result<Vec<Value>, Refused> {
+    let last = last.min(TAIL);
     let from = journal.durable_seq().saturating_sub(last as u64).saturating_add(1);
     let mut cursor = journal.cursor(from);
     let mut rows = Vec::new();
@@ -34,17 +41,27 @@ pub(super) fn tail(journal: &Journal, last: usize) -> Result<Vec<Value>, Refused
     Ok(rows.split_off(rows.len().saturating_sub(last)))
 }
 
+/// An exchange as it is exported.
+#[derive(Serialize)]
+struct Row<'a> {
+    seq: u64,
+    exchange: &'a Exchange,
+}
+
 /// Exchanges with their content, from this number on.
 pub(super) fn exported(journal: &Journal, from: u64, limit: usize) -> Result<ExportPage, Refused> {
     let end = journal.durable_seq();
     // Not from the oldest volume on: one that was moved aside may have been before it.
     let mut cursor = journal.cursor(from);
     let mut page = ExportPage::default();
-    let mut records = 0;
+    let (mut bytes, mut records) = (0, 0);
     loop {
         match cursor.next().map_err(|e| unreadable(&e))? {
             Some((seq, Record::Exchange(exchange))) => {
-                page.rows.push(json!({ "seq": seq, "exchange": exchange }));
+                let row = to_raw_value(&Row { seq, exchange: &exchange })
+                    .map_err(|e| Refused::Off(format!("record {seq} cannot be written as JSON: {e}")))?;
+                bytes += row.get().len();
+                page.rows.push(row);
             }
             Some(_) => {}
             // The newest volume failed under the cursor, and the writer is about to see it.
@@ -57,7 +74,7 @@ pub(super) fn exported(journal: &Journal, from: u64, limit: usize) -> Result<Exp
             None => break,
         }
         records += 1;
-        if page.rows.len() >= limit || records >= PAGE_RECORDS {
+        if page.rows.len() >= limit || bytes >= PAGE_BYTES || records >= PAGE_RECORDS {
             page.next = Some(cursor.position());
             break;
         }

@@ -29,16 +29,28 @@ fn who_has_the_claim_is_found_once_announced_and_keeps_others_out() {
     let dir = tempfile::tempdir().unwrap();
     // What was left is not taken for what comes.
     fs::write(running_file(dir.path()), serde_json::to_vec(&running(Serves::All)).unwrap()).unwrap();
-    let claim = Claim::take(dir.path(), Serves::OneCommand).unwrap();
+    let claim = Claim::try_take(dir.path(), Serves::OneCommand).unwrap().unwrap();
     assert!(!running_file(dir.path()).exists());
-    let announced = claim.announce(&running(Serves::OneCommand)).unwrap();
+    let announced = claim.announce(&running(Serves::OneCommand));
     assert_eq!(find_running(dir.path()), Some(running(Serves::OneCommand)));
     assert!(Claim::try_take(dir.path(), Serves::All).unwrap().is_none());
-    let said = Claim::take(dir.path(), Serves::All).unwrap_err();
+    let said = taken(dir.path());
     assert!(matches!(said, Failure::Running { pid, .. } if pid == std::process::id()), "{said}");
     drop(announced);
     assert_eq!(find_running(dir.path()), None);
     assert!(!running_file(dir.path()).exists());
+    assert!(Claim::try_take(dir.path(), Serves::All).unwrap().is_some());
+}
+
+#[test]
+fn a_proxy_that_cannot_say_where_it_is_keeps_its_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let claim = Claim::try_take(dir.path(), Serves::All).unwrap().unwrap();
+    // No file can be put in its place.
+    fs::create_dir(running_file(dir.path())).unwrap();
+    let announced = claim.announce(&running(Serves::All));
+    assert!(Claim::try_take(dir.path(), Serves::All).unwrap().is_none());
+    drop(announced);
     assert!(Claim::try_take(dir.path(), Serves::All).unwrap().is_some());
 }
 

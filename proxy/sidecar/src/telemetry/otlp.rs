@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
 use opentelemetry_otlp::{
     LogExporter, MetricExporter, Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
+    WithTonicConfig as _,
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -44,12 +46,26 @@ impl Providers {
     }
 }
 
-/// Sets them up.
-pub(super) fn providers(
-    config: &Telemetry,
-    endpoint: &str,
-) -> Result<Providers, Box<dyn std::error::Error + Send + Sync>> {
-    let (spans, metrics, logs) = if config.http {
+/// Why there is no way to a collector.
+pub(super) type Problem = Box<dyn std::error::Error + Send + Sync>;
+
+/// What sends the three signals.
+pub(super) struct Exporters {
+    spans: SpanExporter,
+    metrics: MetricExporter,
+    logs: LogExporter,
+}
+
+impl Exporters {
+    /// Makes them, inside a Tokio runtime; nobody is called yet.
+    ///
+    /// # Errors
+    /// Why they cannot be had.
+    pub(super) fn new(http: bool, endpoint: &str) -> Result<Self, Problem> {
+        if http { Self::over_http(endpoint) } else { Self::over_grpc(endpoint) }
+    }
+
+    fn over_http(endpoint: &str) -> Result<Self, Problem> {
         let http = Http {
             handle: tokio::runtime::Handle::try_current()?,
             client: reqwest::Client::builder().timeout(TIMEOUT).build()?,
@@ -65,19 +81,42 @@ pub(super) fn providers(
                     .build()?
             };
         }
-        (
-            exporter!(SpanExporter, "/v1/traces"),
-            exporter!(MetricExporter, "/v1/metrics"),
-            exporter!(LogExporter, "/v1/logs"),
-        )
-    } else {
+        Ok(Self {
+            spans: exporter!(SpanExporter, "/v1/traces"),
+            metrics: exporter!(MetricExporter, "/v1/metrics"),
+            logs: exporter!(LogExporter, "/v1/logs"),
+        })
+    }
+
+    fn over_grpc(endpoint: &str) -> Result<Self, Problem> {
+        // The exporters' own TLS trusts nobody: the system's roots have to be named.
+        let over_tls = endpoint.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+        let tls = over_tls.then(|| ClientTlsConfig::new().with_enabled_roots());
         macro_rules! exporter {
-            ($kind:ident) => {
-                $kind::builder().with_tonic().with_endpoint(endpoint).with_timeout(TIMEOUT).build()?
-            };
+            ($kind:ident) => {{
+                // Named, or a variable of the agent's could ask this one for HTTP.
+                let builder = $kind::builder().with_tonic().with_protocol(Protocol::Grpc);
+                let builder = builder.with_endpoint(endpoint).with_timeout(TIMEOUT);
+                match &tls {
+                    Some(tls) => builder.with_tls_config(tls.clone()).build()?,
+                    None => builder.build()?,
+                }
+            }};
         }
-        (exporter!(SpanExporter), exporter!(MetricExporter), exporter!(LogExporter))
-    };
+        Ok(Self {
+            spans: exporter!(SpanExporter),
+            metrics: exporter!(MetricExporter),
+            logs: exporter!(LogExporter),
+        })
+    }
+}
+
+/// Sets them up, inside a Tokio runtime.
+///
+/// # Errors
+/// Why they cannot be had.
+pub(super) fn providers(config: &Telemetry, endpoint: &str) -> Result<Providers, Problem> {
+    let Exporters { spans, metrics, logs } = Exporters::new(config.http, endpoint)?;
     let sends = |signal: &str| config.signals.iter().any(|s| s == signal);
     let mut measures = SdkMeterProvider::builder().with_resource(resource());
     if sends("metrics") {

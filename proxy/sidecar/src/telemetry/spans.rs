@@ -32,6 +32,16 @@ pub(crate) enum Told {
     End,
 }
 
+impl Told {
+    /// Bytes of bodies in it.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Bodies(bodies) => bytes_of(bodies),
+            Self::Call(_) | Self::Trial(_) | Self::End => 0,
+        }
+    }
+}
+
 /// What telemetry needs of a trial.
 #[derive(Debug, Clone)]
 pub(crate) struct TrialSeen {

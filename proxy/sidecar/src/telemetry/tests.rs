@@ -19,6 +19,8 @@ use super::spans::{Emitter, Servers, Told, TrialSeen};
 use super::{ids, own, sampling, subscriber};
 use crate::config::Telemetry;
 
+mod outward;
+
 const AGENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 fn meta() -> Metadata {

@@ -1,17 +1,28 @@
 //! What the outside sees.
 
+use tracing_subscriber::filter::EnvFilter;
+
 use super::S;
 use crate::config::kinds::{address, duration, flag, number, one_of, some_of, text, texts, url};
 use crate::config::written::Section;
 use crate::config::{Admin, DEFAULT_LOG, Metrics, Telemetry};
 
 pub(super) fn telemetry(s: &Section<'_>) -> Telemetry {
+    let log = s.get(
+        "log",
+        text(),
+        &format!("{DEFAULT_LOG:?}"),
+        "What is logged to standard error: a level, or directives such as `info,understudy_gateway=debug`.",
+    );
+    if let Err(why) = EnvFilter::try_new(&log) {
+        s.blame("log", &log, format!("must be a level or directives: {why}"));
+    }
     Telemetry {
-        log: s.get("log", text(), &format!("{DEFAULT_LOG:?}"), "What is logged to standard error: a level, or directives such as `info,understudy_gateway=debug`."),
+        log,
         json: s.get("format", one_of(&["text", "json"]), "\"text\"", "For people or for programs.") == "json",
         endpoint: s
             .optional("endpoint", url(), "Where traces, metrics and events go over OTLP; by default `$OTEL_EXPORTER_OTLP_ENDPOINT`, else nowhere.")
-            .or_else(|| std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok().filter(|e| !e.is_empty())),
+            .or_else(standard_endpoint),
         http: match s.optional("protocol", one_of(&["grpc", "http/protobuf"]), "`grpc` or `http/protobuf`; by default `$OTEL_EXPORTER_OTLP_PROTOCOL`, else grpc.") {
             Some(protocol) => protocol != "grpc",
             None => std::env::var("OTEL_EXPORTER_OTLP_PROTOCOL").is_ok_and(|p| p == "http/protobuf"),
@@ -21,6 +32,29 @@ pub(super) fn telemetry(s: &Section<'_>) -> Telemetry {
         old_names: s.get("old_names", flag(), "false", "Adds the names that older tools know (`gen_ai.system`, `gen_ai.client.operation.duration`)."),
         every: s.get("every", duration(S(1)..=S(3600)), "\"15s\"", "How often metrics are sent."),
     }
+}
+
+/// What OpenTelemetry's own variables say: every program in a pod may have them, so
+/// none of their values is a mistake of ours.
+fn standard_endpoint() -> Option<String> {
+    let said = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok()?;
+    let insecure = std::env::var("OTEL_EXPORTER_OTLP_INSECURE").is_ok_and(|v| v.eq_ignore_ascii_case("true"));
+    endpoint(&said, insecure)
+}
+
+/// The URL that such an endpoint means. One without a scheme is behind TLS, unless it is
+/// said to be insecure; or it is on this machine, where nobody has a certificate.
+fn endpoint(said: &str, insecure: bool) -> Option<String> {
+    let said = said.trim().trim_end_matches('/');
+    if said.is_empty() || said.contains("://") {
+        return (!said.is_empty()).then(|| said.to_owned());
+    }
+    let plain = format!("http://{said}");
+    let on_this_machine = reqwest::Url::parse(&plain).is_ok_and(|url| {
+        let host = url.host_str().unwrap_or_default();
+        host == "localhost" || host == "[::1]" || host.starts_with("127.")
+    });
+    Some(if insecure || on_this_machine { plain } else { format!("https://{said}") })
 }
 
 pub(super) fn admin(s: &Section<'_>) -> Admin {
@@ -53,5 +87,28 @@ pub(super) fn metrics(s: &Section<'_>) -> Metrics {
             "\"127.0.0.1:4143\"",
             "Where; a pod's scraper needs 0.0.0.0, which is safe here.",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_of_opentelemetrys_own_variable_needs_no_scheme_and_may_end_in_a_slash() {
+        for (said, insecure, meant) in [
+            ("http://collector:4318/", false, Some("http://collector:4318")),
+            ("https://collector.test/otlp//", true, Some("https://collector.test/otlp")),
+            ("localhost:4317", false, Some("http://localhost:4317")),
+            ("127.0.0.1:4317/", false, Some("http://127.0.0.1:4317")),
+            ("[::1]:4317", false, Some("http://[::1]:4317")),
+            ("collector.test:4317", false, Some("https://collector.test:4317")),
+            ("collector.test:4317", true, Some("http://collector.test:4317")),
+            ("localhost.test", false, Some("https://localhost.test")),
+            (" ", false, None),
+            ("/", false, None),
+        ] {
+            assert_eq!(endpoint(said, insecure).as_deref(), meant, "{said}");
+        }
     }
 }
