@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """The chart without a cluster: what it renders is what Kubernetes has, in every
 version that it promises; each value that is documented changes what is rendered;
-and a bad value is refused with a sentence that names it.
+what has to agree with something else does; and a bad value is refused with a
+sentence that names it.
 
 usage: chart.py HELM HELM-DOCS
 """
 import copy
+import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -23,7 +26,8 @@ FOREIGN = {"PodMonitor", "ServiceMonitor", "PrometheusRule"}
 OTHER = {
     "image.pullPolicy": "Always", "image.pullSecrets": ["registry"],
     "config": {"policy": {"tau": 0.97}, "providers": {"openai": {"base_url": "https://llm.test/v1"}}},
-    "sidecar.variables": {"OPENAI_BASE_URL": "http://127.0.0.1:5151/v1"},
+    "sidecar.variables": {"OPENAI_BASE_URL": "http://127.0.0.1:4141/other"},
+    "sidecar.env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "llm"}}}],
     "sidecar.resources": {"limits": {"memory": "512Mi"}},
     "injector.resources": {"limits": {"memory": "256Mi"}},
     "injector.excludedNamespaces": ["other"], "injector.nodeSelector": {"a": "b"},
@@ -46,7 +50,12 @@ REFUSED = {
     "sidecar.gatewayPort=80": "gatewayPort", "engine.kind=StatefulSet": "kind", "image.pullPolicy=Sometimes": "pullPolicy",
     "sidecar.journalSize=lots": "journalSize", "sidecar.jurnalSize=1Gi": "jurnalSize", "engine.model.from=claim": "claim", "engine.model.from=image": "image",
     "injector.replicas=0": "replicas", "sidecar.variables.OPENAI_BASE_URL=https://elsewhere": "OPENAI_BASE_URL",
-    "certificates.settleSeconds=0": "settleSeconds",
+    "certificates.settleSeconds=0": "settleSeconds", "sidecar.healthPort=4141": "are both 4141",
+    "sidecar.variables.OPENAI_BASE_URL=http://127.0.0.1:41410/v1": "does not lead to sidecar.gatewayPort, which is 4141",
+    "sidecar.resources.requests.memory=1Gi": "sidecar.resources.requests.memory is 1Gi, which is above its limit of 192Mi",
+    "sidecar.resources.limits.cpu=10m": "sidecar.resources.requests.cpu is 20m",
+    "engine.inPod.resources.requests.cpu=2,engine.inPod.resources.limits.cpu=1500m": "engine.inPod.resources.requests.cpu is 2",
+    "sidecar.env[0].value=x": "env", "sidecar.env[0].name=not a name": "env",
 }
 
 
@@ -99,6 +108,48 @@ def in_step(helm_docs):
     print(f"{len(rows)} values are documented")
 
 
+def rendered(helm, values, kind, name):
+    """One object of what is rendered."""
+    code, text, said = render(helm, values)
+    assert code == 0, said
+    return next(d for d in yaml.safe_load_all(text) if d and d["kind"] == kind and d["metadata"]["name"] == name)
+
+
+def models_are_found(helm):
+    """What the init container fetches lies where the engine looks for it."""
+    names = {"chat": "gemma3-270m", "embed": "another-embedder"}
+    for gpu in (False, True):
+        values = {"image": {"tag": "7"}, "engine": {"model": names, "gpu": {"enabled": gpu}}}
+        pod = rendered(helm, values, "Deployment", "understudy-engine")["spec"]["template"]["spec"]
+        (pull,), (engine,) = pod["initContainers"], pod["containers"]
+        told, asked = ({v["name"]: v["value"] for v in c["env"]} for c in (pull, engine))
+        fetched, read = ({m["name"]: m["mountPath"] for m in c["volumeMounts"]}["models"] for c in (pull, engine))
+        # `understudy model pull NAME` writes models/NAME into the cache.
+        assert fetched == told["UNDERSTUDY_STATE_CACHE"] + "/models", fetched
+        assert pull["args"] == ["model", "pull", *names.values(), *(["--gpu"] if gpu else [])], pull["args"]
+        for kind, name in names.items():
+            assert asked[f"UNDERSTUDY_MODEL_{kind.upper()}"] == f"{read}/{name}"
+        assert (pull["image"], engine["image"]) == ("understudy-pull:7", "understudy:7")
+
+
+def settings_agree(helm):
+    """What the injector reads follows the values, in whatever form they are written."""
+    def settings(**sidecar):
+        return json.loads(rendered(helm, {"sidecar": sidecar}, "ConfigMap", "understudy-injector")["data"]["injector.json"])["injection"]
+    moved = settings(gatewayPort=5151)
+    assert moved["gatewayPort"] == 5151 and all(url.startswith("http://127.0.0.1:5151/") for url in moved["variables"].values()), moved
+    assert settings(journalSize=2 << 30)["journalSize"] == "2147483648"
+    # As much as the limit is not above it.
+    settings(resources={"requests": {"cpu": "1000m", "memory": "0.125Gi"}, "limits": {"cpu": 1, "memory": "128Mi"}})
+
+
+def versions_agree():
+    """The image that is built by default is the one that the chart asks for."""
+    wanted = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    built = re.findall(r"^ARG VERSION=(.+)$", (CHART.parents[1] / "Dockerfile").read_text(), re.MULTILINE)
+    assert built == [wanted], f"Dockerfile has {built}, the chart {wanted}"
+
+
 def main():
     helm, helm_docs = sys.argv[1:]
     in_step(helm_docs)
@@ -127,6 +178,9 @@ def main():
         check(after, "1.37")
         count += 1
     print(f"{count} values change what is rendered")
+    models_are_found(helm)
+    settings_agree(helm)
+    versions_agree()
 
     code, _, said = render(helm, {}, "1.28.0")
     assert code != 0 and "1.29" in said, said

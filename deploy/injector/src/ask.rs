@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::quantity::positive;
+
 /// What they all begin with.
 pub const PREFIX: &str = "understudy.dev/";
 
@@ -62,7 +64,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
         "journal-claim",
         "the name of a PersistentVolumeClaim",
         "none",
-        "Keeps the journal, and so the evidence, across restarts.",
+        "Keeps the journal, and so the evidence, across restarts; one pod to a claim.",
     ),
     annotation(
         "journal-volume",
@@ -246,7 +248,7 @@ fn is_of_kind(name: &str, value: &str) -> bool {
         "containers" => !names(value).is_empty(),
         "journal-claim" | "journal-volume" => is_name(value),
         "image" => !value.is_empty() && !value.contains(char::is_whitespace),
-        _ => quantity(value).is_some(),
+        _ => positive(value).is_some(),
     }
 }
 
@@ -258,33 +260,6 @@ fn is_name(text: &str) -> bool {
         && text.chars().all(inner)
         && edge(text.chars().next())
         && edge(text.chars().next_back())
-}
-
-/// What a quantity's unit multiplies by (`resource.Quantity`, exponents aside).
-const UNITS: [(&str, f64); 10] = [
-    ("", 1.0),
-    ("m", 1e-3),
-    ("k", 1e3),
-    ("M", 1e6),
-    ("G", 1e9),
-    ("T", 1e12),
-    ("Ki", 1024.0),
-    ("Mi", 1_048_576.0),
-    ("Gi", 1_073_741_824.0),
-    ("Ti", 1_099_511_627_776.0),
-];
-
-/// A positive quantity's value.
-fn quantity(text: &str) -> Option<f64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let (_, times) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    number.parse::<f64>().ok().filter(|n| *n > 0.0).map(|n| n * times)
-}
-
-/// A quantity of memory or disk, in whole bytes.
-pub(crate) fn bytes(text: &str) -> Option<u64> {
-    quantity(text).map(|n| n as u64)
 }
 
 /// The annotation that differs in the fewest letters, if it is near.

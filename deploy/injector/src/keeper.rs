@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum_server::tls_rustls::RustlsConfig;
+use futures_util::StreamExt as _;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
@@ -17,6 +18,7 @@ use serde_json::json;
 
 use crate::certificates::{CertificateError, Kept, Lifetimes};
 use crate::lease;
+use crate::namespaces::NamespaceError;
 use crate::service::{Service, now};
 use crate::settings::Controller;
 
@@ -210,20 +212,23 @@ impl Keeper {
         Ok(())
     }
 
-    /// Namespaces with sidecars get an authority that is new.
+    /// Namespaces with sidecars get an authority that is new, and what somebody deleted.
     async fn bring_up_to_date(&self) {
         let service = &self.service;
+        let trusted = &service.trusted();
         let mut all = service.breaker().namespaces();
         all.extend(service.namespaces.seen_to());
-        let trusted = service.trusted();
-        for namespace in all {
-            if let Err(e) = service.namespaces.prepare(&namespace, &service.settings, &trusted).await {
-                tracing::warn!(
-                    namespace,
-                    error = &e as &dyn std::error::Error,
-                    "it may not know the authority"
-                );
+        // Several at once: the Lease waits for this.
+        let several = futures_util::stream::iter(all).for_each_concurrent(8, |namespace| async move {
+            match service.namespaces.prepare(&namespace, &service.settings, trusted).await {
+                // Where it is gone its pods go, too.
+                Ok(()) | Err(NamespaceError::Gone) => {}
+                Err(e) => {
+                    let error: &dyn std::error::Error = &e;
+                    tracing::warn!(namespace, error, "it may not know the authority");
+                }
             }
-        }
+        });
+        several.await;
     }
 }

@@ -24,6 +24,7 @@ mod namespaces;
 mod pod;
 mod pods;
 mod policies;
+mod quantity;
 mod resources;
 mod review;
 mod serve;

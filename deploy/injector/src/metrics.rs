@@ -19,6 +19,9 @@ struct Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Image {
     image: String,
+    /// The namespace where it is not injected; empty for all of them. Not `namespace`:
+    /// that is the injector's own, and Prometheus gives it.
+    scope: String,
 }
 
 /// Counts, and when the certificate ends.
@@ -62,11 +65,11 @@ impl Metrics {
         self.certificate.set(at.unwrap_or(0));
     }
 
-    /// As OpenMetrics text; `paused` are the images that are not injected now.
-    pub(crate) fn encode(&self, paused: Vec<String>) -> String {
+    /// As OpenMetrics text; `paused` are the images that are not injected now, and where.
+    pub(crate) fn encode(&self, paused: Vec<(String, String)>) -> String {
         let images = Family::<Image, Gauge>::default();
-        for image in paused {
-            images.get_or_create(&Image { image }).set(1);
+        for (image, scope) in paused {
+            images.get_or_create(&Image { image, scope }).set(1);
         }
         let mut all = Registry::with_prefix("understudy_injector");
         all.register(

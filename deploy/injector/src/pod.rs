@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 
 use crate::Settings;
 use crate::ask::{Ask, EngineChoice, INJECTED, STATUS};
-pub(crate) use crate::sidecar::NAME;
-use crate::sidecar::{ENGINE, containers, engine, volumes};
-use crate::skip::{self, Skip};
+use crate::sidecar::{ENGINE, NAME, containers, engine, volumes};
+use crate::skip::{self, Skip, over_limit};
 use crate::understudies::Given;
 
 /// What becomes of a pod.
@@ -42,17 +41,17 @@ pub struct Status {
 
 /// What of the cluster bears on a pod.
 pub trait Around {
-    /// Why an image is not injected now, if so.
-    fn paused(&self, image: &str) -> Option<String>;
+    /// Why an image is not injected in this namespace now, if so.
+    fn paused(&self, image: &str, namespace: &str) -> Option<String>;
     /// The understudies that a pod of this namespace and with these labels gets.
     fn understudies(&self, _namespace: &str, _labels: &BTreeMap<String, String>) -> Vec<Given> {
         Vec::new()
     }
 }
 
-impl<F: Fn(&str) -> Option<String>> Around for F {
-    fn paused(&self, image: &str) -> Option<String> {
-        self(image)
+impl<F: Fn(&str, &str) -> Option<String>> Around for F {
+    fn paused(&self, image: &str, namespace: &str) -> Option<String> {
+        self(image, namespace)
     }
 }
 
@@ -86,15 +85,23 @@ pub fn inject(pod: &Value, namespace: &str, settings: &Settings, around: &dyn Ar
     }
     // A pod that has its sidecar already is only looked over.
     let is_injected = is_injected(pod);
-    if let Some(why) = around.paused(ask.image.as_ref().unwrap_or(&settings.image)).filter(|_| !is_injected) {
+    let image = ask.image.as_ref().unwrap_or(&settings.image);
+    if let Some(why) = around.paused(image, namespace).filter(|_| !is_injected) {
         return Outcome::Skipped(Skip::Broken(why));
     }
     let given = if is_injected { Vec::new() } else { given(pod, namespace, settings, around) };
-    let mut changed = pod.clone();
-    let mut status = change(&mut changed, &ask, settings, &given);
-    if is_injected {
-        status.understudies = has(pod["metadata"]["annotations"][STATUS].as_str());
+    let ours = containers(&ask, settings, &given, &pod["spec"]);
+    if let Some(skip) = ours.iter().find_map(over_limit).filter(|_| !is_injected) {
+        return Outcome::Skipped(skip);
     }
+    let understudies = if is_injected {
+        has(pod["metadata"]["annotations"][STATUS].as_str())
+    } else {
+        given.into_iter().map(|g| g.name).collect()
+    };
+    let mut changed = pod.clone();
+    let reached = change(&mut changed, &ask, settings, ours);
+    let status = Status { version: env!("CARGO_PKG_VERSION"), containers: reached, understudies };
     changed["metadata"]["annotations"][STATUS] = json!(json!(status).to_string());
     Outcome::Injected { patch: json_patch::diff(pod, &changed), status }
 }
@@ -104,7 +111,10 @@ pub fn inject(pod: &Value, namespace: &str, settings: &Settings, around: &dyn Ar
 fn given(pod: &Value, namespace: &str, settings: &Settings, around: &dyn Around) -> Vec<Given> {
     let labels = serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap_or_default();
     let mut all = around.understudies(namespace, &labels);
-    let is_set = |v: &Value| v["name"].as_str().is_some_and(|name| settings.environment.contains_key(name));
+    let is_set = |v: &Value| {
+        v["name"].as_str().is_some_and(|name| settings.environment.contains_key(name))
+            || settings.env.iter().any(|own| own["name"] == v["name"])
+    };
     all.retain(|g| !g.variables.iter().any(is_set));
     all
 }
@@ -123,11 +133,11 @@ pub(crate) fn is_injected(pod: &Value) -> bool {
         && pod.pointer("/spec/initContainers").and_then(Value::as_array).is_some_and(|c| c.iter().any(ours))
 }
 
-fn change(pod: &mut Value, ask: &Ask, settings: &Settings, given: &[Given]) -> Status {
-    let restarts = pod["spec"]["restartPolicy"] != "Never";
+/// Changes a pod; the containers that the variables reach, as in its status.
+fn change(pod: &mut Value, ask: &Ask, settings: &Settings, ours: Vec<Value>) -> BTreeMap<String, Vec<Kept>> {
     // What is there stays: a second call must not undo what other plugins added
     // to our containers after the first.
-    add_absent(&mut pod["spec"]["initContainers"], containers(ask, settings, given, restarts), Place::First);
+    add_absent(&mut pod["spec"]["initContainers"], ours, Place::First);
     add_absent(&mut pod["spec"]["volumes"], volumes(ask, settings), Place::Last);
     let mut reached = BTreeMap::new();
     for list in ["initContainers", "containers"] {
@@ -142,11 +152,7 @@ fn change(pod: &mut Value, ask: &Ask, settings: &Settings, given: &[Given]) -> S
         }
     }
     pod["metadata"]["labels"][INJECTED] = json!("true");
-    Status {
-        version: env!("CARGO_PKG_VERSION"),
-        containers: reached,
-        understudies: given.iter().map(|g| g.name.clone()).collect(),
-    }
+    reached
 }
 
 enum Place {

@@ -11,7 +11,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt as _};
 
 use crate::ask::{INJECTED, STATUS};
-use crate::breaker::Tripped;
+use crate::breaker::{Reach, Tripped};
 use crate::namespaces::OWNER;
 use crate::pod::has;
 use crate::policies::key;
@@ -33,12 +33,17 @@ pub(crate) async fn watch(service: Arc<Service>) {
             }
             Ok(watcher::Event::InitDone) => {
                 service.breaker().keep(&listed);
+                let left = service.breaker().namespaces();
+                service.namespaces.keep(&left);
                 service.policies.pods_listed(&keys);
                 service.understudies.pods_listed(&keys);
             }
             Ok(watcher::Event::Apply(pod)) => see(&service, &pod).await,
             Ok(watcher::Event::Delete(pod)) => {
-                service.breaker().forget(&pod.uid().unwrap_or_default());
+                let emptied = service.breaker().forget(&pod.uid().unwrap_or_default());
+                if let Some(namespace) = emptied {
+                    service.namespaces.forget(&namespace);
+                }
                 service.policies.remove_pod(&key(&pod));
                 service.understudies.remove_pod(&key(&pod));
             }
@@ -60,9 +65,18 @@ async fn see(service: &Service, pod: &Pod) {
             namespace = tripped.pod.0,
             pod = tripped.pod.1,
             why = tripped.why,
-            "sidecars of this image do not start; it is injected no more for a while"
+            "sidecars of this image do not start; it is injected no more {} for a while",
+            place(tripped.reach)
         );
         tell(service, pod, &tripped).await;
+    }
+}
+
+/// Where it is injected no more.
+fn place(reach: Reach) -> &'static str {
+    match reach {
+        Reach::Cluster => "in the cluster",
+        Reach::Namespace => "in this namespace",
     }
 }
 
@@ -79,9 +93,11 @@ async fn tell(service: &Service, pod: &Pod, tripped: &Tripped) {
         ..ObjectReference::default()
     };
     let note = format!(
-        "the sidecar's image {} does not start ({}); pods are no longer injected with it for a while, and this \
-         one starts without it when it is created anew",
-        tripped.image, tripped.why
+        "the sidecar's image {} does not start ({}); pods are no longer injected with it {} for a while, and \
+         this one starts without it when it is created anew",
+        tripped.image,
+        tripped.why,
+        place(tripped.reach)
     );
     let event = Event {
         type_: EventType::Warning,

@@ -76,8 +76,8 @@ impl Service {
 }
 
 impl Around for Service {
-    fn paused(&self, image: &str) -> Option<String> {
-        self.breaker().paused(image, now()).map(str::to_owned)
+    fn paused(&self, image: &str, namespace: &str) -> Option<String> {
+        self.breaker().paused(image, namespace, now()).map(str::to_owned)
     }
 
     fn understudies(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<Given> {
@@ -111,7 +111,7 @@ async fn ready(State(service): State<Arc<Service>>) -> Response {
 }
 
 async fn metrics(State(service): State<Arc<Service>>) -> Response {
-    let paused = service.breaker().all_paused(now()).into_iter().map(str::to_owned).collect();
+    let paused = service.breaker().all_paused(now());
     let text = service.metrics.encode(paused);
     ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }

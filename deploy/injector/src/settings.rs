@@ -98,6 +98,9 @@ pub struct Settings {
     pub engine_container: Option<EngineContainer>,
     /// Variables for every sidecar: `UNDERSTUDY_SECTION_KEY`.
     pub environment: BTreeMap<String, String>,
+    /// More variables for every sidecar, as Kubernetes has them (`EnvVar`): their values
+    /// may come from Secrets of the pod's namespace.
+    pub env: Vec<Value>,
     /// The longest that a container waits for the sidecar where no start-up
     /// probe may be used, in seconds.
     pub wait_seconds: u32,
@@ -150,6 +153,7 @@ impl Default for Settings {
             engine: None,
             engine_container: None,
             environment: BTreeMap::new(),
+            env: Vec::new(),
             wait_seconds: 20,
         }
     }

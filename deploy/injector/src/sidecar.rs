@@ -1,9 +1,13 @@
 //! The containers and volumes that come in.
 
-use serde_json::{Map, Value, json};
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Value, json};
 
 use crate::Settings;
-use crate::ask::{Ask, EngineChoice, JournalPlace, bytes};
+use crate::ask::{Ask, EngineChoice, JournalPlace};
+use crate::quantity::{bytes, value};
 use crate::understudies::Given;
 
 /// The sidecar's container.
@@ -11,9 +15,12 @@ pub(crate) const NAME: &str = "understudy";
 /// The engine's container, where a pod has one.
 pub(crate) const ENGINE: &str = "understudy-engine";
 
-const STATE: &str = "understudy-state";
-const IDENTITY: &str = "understudy-identity";
-const SOCKET: &str = "understudy-socket";
+/// The journal's volume.
+pub(crate) const STATE: &str = "understudy-state";
+/// The volume with tokens and authority.
+pub(crate) const IDENTITY: &str = "understudy-identity";
+/// The volume in which sidecar and engine meet.
+pub(crate) const SOCKET: &str = "understudy-socket";
 
 const RESOURCE: &str = "k8s.pod.name=$(UNDERSTUDY_POD_NAME),k8s.namespace.name=$(UNDERSTUDY_POD_NAMESPACE),\
                         k8s.pod.uid=$(UNDERSTUDY_POD_UID),k8s.node.name=$(UNDERSTUDY_POD_NODE)";
@@ -29,8 +36,8 @@ pub(crate) fn engine(ask: &Ask, settings: &Settings) -> EngineChoice {
     ask.engine.unwrap_or(if settings.engine.is_some() { EngineChoice::Service } else { EngineChoice::None })
 }
 
-/// The containers that come before the pod's own, in this order.
-pub(crate) fn containers(ask: &Ask, settings: &Settings, given: &[Given], restarts: bool) -> Vec<Value> {
+/// The containers that come before those of a pod with this `spec`, in this order.
+pub(crate) fn containers(ask: &Ask, settings: &Settings, given: &[Given], spec: &Value) -> Vec<Value> {
     let mut all = Vec::new();
     if let (EngineChoice::Container, Some(own)) = (engine(ask, settings), &settings.engine_container) {
         // It has no probes: whoever waited for a model would keep the agent waiting.
@@ -40,16 +47,16 @@ pub(crate) fn containers(ask: &Ask, settings: &Settings, given: &[Given], restar
             "imagePullPolicy": settings.image_pull_policy,
             "restartPolicy": "Always",
             "args": ["engine", "--socket", format!("{SOCKET_DIR}/engine.sock")],
-            "resources": own.resources,
+            "resources": offered(&own.resources, spec),
             "securityContext": restricted(),
             "volumeMounts": [{"name": SOCKET, "mountPath": SOCKET_DIR}],
         }));
     }
-    all.push(sidecar(ask, settings, given, restarts));
+    all.push(sidecar(ask, settings, given, spec));
     all
 }
 
-fn sidecar(ask: &Ask, settings: &Settings, given: &[Given], restarts: bool) -> Value {
+fn sidecar(ask: &Ask, settings: &Settings, given: &[Given], spec: &Value) -> Value {
     let probe = |path: &str| json!({"path": path, "port": settings.health_port});
     let mut mounts = vec![json!({"name": journal_volume(ask), "mountPath": STATE_DIR})];
     if !tokens(ask, settings).is_empty() {
@@ -63,7 +70,8 @@ fn sidecar(ask: &Ask, settings: &Settings, given: &[Given], restarts: bool) -> V
         "image": ask.image.as_ref().unwrap_or(&settings.image),
         "imagePullPolicy": settings.image_pull_policy,
         "restartPolicy": "Always",
-        "args": ["serve"],
+        // A state folder that cannot be had costs the recording, and no call.
+        "args": ["serve", "--go-on"],
         "env": variables(ask, settings, given),
         "ports": [{"name": "understudy", "containerPort": settings.health_port, "protocol": "TCP"}],
         // Neither model nor disk nor any peer is asked: what they lack, the
@@ -71,13 +79,13 @@ fn sidecar(ask: &Ask, settings: &Settings, given: &[Given], restarts: bool) -> V
         "livenessProbe": {
             "httpGet": probe("/healthz"), "periodSeconds": 5, "timeoutSeconds": 2, "failureThreshold": 3,
         },
-        "resources": resources(ask, settings),
+        "resources": resources(ask, settings, spec),
         "securityContext": restricted(),
         "volumeMounts": mounts,
     });
     // No readiness probe: a sidecar that is busy must not take the pod out of
     // its Services.
-    if restarts {
+    if spec["restartPolicy"] != "Never" {
         container["startupProbe"] = json!({
             "httpGet": probe("/readyz"), "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 60,
         });
@@ -98,6 +106,8 @@ fn variables(ask: &Ask, settings: &Settings, given: &[Given]) -> Vec<Value> {
         |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
     let mut all = vec![
         plain("UNDERSTUDY_GATEWAY_LISTEN", format!("127.0.0.1:{}", settings.gateway_port)),
+        // The probes ask there, whatever the configuration says of metrics.
+        plain("UNDERSTUDY_METRICS_ENABLED", "true".to_owned()),
         plain("UNDERSTUDY_METRICS_LISTEN", format!("0.0.0.0:{}", settings.health_port)),
         plain("UNDERSTUDY_STATE_DIR", STATE_DIR.to_owned()),
         field("UNDERSTUDY_POD_NAME", "metadata.name"),
@@ -135,22 +145,66 @@ fn variables(ask: &Ask, settings: &Settings, given: &[Given]) -> Vec<Value> {
         all.push(plain("UNDERSTUDY_CAPTURE_KEEP_BYTES", format!("{} B", bytes / 4 * 3)));
     }
     all.extend(given.iter().flat_map(|g| g.variables.iter().cloned()));
-    let set: Vec<String> = all.iter().filter_map(|v| v["name"].as_str().map(str::to_owned)).collect();
-    all.extend(
-        settings.environment.iter().filter(|(name, _)| !set.contains(name)).map(|(n, v)| plain(n, v.clone())),
-    );
+    // Ours come first, then those of `env`, whose values may be a Secret's.
+    let environment = settings.environment.iter().map(|(n, v)| plain(n, v.clone()));
+    for variable in settings.env.iter().cloned().map(optional).chain(environment) {
+        if all.iter().all(|set| set["name"] != variable["name"]) {
+            all.push(variable);
+        }
+    }
     all
 }
 
-fn resources(ask: &Ask, settings: &Settings) -> Value {
-    let mut found = settings.resources.clone();
-    if !found.is_object() {
-        found = Value::Object(Map::new());
+/// A pod must start where a Secret or a ConfigMap is not there yet, unless it was said
+/// that it must not.
+fn optional(mut variable: Value) -> Value {
+    for source in ["/valueFrom/secretKeyRef", "/valueFrom/configMapKeyRef"] {
+        if let Some(reference) = variable.pointer_mut(source).and_then(Value::as_object_mut) {
+            reference.entry("optional").or_insert(json!(true));
+        }
     }
+    variable
+}
+
+/// Whether the pod has resources as a whole.
+fn is_whole(spec: &Value) -> bool {
+    ["requests", "limits"].iter().any(|l| spec["resources"][*l].as_object().is_some_and(|o| !o.is_empty()))
+}
+
+/// What a container of ours has of the chart. A pod that has resources as a whole shares
+/// them with us: its containers may not ask for more than it has.
+fn offered(chart: &Value, spec: &Value) -> Value {
+    if is_whole(spec) || !chart.is_object() { json!({}) } else { chart.clone() }
+}
+
+fn resources(ask: &Ask, settings: &Settings, spec: &Value) -> Value {
+    let mut found = offered(&settings.resources, spec);
     for ((list, what), size) in &ask.resources {
         found[*list][*what] = json!(size);
     }
+    if !is_whole(spec)
+        && found["limits"]["cpu"].is_null()
+        && let Some(limit) = cpu_limit(spec, &found["requests"]["cpu"])
+    {
+        found["limits"]["cpu"] = limit;
+    }
     found
+}
+
+/// The CPU limit of a sidecar that has none, where every container of the pod's own has
+/// one: a quota may demand one of ours, too. It is one CPU, or as much as the pod's own
+/// have at most, since a LimitRange may allow no more.
+fn cpu_limit(spec: &Value, request: &Value) -> Option<Value> {
+    let own = ["containers", "initContainers"].into_iter().filter_map(|list| spec[list].as_array()).flatten();
+    let limits: Vec<&Value> = own.map(|c| &c["resources"]["limits"]["cpu"]).collect();
+    if limits.iter().any(|limit| limit.is_null()) {
+        return None;
+    }
+    let size = |quantity: &Value| value(quantity).unwrap_or(f64::INFINITY);
+    let (one, most) = (json!("1"), limits.into_iter().max_by(|a, b| size(a).total_cmp(&size(b)))?);
+    let limit = if size(most) < size(&one) { most } else { &one };
+    let needed = if value(request).is_some_and(|r| r > size(limit)) { request } else { limit };
+    Some(needed.clone())
 }
 
 /// The tokens that the sidecar shows: audience and file.

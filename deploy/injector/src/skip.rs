@@ -3,8 +3,10 @@
 use serde_json::Value;
 
 use crate::Settings;
-use crate::ask::{AskError, INJECT};
-use crate::pod::{self, NAME};
+use crate::ask::{AskError, INJECT, PREFIX};
+use crate::pod;
+use crate::quantity::value;
+use crate::sidecar::{ENGINE, IDENTITY, NAME, SOCKET, STATE};
 
 /// Why a pod is admitted as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +22,8 @@ pub enum Skip {
     Windows,
     /// Not a pod that we can read.
     Unreadable(&'static str),
-    /// A container of the pod's own has our name.
-    NameTaken,
+    /// A container or volume of the pod's own has a name of ours.
+    NameTaken(&'static str),
     /// A container of the pod's own has our port.
     PortTaken {
         /// The port.
@@ -31,6 +33,17 @@ pub enum Skip {
     },
     /// Annotations that cannot be followed.
     Annotations(Vec<AskError>),
+    /// A container of ours would ask for more than its own limit.
+    Resources {
+        /// Which.
+        container: String,
+        /// `cpu` or the like.
+        what: String,
+        /// What it would ask for.
+        request: String,
+        /// Its limit.
+        limit: String,
+    },
     /// An engine that the chart does not offer.
     NoEngine(&'static str),
     /// Sidecars fail to start in this cluster; the controller stopped injecting.
@@ -49,9 +62,10 @@ impl Skip {
             Self::Static => "static_pod",
             Self::Windows => "windows",
             Self::Unreadable(_) => "unreadable",
-            Self::NameTaken => "name_taken",
+            Self::NameTaken(_) => "name_taken",
             Self::PortTaken { .. } => "port_taken",
             Self::Annotations(_) => "annotations",
+            Self::Resources { .. } => "resources",
             Self::NoEngine(_) => "no_engine",
             Self::Broken(_) => "sidecars_fail",
             Self::Namespace(_) => "namespace",
@@ -69,12 +83,16 @@ impl Skip {
             Self::Static => "the pod is the kubelet's own".to_owned(),
             Self::Windows => "the pod is for Windows and the sidecar is a Linux program".to_owned(),
             Self::Unreadable(what) => format!("the pod cannot be read: {what}"),
-            Self::NameTaken => {
-                format!("the pod has a container of its own named {NAME:?}; rename it to get a sidecar")
+            Self::NameTaken(name) => {
+                format!("the pod has a container or volume of its own named {name:?}; rename it")
             }
             Self::PortTaken { port, container } => format!(
                 "container {container:?} listens on port {port}, which the sidecar needs; change the chart's \
-                 gateway.port or metrics.port"
+                 sidecar.gatewayPort or sidecar.healthPort"
+            ),
+            Self::Resources { container, what, request, limit } => format!(
+                "container {container:?} would ask for {request} of {what} with a limit of {limit}, for \
+                 which the API server refuses a pod; change {PREFIX}{what}-request or {PREFIX}{what}-limit"
             ),
             Self::Annotations(mistakes) => {
                 mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
@@ -113,7 +131,7 @@ pub(crate) fn reason(pod: &Value, settings: &Settings) -> Option<Skip> {
     {
         return Some(Skip::Windows);
     }
-    if pod::is_injected(pod) { None } else { taken(spec, settings) }
+    if pod::is_injected(pod) { None } else { taken(pod, settings) }
 }
 
 /// What is not as Kubernetes has it, in the parts that we change.
@@ -146,12 +164,21 @@ fn unreadable(pod: &Value) -> Option<&'static str> {
 }
 
 /// A name or a port that the pod itself has.
-fn taken(spec: &Value, settings: &Settings) -> Option<Skip> {
+fn taken(pod: &Value, settings: &Settings) -> Option<Skip> {
+    let spec = &pod["spec"];
+    // The journal may lie in a volume of the pod's that is called so.
+    let journal = &pod["metadata"]["annotations"][format!("{PREFIX}journal-volume")];
+    for volume in spec["volumes"].as_array().into_iter().flatten() {
+        let ours = [STATE, IDENTITY, SOCKET].into_iter().find(|name| volume["name"] == *name);
+        if let Some(name) = ours.filter(|name| *name != STATE || *journal != STATE) {
+            return Some(Skip::NameTaken(name));
+        }
+    }
     let all = ["containers", "initContainers"];
     for container in all.into_iter().filter_map(|l| spec[l].as_array()).flatten() {
         let name = container["name"].as_str().unwrap_or_default();
-        if name == NAME {
-            return Some(Skip::NameTaken);
+        if let Some(ours) = [NAME, ENGINE].into_iter().find(|ours| name == *ours) {
+            return Some(Skip::NameTaken(ours));
         }
         for port in container["ports"].as_array().into_iter().flatten() {
             let number = port["containerPort"].as_u64();
@@ -162,4 +189,20 @@ fn taken(spec: &Value, settings: &Settings) -> Option<Skip> {
         }
     }
     None
+}
+
+/// A container that asks for more than its own limit: the API server would refuse the
+/// whole pod for it.
+pub(crate) fn over_limit(container: &Value) -> Option<Skip> {
+    let text = |quantity: &Value| quantity.as_str().map_or_else(|| quantity.to_string(), str::to_owned);
+    let resources = &container["resources"];
+    resources["requests"].as_object()?.iter().find_map(|(what, request)| {
+        let limit = &resources["limits"][what];
+        (value(request)? > value(limit)?).then(|| Skip::Resources {
+            container: text(&container["name"]),
+            what: what.clone(),
+            request: text(request),
+            limit: text(limit),
+        })
+    })
 }

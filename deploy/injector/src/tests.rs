@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::*;
 
 /// Every image starts.
-const RUNS: fn(&str) -> Option<String> = |_| None;
+pub(crate) const RUNS: fn(&str, &str) -> Option<String> = |_, _| None;
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         variables: BTreeMap::from([("OPENAI_BASE_URL".to_owned(), "http://127.0.0.1:4141/v1".to_owned())]),
         engine: Some(EngineService {
@@ -31,12 +31,12 @@ fn settings() -> Settings {
     }
 }
 
-fn shapes() -> Vec<Value> {
+pub(crate) fn shapes() -> Vec<Value> {
     serde_json::from_str(include_str!("../tests/shapes.json")).unwrap()
 }
 
 /// The pod after it, as the API server would have it.
-fn applied(pod: &Value) -> Option<(Value, Status)> {
+pub(crate) fn applied(pod: &Value) -> Option<(Value, Status)> {
     match inject(pod, "agents", &settings(), &RUNS) {
         Outcome::Injected { patch, status } => {
             let mut after = pod.clone();
@@ -47,7 +47,7 @@ fn applied(pod: &Value) -> Option<(Value, Status)> {
     }
 }
 
-fn first_init(pod: &Value) -> &Value {
+pub(crate) fn first_init(pod: &Value) -> &Value {
     pod["spec"]["initContainers"].as_array().unwrap().iter().find(|c| c["name"] == "understudy").unwrap()
 }
 
@@ -174,6 +174,15 @@ fn wishes_are_followed() {
 }
 
 #[test]
+fn an_image_may_be_given_up_in_one_namespace() {
+    let pod = &shapes()[0]["pod"];
+    let fails = |_: &str, namespace: &str| (namespace == "one").then(|| "it does not run".to_owned());
+    let Outcome::Skipped(skip) = inject(pod, "one", &settings(), &fails) else { panic!() };
+    assert_eq!(skip.label(), "sidecars_fail");
+    let Outcome::Injected { .. } = inject(pod, "two", &settings(), &fails) else { panic!() };
+}
+
+#[test]
 fn an_engine_that_the_chart_lacks_is_a_reason() {
     let without = Settings { engine: None, engine_container: None, ..settings() };
     let by_name = |name: &str| shapes().into_iter().find(|s| s["name"] == name).unwrap()["pod"].clone();
@@ -206,7 +215,7 @@ fn a_review_is_always_an_admission() {
         assert_eq!(warned, !injected && shape["expect"] != "opted_out", "{}", shape["name"]);
         assert_eq!(reviewed.namespace, "demo");
     }
-    let fails = |_: &str| Some("the image cannot be pulled".to_owned());
+    let fails = |_: &str, _: &str| Some("the image cannot be pulled".to_owned());
     let paused = review(&asked(&shapes()[0]["pod"]), &settings(), &fails).unwrap();
     assert_eq!(paused.skipped.unwrap().label(), "sidecars_fail");
     assert_eq!(paused.body["response"]["allowed"], true);

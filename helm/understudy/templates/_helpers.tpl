@@ -26,6 +26,11 @@ app.kubernetes.io/component: {{ .part }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
+{{- /* The image that fetches models: it has Python's pip, which the other has not. */}}
+{{- define "understudy.puller" -}}
+{{ .Values.engine.model.puller | default (printf "%s-pull:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion)) }}
+{{- end }}
+
 {{- /* What Pod Security's "restricted" asks, and a root file system that stays as it is */}}
 {{- define "understudy.securityContext" -}}
 allowPrivilegeEscalation: false
@@ -54,6 +59,52 @@ seccompProfile: {type: RuntimeDefault}
 {{- else }}
 {{- $_ := set $all $name (printf "%v" $value) }}
 {{- end }}
+{{- end }}
+{{- $all | toJson }}
+{{- end }}
+
+{{- /* understudy.text VALUE: a quantity as text. Helm reads whole numbers as floats, and
+     would write large ones with an exponent. */}}
+{{- define "understudy.text" -}}
+{{ if kindIs "float64" . }}{{ printf "%.0f" . }}{{ else }}{{ toString . }}{{ end }}
+{{- end }}
+
+{{- /* understudy.number VALUE: what a quantity comes to. */}}
+{{- define "understudy.number" -}}
+{{- $text := include "understudy.text" . }}
+{{- $unit := regexFind "[A-Za-z]*$" $text }}
+{{- $number := trimSuffix $unit $text | float64 }}
+{{- if eq $unit "m" }}{{ divf $number 1000.0 }}
+{{- else }}
+{{- $times := dict "" 1.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 }}
+{{- mulf $number (get $times $unit) }}
+{{- end }}
+{{- end }}
+
+{{- /* understudy.checkResources (dict "name" "sidecar.resources" "resources" .): the API
+     server refuses a pod with a container that asks for more than its limit. */}}
+{{- define "understudy.checkResources" -}}
+{{- $all := .resources | default dict }}
+{{- $limits := $all.limits | default dict }}
+{{- range $what, $request := $all.requests | default dict }}
+{{- with get $limits $what }}
+{{- if gt (include "understudy.number" $request | float64) (include "understudy.number" . | float64) }}
+{{- fail (printf "%s.requests.%s is %v, which is above its limit of %v: every pod with it would be refused" $.name $what $request .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* The base-URL variables, as a JSON object. They lead to the sidecar or nowhere. */}}
+{{- define "understudy.variables" -}}
+{{- $all := dict }}
+{{- $port := int .Values.sidecar.gatewayPort }}
+{{- range $name, $written := .Values.sidecar.variables }}
+{{- $url := tpl $written $ }}
+{{- if not (regexMatch (printf "^http://127\\.0\\.0\\.1:%d(/|$)" $port) $url) }}
+{{- fail (printf "sidecar.variables.%s is %s and does not lead to sidecar.gatewayPort, which is %d; write http://127.0.0.1:{{ .Values.sidecar.gatewayPort }}/…, which follows it" $name $url $port) }}
+{{- end }}
+{{- $_ := set $all $name $url }}
 {{- end }}
 {{- $all | toJson }}
 {{- end }}

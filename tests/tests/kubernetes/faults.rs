@@ -236,6 +236,7 @@ pub(crate) fn rights(cluster: &Cluster) {
         ("list", "", "secrets", HOME, ""),
         ("create", "", "secrets", HOME, ""),
         ("get", "", "configmaps", "agents", "kube-root-ca.crt"),
+        ("get", "", "configmaps", "agents", "understudy-variables"),
         ("list", "", "configmaps", "agents", ""),
         ("delete", "", "configmaps", "agents", "understudy-variables"),
         ("patch", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", "somebody-elses"),

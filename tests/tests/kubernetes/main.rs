@@ -41,6 +41,7 @@ type Step = fn(&Cluster);
 const STEPS: &[(&str, Step)] = &[
     ("helm installs the chart, and helm test passes", installs),
     ("pods of every shape become what they should, through the API server", shapes::are_reviewed),
+    ("a namespace that is deleted and made anew is prepared again", shapes::find_their_namespace_prepared),
     ("a labelled namespace's Deployment is observed, and nothing of it changed but the label", observes),
     ("a Job and a CronJob's Job complete with their sidecars", jobs_complete),
     ("a task goes live and the engine behind its Service answers", is_served),

@@ -1,5 +1,7 @@
 //! Pods of every shape, created through the API server and read back.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::Cluster;
@@ -7,25 +9,37 @@ use crate::Cluster;
 /// The injector's own table: what it must make of each pod.
 const SHAPES: &str = include_str!("../../../deploy/injector/tests/shapes.json");
 
+const SOON: Duration = Duration::from_secs(60);
+
+fn shapes() -> Vec<Value> {
+    serde_json::from_str(SHAPES).unwrap()
+}
+
+/// The pod of a shape that nobody is to run: no node has this label.
+fn pod_of(shape: &Value) -> Value {
+    let mut pod = shape["pod"].clone();
+    pod["apiVersion"] = json!("v1");
+    pod["kind"] = json!("Pod");
+    pod["spec"]["nodeSelector"]["understudy.test/none"] = json!("true");
+    pod
+}
+
+/// Makes a namespace in which pods can be created.
+fn namespace(cluster: &Cluster, name: &str) {
+    let api = &cluster.api;
+    let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    api.create("/api/v1/namespaces", &made).unwrap();
+    let account = format!("/api/v1/namespaces/{name}/serviceaccounts/default");
+    api.until("its account is there", SOON, || api.find(&account).is_some(), String::new);
+}
+
 pub(crate) fn are_reviewed(cluster: &Cluster) {
     let api = &cluster.api;
-    let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shapes"}});
-    api.create("/api/v1/namespaces", &made).unwrap();
-    let accounts = "/api/v1/namespaces/shapes/serviceaccounts/default";
-    api.until(
-        "its account is there",
-        std::time::Duration::from_secs(30),
-        || api.find(accounts).is_some(),
-        String::new,
-    );
-    let shapes: Vec<Value> = serde_json::from_str(SHAPES).unwrap();
+    namespace(cluster, "shapes");
+    let shapes = shapes();
     let (mut injected, mut left_alone, mut refused) = (0, 0, Vec::new());
     for shape in &shapes {
-        let (name, mut pod) = (shape["name"].as_str().unwrap(), shape["pod"].clone());
-        pod["apiVersion"] = json!("v1");
-        pod["kind"] = json!("Pod");
-        // Nobody is to run them: no node has this name.
-        pod["spec"]["nodeSelector"]["understudy.test/none"] = json!("true");
+        let (name, pod) = (shape["name"].as_str().unwrap(), pod_of(shape));
         let created = match api.create("/api/v1/namespaces/shapes/pods", &pod) {
             Ok(created) => created,
             Err(e) => {
@@ -53,6 +67,21 @@ pub(crate) fn are_reviewed(cluster: &Cluster) {
     );
     assert!(injected >= 40 && left_alone >= 10, "{injected} and {left_alone}");
     api.delete("/api/v1/namespaces/shapes");
+}
+
+pub(crate) fn find_their_namespace_prepared(cluster: &Cluster) {
+    let api = &cluster.api;
+    let maps = "/api/v1/namespaces/again/configmaps";
+    for time in ["the first", "the second"] {
+        namespace(cluster, "again");
+        let pod = api.create("/api/v1/namespaces/again/pods", &pod_of(&shapes()[0])).unwrap();
+        assert_eq!(pod["metadata"]["labels"]["understudy.dev/injected"], "true", "{pod}");
+        for map in ["understudy-variables", "understudy-ca"] {
+            assert!(api.find(&format!("{maps}/{map}")).is_some(), "no {map} {time} time");
+        }
+        api.delete("/api/v1/namespaces/again");
+        api.until("it is gone", SOON, || api.find("/api/v1/namespaces/again").is_none(), String::new);
+    }
 }
 
 /// The variables reach the containers that they should, before whatever the user has.

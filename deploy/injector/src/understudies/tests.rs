@@ -92,7 +92,7 @@ fn the_chart_installs_the_definition_of_this_version() {
 struct With(Understudies);
 
 impl Around for With {
-    fn paused(&self, _: &str) -> Option<String> {
+    fn paused(&self, _: &str, _: &str) -> Option<String> {
         None
     }
 
