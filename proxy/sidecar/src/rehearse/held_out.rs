@@ -211,7 +211,12 @@ pub(crate) async fn measure(
         let errand = exchange.meta.conversation.unwrap_or(ConversationKey(exchange.id.0));
         m.asked.push(Asked::new(n, call));
         for (name, said) in ["exact repeat", "nearest neighbour"].into_iter().zip(evaluated.baselines) {
-            m.baselines.entry(name.to_owned()).or_default().count(errand, said.is_some(), said == Some(true), 0.0);
+            m.baselines.entry(name.to_owned()).or_default().count(
+                errand,
+                said.is_some(),
+                said == Some(true),
+                0.0,
+            );
         }
         for answer in &evaluated.answers {
             let curve = m.understudies.entry(answer.trial.understudy.0.clone()).or_default();

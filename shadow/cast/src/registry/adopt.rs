@@ -162,7 +162,8 @@ mod tests {
     #[test]
     fn a_round_is_better_only_beyond_chance() {
         let round = |won: usize, lost: usize, same: usize| {
-            let rows = [vec![(false, true); won], vec![(true, false); lost], vec![(true, true); same]].concat();
+            let rows =
+                [vec![(false, true); won], vec![(true, false); lost], vec![(true, true); same]].concat();
             Round::of(rows.into_iter().enumerate().map(|(i, (before, after))| (key(i), before, after)))
         };
         // 9 of 10: (10 + 1)/1024.

@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn calls_that_nobody_is_asked_are_a_conversation_s_cost_in_both_arms() {
-        let unasked = |conversation, lane| ExchangeSeen { eligible: false, ..seen(conversation, lane, false) };
+        let unasked =
+            |conversation, lane| ExchangeSeen { eligible: false, ..seen(conversation, lane, false) };
         let (mut sums, mut arms) = (Sums::default(), Arms::default());
         sums.count(&mut arms, &unasked(1, Lane::Provider), [7, 0, 0]);
         sums.count(&mut arms, &seen(1, Lane::Understudy, true), [10, 0, 1]);
