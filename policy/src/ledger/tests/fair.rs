@@ -1,5 +1,6 @@
 //! Which calls are a fair draw of a task: for another entry, for its strata, for the arms.
 
+use super::succession::a_successor_begins;
 use super::*;
 
 #[test]
@@ -21,21 +22,10 @@ fn in_conversations_of_several_turns_a_served_one_is_no_evidence_for_another() {
 
 #[test]
 fn what_another_entry_declined_does_not_judge_a_stratum() {
-    let (first, second) = (name("head-1"), name("head-2"));
-    let mut play = Play::new(policy());
-    let both = |play: &mut Play, lane, n| play.of_two(&first, &second, Stage::Live, lane, n);
-    both(&mut play, Lane::Provider, 600);
-    play.open(&first);
-    both(&mut play, Lane::Provider, 400);
-    play.calls(30, Lane::Audit, &first);
-    play.end();
-    play.calls(30, Lane::Audit, &first);
-    play.end();
-    assert_eq!(play.ledger.stage(), Stage::Live);
-    both(&mut play, Lane::Control, 400);
-    play.open(&second);
+    let (mut play, _, second) = a_successor_begins();
     let k = play.ledger.view().entries.len() as u32;
-    for _ in 0..400 {
+    // Fewer than would cost the first one its place.
+    for _ in 0..150 {
         play.seq += 1;
         let seq = play.seq;
         play.apply(&Event::Exchange(seen(seq, seq, Lane::Understudy)));
@@ -45,6 +35,7 @@ fn what_another_entry_declined_does_not_judge_a_stratum() {
     play.end();
     let view = play.ledger.view();
     let entry = view.entries.iter().find(|e| e.k == k).unwrap();
+    assert_eq!(entry.closed, None);
     assert!(entry.strata.iter().all(|s| s.standing != Standing::Weak), "{:?}", entry.strata);
 }
 

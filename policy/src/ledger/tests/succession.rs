@@ -2,7 +2,7 @@ use super::*;
 
 /// The first is live and takes two calls of three; the second, which takes all,
 /// has earned its evidence.
-fn a_successor_begins() -> (Play, UnderstudyId, UnderstudyId) {
+pub(super) fn a_successor_begins() -> (Play, UnderstudyId, UnderstudyId) {
     let (first, second) = (name("head-1"), name("head-2"));
     let mut play = Play::new(policy());
     let both = |play: &mut Play, lane, n| play.of_two(&first, &second, Stage::Live, lane, n);
