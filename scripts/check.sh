@@ -18,6 +18,11 @@ else
   echo "skipped: advisories (their database cannot be fetched from here)"
 fi
 say "machete";       cargo machete
+say "scripts and image"
+linters=$(dirname "$(scripts/venv.sh scripts/lint-requirements.txt)")
+git ls-files '*.sh' .ci/run | xargs "$linters/shellcheck" --severity warning
+git ls-files '*.py' | xargs "$linters/ruff" check --no-cache --quiet --select E9,F,PLE
+"$linters/hadolint" Dockerfile
 say "generated pages in step"
 cargo build --release --quiet --workspace --bins --tests
 diff -u docs/configuration.md <("$CARGO_TARGET_DIR/release/understudy" check --document) || die "docs/configuration.md is out of step: run 'understudy check --document > docs/configuration.md'"

@@ -2,22 +2,29 @@
 # Puts the pinned ONNX Runtime library under the cache folder and prints its
 # path. The library comes out of the PyPI wheel; only its hash is trusted.
 # Safe to run again: what is there with the right hash is not fetched.
+# usage: onnxruntime.sh [MACHINE]: x86_64 or aarch64, this one by default
 set -eu
 
 version=1.32.0
-# The cache folder as env.sh and the binary have it.
+machine=${1:-$(uname -m)}
+# The cache folder as env.sh and the binary have it; another machine's lies beside it.
 cache=${UNDERSTUDY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/understudy}/onnxruntime/$version
+[ "$machine" = "$(uname -m)" ] || cache=$cache-$machine
 library=$cache/libonnxruntime.so
 
-case "$(uname -s)-$(uname -m)" in
+platform=manylinux_2_28_$machine
+wheel=onnxruntime-$version-cp311-cp311-$platform.whl
+case "$(uname -s)-$machine" in
 Linux-x86_64)
-    wheel=onnxruntime-$version-cp311-cp311-manylinux_2_28_x86_64.whl
-    platform=manylinux_2_28_x86_64
     wheel_sha256=5a34fc4dfeb5a7b4a74c95dcba1e773d722abda720b474edf1b0c419dc6d163d
     library_sha256=6c1585d1bbf45b0712ea4a21b705c5fcb4ba04ff2e30f1fbf81a49faf658638f
     ;;
+Linux-aarch64)
+    wheel_sha256=2303372a85299b6757b0e11e1cbf13e410ddf7e10c37f4b37e99d1c90e7daf7c
+    library_sha256=49852228a93995158b2a813d4df487d47a1b76b0eaa894507ef49e91b6d7954a
+    ;;
 *)
-    echo "onnxruntime.sh: no pinned build for $(uname -s) $(uname -m); set ORT_DYLIB_PATH to a libonnxruntime of version $version" >&2
+    echo "onnxruntime.sh: no pinned build for $(uname -s) $machine; set ORT_DYLIB_PATH to a libonnxruntime of version $version" >&2
     exit 1
     ;;
 esac

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts that replay recorded traffic, after env.sh: the
 # binaries, the models, and a folder that ends with the script.
 if [ -z "${UNDERSTUDY_TRAFFIC:-}" ]; then

@@ -114,11 +114,14 @@ control_plane() {
     --service-account-issuer=https://kubernetes.default.svc --service-account-key-file=pki/accounts.pub \
     --service-account-signing-key-file=pki/accounts.key
   until_ok 600 get /readyz || die "the API server is not ready" apiserver.log
-  as() { echo "--kubeconfig=$1.kubeconfig --authentication-kubeconfig=$1.kubeconfig --authorization-kubeconfig=$1.kubeconfig --bind-address=127.0.0.1 --leader-elect=false --cert-dir=pki"; }
+  local who
+  as() { who=("--kubeconfig=$1.kubeconfig" "--authentication-kubeconfig=$1.kubeconfig" "--authorization-kubeconfig=$1.kubeconfig" --bind-address=127.0.0.1 --leader-elect=false --cert-dir=pki); }
   # At its usual 20 requests a second the first service account takes five seconds longer.
-  spawn controller "$BIN/kube-controller-manager" $(as controller) --secure-port=$((PORT + 3)) --use-service-account-credentials=true \
+  as controller
+  spawn controller "$BIN/kube-controller-manager" "${who[@]}" --secure-port=$((PORT + 3)) --use-service-account-credentials=true \
     --kube-api-qps=200 --kube-api-burst=400 --service-account-private-key-file=pki/accounts.key --root-ca-file=pki/ca.crt
-  spawn scheduler "$BIN/kube-scheduler" $(as scheduler) --secure-port=$((PORT + 4))
+  as scheduler
+  spawn scheduler "$BIN/kube-scheduler" "${who[@]}" --secure-port=$((PORT + 4))
   spawn proxy "$BIN/kube-proxy" --kubeconfig=proxy.kubeconfig --hostname-override=$NODE --cluster-cidr=$PODS --proxy-mode=iptables \
     --bind-address=$ADDRESS --nodeport-addresses=$PODS --iptables-localhost-nodeports=false \
     --healthz-bind-address=127.0.0.1:$((PORT + 7)) --metrics-bind-address=127.0.0.1:$((PORT + 8)) \
@@ -201,7 +204,8 @@ stop() {
   [ -f pids ] || return 0
   mapfile -t all <pids
   # The kubelet first, or it starts again what we end.
-  [ ${#all[@]} -gt 1 ] && end $(printf '%s\n' "${all[@]:1}" | tac)
+  mapfile -t last_first < <(printf '%s\n' "${all[@]:1}" | tac)
+  [ ${#all[@]} -gt 1 ] && end "${last_first[@]}"
   for t in $(ctr_ tasks ls -q 2>/dev/null); do ctr_ tasks kill -s KILL "$t" 2>/dev/null; done
   for t in $(ctr_ tasks ls -q 2>/dev/null); do ctr_ tasks delete -f "$t" >/dev/null 2>&1; done
   for c in $(ctr_ containers ls -q 2>/dev/null); do ctr_ containers delete "$c" >/dev/null 2>&1; done
