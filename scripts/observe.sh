@@ -21,13 +21,16 @@ export UNDERSTUDY_TELEMETRY_ENDPOINT=http://127.0.0.1:4317 UNDERSTUDY_TELEMETRY_
 scripts/demo.sh
 
 say "a trace of each way that a call went"
-for lane in provider understudy audit control; do
-  curl -s "$ui/api/traces?service=understudy&limit=1&lookback=1h&tags=%7B%22understudy.lane%22%3A%22$lane%22%7D" |
+# shown WHAT TAG VALUE: one trace with it
+shown() {
+  curl -s "$ui/api/traces?service=understudy&limit=1&lookback=1h&tags=%7B%22$2%22%3A%22$3%22%7D" |
     python3 -c '
 import json, sys
-ui, lane = sys.argv[1:]
+ui, what = sys.argv[1:]
 for trace in json.load(sys.stdin).get("data") or []:
-    print(f"  {lane:<11}", ui + "/trace/" + trace["traceID"])' "$ui" "$lane"
-done
+    print(f"  {what:<11}", ui + "/trace/" + trace["traceID"])' "$ui" "$1"
+}
+for lane in provider understudy audit control; do shown "$lane" understudy.lane "$lane"; done
+shown demotion understudy.demoted true
 echo "Ctrl-C ends Jaeger"
 wait "$jaeger"

@@ -196,6 +196,20 @@ fn the_work_behind_has_spans_of_its_own(collector: &Collector) {
         assert_eq!(reading.links[0].span_id, trial.links[0].span_id, "both link to the same call");
         assert_eq!(trial.events[0].name, "gen_ai.evaluation.result");
     }
+
+    let decisions = named(&spans, "decide");
+    assert!(!decisions.is_empty(), "{spans:#?}");
+    let first = decisions[0];
+    for (name, value) in [
+        ("understudy.stage.before", "observing"),
+        ("understudy.stage", "shadowing"),
+        ("understudy.reason", "enough_calls"),
+    ] {
+        assert_eq!(attribute(&first.attributes, name).as_deref(), Some(value), "{first:?}");
+    }
+    assert!(first.parent_span_id.is_empty(), "{first:?}");
+    let read = readings.iter().find(|r| r.links[0].span_id == first.links[0].span_id);
+    assert!(read.is_some(), "it links to the call that brought it about: {first:?}");
 }
 
 fn judgements_are_events_on_their_calls(collector: &Collector) {

@@ -72,6 +72,15 @@ pub(crate) struct TaskRow {
     /// Net of audits, and of nothing else: what the machine and a remote
     /// understudy's trials cost is not taken off. `None` without a price.
     pub(crate) saved_usd: Option<f64>,
+    /// Likewise in tokens, of prompt and reply together.
+    #[serde(default)]
+    pub(crate) saved_tokens: u64,
+    /// The agreement that it has to keep.
+    #[serde(default)]
+    pub(crate) tau: f64,
+    /// While it serves: the evidence against it, as a share of what demotes it.
+    #[serde(default)]
+    pub(crate) against: Option<f64>,
 }
 
 /// An entry and its evidence.

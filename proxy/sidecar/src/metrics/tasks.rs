@@ -15,14 +15,26 @@ const MOST: usize = 64;
 /// Name, what it says, and the number; a task without one has no line.
 type Gauge = (&'static str, &'static str, fn(&TaskRow) -> Option<f64>);
 
-const GAUGES: [Gauge; 5] = [
+const GAUGES: [Gauge; 9] = [
     ("task_stage", "0 observing, 1 shadowing, 2 canary, 3 live", |row| stage(&row.stage)),
     ("task_coverage", "Share of the task's calls that its best understudy takes", |row| row.coverage),
     ("task_agreement", "Share of those that agree with the provider, by conversation", |row| {
         row.agreement.map(|a| a.mean)
     }),
+    ("task_tau", "The agreement that the task has to keep", |row| Some(row.tau)),
+    (
+        "task_demotion_evidence",
+        "While it serves: the evidence against it, as a share of what demotes it",
+        |row| row.against,
+    ),
     ("task_calls", "Calls of the task that were recorded", |row| Some(row.calls as f64)),
     ("task_served", "Of those, answered by an understudy", |row| Some(row.served as f64)),
+    (
+        "task_saved_usd",
+        "What they would have cost, less what their audits did; none without a price",
+        |row| row.saved_usd,
+    ),
+    ("task_saved_tokens", "Likewise in tokens", |row| Some(row.saved_tokens as f64)),
 ];
 
 fn stage(label: &str) -> Option<f64> {

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "tests")]
 use std::time::Duration;
 
 use understudy_call::{Credential, Dialect, ExchangeId, Metadata, Timings};
@@ -38,12 +37,16 @@ fn tasks_are_numbers_under_their_ids_and_no_more_than_a_few() {
         model: "gpt-4o".into(),
         stage: stage.into(),
         calls: 1000 - n,
+        tau: 0.95,
         ..TaskRow::default()
     };
     let live = TaskRow {
         coverage: Some(0.75),
         agreement: Some(Interval { mean: 0.98, low: 0.97, high: 0.99 }),
         served: 88,
+        saved_usd: Some(1.5),
+        saved_tokens: 4200,
+        against: Some(0.25),
         ..row(0, "live")
     };
     let mut rows = vec![live, row(1, "observing"), row(2, "shadowing"), row(3, "canary")];
@@ -59,6 +62,10 @@ fn tasks_are_numbers_under_their_ids_and_no_more_than_a_few() {
         "understudy_task_agreement{task=\"0000000000000000\"} 0.98",
         "understudy_task_calls{task=\"0000000000000001\"} 999",
         "understudy_task_served{task=\"0000000000000000\"} 88",
+        "understudy_task_tau{task=\"0000000000000003\"} 0.95",
+        "understudy_task_demotion_evidence{task=\"0000000000000000\"} 0.25",
+        "understudy_task_saved_usd{task=\"0000000000000000\"} 1.5",
+        "understudy_task_saved_tokens{task=\"0000000000000000\"} 4200",
     ] {
         assert!(text.contains(line), "{line} is missing from\n{text}");
     }

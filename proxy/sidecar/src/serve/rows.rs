@@ -80,6 +80,9 @@ pub(crate) fn row(report: &TaskReport, steps: usize, prices: &Prices) -> TaskRow
         provider_ms: report.provider_p50_ms.or_else(|| mean(tally.provider_ms)),
         understudy_ms: report.understudy_p50_ms.or_else(|| mean(tally.understudy_ms)),
         saved_usd: saved.net_usd,
+        saved_tokens: saved.input_tokens + saved.output_tokens,
+        tau: view.tau,
+        against: view.cusum.map(|value| (value / view.cusum_limit).min(1.0)),
     }
 }
 

@@ -7,16 +7,25 @@ use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use tracing::Span;
 use understudy_call::{Exchange, ExchangeId};
-use understudy_policy::{Outcome, Trial, TrialKind};
+use understudy_policy::{Decision, Outcome, Trial, TrialKind};
 use understudy_rehearsal::worker::Happened;
 
-use crate::telemetry::spans::{Told, TrialSeen};
+use crate::telemetry::spans::{DecisionSeen, Told, TrialSeen};
 use crate::telemetry::{Outward, ids, own};
 
 /// Tells; it knows which call is being read, so that its trials find its trace.
 pub(super) struct Telling {
     outward: Option<Outward>,
-    reading: Mutex<Option<(ExchangeId, SpanContext)>>,
+    reading: Mutex<Option<Reading>>,
+}
+
+/// The captured call that is being read.
+#[derive(Clone)]
+struct Reading {
+    seq: u64,
+    exchange: ExchangeId,
+    /// Its span.
+    call: SpanContext,
 }
 
 impl Telling {
@@ -32,16 +41,22 @@ impl Telling {
         }
         let traceparent = exchange.meta.headers.iter().find(|(name, _)| name == "traceparent");
         let call = ids::context_of(exchange.id, traceparent.map(|(_, value)| value.as_str()));
-        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some((exchange.id, call.clone()));
+        let reading = Reading { seq, exchange: exchange.id, call: call.clone() };
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading);
         own::read_record(seq, call)
     }
 
     /// Something happened.
     pub(super) fn tell(&self, what: Happened) {
         match what {
-            Happened::Decision(d) => tracing::info!(
-                task = %d.task, from = d.from.label(), to = d.to.label(), why = d.why.label(), seq = d.seq, "decided"
-            ),
+            Happened::Decision(d) => {
+                tracing::info!(
+                    task = %d.task, from = d.from.label(), to = d.to.label(), why = d.why.label(), seq = d.seq, "decided"
+                );
+                if let Some(outward) = &self.outward {
+                    outward.tell(Told::Decision(Box::new(self.decided(*d))));
+                }
+            }
             Happened::Made(ids) => {
                 let ids: Vec<String> = ids.into_iter().map(|id| id.0).collect();
                 tracing::info!(versions = ids.join(" "), "new versions were made");
@@ -55,11 +70,30 @@ impl Telling {
         }
     }
 
+    fn read_now(&self) -> Option<Reading> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn decided(&self, decision: Decision) -> DecisionSeen {
+        // A person's order comes between two calls, and is about neither.
+        let reading = self.read_now().filter(|r| r.seq == decision.seq && decision.by.is_none());
+        DecisionSeen {
+            call: reading.map_or(SpanContext::NONE, |r| r.call),
+            task: decision.task.to_string(),
+            understudy: decision.understudy.map(|id| id.0),
+            from: decision.from.label(),
+            to: decision.to.label(),
+            demotes: decision.to < decision.from,
+            why: decision.why.label(),
+            numbers: decision.numbers,
+        }
+    }
+
     fn seen(&self, trial: &Trial) -> TrialSeen {
-        let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let call = reading
-            .filter(|(exchange, _)| *exchange == trial.exchange)
-            .map_or_else(|| ids::context_of(trial.exchange, None), |(_, call)| call);
+        let call = self
+            .read_now()
+            .filter(|r| r.exchange == trial.exchange)
+            .map_or_else(|| ids::context_of(trial.exchange, None), |r| r.call);
         let (score, agrees, why) = match &trial.outcome {
             Outcome::Answered { score, agrees, .. } => (Some(*score), *agrees, None),
             Outcome::Declined(why) => (None, false, Some(why.label())),

@@ -1,6 +1,6 @@
 //! Which traces are kept. An agent's own choice is followed. Of the traces that begin
 //! here a share is kept, and all of those in which something went otherwise than it
-//! should: a fallback, an error.
+//! should: a fallback, a demotion, an error.
 
 use opentelemetry::trace::{Link, SpanKind, TraceId};
 use opentelemetry::{Context, KeyValue};
@@ -10,7 +10,10 @@ use understudy_gateway::CallSeen;
 use super::ids;
 
 /// Attributes for whose sake a span is kept.
-const TELLING: [&str; 2] = ["error.type", "understudy.fallback"];
+const TELLING: [&str; 3] = ["error.type", "understudy.fallback", DEMOTED];
+
+/// On a decision that takes a task back.
+pub(super) const DEMOTED: &str = "understudy.demoted";
 
 /// Keeps a share, and whatever is telling.
 #[derive(Debug, Clone)]

@@ -1,5 +1,7 @@
 //! What happened, told as spans, metrics and events.
 
+mod decided;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +20,7 @@ use understudy_gateway::{CallSeen, Provider, Recorded};
 use super::attributes::{of_reply, of_request, operation, read_reply, read_request, whole};
 use super::ids;
 use super::otlp::Providers;
+pub(crate) use decided::DecisionSeen;
 
 /// What telemetry is told.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) enum Told {
     Bodies(Box<Recorded>),
     /// A trial ended.
     Trial(Box<TrialSeen>),
+    /// A task moved, or waits for a person.
+    Decision(Box<DecisionSeen>),
     /// No more will come.
     End,
 }
@@ -37,7 +42,7 @@ impl Told {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Bodies(bodies) => bytes_of(bodies),
-            Self::Call(_) | Self::Trial(_) | Self::End => 0,
+            Self::Call(_) | Self::Trial(_) | Self::Decision(_) | Self::End => 0,
         }
     }
 }
@@ -101,6 +106,7 @@ pub(super) struct Emitter {
     trials: Counter<u64>,
     fallbacks: Counter<u64>,
     audits: Counter<u64>,
+    decisions: Counter<u64>,
     bodies: VecDeque<Recorded>,
     calls: VecDeque<CallSeen>,
 }
@@ -147,6 +153,11 @@ impl Emitter {
                 .with_unit("{audit}")
                 .with_description("Served calls that the provider answered too")
                 .build(),
+            decisions: meter
+                .u64_counter("understudy.decisions")
+                .with_unit("{decision}")
+                .with_description("Steps that tasks were moved up or back")
+                .build(),
             bodies: VecDeque::new(),
             calls: VecDeque::new(),
         }
@@ -185,6 +196,7 @@ impl Emitter {
                 }
             }
             Told::Trial(trial) => self.trial(&trial),
+            Told::Decision(decision) => self.decided(*decision),
             Told::End => {}
         }
     }

@@ -28,7 +28,7 @@ pub(super) fn telemetry(s: &Section<'_>) -> Telemetry {
             None => std::env::var("OTEL_EXPORTER_OTLP_PROTOCOL").is_ok_and(|p| p == "http/protobuf"),
         },
         signals: s.get("signals", some_of(&["traces", "metrics", "logs"]), "[\"traces\", \"metrics\", \"logs\"]", "What is sent there. Jaeger takes traces only, and refuses the others again and again."),
-        sample: s.get("sample", number(0.0..=1.0), "1.0", "The share of traces that begin here which are kept, beside all with a fallback or an error; one that the agent began follows the agent's choice."),
+        sample: s.get("sample", number(0.0..=1.0), "1.0", "The share of traces that begin here which are kept, beside all with a fallback, a demotion or an error; one that the agent began follows the agent's choice."),
         old_names: s.get("old_names", flag(), "false", "Adds the names that older tools know (`gen_ai.system`, `gen_ai.client.operation.duration`)."),
         every: s.get("every", duration(S(1)..=S(3600)), "\"15s\"", "How often metrics are sent."),
     }

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use understudy_call::UnderstudyId;
 use understudy_policy::{Audits, Ledger, TaskPolicy};
 use understudy_rehearsal::worker::Tally;
@@ -56,7 +54,9 @@ fn a_task_is_priced_by_its_own_provider() {
     // A million tokens of ten served calls, at openai's own 2.5 dollars and at zeta's 7.
     for (provider, usd) in [("openai", 2.5), ("a proxy of ours", 2.5), ("zeta", 7.0)] {
         let report = report(provider);
-        let saved = row(&report, 1, &prices).saved_usd.unwrap();
+        let row = row(&report, 1, &prices);
+        let saved = row.saved_usd.unwrap();
+        assert_eq!((row.saved_tokens, row.tau, row.against), (1_000_000, 0.95, None));
         assert!((saved - usd).abs() < 1e-9, "{provider}: {saved}");
         let page = savings(std::slice::from_ref(&report), &prices);
         assert_eq!(page.tasks.first().unwrap().net_usd, Some(saved));
@@ -80,4 +80,15 @@ fn a_task_in_the_shadows_says_how_much_evidence_it_still_needs() {
     assert_eq!(waits(entry(None, None)), "evidence");
     let earned = EntryView { earned: Some(900), ..entry(Some(0.98), Some(0)) };
     assert!(waits(earned).starts_with("nothing more"));
+}
+
+#[test]
+fn the_evidence_against_a_task_reaches_one_where_it_is_demoted() {
+    let mut report = report("openai");
+    let mut at = |value| {
+        report.evidence.cusum = Some(value);
+        report.evidence.cusum_limit = 1000.0;
+        row(&report, 1, &Prices::default()).against.unwrap()
+    };
+    assert_eq!((at(0.0), at(20.0), at(1000.0), at(1e300)), (0.0, 0.02, 1.0, 1.0));
 }
