@@ -2,8 +2,8 @@
 //!
 //! The stand-in provider answers at once with the same bytes. Three ways lead to
 //! it: straight, through a stock pingora service whose only phase is
-//! `upstream_peer`, and through this gateway with the recorder that is given. The
-//! ways take turns in each round, so that whatever else the machine does falls on
+//! `upstream_peer`, and through this gateway with the recorder that is given; where
+//! it is wanted also through a gateway whose calls are traced. The ways take turns in each round, so that whatever else the machine does falls on
 //! all of them; each figure is the median of the rounds. Each proxy has one
 //! thread, and so has each side of the load; nothing is pinned to a core.
 //!
@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{GatewayConfig, GatewayError, Provider, Seams};
+use crate::{GatewayConfig, GatewayError, Provider, Running, Seams};
 
 /// How long and how hard.
 #[derive(Debug, Clone)]
@@ -58,6 +58,8 @@ pub struct Report {
     pub bare: Figures,
     /// Through this gateway.
     pub gateway: Figures,
+    /// Through one whose calls are traced, where that was wanted.
+    pub traced: Option<Figures>,
     /// Rounds behind each median.
     pub rounds: usize,
     /// Connections under load.
@@ -111,21 +113,86 @@ impl Report {
     }
 }
 
+/// A gateway whose calls are traced.
+#[derive(Debug)]
+pub struct Traced {
+    /// With the recorder and the observer that trace.
+    pub seams: Seams,
+    /// How the names of the threads begin that make and send the spans.
+    pub threads: Vec<&'static str>,
+}
+
 /// Measures. `seams` are those of a gateway as it is run, so that with a journal
 /// behind the recorder the figures are with capture on. Blocks for about
-/// `rounds × 3 × (load + a second)`.
+/// `rounds × ways × (load + a second)`.
 ///
 /// # Errors
 /// When one of the servers cannot be started, or the load meets an error.
-pub fn run(options: &Options, seams: Seams) -> Result<Report, GatewayError> {
+pub fn run(options: &Options, seams: Seams, traced: Option<Traced>) -> Result<Report, GatewayError> {
     let recorded = seams.recorder.is_some();
     let counters = Arc::clone(&seams.counters);
     let provider = load::Provider::start(options.reply_bytes).map_err(GatewayError::Threads)?;
     let bare = bare::Bare::start(provider.address()).map_err(GatewayError::Threads)?;
+    let (gateway, gateway_address) = start(provider.address(), seams)?;
+    let mut ways = vec![
+        Way::new(provider.address(), vec!["provider"]),
+        Way::new(bare.address(), vec!["bare"]),
+        Way::new(gateway_address, vec!["gateway"]),
+    ];
+    let mut running = vec![gateway];
+    if let Some(Traced { seams, mut threads }) = traced {
+        let (gateway, address) = start(provider.address(), seams)?;
+        threads.push("gateway");
+        ways.push(Way::new(address, threads));
+        running.push(gateway);
+    }
+    // The first round warms the pools and the caches, and is not counted.
+    for round in 0..=options.rounds {
+        for way in &mut ways {
+            let figures = load::measure(way.address, &way.threads, options).map_err(GatewayError::Threads)?;
+            if round > 0 {
+                way.rounds.push(figures);
+            }
+        }
+    }
+    for gateway in running {
+        gateway.shutdown(Duration::from_secs(5));
+    }
+    bare.stop();
+    let mut figures = ways.iter().map(|way| median(&way.rounds));
+    let mut next = || figures.next().unwrap_or_default();
+    Ok(Report {
+        direct: next(),
+        bare: next(),
+        gateway: next(),
+        traced: figures.next(),
+        rounds: options.rounds,
+        connections: options.connections,
+        calls: counters.calls(),
+        refused: recorded.then(|| counters.offers_refused()),
+    })
+}
+
+/// A way to the provider, with what was measured on it.
+struct Way {
+    address: SocketAddr,
+    /// How the names of its threads begin.
+    threads: Vec<&'static str>,
+    rounds: Vec<Figures>,
+}
+
+impl Way {
+    fn new(address: SocketAddr, threads: Vec<&'static str>) -> Self {
+        Self { address, threads, rounds: Vec::new() }
+    }
+}
+
+/// A gateway of one thread before the provider.
+fn start(provider: SocketAddr, seams: Seams) -> Result<(Running, SocketAddr), GatewayError> {
     let cfg = GatewayConfig {
         listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
         providers: vec![Provider {
-            base_url: format!("http://{}/v1", provider.address()),
+            base_url: format!("http://{provider}/v1"),
             http2: false,
             ca_file: None,
             ..Provider::openai()
@@ -134,32 +201,10 @@ pub fn run(options: &Options, seams: Seams) -> Result<Report, GatewayError> {
         ..GatewayConfig::default()
     };
     let gateway = crate::build(cfg, seams)?.start()?;
-    let Some(&gateway_address) = gateway.addresses().first() else {
+    let Some(&address) = gateway.addresses().first() else {
         return Err(GatewayError::Threads(std::io::ErrorKind::AddrNotAvailable.into()));
     };
-    let ways = [(provider.address(), "provider"), (bare.address(), "bare"), (gateway_address, "gateway")];
-    let mut rounds: [Vec<Figures>; 3] = Default::default();
-    // The first round warms the pools and the caches, and is not counted.
-    for round in 0..=options.rounds {
-        for ((address, threads), all) in ways.iter().zip(&mut rounds) {
-            let figures = load::measure(*address, threads, options).map_err(GatewayError::Threads)?;
-            if round > 0 {
-                all.push(figures);
-            }
-        }
-    }
-    let [direct, bare_figures, through] = rounds.map(|all| median(&all));
-    gateway.shutdown(Duration::from_secs(5));
-    bare.stop();
-    Ok(Report {
-        direct,
-        bare: bare_figures,
-        gateway: through,
-        rounds: options.rounds,
-        connections: options.connections,
-        calls: counters.calls(),
-        refused: recorded.then(|| counters.offers_refused()),
-    })
+    Ok((gateway, address))
 }
 
 fn median(all: &[Figures]) -> Figures {

@@ -291,6 +291,9 @@ pub(crate) struct Bench {
     /// Connections under load
     #[arg(long, default_value_t = 32)]
     pub(crate) connections: usize,
+    /// Also with every call traced, over OTLP to a collector that throws it away
+    #[arg(long)]
+    pub(crate) traced: bool,
 }
 
 /// Does what was asked.

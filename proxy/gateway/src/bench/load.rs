@@ -139,8 +139,8 @@ pub(super) fn wait_for(address: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// One round of one way. `threads` begins the names of the proxy's threads.
-pub(super) fn measure(address: SocketAddr, threads: &str, options: &Options) -> io::Result<Figures> {
+/// One round of one way. `threads` begin the names of the proxy's threads.
+pub(super) fn measure(address: SocketAddr, threads: &[&str], options: &Options) -> io::Result<Figures> {
     let whole = request(options, WHOLE);
     let mut times = one_connection(address, &whole, options.calls, message_len)?;
     times.sort_unstable();
@@ -169,7 +169,7 @@ fn at(sorted: &[Duration], q: f64) -> f64 {
 fn loaded(
     address: SocketAddr,
     request: &[u8],
-    threads: &str,
+    threads: &[&str],
     options: &Options,
     len: Length,
 ) -> io::Result<(u64, Duration, Duration)> {
@@ -267,13 +267,15 @@ fn under_load(
     })
 }
 
-/// Time on a core of this process's threads whose name begins so (Linux: `schedstat`).
-fn cpu_of(threads: &str) -> Duration {
+/// Time on a core of this process's threads whose name begins in one of these ways
+/// (Linux: `schedstat`).
+fn cpu_of(threads: &[&str]) -> Duration {
     let Ok(all) = std::fs::read_dir("/proc/self/task") else { return Duration::ZERO };
     let nanos = all
         .flatten()
         .filter(|t| {
-            std::fs::read_to_string(t.path().join("comm")).is_ok_and(|name| name.starts_with(threads))
+            std::fs::read_to_string(t.path().join("comm"))
+                .is_ok_and(|name| threads.iter().any(|begins| name.starts_with(begins)))
         })
         .filter_map(|t| {
             let stat = std::fs::read_to_string(t.path().join("schedstat")).ok()?;
