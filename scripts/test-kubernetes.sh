@@ -21,6 +21,8 @@ say "the chart"
 say "alerts"
 "$programs/promtool" check rules helm/understudy/alerts.yaml
 "$programs/promtool" test rules tests/kubernetes/alerts.yaml
+say "dashboards"
+CGO_ENABLED=0 GOFLAGS=-mod=readonly go run -C tests/kubernetes/grafana . "$PWD"/helm/understudy/dashboards/*.json
 work=$(mktemp -d /tmp/understudy-node.XXXXXX)
 finish() { tests/kubernetes/node.sh stop "$work/run" || true; [ -n "${KEEP:-}" ] && say "logs: $work" || rm -rf "$work"; }
 trap finish EXIT
@@ -35,5 +37,6 @@ tests/kubernetes/node.sh start "$work/run" "$programs" "$work/images"
 say "tests in the cluster"
 KUBECONFIG=$work/run/admin.kubeconfig UNDERSTUDY_HELM=$programs/helm UNDERSTUDY_PROMETHEUS=$programs/prometheus \
   UNDERSTUDY_NODE_TASKS="ctr -a $work/run/containerd/containerd.sock -n k8s.io tasks ls" \
+  UNDERSTUDY_NODE_APISERVER=$(sed -n 3p "$work/run/pids") \
   UNDERSTUDY_NODE_KUBELET="$PWD/tests/kubernetes/node.sh restart-kubelet $work/run" \
   cargo nextest run --release --workspace --profile kubernetes --no-capture "$@"

@@ -32,16 +32,20 @@ OTHER = {
     "injector.resources": {"limits": {"memory": "256Mi"}},
     "injector.excludedNamespaces": ["other"], "injector.nodeSelector": {"a": "b"},
     "injector.tolerations": [{"key": "a", "operator": "Exists"}], "injector.affinity": {"podAntiAffinity": {}},
-    "engine.kind": "DaemonSet", "engine.model.from": "claim", "engine.model.claim": "models", "engine.config": {"engine": {"threads": 4}},
+    "engine.kind": "DaemonSet", "engine.model.from": "claim", "engine.model.claim": "models", "engine.config": {"engine": {"threads": 4}}, "engine.namespaces": ["agents"],
     "engine.gpu.runtimeClassName": "nvidia", "engine.resources": {"limits": {"memory": "8Gi"}},
     "engine.inPod.resources": {"limits": {"memory": "2Gi"}},
     "prePull.nodeSelector": {"a": "b"}, "prePull.tolerations": [{"key": "a", "operator": "Exists"}],
     "engine.nodeSelector": {"a": "b"}, "engine.tolerations": [{"key": "a", "operator": "Exists"}],
+    "collector.jaeger": "jaeger.test:4317", "collector.config": {"service": {"telemetry": {"logs": {"level": "warn"}}}},
+    "collector.resources": {"limits": {"memory": "512Mi"}},
     "engine.affinity": {"podAntiAffinity": {}}, "sidecar.journalSize": "2Gi", "engine.model.size": "4Gi",
 }
 # What has to be set beside a value for it to matter.
 BESIDE = {
     **{f"engine.autoscaling.{key}": {"engine.autoscaling.enabled": True} for key in ("minReplicas", "maxReplicas", "waiting")},
+    "collector.enabled": {"collector.jaeger": "jaeger:4317"}, "collector.jaeger": {"collector.enabled": True},
+    **{f"collector.{key}": {"collector.enabled": True, "collector.jaeger": "jaeger:4317"} for key in ("image", "replicas", "tls", "config", "resources")},
     "prePull.nodeSelector": {"prePull.enabled": True}, "prePull.tolerations": {"prePull.enabled": True},
     "engine.model.claim": {"engine.model.from": "claim"}, "engine.model.image": {"engine.model.from": "image"}, "engine.model.from": {"engine.model.claim": "models"},
     "engine.inPod.resources": {"engine.inPod.image": "models"}, "engine.gpu.count": {"engine.gpu.enabled": True}, "engine.gpu.runtimeClassName": {"engine.gpu.enabled": True},
@@ -55,6 +59,7 @@ REFUSED = {
     "sidecar.resources.requests.memory=1Gi": "sidecar.resources.requests.memory is 1Gi, which is above its limit of 192Mi",
     "sidecar.resources.limits.cpu=10m": "sidecar.resources.requests.cpu is 20m",
     "engine.inPod.resources.requests.cpu=2,engine.inPod.resources.limits.cpu=1500m": "engine.inPod.resources.requests.cpu is 2",
+    "collector.enabled=true": "collector.jaeger is empty", "collector.jaeger=http://jaeger:4317": "jaeger", "collector.replicas=0": "replicas",
     "sidecar.env[0].value=x": "env", "sidecar.env[0].name=not a name": "env",
 }
 
@@ -143,6 +148,29 @@ def settings_agree(helm):
     settings(resources={"requests": {"cpu": "1000m", "memory": "0.125Gi"}, "limits": {"cpu": 1, "memory": "128Mi"}})
 
 
+def traces_arrive(helm):
+    """Sidecars send to the chart's collector, which sends on to Jaeger; what is written otherwise holds."""
+    collector = {"enabled": True, "jaeger": "jaeger.test:4317"}
+
+    def sidecar(telemetry):
+        values = {"collector": collector, "config": {"telemetry": telemetry, "policy": {"tau": 0.97}}}
+        settings = rendered(helm, values, "ConfigMap", "understudy-injector")["data"]["injector.json"]
+        told = json.loads(settings)["injection"]["environment"]
+        assert told["UNDERSTUDY_POLICY_TAU"] == "0.97", told
+        return told["UNDERSTUDY_TELEMETRY_ENDPOINT"], told.get("UNDERSTUDY_TELEMETRY_SIGNALS")
+    service = rendered(helm, {"collector": collector}, "Service", "understudy-collector")
+    ports = {p["name"]: p["port"] for p in service["spec"]["ports"]}
+    assert sidecar({}) == (f"http://understudy-collector.understudy.svc:{ports['grpc']}", "traces")
+    assert sidecar({"protocol": "http/protobuf", "signals": ["traces", "logs"]}) == (f"http://understudy-collector.understudy.svc:{ports['http']}", "traces,logs")
+    assert sidecar({"endpoint": "http://mine:4317"}) == ("http://mine:4317", None)
+    told = yaml.safe_load(rendered(helm, {"collector": collector}, "ConfigMap", "understudy-collector")["data"]["config.yaml"])
+    assert told["exporters"] == {"otlp": {"endpoint": "jaeger.test:4317", "tls": {"insecure": True}}}, told
+    assert told["service"]["pipelines"]["traces"]["exporters"] == ["otlp"], told
+    elsewhere = {"collector": {"enabled": True, "config": {"exporters": {"debug": {}}}}}
+    told = yaml.safe_load(rendered(helm, elsewhere, "ConfigMap", "understudy-collector")["data"]["config.yaml"])
+    assert told["service"]["pipelines"]["traces"]["exporters"] == ["debug"], told
+
+
 def versions_agree():
     """The image that is built by default is the one that the chart asks for."""
     wanted = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
@@ -154,7 +182,7 @@ def main():
     helm, helm_docs = sys.argv[1:]
     in_step(helm_docs)
     defaults = yaml.safe_load((CHART / "values.yaml").read_text())
-    everything = {"networkPolicy": {"enabled": True}, "prePull": {"enabled": True}, "engine": {"gpu": {"enabled": True}, "autoscaling": {"enabled": True}},
+    everything = {"networkPolicy": {"enabled": True}, "collector": {"enabled": True, "jaeger": "jaeger:4317"}, "prePull": {"enabled": True}, "engine": {"gpu": {"enabled": True}, "autoscaling": {"enabled": True}},
                   "monitoring": {"monitors": True, "rules": True, "dashboards": True}}
     for version in VERSIONS:
         for values in ({}, everything, {"engine": {"enabled": False}}):
@@ -168,8 +196,8 @@ def main():
         values = {}
         for beside, its in BESIDE.get(path, {}).items():
             put(values, beside, its)
-        # Where the models come from wants to know whence.
-        whence = path in ("engine.model.claim", "engine.model.image")
+        # Where models come from, or traces go, wants to be known.
+        whence = path in ("engine.model.claim", "engine.model.image", "collector.jaeger")
         before = render(helm, {} if whence else copy.deepcopy(values))
         put(values, path, other(path, value))
         code, after, said = render(helm, values)
@@ -180,6 +208,7 @@ def main():
     print(f"{count} values change what is rendered")
     models_are_found(helm)
     settings_agree(helm)
+    traces_arrive(helm)
     versions_agree()
 
     code, _, said = render(helm, {}, "1.28.0")

@@ -1,9 +1,10 @@
 //! Whether sidecars start in this cluster. A native sidecar whose image cannot be
 //! pulled keeps its pod waiting, and no admission can see that beforehand; so the
 //! injected pods are watched, and an image that fails is injected no more until a
-//! pause is over: one that cannot be had nowhere, one that is there and does not run
-//! not where it does not, for that may be the namespace's or the pod's own doing.
-//! Pure, given the time.
+//! pause is over. One that is there and does not run is not injected where it does not,
+//! for that may be the namespace's or the pod's own doing; nor is one that cannot be
+//! pulled, where it runs in other namespaces: its credentials may be missing there. One
+//! that cannot be pulled otherwise is injected nowhere. Pure, given the time.
 
 #[cfg(test)]
 mod tests;
@@ -35,22 +36,30 @@ pub(crate) enum Sidecar {
     Failing {
         /// What the kubelet says.
         why: String,
-        /// For whom else that holds.
-        reach: Reach,
+        cause: Cause,
     },
 }
 
+/// What keeps a sidecar from starting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Its image cannot be had.
+    Pull,
+    /// It is there, and does not run.
+    Run,
+}
+
 /// Why a container does not start, as the kubelet says it (`state.waiting.reason`).
-const FAILURES: [(&str, Reach); 9] = [
-    ("ErrImagePull", Reach::Cluster),
-    ("ImagePullBackOff", Reach::Cluster),
-    ("ErrImageNeverPull", Reach::Cluster),
-    ("InvalidImageName", Reach::Cluster),
-    ("ImageInspectError", Reach::Cluster),
-    ("CreateContainerConfigError", Reach::Namespace),
-    ("CreateContainerError", Reach::Namespace),
-    ("RunContainerError", Reach::Namespace),
-    ("CrashLoopBackOff", Reach::Namespace),
+const FAILURES: [(&str, Cause); 9] = [
+    ("ErrImagePull", Cause::Pull),
+    ("ImagePullBackOff", Cause::Pull),
+    ("ErrImageNeverPull", Cause::Pull),
+    ("InvalidImageName", Cause::Pull),
+    ("ImageInspectError", Cause::Pull),
+    ("CreateContainerConfigError", Cause::Run),
+    ("CreateContainerError", Cause::Run),
+    ("RunContainerError", Cause::Run),
+    ("CrashLoopBackOff", Cause::Run),
 ];
 
 /// What the kubelet says of the containers of one list.
@@ -66,11 +75,11 @@ fn has_run(status: &Value) -> bool {
 
 fn failure(status: &Value) -> Option<Sidecar> {
     let waiting = &status["state"]["waiting"];
-    let (reason, reach) = FAILURES.iter().find(|(reason, _)| waiting["reason"] == *reason)?;
+    let (reason, cause) = FAILURES.iter().find(|(reason, _)| waiting["reason"] == *reason)?;
     // Few pods have an engine of their own: the others are to have their sidecars.
-    let reach = if status["name"] == ENGINE { Reach::Namespace } else { *reach };
+    let cause = if status["name"] == ENGINE { Cause::Run } else { *cause };
     let message = waiting["message"].as_str().unwrap_or("no message");
-    Some(Sidecar::Failing { why: format!("{reason}: {message}"), reach })
+    Some(Sidecar::Failing { why: format!("{reason}: {message}"), cause })
 }
 
 /// The image of an injected pod's sidecar and what it does, out of the pod as JSON.
@@ -111,9 +120,17 @@ struct Pod {
     sidecar: Sidecar,
 }
 
+/// The pods of an image in one place.
+#[derive(Default)]
+struct Seen {
+    failing: usize,
+    runs: bool,
+}
+
 #[derive(Debug)]
 struct Open {
     why: String,
+    cause: Cause,
     until: i64,
     times: u32,
 }
@@ -156,30 +173,48 @@ impl Breaker {
         }
         let kept = Pod { namespace: namespace.clone(), image: image.clone(), sidecar: sidecar.clone() };
         self.pods.insert(uid.to_owned(), kept);
-        let Sidecar::Failing { why, reach } = sidecar else { return None };
-        let is_known = matches!(before, Some(Sidecar::Failing { reach: r, .. }) if r == reach);
-        if is_known
-            || self.paused(&image, &namespace, now).is_some()
-            || !self.is_to_blame(&image, reach, &namespace)
-        {
+        let Sidecar::Failing { why, cause } = sidecar else { return None };
+        let is_known = matches!(before, Some(Sidecar::Failing { cause: c, .. }) if c == cause);
+        if is_known || self.paused(&image, &namespace, now).is_some() {
             return None;
         }
+        let reach = self.to_blame(&image, cause, &namespace, now)?;
         let scope = if reach == Reach::Cluster { String::new() } else { namespace.clone() };
         let place = (image.clone(), scope);
         let times = self.open.get(&place).map_or(0, |o| o.times + 1);
         let pause = i64::try_from(PAUSE.as_secs()).unwrap_or(i64::MAX) << times.min(DOUBLINGS);
-        self.open.insert(place, Open { why: why.clone(), until: now + pause, times });
+        self.open.insert(place, Open { why: why.clone(), cause, until: now + pause, times });
         Some(Tripped { image, reach, pod: (namespace, text("/metadata/name")), why })
     }
 
+    /// Where an image is to blame for a pod of it that fails, if it is.
+    ///
     /// One failing pod among many that run may be its node's misfortune; two, or one
     /// without any that runs, are the image's.
-    fn is_to_blame(&self, image: &str, reach: Reach, namespace: &str) -> bool {
-        let is_near = |p: &&Pod| p.image == image && (reach == Reach::Cluster || p.namespace == namespace);
-        let fails = |p: &&Pod| matches!(p.sidecar, Sidecar::Failing { reach: r, .. } if r == reach);
-        let failing = self.pods.values().filter(is_near).filter(fails).count();
-        let runs = self.pods.values().filter(is_near).any(|p| p.sidecar == Sidecar::Started);
-        failing > usize::from(runs)
+    fn to_blame(&self, image: &str, cause: Cause, namespace: &str, now: i64) -> Option<Reach> {
+        let fails = |p: &Pod| matches!(p.sidecar, Sidecar::Failing { cause: c, .. } if c == cause);
+        let (mut near, mut far) = (Seen::default(), Seen::default());
+        for pod in self.pods.values().filter(|p| p.image == image) {
+            let seen = if pod.namespace == namespace { &mut near } else { &mut far };
+            seen.runs |= pod.sidecar == Sidecar::Started;
+            seen.failing += usize::from(fails(pod));
+        }
+        // Where it was given up before, pods may have been created anew without it.
+        let is_elsewhere =
+            |(i, scope): &(String, String)| i == image && !scope.is_empty() && scope != namespace;
+        let given_up =
+            self.open.iter().any(|(place, o)| is_elsewhere(place) && o.cause == cause && now < o.until);
+        let fails_elsewhere = far.failing > 0 || given_up;
+        let reach = match cause {
+            Cause::Run => Reach::Namespace,
+            Cause::Pull if far.runs && !fails_elsewhere => Reach::Namespace,
+            Cause::Pull => Reach::Cluster,
+        };
+        let (failing, runs) = match reach {
+            Reach::Namespace => (near.failing, near.runs),
+            Reach::Cluster => (near.failing + usize::from(fails_elsewhere), near.runs || far.runs),
+        };
+        (failing > usize::from(runs)).then_some(reach)
     }
 
     /// A pod is gone; its namespace, where that was the last one of it.

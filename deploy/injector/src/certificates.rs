@@ -160,7 +160,6 @@ fn server(by: &Signed, names: &[String], lifetime: Duration, now: i64) -> Result
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     const DAY: i64 = 86_400;

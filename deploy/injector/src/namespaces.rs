@@ -148,7 +148,6 @@ fn is_gone(refused: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 //! Pod shapes (`tests/shapes.json`), which the end-to-end test also puts
 //! through a real API server, and what must hold of any pod.
 

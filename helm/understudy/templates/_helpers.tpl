@@ -19,6 +19,7 @@ app.kubernetes.io/component: {{ .part }}
 
 {{- define "understudy.injector" -}}{{ include "understudy.name" . }}-injector{{- end }}
 {{- define "understudy.engine" -}}{{ include "understudy.name" . }}-engine{{- end }}
+{{- define "understudy.collector" -}}{{ include "understudy.name" . }}-collector{{- end }}
 {{- define "understudy.caConfigMap" -}}{{ include "understudy.name" . }}-ca{{- end }}
 {{- define "understudy.audience" -}}{{ include "understudy.engine" . }}.{{ .Release.Namespace }}{{- end }}
 
@@ -41,6 +42,18 @@ runAsGroup: 65532
 runAsNonRoot: true
 runAsUser: 65532
 seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- /* The sidecars' configuration as a JSON object: traces go to the chart's own
+     collector, where there is one and nothing else is said. */}}
+{{- define "understudy.config" -}}
+{{- $config := deepCopy .Values.config }}
+{{- if and .Values.collector.enabled (not (dig "telemetry" "endpoint" "" $config)) }}
+{{- $port := ternary 4318 4317 (hasPrefix "http" (dig "telemetry" "protocol" "grpc" $config)) }}
+{{- $ours := dict "signals" (list "traces") "endpoint" (printf "http://%s.%s.svc:%d" (include "understudy.collector" .) .Release.Namespace $port) }}
+{{- $_ := set $config "telemetry" (merge (get $config "telemetry" | default dict) $ours) }}
+{{- end }}
+{{- $config | toJson }}
 {{- end }}
 
 {{- /* understudy.environment (dict "prefix" "UNDERSTUDY" "config" .Values.config): the

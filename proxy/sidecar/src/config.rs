@@ -99,6 +99,7 @@ pub(crate) struct Engine {
     pub(crate) tls_cert: Option<PathBuf>,
     pub(crate) tls_key: Option<PathBuf>,
     pub(crate) audience: Option<String>,
+    pub(crate) access: Option<understudy_engine::Access>,
     pub(crate) threads: u64,
     pub(crate) queue: u64,
     pub(crate) memory_limit: u64,

@@ -370,6 +370,7 @@ fn engine_config(
         adapters: Some(crate::specialise::adapters(config)),
         tls: engine.tls_cert.clone().zip(engine.tls_key.clone()),
         audience: engine.audience.clone(),
+        access: engine.access.clone(),
         ..understudy_engine::EngineConfig::new(listen)
     })
 }

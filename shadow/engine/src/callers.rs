@@ -1,5 +1,7 @@
 //! Who may ask an engine in a cluster: pods whose token the API server finds to be
-//! genuine and meant for us (`TokenReview`, authentication.k8s.io/v1).
+//! genuine and meant for us (`TokenReview`, authentication.k8s.io/v1), and, where access
+//! is restricted, whose account has the right to use this engine (`SubjectAccessReview`,
+//! authorization.k8s.io/v1).
 //!
 //! A verdict is kept for a while, so that a call waits for the API server once a
 //! minute at most. When it is away, whoever was known goes on being known: a call
@@ -18,8 +20,8 @@ use http::StatusCode;
 use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
 
-use crate::EngineError;
 use crate::http::error;
+use crate::{Access, EngineError};
 
 /// How long a verdict holds.
 const HOLDS: Duration = Duration::from_secs(60);
@@ -39,9 +41,10 @@ const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Asks the API server of the cluster that we are in.
 pub(crate) struct Callers {
     http: reqwest::Client,
-    url: String,
+    server: String,
     token_file: PathBuf,
     audience: String,
+    access: Option<Access>,
     keys: [RandomState; 2],
     holds: Duration,
     holds_alone: Duration,
@@ -51,29 +54,38 @@ pub(crate) struct Callers {
 #[derive(Clone, Copy)]
 struct Seen {
     at: Instant,
-    genuine: bool,
+    verdict: Verdict,
 }
 
 /// What became of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
-    Genuine,
+    /// Genuine, and allowed.
+    Passed,
+    /// Not genuine, or for somebody else.
     Refused,
+    /// Genuine, and its account has not the right.
+    Forbidden,
     /// The API server is away, and the token was not known before.
     Unknown,
 }
 
 impl Callers {
     /// Reviews for `audience`, at the API server that a pod is told of.
-    pub(crate) fn of_cluster(audience: &str) -> Result<Self, EngineError> {
+    pub(crate) fn of_cluster(audience: &str, access: Option<Access>) -> Result<Self, EngineError> {
         let told = |name: &str| std::env::var(name).map_err(|_| EngineError::NoCluster(name.to_owned()));
         let (host, port) = (told("KUBERNETES_SERVICE_HOST")?, told("KUBERNETES_SERVICE_PORT")?);
         let host = if host.contains(':') { format!("[{host}]") } else { host };
-        Self::at(&format!("https://{host}:{port}"), Path::new(ACCOUNT), audience)
+        Self::at(&format!("https://{host}:{port}"), Path::new(ACCOUNT), audience, access)
     }
 
     /// The same for any API server and account.
-    pub(crate) fn at(server: &str, account: &Path, audience: &str) -> Result<Self, EngineError> {
+    pub(crate) fn at(
+        server: &str,
+        account: &Path,
+        audience: &str,
+        access: Option<Access>,
+    ) -> Result<Self, EngineError> {
         let mut build = reqwest::Client::builder().no_proxy().timeout(WITHIN);
         if server.starts_with("https") {
             let file = account.join("ca.crt");
@@ -84,9 +96,10 @@ impl Callers {
         }
         Ok(Self {
             http: build.build().map_err(EngineError::Client)?,
-            url: format!("{server}/apis/authentication.k8s.io/v1/tokenreviews"),
+            server: server.to_owned(),
             token_file: account.join("token"),
             audience: audience.to_owned(),
+            access,
             keys: [RandomState::new(), RandomState::new()],
             holds: HOLDS,
             holds_alone: HOLDS_ALONE,
@@ -99,63 +112,76 @@ impl Callers {
         let name = [high.hash_one(token), low.hash_one(token)];
         let known = self.seen().get(&name).copied();
         if let Some(seen) = known.filter(|s| s.at.elapsed() < self.holds) {
-            return Verdict::of(seen.genuine);
+            return seen.verdict;
         }
         match self.review(token).await {
-            Some(genuine) => {
+            Some(verdict) => {
                 let mut seen = self.seen();
                 if seen.len() >= MOST {
                     seen.retain(|_, s| s.at.elapsed() < self.holds);
                 }
                 if seen.len() < MOST {
-                    seen.insert(name, Seen { at: Instant::now(), genuine });
+                    seen.insert(name, Seen { at: Instant::now(), verdict });
                 }
-                Verdict::of(genuine)
+                verdict
             }
             None => match known {
-                Some(seen) if seen.genuine && seen.at.elapsed() < self.holds_alone => Verdict::Genuine,
+                Some(seen) if seen.verdict == Verdict::Passed && seen.at.elapsed() < self.holds_alone => {
+                    Verdict::Passed
+                }
                 _ => Verdict::Unknown,
             },
         }
     }
 
     /// `None`: nobody could say.
-    async fn review(&self, token: &str) -> Option<bool> {
-        // Read each time: the kubelet renews it.
-        let own = tokio::fs::read_to_string(&self.token_file).await.ok()?;
-        let ask = json!({
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenReview",
-            "spec": {"token": token, "audiences": [self.audience]},
-        });
-        let answer = self.http.post(&self.url).bearer_auth(own.trim()).json(&ask).send().await;
-        let answer = answer
-            .inspect_err(|e| tracing::warn!(error = e as &dyn std::error::Error, "no token review"))
-            .ok()?;
-        if answer.status() != StatusCode::CREATED && answer.status() != StatusCode::OK {
-            tracing::warn!(
-                status = answer.status().as_u16(),
-                "no token review: may our account create them?"
-            );
-            return None;
-        }
-        let said: Value = answer.json().await.ok()?;
-        let status = said.get("status")?;
+    async fn review(&self, token: &str) -> Option<Verdict> {
+        let spec = json!({"token": token, "audiences": [self.audience]});
+        let status = self.create("authentication.k8s.io", "TokenReview", spec).await?;
         // An API server that does not know of audiences leaves them out: then the
         // token is for itself, and not for us.
         let audiences = status.get("audiences").and_then(Value::as_array);
         let ours = audiences.is_some_and(|all| all.iter().any(|a| *a == self.audience.as_str()));
-        Some(status.get("authenticated") == Some(&Value::Bool(true)) && ours)
+        if status.get("authenticated") != Some(&Value::Bool(true)) || !ours {
+            return Some(Verdict::Refused);
+        }
+        let Some(access) = &self.access else {
+            return Some(Verdict::Passed);
+        };
+        let user = status.get("user")?;
+        let told = |name: &str| user.get(name).cloned().unwrap_or_default();
+        let spec = json!({
+            "user": told("username"), "uid": told("uid"), "groups": told("groups"), "extra": told("extra"),
+            "resourceAttributes": {
+                "verb": "use", "group": "understudy.dev", "resource": "engines",
+                "namespace": access.namespace, "name": access.name,
+            },
+        });
+        let status = self.create("authorization.k8s.io", "SubjectAccessReview", spec).await?;
+        let allowed = status.get("allowed") == Some(&Value::Bool(true));
+        Some(if allowed { Verdict::Passed } else { Verdict::Forbidden })
+    }
+
+    /// The status of a review. `None`: nobody made one.
+    async fn create(&self, group: &str, kind: &str, spec: Value) -> Option<Value> {
+        // Read each time: the kubelet renews it.
+        let own = tokio::fs::read_to_string(&self.token_file).await.ok()?;
+        let ask = json!({"apiVersion": format!("{group}/v1"), "kind": kind, "spec": spec});
+        let url = format!("{}/apis/{group}/v1/{}s", self.server, kind.to_lowercase());
+        let answer = self.http.post(url).bearer_auth(own.trim()).json(&ask).send().await;
+        let answer = answer
+            .inspect_err(|e| tracing::warn!(error = e as &dyn std::error::Error, kind, "no review"))
+            .ok()?;
+        if answer.status() != StatusCode::CREATED && answer.status() != StatusCode::OK {
+            let status = answer.status().as_u16();
+            tracing::warn!(status, kind, "no review: may our account create them?");
+            return None;
+        }
+        answer.json::<Value>().await.ok()?.get("status").cloned()
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, HashMap<[u64; 2], Seen>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Verdict {
-    fn of(genuine: bool) -> Self {
-        if genuine { Self::Genuine } else { Self::Refused }
     }
 }
 
@@ -173,12 +199,18 @@ pub(crate) async fn check(State(callers): State<Arc<Callers>>, request: Request,
         None => Verdict::Refused,
     };
     match verdict {
-        Verdict::Genuine => next.run(request).await,
+        Verdict::Passed => next.run(request).await,
         Verdict::Refused => error(
             StatusCode::UNAUTHORIZED,
             &format!("a token for the audience {:?} is needed", callers.audience),
             "invalid_request_error",
             Some("unauthorized"),
+        ),
+        Verdict::Forbidden => error(
+            StatusCode::FORBIDDEN,
+            "the account that the token is of has not the right to use this engine (verb use of engines.understudy.dev)",
+            "invalid_request_error",
+            Some("forbidden"),
         ),
         Verdict::Unknown => error(
             StatusCode::SERVICE_UNAVAILABLE,

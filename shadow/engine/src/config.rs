@@ -11,6 +11,15 @@ pub enum Listen {
     Tcp(SocketAddr),
 }
 
+/// An engine as access rules of a Kubernetes cluster name it: `engines.understudy.dev`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// The namespace that the right is given in.
+    pub namespace: String,
+    /// The engine's name.
+    pub name: String,
+}
+
 /// What the engine is to be. At least one model is needed.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -21,6 +30,8 @@ pub struct EngineConfig {
     /// Answers only callers whose token the cluster's API server finds to be for this
     /// audience; `None` answers whoever reaches it.
     pub audience: Option<String>,
+    /// Of those callers, only whose account may `use` this engine; `None` takes all.
+    pub access: Option<Access>,
     /// Folder of the chat model.
     pub chat_model: Option<PathBuf>,
     /// Folder whose subfolders are adapters of the chat model, by name. They are
@@ -55,6 +66,7 @@ impl EngineConfig {
             listen,
             tls: None,
             audience: None,
+            access: None,
             chat_model: None,
             adapters: None,
             embed_model: None,

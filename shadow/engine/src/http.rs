@@ -103,7 +103,8 @@ pub async fn start(cfg: EngineConfig) -> Result<Started, EngineError> {
         crate::limits::limit_memory(bytes)?;
     }
     // What is wrong with these is said before minutes of loading.
-    let callers = cfg.audience.as_deref().map(Callers::of_cluster).transpose()?.map(Arc::new);
+    let of_cluster = |audience: &str| Callers::of_cluster(audience, cfg.access.clone());
+    let callers = cfg.audience.as_deref().map(of_cluster).transpose()?.map(Arc::new);
     let certificate = match cfg.tls.clone() {
         Some(files) => Some(Certificate::read(files).await?),
         None => None,

@@ -47,7 +47,7 @@ mod owner;
 mod queue;
 mod speed;
 
-pub use config::{EngineConfig, Listen};
+pub use config::{Access, EngineConfig, Listen};
 pub use error::EngineError;
 pub use http::{Started, serve, start};
 pub use limits::{limit_memory, lower_priority};

@@ -30,11 +30,16 @@ fn scale(cluster: &Cluster, deployment: &str, replicas: usize) {
 
 /// A token of an account for an audience, and bound to a pod.
 fn token(cluster: &Cluster, audience: &str, pod: Option<&Value>) -> String {
+    token_of(cluster, "agents", audience, pod)
+}
+
+fn token_of(cluster: &Cluster, namespace: &str, audience: &str, pod: Option<&Value>) -> String {
     let bound =
         pod.map(|p| json!({"apiVersion": "v1", "kind": "Pod", "name": name(p), "uid": p["metadata"]["uid"]}));
     let ask = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
         "spec": {"audiences": [audience], "expirationSeconds": 600, "boundObjectRef": bound}});
-    let made = cluster.api.create("/api/v1/namespaces/agents/serviceaccounts/default/token", &ask).unwrap();
+    let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/default/token");
+    let made = cluster.api.create(&path, &ask).unwrap();
     made["status"]["token"].as_str().unwrap().to_owned()
 }
 
@@ -64,7 +69,10 @@ pub(crate) fn tokens(cluster: &Cluster) {
         }
         cluster.api.block_on(ask.send()).unwrap().status().as_u16()
     };
-    assert_eq!(models(Some(token(cluster, &format!("{ENGINE}.{HOME}"), None))), 200);
+    let audience = format!("{ENGINE}.{HOME}");
+    assert_eq!(models(Some(token(cluster, &audience, None))), 200);
+    let stranger = token_of(cluster, "peers", &audience, None);
+    assert_eq!(models(Some(stranger)), 403, "of a namespace that may not use the engine");
     assert_eq!(models(Some(token(cluster, "somebody-else", None))), 401, "a token for another audience");
     assert_eq!(models(Some("made.up.token".to_owned())), 401);
     assert_eq!(models(None), 401);
@@ -135,6 +143,15 @@ pub(crate) fn lone(name: &str, image: &str) -> Value {
             "securityContext": restricted(),
         }], "restartPolicy": "OnFailure"},
     })
+}
+
+/// A pod with an agent that asks on and on, by way of its sidecar.
+pub(crate) fn busy(name: &str) -> Value {
+    let mut pod = lone(name, "understudy.test/understudy:1");
+    let agent = &mut pod["spec"]["containers"][0];
+    agent["args"] = json!(["--forever", "--only", "triage", "--workers", "2"]);
+    agent["env"].as_array_mut().unwrap().truncate(1);
+    pod
 }
 
 pub(crate) fn image_missing(cluster: &Cluster) {
@@ -250,6 +267,7 @@ pub(crate) fn rights(cluster: &Cluster) {
     ];
     injector(false, &others);
     assert!(may(ENGINE, "create", "authentication.k8s.io", "tokenreviews", "", ""));
+    assert!(may(ENGINE, "create", "authorization.k8s.io", "subjectaccessreviews", "", ""));
     for (verb, resource) in
         [("get", "secrets"), ("list", "pods"), ("create", "configmaps"), ("get", "configmaps")]
     {

@@ -12,8 +12,11 @@
 
 mod api;
 mod certificates;
+mod claims;
+mod control;
 mod faults;
 mod monitoring;
+mod pace;
 mod policies;
 mod shapes;
 mod sidecars;
@@ -39,8 +42,11 @@ struct Cluster {
 type Step = fn(&Cluster);
 
 const STEPS: &[(&str, Step)] = &[
+    ("the chart as it was first packaged is upgraded to this one, and uninstalled", upgrades::from_the_first),
     ("helm installs the chart, and helm test passes", installs),
     ("pods of every shape become what they should, through the API server", shapes::are_reviewed),
+    ("a pod that is as large as can be is injected, too", shapes::may_be_huge),
+    ("a quota and a range of limits see the sidecar, and have room for it", shapes::fit_a_quota_and_a_range),
     ("a namespace that is deleted and made anew is prepared again", shapes::find_their_namespace_prepared),
     ("a labelled namespace's Deployment is observed, and nothing of it changed but the label", observes),
     ("a Job and a CronJob's Job complete with their sidecars", jobs_complete),
@@ -52,11 +58,15 @@ const STEPS: &[(&str, Step)] = &[
     ("an Understudy reaches pods that are created after it", understudies::reach_new_pods),
     ("only a pod's own token opens the engine", faults::tokens),
     ("only a pod's own token is told policies", faults::policy_tokens),
+    ("a journal on a claim outlasts its pod", claims::outlast_their_pods),
     ("a sidecar that is killed is back, and the agent's container stays", sidecars::sidecar_killed),
     ("a sidecar that is out of memory is back likewise", sidecars::sidecar_out_of_memory),
     ("a pod that is told to end gets its open stream whole", sidecars::drained),
     ("a kubelet that is restarted finds its pods as they were", sidecars::kubelet_restarted),
+    ("while the API server stands still calls go on and are served", control::api_server_away),
+    ("the injector's lease is somebody else's for a while", control::lease_lost),
     ("certificates and their authority are renewed while pods are created", certificates::are_renewed),
+    ("pods are created at fifty a second", pace::fifty_a_second),
     ("the chart is upgraded and rolled back while pods are created", upgrades::leave_no_gap),
     ("a mistake in the chart's configuration is found before any pod has it", upgrades::with_a_mistake),
     ("without the engine the provider answers", faults::engine_gone),
@@ -91,7 +101,23 @@ fn read(path: &str) -> String {
 impl Cluster {
     fn new() -> Self {
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
-        Self { api: Api::new(), http }
+        let cluster = Self { api: Api::new(), http };
+        cluster.furnish();
+        cluster
+    }
+
+    /// What is there before anything of ours is.
+    fn furnish(&self) {
+        let restricted = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+        for namespace in [HOME, "agents"] {
+            let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": restricted}});
+            self.api.create("/api/v1/namespaces", &made).unwrap();
+        }
+        // Nobody downloads the models here.
+        self.api.apply(&claims::claim("models", HOME, "ReadOnlyMany", &told("UNDERSTUDY_MODELS")));
+        self.api.apply(&read("tests/kubernetes/peers.yaml"));
+        let key = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "provider-key"}, "stringData": {"key": "sk-stand-in-1"}});
+        self.api.create("/api/v1/namespaces/agents/secrets", &key).unwrap();
     }
 
     /// What a URL answers; empty where nobody does.
@@ -147,29 +173,6 @@ fn is_injected(pod: &Value) -> bool {
     pod["spec"]["initContainers"][0]["name"] == "understudy"
 }
 
-/// A volume with the models, which nobody downloads here.
-fn models() -> String {
-    format!(
-        "apiVersion: v1
-kind: PersistentVolume
-metadata: {{name: models}}
-spec:
-  capacity: {{storage: 1Gi}}
-  accessModes: [ReadOnlyMany]
-  storageClassName: models
-  hostPath: {{path: {models}, type: Directory}}
----
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {{name: models, namespace: {HOME}}}
-spec:
-  accessModes: [ReadOnlyMany]
-  storageClassName: models
-  resources: {{requests: {{storage: 1Gi}}}}",
-        models = told("UNDERSTUDY_MODELS")
-    )
-}
-
 fn chart() -> String {
     format!("{}/../helm/understudy", env!("CARGO_MANIFEST_DIR"))
 }
@@ -179,21 +182,12 @@ fn values() -> String {
 }
 
 fn installs(cluster: &Cluster) {
-    let restricted = json!({"pod-security.kubernetes.io/enforce": "restricted"});
-    for namespace in [HOME, "agents"] {
-        let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": restricted}});
-        cluster.api.create("/api/v1/namespaces", &made).unwrap();
-    }
-    cluster.api.apply(&models());
-    cluster.api.apply(&read("tests/kubernetes/peers.yaml"));
     let (chart, values) = (chart(), values());
     cluster.helm(&["lint", &chart, "--values", &values, "--strict"]);
     let notes =
         cluster.helm(&["install", RELEASE, &chart, "--values", &values, "--wait", "--timeout", "180s"]);
     assert!(notes.contains("kubectl label namespace NAMESPACE understudy.dev/inject=enabled"), "{notes}");
     cluster.helm(&["test", RELEASE]);
-    let key = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "provider-key"}, "stringData": {"key": "sk-stand-in-1"}});
-    cluster.api.create("/api/v1/namespaces/agents/secrets", &key).unwrap();
 }
 
 fn observes(cluster: &Cluster) {
@@ -268,11 +262,8 @@ fn is_served(cluster: &Cluster) {
 
 fn has_its_own_engine(cluster: &Cluster) {
     let api = &cluster.api;
-    let mut pod = faults::lone("own-engine", "understudy.test/understudy:1");
+    let mut pod = faults::busy("own-engine");
     pod["metadata"]["annotations"]["understudy.dev/engine"] = json!("container");
-    let agent = &mut pod["spec"]["containers"][0];
-    agent["args"] = json!(["--forever", "--only", "triage", "--workers", "2"]);
-    agent["env"].as_array_mut().unwrap().truncate(1);
     api.create("/api/v1/namespaces/agents/pods", &pod).unwrap();
     let pod = api.pod("both sidecars and the agent run", "agents", "app=own-engine", is_ready);
     let inits: Vec<_> = pod["spec"]["initContainers"].as_array().unwrap().iter().map(name_of).collect();
@@ -352,6 +343,13 @@ fn is_traced(cluster: &Cluster) {
     let process = &trace["processes"][span["processID"].as_str().unwrap()];
     let pod = tag(&process["tags"], "k8s.pod.name");
     assert!(pod.as_str().is_some_and(|p| p.starts_with("help-desk")), "{process}");
+
+    let tags = "%7B%22understudy.stage%22%3A%22live%22%7D";
+    let decided = format!(":16686/api/traces?service=understudy&operation=decide&limit=10&tags={tags}");
+    let decided: Value = serde_json::from_str(&cluster.service("peers", "jaeger", &decided)).unwrap();
+    let decision = &decided["data"][0]["spans"][0];
+    assert!(!tag(&decision["tags"], "understudy.reason").is_null(), "no decision's trace: {decided}");
+    print_span(decision);
 }
 
 /// A span as text, for docs/kubernetes.md.

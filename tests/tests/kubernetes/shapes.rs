@@ -69,6 +69,48 @@ pub(crate) fn are_reviewed(cluster: &Cluster) {
     api.delete("/api/v1/namespaces/shapes");
 }
 
+/// Bytes of variables: with them a review is near what an API server takes.
+const HUGE: usize = 1_200_000;
+
+pub(crate) fn may_be_huge(cluster: &Cluster) {
+    let mut pod = crate::faults::busy("huge");
+    pod["metadata"]["labels"]["understudy.dev/inject"] = json!("true");
+    let value = "x".repeat(10_000);
+    let many = HUGE / value.len();
+    pod["spec"]["containers"][0]["env"] =
+        (0..many).map(|n| json!({"name": format!("LARGE_{n}"), "value": value})).collect();
+    let made = cluster.api.create("/api/v1/namespaces/agents/pods?dryRun=All", &pod).unwrap();
+    assert!(crate::is_injected(&made), "a pod of {HUGE} bytes has no sidecar");
+    assert_eq!(made["spec"]["containers"][0]["env"].as_array().unwrap().len(), many);
+}
+
+pub(crate) fn fit_a_quota_and_a_range(cluster: &Cluster) {
+    let api = &cluster.api;
+    let home = "/api/v1/namespaces/narrow";
+    namespace(cluster, "narrow");
+    let hard =
+        json!({"requests.cpu": "1", "requests.memory": "1Gi", "limits.cpu": "2", "limits.memory": "2Gi"});
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "all"}, "spec": {"hard": hard}});
+    api.create(&format!("{home}/resourcequotas"), &quota).unwrap();
+    let range = json!({"type": "Container", "default": {"cpu": "400m", "memory": "256Mi"},
+        "defaultRequest": {"cpu": "50m", "memory": "64Mi"}, "max": {"cpu": "400m", "memory": "512Mi"}});
+    let range = json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "each"}, "spec": {"limits": [range]}});
+    api.create(&format!("{home}/limitranges"), &range).unwrap();
+    let counted = || api.get(&format!("{home}/resourcequotas/all"))["status"]["hard"].is_object();
+    api.until("the quota is counted", SOON, counted, String::new);
+    let mut pod = crate::faults::busy("fits");
+    pod["metadata"]["labels"]["understudy.dev/inject"] = json!("true");
+    pod["spec"]["nodeSelector"] = json!({"understudy.test/none": "true"});
+    // The range gives its one container limits; a quota of limits wants the sidecar's, too.
+    let made = api.create(&format!("{home}/pods"), &pod).unwrap();
+    assert!(crate::is_injected(&made), "{made}");
+    let sidecar = &made["spec"]["initContainers"][0]["resources"];
+    assert_eq!(sidecar["limits"], json!({"cpu": "400m", "memory": "192Mi"}), "{sidecar}");
+    let used = || api.get(&format!("{home}/resourcequotas/all"))["status"]["used"]["limits.cpu"].clone();
+    api.until("the sidecar counts", SOON, || used() == "800m", || used().to_string());
+    api.delete(home);
+}
+
 pub(crate) fn find_their_namespace_prepared(cluster: &Cluster) {
     let api = &cluster.api;
     let maps = "/api/v1/namespaces/again/configmaps";

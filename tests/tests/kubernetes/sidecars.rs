@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::api::{is_ready, name, status};
-use crate::faults::lone;
+use crate::faults::{busy, lone};
 use crate::{Cluster, told};
 
 /// The agent's pod.
@@ -38,11 +38,7 @@ pub(crate) fn sidecar_out_of_memory(cluster: &Cluster) {
     // A pod of its own: the kubelet waits before it starts a container a second time, and
     // an SDK's retries do not last so long.
     let pods = "/api/v1/namespaces/agents/pods";
-    let mut pod = lone("hungry", "understudy.test/understudy:1");
-    let agent = &mut pod["spec"]["containers"][0];
-    agent["args"] = json!(["--forever", "--only", "triage", "--workers", "2"]);
-    agent["env"].as_array_mut().unwrap().truncate(1);
-    cluster.api.create(pods, &pod).unwrap();
+    cluster.api.create(pods, &busy("hungry")).unwrap();
     let died = sidecar_ends(cluster, "hungry", |pid| {
         // Somebody else in its control group takes what is left of the limit. Of both the
         // kernel ends the sidecar: a pod's processes are ended before the system's.

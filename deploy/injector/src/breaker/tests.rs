@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 use super::*;
 use serde_json::json;
 
@@ -86,6 +85,30 @@ fn an_image_that_cannot_be_pulled_is_given_up_everywhere() {
 }
 
 #[test]
+fn one_that_a_single_namespace_cannot_pull_is_given_up_there_and_with_a_second_everywhere() {
+    let mut breaker = Breaker::default();
+    breaker.see("1", &of("one", "a:1", &running()), 0);
+    let tripped = breaker.see("2", &of("two", "a:1", &unpullable()), 1).unwrap();
+    assert_eq!(tripped.reach, Reach::Namespace, "its credentials may be missing there");
+    assert!(breaker.paused("a:1", "two", 2).is_some() && breaker.paused("a:1", "one", 2).is_none());
+    // That pod was created anew without it; a third namespace is in the same trouble.
+    breaker.forget("2");
+    let tripped = breaker.see("3", &of("three", "a:1", &unpullable()), 3).unwrap();
+    assert_eq!(tripped.reach, Reach::Cluster);
+    assert!(breaker.paused("a:1", "one", 4).is_some());
+}
+
+#[test]
+fn a_namespace_that_could_not_pull_long_ago_does_not_speak_for_others() {
+    let mut breaker = Breaker::default();
+    breaker.see("1", &of("one", "a:1", &running()), 0);
+    assert!(breaker.see("2", &of("two", "a:1", &unpullable()), 1).is_some());
+    breaker.forget("2");
+    let tripped = breaker.see("3", &of("three", "a:1", &unpullable()), 700).unwrap();
+    assert_eq!(tripped.reach, Reach::Namespace);
+}
+
+#[test]
 fn one_that_does_not_run_is_given_up_in_its_namespace_alone() {
     for reason in ["CreateContainerConfigError", "RunContainerError", "CrashLoopBackOff"] {
         let mut breaker = Breaker::default();
@@ -112,7 +135,7 @@ fn an_image_that_can_be_had_at_last_and_does_not_run_is_another_failure() {
 #[test]
 fn an_engine_of_the_pod_s_own_that_fails_stops_its_namespace_alone() {
     let (_, sidecar) = look(&pod("a:1", &waits(ENGINE, "ErrImagePull"))).unwrap();
-    assert!(matches!(sidecar, Sidecar::Failing { reach: Reach::Namespace, .. }), "{sidecar:?}");
+    assert!(matches!(sidecar, Sidecar::Failing { cause: Cause::Run, .. }), "{sidecar:?}");
 }
 
 #[test]

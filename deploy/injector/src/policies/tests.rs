@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 use k8s_openapi::api::authentication::v1::TokenReviewStatus;
 use serde_json::{Value, json};
 

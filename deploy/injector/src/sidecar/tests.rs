@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 //! What the container is for a pod and its settings.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 use super::*;
 use crate::pod::{Around, has, inject};
 use crate::resources::Shelf as _;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Value;
+use understudy_engine::Access;
 use understudy_tasks::Sharing;
 
 /// A kind of value.
@@ -136,6 +137,16 @@ pub(crate) fn engine_address() -> Kind<String> {
             Some(path) => path.starts_with('/').then(|| format!("unix:{path}")),
             None => (url.parse)(v),
         }
+    })
+}
+
+/// An engine as access rules of a cluster name it.
+pub(crate) fn access() -> Kind<Access> {
+    kind("NAMESPACE/NAME of an engine, such as understudy/understudy-engine", |v| {
+        let (namespace, name) = v.as_str()?.split_once('/')?;
+        let sound = |part: &str| !part.is_empty() && !part.contains('/');
+        (sound(namespace) && sound(name))
+            .then(|| Access { namespace: namespace.to_owned(), name: name.to_owned() })
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::S;
 use crate::config::kinds::{
-    bytes, duration, engine_address, flag, number, path, sharing, text, texts, url, whole,
+    access, bytes, duration, engine_address, flag, number, path, sharing, text, texts, url, whole,
 };
 use crate::config::written::{Section, Written};
 use crate::config::{Engine, Model, Prices, Remote, Specialise, Worker};
@@ -16,6 +16,10 @@ pub(super) fn engine(s: &Section<'_>, cache: &Path) -> Engine {
         let (given, missing) =
             if found.tls_cert.is_some() { ("tls_cert", "tls_key") } else { ("tls_key", "tls_cert") };
         s.blame(given, "given".to_owned(), format!("needs {missing} beside it"));
+    }
+    if let (Some(access), None) = (&found.access, &found.audience) {
+        let given = format!("{}/{}", access.namespace, access.name);
+        s.blame("access", given, "needs audience beside it: whose token is not reviewed has no account");
     }
     if found.token_file.is_some() && found.key_env.is_some() {
         s.blame("token_file", "given".to_owned(), "contradicts key_env: keep one of them");
@@ -33,6 +37,7 @@ fn keys(s: &Section<'_>, cache: &Path) -> Engine {
         tls_cert: s.optional("tls_cert", path(), "For `understudy engine --listen`: the certificate (PEM) that it shows; read again while it changes. Without it the engine speaks plain HTTP."),
         tls_key: s.optional("tls_key", path(), "The certificate's key (PEM)."),
         audience: s.optional("audience", text(), "For `understudy engine --listen` in a Kubernetes cluster: only callers with a token for this audience are answered; the API server reviews it. Without it whoever reaches the address is answered."),
+        access: s.optional("access", access(), "With `audience`: only callers whose account may `use` this one of `engines.understudy.dev` are answered, as the cluster's access rules (RBAC) have it."),
         threads: s.get("threads", whole(0..=256), "0", "Threads of the engine; 0 takes the machine's cores, less one where there are more than two."),
         queue: s.get("queue", whole(1..=10_000), "8", "Calls that may wait for the model; more are declined as busy."),
         memory_limit: s.get("memory_limit", bytes(1 << 27..=1 << 42), "\"4 GiB\"", "Memory of the engine process; beyond it the engine fails and is started again, and calls go to the provider."),
