@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 use understudy_call::Exchange;
 
-pub use owner::is_owned;
+pub use owner::{is_locked, is_owned};
 pub(crate) use shared::{Failed, Shared};
 
 use crate::error::IoContext;

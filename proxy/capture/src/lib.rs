@@ -49,7 +49,7 @@ pub use config::JournalConfig;
 pub use cursor::{Cursor, Gap, GapWhy};
 pub use encoding::plain;
 pub use error::{JournalError, KeyError};
-pub use journal::{Journal, bench, is_owned};
+pub use journal::{Journal, bench, is_locked, is_owned};
 pub use keys::{FileKey, KeyVault};
 pub use record::{AuditScore, Captured, Fingerprint, Hooks, Offered, Record};
 pub use stats::{DropReason, Stats};

@@ -238,7 +238,6 @@ pub(crate) fn system_roots() -> std::result::Result<(), GatewayError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[tokio::test]

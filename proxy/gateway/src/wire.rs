@@ -229,7 +229,6 @@ impl Peek for Wire {}
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::put_head;
 
     fn put(head: &str, date: Option<&str>) -> String {

@@ -32,7 +32,6 @@ pub(crate) fn as_before(command: &mut Command) -> &mut Command {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     /// A new process's soft limit, as the kernel writes it.

@@ -149,7 +149,6 @@ fn say(line: &str) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn running(serves: Serves) -> Running {

@@ -125,7 +125,7 @@ fn lock_file(dir: &Path) -> PathBuf {
 /// just been started is waited for.
 pub(crate) fn find_running(dir: &Path) -> Option<Running> {
     let end = Instant::now() + STARTS_WITHIN;
-    while is_claimed(dir) {
+    while understudy_capture::is_locked(&lock_file(dir)) {
         let said: Option<Running> =
             fs::read(running_file(dir)).ok().and_then(|text| serde_json::from_slice(&text).ok());
         if said.is_some() || Instant::now() >= end {
@@ -134,12 +134,6 @@ pub(crate) fn find_running(dir: &Path) -> Option<Running> {
         std::thread::park_timeout(LOOK);
     }
     None
-}
-
-fn is_claimed(dir: &Path) -> bool {
-    // A shared lock: two who only look are no proxy to each other.
-    File::open(lock_file(dir))
-        .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// Whether a proxy has had this folder as its state folder, whoever configured it.

@@ -103,7 +103,6 @@ fn main() -> anyhow::Result<()> {
         model: String::new(),
         provider: String::new(),
         calls: 0,
-        multi_turn_calls: 0,
         acts: false,
     };
     let by = Permission { by: "the example".into(), at: String::new(), terms: String::new() };

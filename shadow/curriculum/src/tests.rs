@@ -1,6 +1,4 @@
 //! What holds of every curriculum.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
 mod formats;
 mod invariants;
 mod reasons;
@@ -104,7 +102,6 @@ fn task() -> Task {
         model: "gpt-4o-mini".to_owned(),
         provider: "openai".to_owned(),
         calls: 0,
-        multi_turn_calls: 0,
         acts: false,
     }
 }

@@ -9,7 +9,6 @@ use understudy_policy::TaskId;
 use crate::effect::{Effect, reads_or_acts};
 use crate::form::Form;
 use crate::keys::task_id;
-use crate::part::part;
 
 /// Most tasks at once: an agent that writes a new system text for every call
 /// would otherwise fill the memory. Beyond it a new one takes the place of the
@@ -36,18 +35,8 @@ pub struct Task {
     pub provider: String,
     /// Calls seen.
     pub calls: u64,
-    /// Calls with a turn of the model in their history.
-    pub multi_turn_calls: u64,
     /// A reply was seen to call, or may call, a tool that acts.
     pub acts: bool,
-}
-
-impl Task {
-    /// Whether any of its calls carried earlier turns of the model.
-    #[must_use]
-    pub fn is_multi_turn(&self) -> bool {
-        self.multi_turn_calls > 0
-    }
 }
 
 /// Which forms are one task whoever calls.
@@ -135,9 +124,6 @@ impl TaskBook {
         if task.provider != exchange.meta.provider {
             task.provider.clone_from(&exchange.meta.provider);
         }
-        if part(request).is_multi_turn() {
-            task.multi_turn_calls += 1;
-        }
         Some(id)
     }
 
@@ -186,7 +172,6 @@ impl TaskBook {
             model: String::new(),
             provider: String::new(),
             calls: 0,
-            multi_turn_calls: 0,
         }
     }
 

@@ -34,12 +34,17 @@ pub(crate) fn own(dir: &Path) -> Result<File, JournalError> {
     Ok(file)
 }
 
-/// Whether a process has the journal in this folder open. A shared lock asks, so that
-/// two who only look are no owner to each other.
+/// Whether a process has the journal in this folder open.
 #[must_use]
 pub fn is_owned(dir: &Path) -> bool {
-    File::open(dir.join("lock"))
-        .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    is_locked(&dir.join("lock"))
+}
+
+/// Whether a process holds the lock of this file. A shared lock asks, so that two who
+/// only look are no owner to each other.
+#[must_use]
+pub fn is_locked(file: &Path) -> bool {
+    File::open(file).is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// The `head` file: the last durable number and the number below which records were

@@ -326,7 +326,6 @@ fn bytes_under(dir: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::FileKey;
 

@@ -109,7 +109,6 @@ pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request, nex
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn headers(host: &str, origin: Option<&str>, token: &str) -> HeaderMap {

@@ -39,7 +39,6 @@ pub(super) fn report(told: &Told<'_>) -> Result<String, Failure> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use serde_json::json;
     use understudy_curriculum::{Report, Rules};

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
 
 fn care(script: &str, dir: &std::path::Path) -> Care {

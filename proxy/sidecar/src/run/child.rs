@@ -89,7 +89,6 @@ fn in_foreground() -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn sh(script: &str) -> Vec<OsString> {

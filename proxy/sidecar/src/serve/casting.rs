@@ -113,7 +113,6 @@ impl Books for FileBooks {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     const SPENT: Spent = Spent { day: 20_000, tokens: 1_500, money: 0.25 };

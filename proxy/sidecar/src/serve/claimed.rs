@@ -60,7 +60,6 @@ pub(super) fn only_pass_through(config: &mut Config) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]

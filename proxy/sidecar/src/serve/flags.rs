@@ -74,7 +74,6 @@ fn read(file: &Path) -> Result<Flagged, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn flag(n: u8) -> Flag {

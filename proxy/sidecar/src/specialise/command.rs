@@ -137,7 +137,6 @@ async fn taught(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use clap::{CommandFactory as _, Parser};
 
     use super::*;

@@ -117,7 +117,6 @@ fn run(command: &mut Command, what: &str, remedy: &str) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]

@@ -61,7 +61,6 @@ pub(super) fn remedy(code: &str, remedy: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn checked(options: &[&str]) -> Result<(), Failure> {

@@ -212,7 +212,6 @@ fn bar(minutes: f64) -> ProgressBar {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
 

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use super::tasks::{HEADS, ROOM, in_lines, in_table};
 use super::*;
 use crate::admin::pages::{EntryRow, SavingsRow, TaskRow};

@@ -124,7 +124,6 @@ fn client(addr: &EngineAddr, authority: Option<&[u8]>) -> Result<reqwest::Client
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]

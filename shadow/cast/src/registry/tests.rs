@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
 use super::*;
 use crate::baseline::Baselines;
 use crate::remote::Budget;
@@ -22,7 +20,6 @@ fn task() -> Task {
         model: "big".into(),
         provider: "openai".into(),
         calls: 0,
-        multi_turn_calls: 0,
         acts: false,
     }
 }

@@ -184,7 +184,6 @@ impl Meter for DailyMeter {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use super::*;

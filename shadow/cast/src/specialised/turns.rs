@@ -73,7 +73,6 @@ fn latest(turns: Vec<Message>) -> Vec<Message> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
     use super::*;
     use understudy_call::ToolCall;
 

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 //! Reading and refusing; what an adapter computes is tested beside generation.
 
 use serde_json::{Value, json};

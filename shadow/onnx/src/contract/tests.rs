@@ -1,6 +1,4 @@
 //! Folders that keep the contract, and every way not to.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
 use std::fs;
 
 use super::*;

@@ -1,6 +1,4 @@
 //! Tests of formats and arithmetic; logits are compared in `tests/logits.rs`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
 use std::path::Path;
 
 use super::blocks::Blocks;

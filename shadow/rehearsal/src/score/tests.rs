@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 use proptest::prelude::*;
 use understudy_call::{Choice, Finish, Part, Reply, Request, ToolCall};
 

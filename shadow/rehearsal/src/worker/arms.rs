@@ -120,7 +120,6 @@ pub(super) fn is_paid(seen: &ExchangeSeen) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     fn seen(conversation: u8, lane: Lane, answered: bool) -> ExchangeSeen {

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use understudy_call::{Credential, Reply, Request};
 
 use super::*;

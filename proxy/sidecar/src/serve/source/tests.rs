@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 //! What is heard from a server that answers as an injector does, over plain HTTP.
 
 use std::net::SocketAddr;

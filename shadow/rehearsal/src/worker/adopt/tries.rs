@@ -61,7 +61,6 @@ impl Tries {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     const PAUSE: Duration = Duration::from_millis(250);
