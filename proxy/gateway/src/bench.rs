@@ -2,10 +2,11 @@
 //!
 //! The stand-in provider answers at once with the same bytes. Three ways lead to
 //! it: straight, through a stock pingora service whose only phase is
-//! `upstream_peer`, and through this gateway with the recorder that is given; where
-//! it is wanted also through a gateway whose calls are traced. The ways take turns in each round, so that whatever else the machine does falls on
-//! all of them; each figure is the median of the rounds. Each proxy has one
-//! thread, and so has each side of the load; nothing is pinned to a core.
+//! `upstream_peer`, and through this gateway with the recorder that is given; a
+//! fourth, where it is wanted, through a gateway whose calls are traced. The ways
+//! take turns in each round, so that whatever else the machine does falls on all of
+//! them; each figure is the median of the rounds. Each proxy has one thread, and so
+//! has each side of the load; nothing is pinned to a core.
 //!
 //! Ratios carry over to other machines, microseconds do not.
 

@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use understudy_gateway::Seams;
 use understudy_gateway::bench::{Figures, Options, Report, Traced, run};
 
-use crate::cli::{Bench, Out};
+use crate::cli::Out;
 use crate::config::Config;
 use crate::engine_child::with_sources;
 use crate::failure::{Exit, Failure};
@@ -20,11 +20,28 @@ use crate::tables;
 use crate::telemetry::Exporting;
 use crate::telemetry::spans::Told;
 
+/// `understudy bench`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Seconds of load, each round
+    #[arg(long, default_value_t = 2)]
+    seconds: u64,
+    /// Rounds; each figure is the median over them
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Connections under load
+    #[arg(long, default_value_t = 32)]
+    connections: usize,
+    /// Also with every call traced, over OTLP to a collector that throws it away
+    #[arg(long)]
+    traced: bool,
+}
+
 /// Measures, with a journal and a key in a folder of their own.
 ///
 /// # Errors
 /// When a server of the bench cannot be started.
-pub(crate) fn main(config: &Config, args: &Bench, out: &Out) -> Result<Exit, Failure> {
+pub(crate) fn main(config: &Config, args: &Args, out: &Out) -> Result<Exit, Failure> {
     let folder =
         tempfile::tempdir().map_err(|source| Failure::File { path: std::env::temp_dir(), source })?;
     let mut own = config.clone();

@@ -87,7 +87,7 @@ enum Command {
         resume: bool,
     },
     /// Measures what the proxy adds to a call, beside bare pingora
-    Bench(Bench),
+    Bench(bench::Args),
     /// Checks the configuration, reporting every mistake
     Check {
         /// Prints docs/configuration.md
@@ -277,23 +277,6 @@ pub(crate) struct Engine {
     /// Listens on a Unix socket
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
-}
-
-/// `understudy bench`
-#[derive(Debug, Args)]
-pub(crate) struct Bench {
-    /// Seconds of load, each round
-    #[arg(long, default_value_t = 2)]
-    pub(crate) seconds: u64,
-    /// Rounds; each figure is the median over them
-    #[arg(long, default_value_t = 5)]
-    pub(crate) rounds: usize,
-    /// Connections under load
-    #[arg(long, default_value_t = 32)]
-    pub(crate) connections: usize,
-    /// Also with every call traced, over OTLP to a collector that throws it away
-    #[arg(long)]
-    pub(crate) traced: bool,
 }
 
 /// Does what was asked.

@@ -73,6 +73,11 @@ impl Api {
         self.send("DELETE", path, "application/json", Vec::new()).unwrap();
     }
 
+    /// Waits until an object that was told to go is gone.
+    pub(crate) fn gone(&self, path: &str, within: Duration) {
+        self.until("it is gone", within, || self.find(path).is_none(), String::new);
+    }
+
     pub(crate) fn merge(&self, path: &str, change: &Value) -> Value {
         self.send("PATCH", path, "application/merge-patch+json", change.to_string().into_bytes()).unwrap()
     }

@@ -58,12 +58,7 @@ pub(crate) fn outlast_their_pods(cluster: &Cluster) {
     };
     let before = recorded(20.0);
     api.end(&format!("{path}/keeper"));
-    api.until(
-        "it is gone",
-        Duration::from_secs(60),
-        || api.find(&format!("{path}/keeper")).is_none(),
-        String::new,
-    );
+    api.gone(&format!("{path}/keeper"), Duration::from_secs(60));
     let after = recorded(0.0);
     assert!(after >= before, "{before} calls were known, and {after} are after the pod was created anew");
     eprintln!("          {before} calls recorded, {after} known to the next pod when it was first asked");

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::api::name;
 use crate::sidecars::{agent, goes_on};
 use crate::{Cluster, HOME, is_injected, told};
 
@@ -61,15 +60,9 @@ pub(crate) fn api_server_away(cluster: &Cluster) {
 
 pub(crate) fn lease_lost(cluster: &Cluster) {
     let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases/understudy-injector");
-    let leaders = || -> f64 {
-        let injectors = cluster.api.pods(HOME, "app.kubernetes.io/component=injector");
-        injectors.iter().map(|p| cluster.metric(p, "understudy_injector_leader")).sum()
-    };
+    let leaders = || cluster.injectors_metric("understudy_injector_leader");
     let until = |what: &str, wanted: f64| {
-        let log = || {
-            let injectors = cluster.api.pods(HOME, "app.kubernetes.io/component=injector");
-            injectors.iter().map(|p| cluster.api.log(HOME, name(p), "injector")).collect()
-        };
+        let log = || cluster.injectors_log();
         cluster.api.until(what, Duration::from_secs(90), || (leaders() - wanted).abs() < 0.5, log)
     };
     until("one leads", 1.0);

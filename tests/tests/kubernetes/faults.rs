@@ -171,22 +171,12 @@ pub(crate) fn image_missing(cluster: &Cluster) {
         "an event says so",
         Duration::from_secs(60),
         || events().iter().any(told),
-        || {
-            api.pods(HOME, "app.kubernetes.io/component=injector")
-                .iter()
-                .map(|p| api.log(HOME, name(p), "injector"))
-                .collect()
-        },
+        || cluster.injectors_log(),
     );
     let took = began.elapsed();
     // The same pod, created anew, as its owner would.
     api.delete(&format!("{pods}/first"));
-    api.until(
-        "it is gone",
-        Duration::from_secs(30),
-        || api.find(&format!("{pods}/first")).is_none(),
-        String::new,
-    );
+    api.gone(&format!("{pods}/first"), Duration::from_secs(30));
     let again = api.create(pods, &lone("first", image)).unwrap();
     assert!(again["spec"]["initContainers"].is_null(), "{again}");
     api.pod("it runs without a sidecar", "agents", "app=first", |p| p["status"]["phase"] == "Succeeded");

@@ -144,6 +144,21 @@ impl Cluster {
         self.fetch(&format!("http://{address}{rest}"))
     }
 
+    /// The injector's pods.
+    fn injectors(&self) -> Vec<Value> {
+        self.api.pods(HOME, "app.kubernetes.io/component=injector")
+    }
+
+    /// What they have logged.
+    fn injectors_log(&self) -> String {
+        self.injectors().iter().map(|p| self.api.log(HOME, name(p), "injector")).collect()
+    }
+
+    /// A number of their metrics: the sum of all replicas.
+    fn injectors_metric(&self, line: &str) -> f64 {
+        self.injectors().iter().map(|p| self.metric(p, line)).sum()
+    }
+
     /// A number of a sidecar's metrics: the sum of all lines that begin so.
     fn metric(&self, pod: &Value, line: &str) -> f64 {
         let address = pod["status"]["podIP"].as_str().unwrap_or_default();

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::{Cluster, HOME, is_injected};
+use crate::{Cluster, is_injected};
 
 /// Pods, and the time between two of them: fifty a second.
 const PODS: u32 = 1_000;
@@ -50,8 +50,9 @@ pub(crate) fn fifty_a_second(cluster: &Cluster) {
 
 /// The reviews that the injectors answered within 50 ms, and all.
 fn reviews(cluster: &Cluster) -> (f64, f64) {
-    let pods = cluster.api.pods(HOME, "app.kubernetes.io/component=injector");
-    let sum = |line: &str| pods.iter().map(|p| cluster.metric(p, line)).sum::<f64>();
     let bucket = r#"understudy_injector_admission_seconds_bucket{le="0.05"}"#;
-    (sum(bucket), sum("understudy_injector_admission_seconds_count"))
+    (
+        cluster.injectors_metric(bucket),
+        cluster.injectors_metric("understudy_injector_admission_seconds_count"),
+    )
 }

@@ -122,7 +122,7 @@ pub(crate) fn find_their_namespace_prepared(cluster: &Cluster) {
             assert!(api.find(&format!("{maps}/{map}")).is_some(), "no {map} {time} time");
         }
         api.delete("/api/v1/namespaces/again");
-        api.until("it is gone", SOON, || api.find("/api/v1/namespaces/again").is_none(), String::new);
+        api.gone("/api/v1/namespaces/again", SOON);
     }
 }
 
