@@ -25,6 +25,10 @@ use crate::settings::Controller;
 /// Between two looks.
 const PERIOD: Duration = Duration::from_secs(5);
 
+/// How long one may take: an API server that stands still must not leave a replica
+/// that believes it leads after its term.
+const LOOK: Duration = Duration::from_secs(lease::TERM.as_secs() - PERIOD.as_secs());
+
 /// Everything of ours, in one value.
 const KEPT: &str = "kept.json";
 
@@ -38,6 +42,8 @@ enum KeepError {
     Unreadable(String, #[source] serde_json::Error),
     #[error("the certificate cannot be shown")]
     Show(#[source] std::io::Error),
+    #[error("the API server did not answer within {} s", LOOK.as_secs())]
+    Late(#[from] tokio::time::error::Elapsed),
 }
 
 /// Keeps the certificates until dropped.
@@ -45,8 +51,14 @@ pub(crate) async fn keep(service: Arc<Service>, controller: Controller, me: Stri
     let keeper = Keeper { service, controller, me, shown };
     let mut last = None;
     loop {
-        match keeper.look(&mut last).await {
-            Ok(leads) => keeper.service.metrics.leads(leads),
+        let looked = tokio::time::timeout(LOOK, keeper.look(&mut last)).await;
+        match looked.map_err(KeepError::from).flatten() {
+            Ok(leads) => {
+                keeper.service.metrics.leads(leads);
+                if leads {
+                    keeper.bring_up_to_date().await;
+                }
+            }
             Err(e) => {
                 keeper.service.metrics.leads(false);
                 tracing::warn!(
@@ -97,9 +109,6 @@ impl Keeper {
         {
             self.show(&kept).await?;
             *last = Some(kept);
-        }
-        if leads {
-            self.bring_up_to_date().await;
         }
         Ok(leads)
     }

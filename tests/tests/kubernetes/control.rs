@@ -1,7 +1,7 @@
 //! The control plane is away, or what it keeps is somebody else's.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
@@ -66,7 +66,9 @@ pub(crate) fn lease_lost(cluster: &Cluster) {
         cluster.api.until(what, Duration::from_secs(90), || (leaders() - wanted).abs() < 0.5, log)
     };
     until("one leads", 1.0);
-    cluster.api.merge(&lease, &json!({"spec": {"holderIdentity": "somebody-else"}}));
+    // With a term that begins now: one that has run out would be taken back at once, unseen.
+    let now = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+    cluster.api.merge(&lease, &json!({"spec": {"holderIdentity": "somebody-else", "renewTime": now}}));
     until("nobody leads", 0.0);
     assert!(is_injected(&cluster.asked_for()), "pods wait for a leader");
     let took = until("one leads again", 1.0);
