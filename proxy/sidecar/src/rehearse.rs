@@ -201,7 +201,7 @@ async fn run(
             bar.set_position(done);
             continue;
         }
-        if let Some(due) = plan.take_if(|p| p.is_due(done)) {
+        if let Some(due) = plan.take_if(|p| p.is_due(done, || rehearsal.reports())) {
             let began = Instant::now();
             tokio::select! {
                 biased;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use understudy_capture::Journal;
 use understudy_curriculum::{Rules, curate};
-use understudy_rehearsal::{Rehearsal, RehearsalError};
+use understudy_rehearsal::{Rehearsal, RehearsalError, TaskReport};
 use understudy_tasks::Task;
 
 use crate::cli::{self, Rehearse};
@@ -17,11 +17,13 @@ use crate::failure::Failure;
 use crate::serve::{lessons, rows};
 use crate::specialise::{self, Environment, Exchanged, How, TrainingSet, draft};
 
-/// Share of the calls after which training begins: what is left is evidence. At the
-/// default target an adapter that agrees on .97 of the calls needs some three
-/// thousand to earn its entry and the steps of its canary, whatever the log's length,
-/// and minutes of training seldom read more than this share of a log anyway.
+/// Share of the calls after which training may begin: what is left is evidence.
 const AFTER: f64 = 2.0 / 3.0;
+
+/// Calls of a task that are evidence enough: a longer log gives the rest to training.
+/// At the default target an adapter that agrees on .97 of the calls needs some three
+/// thousand to earn its entry and the steps of its canary, whatever the log's length.
+const ENOUGH: u64 = 3_200;
 
 /// Calls that a task needs before its training is worth a thought.
 const LEAST_CALLS: u64 = 500;
@@ -46,7 +48,10 @@ pub(super) fn permit(config: &Config, args: &Rehearse) -> Result<(), Failure> {
 /// The plan of training; used up by the first who finds it due.
 pub(super) struct Plan {
     minutes: f64,
+    calls: u64,
+    /// After how many calls, and whether that is for good.
     at: u64,
+    settled: bool,
     config: Config,
 }
 
@@ -59,11 +64,18 @@ impl Plan {
                 "--specialise {minutes} is not allowed: it is at least a minute"
             )));
         }
-        Ok(Some(Self { minutes, at: (calls as f64 * AFTER) as u64, config: config.clone() }))
+        let at = (calls as f64 * AFTER) as u64;
+        Ok(Some(Self { minutes, calls, at, settled: false, config: config.clone() }))
     }
 
-    /// Whether enough calls were read.
-    pub(super) fn is_due(&self, done: u64) -> bool {
+    /// Whether enough calls were read. The tasks are looked at once, when it may be: a
+    /// log that has more evidence to come than each of them needs is read on.
+    pub(super) fn is_due(&mut self, done: u64, reports: impl FnOnce() -> Vec<TaskReport>) -> bool {
+        if done >= self.at && !self.settled {
+            self.settled = true;
+            let rarest = reports().iter().filter(|r| is_wanted(r)).map(|r| r.tally.calls).min();
+            self.at = rarest.map_or(self.at, |rarest| self.at.max(latest(self.calls, done, rarest)));
+        }
         done >= self.at
     }
 
@@ -74,7 +86,7 @@ impl Plan {
         let tasks: Vec<(Task, f64)> = rehearsal
             .reports()
             .into_iter()
-            .filter(|r| r.tally.calls >= LEAST_CALLS && specialise::can_gain(r))
+            .filter(is_wanted)
             .filter_map(|r| Some((rehearsal.book().task(r.task).cloned()?, specialise::to_gain(&r))))
             .collect();
         if tasks.is_empty() {
@@ -126,6 +138,17 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// After how many of a log's `calls` a task is left enough of its own as evidence, if it
+/// goes on being as frequent as in the first `done` ones.
+fn latest(calls: u64, done: u64, of_the_task: u64) -> u64 {
+    calls.saturating_sub(ENOUGH.saturating_mul(done) / of_the_task.max(1))
+}
+
+/// Whether a task is to be trained.
+fn is_wanted(report: &TaskReport) -> bool {
+    report.tally.calls >= LEAST_CALLS && specialise::can_gain(report)
 }
 
 fn failed(e: RehearsalError) -> Failure {
