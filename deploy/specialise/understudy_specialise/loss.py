@@ -64,21 +64,28 @@ class Vocabulary:
     what the provider nearly said, where it told."""
 
     def __init__(self, head, sequences, stop: int, seed: int, distil: float = 0.0):
-        size = head.weight.shape[0]
-        self._distil = distil
-        seen = {stop, *(t for s in sequences for t in s.ids)}
-        if distil:
+        self._head, self._distil = head, distil
+        self._chance = torch.Generator().manual_seed(seed)
+        self._known = {stop}
+        self.meet(sequences)
+
+    def meet(self, sequences):
+        """Takes in the tokens of an epoch's rows."""
+        size = self._head.weight.shape[0]
+        seen = self._known | {t for s in sequences for t in s.ids}
+        if self._distil:
             seen |= {id_ for s in sequences for _, shares in s.soft for id_, _ in shares}
+        if len(seen) == len(self._known):
+            return
+        self._known = seen
         others = torch.ones(size, dtype=torch.bool)
         others[list(seen)] = False
-        self._head = head
         self._others = others.nonzero()[:, 0]
-        self._seen = torch.tensor(sorted(seen))
+        known = torch.tensor(sorted(seen))
         self._place = torch.full((size,), -1, dtype=torch.long)
-        self._place[self._seen] = torch.arange(len(self._seen))
-        self._whole = head.bias is not None or len(seen) + SAMPLE > size * 0.7
-        self._chance = torch.Generator().manual_seed(seed)
-        self._weight = None if self._whole else head.weight[self._seen.to(head.weight.device)]
+        self._place[known] = torch.arange(len(known))
+        self._whole = self._head.bias is not None or len(seen) + SAMPLE > size * 0.7
+        self._weight = None if self._whole else self._head.weight[known.to(self._head.weight.device)]
 
     def begin_step(self):
         """Draws the sample of the step."""

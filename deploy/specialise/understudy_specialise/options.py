@@ -19,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--rate", type=float, default=5e-4, help="the peak rate of A")
     p.add_argument("--rate-ratio", type=float, default=8.0, help="how many times faster B learns than A (LoRA+)")
     p.add_argument("--distil", type=float, default=0.5, help="the weight of the provider's own log-probabilities, where rows have them; 0 leaves them out")
+    p.add_argument("--vary", type=float, default=0.5, help="the share of a row's values that other rows' take the place of, from the second epoch on; 0 leaves them")
     p.add_argument("--batch", type=int, help="rows a step; fewer in a smaller budget, unless it is said")
     p.add_argument("--epochs", type=float, default=3.0, help="at most")
     p.add_argument("--steps", type=int, help="exactly so many, where time allows: a run that can be repeated")
@@ -53,7 +54,7 @@ def settle(options):
 
 def recipe(options) -> dict:
     """What a resumed run must share with the one before."""
-    names = ("rank", "alpha", "rate", "rate_ratio", "distil", "batch", "epochs", "steps", "seed", "context", "drop_long", "precision", "qlora")
+    names = ("rank", "alpha", "rate", "rate_ratio", "distil", "vary", "batch", "epochs", "steps", "seed", "context", "drop_long", "precision", "qlora")
     return {name: getattr(options, name) for name in names}
 
 
@@ -65,8 +66,9 @@ def mistakes(options) -> list[str]:
     for name in ("minutes", "alpha", "rate", "rate_ratio", "batch", "epochs", "micro_tokens", "checkpoint_seconds"):
         if not getattr(options, name) > 0:
             out.append(f"--{name.replace('_', '-')} {getattr(options, name)}: more than 0")
-    if not 0 <= options.distil <= 1:
-        out.append(f"--distil {options.distil}: from 0 to 1")
+    for name in ("distil", "vary"):
+        if not 0 <= getattr(options, name) <= 1:
+            out.append(f"--{name} {getattr(options, name)}: from 0 to 1")
     if options.rate * options.rate_ratio > FLOAT32_MOST:
         out.append(f"--rate {options.rate} times --rate-ratio {options.rate_ratio}: more than a float32 holds")
     if options.steps is not None and options.steps < 1:

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import adapter, options as opts, rows as rows_of, tokens
+from . import adapter, options as opts, rows as rows_of, tokens, vary
 from .clock import Clock
 from .progress import Progress, say
 from .refusals import Interrupted, Refusal, no_memory, no_space
@@ -87,7 +87,8 @@ def run(options, progress: Progress, began: float):
     distilled = sum(len(e.soft) for e in train) if options.distil else 0
     if distilled:
         say(f"{distilled} of {sum(len(e.reply) for e in train)} reply tokens are distilled from the provider's log-probabilities")
-    trainer = Trainer(options, base, wrapped, sequences, development, clock, progress, folder, made_for, stopped)
+    varied = _varied(rows.train, train, base, context, options) if options.vary else None
+    trainer = Trainer(options, base, wrapped, sequences, development, clock, progress, folder, made_for, stopped, varied)
     held = checkpoint.load(folder) if options.resume else None
     if held:
         checkpoint.match(held[0], made_for)
@@ -113,6 +114,19 @@ def run(options, progress: Progress, began: float):
         f"{trainer.tokens / max(trainer.cpu_seconds, 1e-9):.0f} a CPU second, agreement {result.share:.3f} of {result.rows}, "
         f"{clock.spent():.0f} s, peak {_peak_mib()} MiB"
     )
+
+
+def _varied(rows, train, base, context: int, options):
+    """Gives an epoch's sequences with other values; a row that would be past the context
+    stays as it is."""
+    fits = {e.id for e in train}
+    values = vary.Values([r for r in rows if r.id in fits], options.vary, options.seed)
+
+    def sequences(epoch: int) -> list:
+        other = tokens.encode(values.of(epoch), base.tokenizer, base.stop)
+        return tokens.sequences([new if len(new) <= context else old for old, new in zip(train, other)])
+
+    return sequences
 
 
 def _card(options, rows, base, train, long, trainer, bare, result, clock) -> dict:

@@ -58,9 +58,11 @@ def worse(last: float, best: float, rows: int) -> bool:
 
 
 class Trainer:
-    def __init__(self, options, base, wrapped, train, development, clock, progress, folder, made_for, stopped):
+    """`varied`: the sequences of an epoch after the first; as many as `train` has."""
+
+    def __init__(self, options, base, wrapped, train, development, clock, progress, folder, made_for, stopped, varied=None):
         self.options, self.base, self.model = options, base, wrapped
-        self.train, self.development = train, development
+        self.train, self.development, self.varied = train, development, varied
         self.clock, self.progress, self.folder = clock, progress, folder
         self.made_for, self.stopped = made_for, stopped
         self.tensors = lora.tensors(wrapped)
@@ -130,7 +132,9 @@ class Trainer:
         self.model.train()
         while not self.schedule.over(self.clock.training_left()):
             epoch, first = divmod(self.schedule.steps, self.per_epoch)
-            for batch in tokens.batches(self.train, self.a_step, self.options.seed, epoch)[first:]:
+            rows = self.varied(epoch) if epoch and self.varied else self.train
+            self.vocabulary.meet(rows)
+            for batch in tokens.batches(rows, self.a_step, self.options.seed, epoch)[first:]:
                 self._step(batch)
                 if self.schedule.over(self.clock.training_left()):
                     return

@@ -106,18 +106,23 @@ impl<'a> Set<'a> {
                 self.tally.drop(Reason::OtherPart, m.seq, || shown.then(|| group.sample(&m)));
             }
             group.members = own;
-            if let Some(member) = group.members.last().copied() {
+            // A row is named after the exchange whose tokens it has, else the latest.
+            let told = group.members.iter().find(|m| m.seq == group.told_by && !group.tokens.is_empty());
+            let told = told.copied();
+            if told.is_none() {
+                group.tokens = Vec::new();
+            }
+            if let Some(member) = told.or_else(|| group.members.last().copied()) {
                 let stands_for = group.members.len() as u64;
                 self.kept.push(Kept { group, split: home, member, stands_for });
             }
         }
     }
 
-    /// The latest exchange stands for its group.
+    /// One exchange stands for its group.
     fn one_row_a_group(&mut self) {
         for kept in &self.kept {
-            let others = kept.group.members.len().saturating_sub(1);
-            for m in kept.group.members.iter().take(others) {
+            for m in kept.group.members.iter().filter(|m| m.seq != kept.member.seq) {
                 let shown = kept.split != Split::Held;
                 self.tally.drop(Reason::ExactDuplicate, m.seq, || shown.then(|| kept.group.sample(m)));
             }

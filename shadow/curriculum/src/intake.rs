@@ -33,6 +33,8 @@ pub(crate) struct Group {
     pub(crate) turns: Vec<Turn>,
     pub(crate) reply: String,
     pub(crate) tokens: Vec<Told>,
+    /// The member that the tokens are of.
+    pub(crate) told_by: u64,
     /// What it asks: see [`question::asked`].
     pub(crate) question: Key,
     /// What the reply means: see [`example::label`].
@@ -150,6 +152,7 @@ impl<'a> Intake<'a> {
             turns,
             reply,
             tokens: told::told(choice),
+            told_by: 0,
             members: Vec::new(),
         };
         if group.chars() > self.rules.longest {
@@ -198,8 +201,9 @@ impl<'a> Intake<'a> {
         Ok((request, choice))
     }
 
-    fn keep(&mut self, group: Group, member: Member) {
+    fn keep(&mut self, mut group: Group, member: Member) {
         self.bytes += size_of::<Member>();
+        group.told_by = member.seq;
         match self.groups.entry(question::exact(&group.turns, &group.reply)) {
             Entry::Occupied(mut there) => {
                 let there = there.get_mut();
@@ -208,6 +212,7 @@ impl<'a> Intake<'a> {
                 if there.tokens.is_empty() {
                     self.bytes += told::bytes(&group.tokens);
                     there.tokens = group.tokens;
+                    there.told_by = group.told_by;
                 }
             }
             Entry::Vacant(place) => {

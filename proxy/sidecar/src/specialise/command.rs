@@ -31,7 +31,7 @@ pub(crate) struct Specialise {
     /// Only makes the environment that training needs
     #[arg(long, conflicts_with_all = ["task", "minutes", "resume", "options"])]
     prepare: bool,
-    /// Options of the trainer, as they are: --drop-long leaves rows out that are longer than --context TOKENS, fewer --micro-tokens take less memory, a lower --rate is steadier; --rank, --alpha, --rate-ratio, --batch, --epochs, --steps, --distil, --seed, --threads, --device, --precision, --checkpoint-seconds, --min-rows and --min-development are the others
+    /// Options of the trainer, as they are: --drop-long leaves rows out that are longer than --context TOKENS, fewer --micro-tokens take less memory, a lower --rate is steadier; --rank, --alpha, --rate-ratio, --batch, --epochs, --steps, --distil, --vary, --seed, --threads, --device, --precision, --checkpoint-seconds, --min-rows and --min-development are the others
     #[arg(last = true, value_name = "OPTION")]
     options: Vec<String>,
 }

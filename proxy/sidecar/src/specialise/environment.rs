@@ -37,12 +37,16 @@ const PACKAGE: &[(&str, &str)] = package![
     "schedule.py",
     "tokens.py",
     "train.py",
+    "vary.py",
 ];
 
 const REQUIREMENTS: &str = include_str!("../../../../deploy/specialise/requirements.txt");
 
 /// What the environment takes, seen with the pinned versions.
 const SIZE: &str = "some 3 GB to fetch, 7 GB on the disk";
+
+/// Room for it, and for what pip unpacks meanwhile.
+const ROOM: u64 = 8 << 30;
 
 /// Where to find both.
 #[derive(Debug, Clone)]
@@ -63,7 +67,11 @@ impl Environment {
         let python = venv.join("bin").join("python");
         if !venv.join("ready").is_file() {
             say(&format!("training needs PyTorch and PEFT: {SIZE}, once, under {}", venv.display()));
+            say(
+                "without a GPU a third of it is enough: PIP_EXTRA_INDEX_URL may name an index that has PyTorch for CPUs only",
+            );
             let _ = fs::remove_dir_all(&venv);
+            has_room(cache, ROOM)?;
             run(Command::new("python3").args(["-m", "venv"]).arg(&venv), "python3 -m venv", VENV_REMEDY)?;
             let list = venv.join("requirements.txt");
             write(&list, REQUIREMENTS)?;
@@ -74,6 +82,23 @@ impl Environment {
         }
         Ok(Self { python, path: unpack(cache)? })
     }
+}
+
+/// Refuses early what would fail after minutes of fetching.
+fn has_room(cache: &Path, room: u64) -> Result<(), Failure> {
+    let blame = |source| Failure::File { path: cache.to_path_buf(), source };
+    fs::create_dir_all(cache).map_err(blame)?;
+    let stat = rustix::fs::statvfs(cache).map_err(|e| blame(e.into()))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free >= room {
+        return Ok(());
+    }
+    Err(Failure::Unavailable(format!(
+        "the training environment takes {} GiB and {} has {} GiB free: free some, or set UNDERSTUDY_CACHE to a folder on another disk",
+        room >> 30,
+        cache.display(),
+        free >> 30
+    )))
 }
 
 const VENV_REMEDY: &str = "install Python 3.11 or later with its venv module (Debian: python3-venv)";
@@ -131,6 +156,15 @@ mod tests {
         there.sort();
         let carried: Vec<&str> = PACKAGE.iter().map(|(name, _)| *name).collect();
         assert_eq!(there, carried);
+    }
+
+    #[test]
+    fn a_disk_that_is_too_small_is_told_before_anything_is_fetched() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("cache");
+        has_room(&cache, 1).unwrap();
+        let why = has_room(&cache, u64::MAX).unwrap_err().to_string();
+        assert!(why.contains("GiB free") && why.contains(&cache.display().to_string()), "{why}");
     }
 
     #[test]

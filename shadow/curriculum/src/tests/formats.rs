@@ -90,3 +90,18 @@ fn what_the_provider_told_of_its_tokens_is_in_the_trainers_rows() {
     assert!(lines[1].get("tokens").is_none(), "nothing else was likely enough to be told: {}", lines[1]);
     assert!(lines[2].get("tokens").is_none(), "the tokens of a call are not its text: {}", lines[2]);
 }
+
+#[test]
+fn a_row_is_named_after_the_exchange_whose_tokens_it_has() {
+    let others = json!([{"token": "t1", "logprob": -0.25}, {"token": "t2", "logprob": -1.5}]);
+    let given = vec![
+        exchange(1, 1, asks("one"), says("t1")),
+        exchange(2, 1, asks("one"), doubtful("t1", &others)),
+        exchange(3, 1, asks("one"), says("t1")),
+        exchange(4, 2, asks("two"), says("t1")),
+        exchange(5, 2, asks("two"), says("t1")),
+    ];
+    let made = curated(given, &permitted());
+    let rows: Vec<(ExchangeId, bool)> = made.rows.iter().map(|r| (r.exchange, r.tokens.is_empty())).collect();
+    assert_eq!(rows, [(ExchangeId(key(2)), false), (ExchangeId(key(5)), true)]);
+}
