@@ -11,6 +11,7 @@ import sys
 
 
 TARGET = 0.95  # agreement
+KEPT = "<!-- What follows is put here by hand, from commands of its own; `make results` keeps it. -->"
 
 
 def load(path):
@@ -65,7 +66,8 @@ def page(folder, minutes, delay):
     print("# Results on recorded real traffic\n")
     print(f"Made by `make results` (here with a budget of {minutes} minutes of rehearsal an agent, on two CPU cores "
           "without a GPU). `train` rows are rehearsed in line order as one credential; then examples, bars and ledgers "
-          "are frozen and the `test` rows measure them, in a journal of their own and again through the real proxy. "
+          "are frozen and the `test` rows measure them: in memory, nothing appended, and again through the real proxy, "
+          "which records those calls in the same state folder with its worker frozen. "
           "Approval of tools that act is taken as given. Agreement is fidelity to the recorded provider, call by call, "
           "and not the success of the errand. Agreement and its two-sided 95 % interval are by conversation "
           "(Clopper-Pearson where each is wholly right or wrong, else the betting interval); coverage is over eligible "
@@ -111,15 +113,29 @@ def page(folder, minutes, delay):
             r = load(live)
             of, served, agreed = r["known"]
             nof, nserved, _ = r["novel"]
+            agreeing = share(r) if "agreement" in r else percent(agreed / served if served else None)
+            # The proxy has the rehearsal's key, so its control group is the same.
+            outside = sum(m["by_mark"].get("not novel", {"of": 0})["of"] for m in verdict["held_out"] or [])
+            of_these = f"; {percent(served / outside)} of those outside it" if outside else ""
             print(f"\nThrough the real proxy, the provider playing the recorded replies after {delay} ms: {r['calls']} "
                   f"calls, {r['failed']} failed; served {served} of {of} "
-                  f"({percent(served / max(of, 1))} of all, the control group among them), agreeing {percent(agreed / served if served else None)}; "
+                  f"({percent(served / max(of, 1))} of all, the control group among them{of_these}), agreeing {agreeing}; "
                   f"wrongly served {r['wrongly_served']}"
                   + (f"; of {nof} novel ones {nserved} taken ({percent(nserved / nof)})" if nof else "")
                   + ". p50: " + ", ".join(f"{k} {v:.1f} ms" for k, v in r["p50_ms"].items() if v) + ".")
         else:
             print("\nNothing was earned, so nothing is served: 0 wrongly served.")
         print()
+    print(kept())
+
+
+def kept():
+    """What the page has beside the agents: curves, shift, folds and the mixed stream,
+    each of a command of its own."""
+    page = pathlib.Path("docs/results.md")
+    _, mark, rest = (page.read_text() if page.exists() else "").partition(KEPT)
+    return mark + rest.rstrip()
+
 
 
 def copy_description(file, folder):

@@ -2,7 +2,8 @@
 //! in a temporary folder, and every port free.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -155,7 +156,8 @@ impl Home {
             found.is_some()
         });
         let running = found.unwrap();
-        Proxy { child, address: running["gateway"].as_str().unwrap().to_owned(), log }
+        let address = |of: &str| running[of].as_str().unwrap_or_default().to_owned();
+        Proxy { child, address: address("gateway"), metrics: address("metrics"), log }
     }
 }
 
@@ -171,6 +173,7 @@ pub fn said(out: &Output) -> String {
 pub struct Proxy {
     child: Owned,
     address: String,
+    metrics: String,
     log: PathBuf,
 }
 
@@ -191,6 +194,16 @@ impl Proxy {
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// A number of its metrics, by its name with its labels; 0 for one that it does not have.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> f64 {
+        let mut stream = TcpStream::connect(&self.metrics).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text.lines().find_map(|l| l.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0.0)
     }
 
     /// Sends it a signal.

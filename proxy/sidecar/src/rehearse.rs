@@ -151,9 +151,10 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
     let began = Instant::now();
     let plan = specialised::Plan::of(&config, &args, imported)?;
     let mut history = history::History::over(imported);
-    let left = run(&mut rehearsal, &journal, from, imported, plan, &mut history).await?;
+    let rest = run(&mut rehearsal, &journal, from, imported, plan, &mut history).await?;
     let took = began.elapsed();
-    let measured = if held.calls.is_empty() {
+    // Whoever interrupts wants the end, and what is measured is of all train calls.
+    let measured = if held.calls.is_empty() || rest.interrupted {
         None
     } else {
         let budget = Duration::from_secs_f64(args.minutes * 60.0);
@@ -161,7 +162,7 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
     };
     drop(engine);
     journal.close();
-    let verdict = verdict::Verdict::of(&rehearsal, &config, &log, left, took, args.approve, measured);
+    let verdict = verdict::Verdict::of(&rehearsal, &config, &log, rest, took, args.approve, measured);
     let verdict = verdict::Verdict { history: history.looks(), ..verdict };
     if let Some(path) = &args.report {
         let text = serde_json::to_string_pretty(&verdict).map_err(|e| Failure::Failed(e.to_string()))?;
@@ -171,8 +172,16 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
     out.show(&verdict, verdict::Verdict::table)
 }
 
-/// Goes through the journal until its end, the end of the time, or Ctrl-C;
-/// returns how many calls are left.
+/// What a run did not come to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rest {
+    /// Calls left for the next one.
+    calls: u64,
+    /// Whether Ctrl-C ended it.
+    interrupted: bool,
+}
+
+/// Goes through the journal until its end, the end of the time, or Ctrl-C.
 async fn run(
     rehearsal: &mut Rehearsal,
     journal: &Journal,
@@ -180,7 +189,7 @@ async fn run(
     calls: u64,
     mut plan: Option<specialised::Plan>,
     history: &mut history::History,
-) -> Result<u64, Failure> {
+) -> Result<Rest, Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
     let bar = ProgressBar::new(calls);
     if let Ok(style) =
@@ -188,10 +197,10 @@ async fn run(
     {
         bar.set_style(style);
     }
-    let mut interrupted = std::pin::pin!(crate::serve::told_to_end()?);
+    let mut told = std::pin::pin!(crate::serve::told_to_end()?);
     let mut cursor = journal.cursor(0);
     let mut done = 0;
-    let mut whole = true;
+    let (mut interrupted, mut late) = (false, false);
     while let Some((seq, record)) = cursor.next().map_err(|e| failed(&e))? {
         if !matches!(record, Record::Exchange(_)) {
             continue;
@@ -205,18 +214,18 @@ async fn run(
             let began = Instant::now();
             tokio::select! {
                 biased;
-                () = &mut interrupted => { whole = false; break }
+                () = &mut told => { interrupted = true; break }
                 trained = due.carry_out(rehearsal, journal) => trained?,
             }
             rehearsal.pace().stood_still(began.elapsed());
         }
         if rehearsal.pace().is_over() {
-            whole = false;
+            late = true;
             break;
         }
         tokio::select! {
             biased;
-            () = &mut interrupted => { whole = false; break }
+            () = &mut told => { interrupted = true; break }
             step = rehearsal.take(seq, record) => step.map_err(|e| failed(&e))?,
         }
         rehearsal.pace().one_done();
@@ -224,14 +233,14 @@ async fn run(
         bar.set_position(done);
         history.pass(done, || rehearsal.reports());
     }
-    if whole {
+    if !interrupted && !late {
         rehearsal.end_of_file().await.map_err(|e| failed(&e))?;
     } else {
         rehearsal.flush().await.map_err(|e| failed(&e))?;
     }
     history.end(done, &rehearsal.reports());
     bar.finish_and_clear();
-    Ok(calls.saturating_sub(done))
+    Ok(Rest { calls: calls.saturating_sub(done), interrupted })
 }
 
 /// Where this rehearsal's journal is: named after the files, so that the same

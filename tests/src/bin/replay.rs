@@ -4,7 +4,8 @@
 //! provider-like delay; prints its base URL and stays.
 //! `replay send FOLDER NAME BASE_URL KEY WORKERS [LIMIT]`: sends every recorded
 //! `test` call once, compares what comes back with what was recorded, every
-//! argument strictly, and prints the counts as JSON.
+//! argument strictly, and prints the counts as JSON, and of the served calls that are not
+//! novel the agreement as a mean over conversations with its two-sided 95 % interval.
 //! `replay mixed FOLDER NAME…`: the calls of several agents as one log of
 //! `{"request", "response"}`, each agent spread evenly over it, with no mark of
 //! who sent what.
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
+use understudy_policy::interval;
 use understudy_tests::openai;
 use understudy_tests::playback::{self, Recorded};
 
@@ -70,6 +72,8 @@ fn mixed(folder: &Path, names: &[&str]) -> Result<()> {
 }
 
 struct Came {
+    /// The recorded conversation that it is of.
+    errand: String,
     by: Option<String>,
     agrees: bool,
     failed: bool,
@@ -101,8 +105,14 @@ async fn send(folder: &Path, name: &str, url: &str, key: &str, workers: usize, l
     let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let mut wrong = 0u64;
     let (mut known, mut novel) = ([0u64; 3], [0u64; 3]);
+    let mut errands: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
     for c in &came {
         let served = c.by.is_some();
+        if served && !c.novel {
+            let (agreed, of) = errands.entry(c.errand.as_str()).or_default();
+            *agreed += u32::from(c.agrees);
+            *of += 1;
+        }
         wrong += u64::from(served && !c.agrees);
         for counts in
             [strata.entry(c.stratum.as_str()).or_default(), if c.novel { &mut novel } else { &mut known }]
@@ -121,9 +131,13 @@ async fn send(folder: &Path, name: &str, url: &str, key: &str, workers: usize, l
         v.get(v.len() / 2).copied()
     };
     let times: BTreeMap<&str, Option<f64>> = times.iter_mut().map(|(k, v)| (*k, p50(v))).collect();
+    // Calls of one conversation are not independent.
+    let means: Vec<f64> = errands.values().map(|(agreed, of)| f64::from(*agreed) / f64::from(*of)).collect();
+    let mean = means.iter().sum::<f64>() / means.len() as f64;
+    let agreement = interval::of_means(&means, 0.95).map(|(low, high)| [mean, low, high]);
     println!(
         "{}",
-        json!({"calls": came.len(), "failed": came.iter().filter(|c| c.failed).count(), "wrongly_served": wrong,
+        json!({"agreement": agreement, "calls": came.len(), "failed": came.iter().filter(|c| c.failed).count(), "wrongly_served": wrong,
             "known": known, "novel": novel, "p50_ms": times, "strata": strata})
     );
     Ok(())
@@ -137,7 +151,9 @@ async fn one(client: &reqwest::Client, endpoint: &str, key: &str, call: &Recorde
     let status = response.status();
     let body: Value = response.json().await.unwrap_or_default();
     let message = &body["choices"][0]["message"];
+    let id = call.marks.get("id").and_then(Value::as_str).map(str::to_owned);
     Ok(Came {
+        errand: id.unwrap_or_else(|| call.request.to_string()),
         by,
         agrees: meaning(message) == meaning(&call.reply),
         failed: !status.is_success(),

@@ -7,9 +7,9 @@ use serde::Serialize;
 use understudy_rehearsal::logs::{Halves, Log};
 use understudy_rehearsal::{Rehearsal, TaskReport};
 
-use super::NAMED;
 use super::held_out::Measured;
 use super::history::Look;
+use super::{NAMED, Rest};
 use crate::admin::pages::{DecisionRow, SavingsPage, TaskRow};
 use crate::config::Config;
 use crate::serve::rows;
@@ -35,6 +35,8 @@ pub(crate) struct Verdict {
     pub(crate) unasked: usize,
     /// Calls left for the next run.
     pub(crate) left: u64,
+    /// Whether they are left because of Ctrl-C.
+    pub(crate) interrupted: bool,
     /// Seconds that this run took, training with it, held-out calls without.
     pub(crate) seconds: f64,
     /// Whether the logs say how long the provider took.
@@ -52,7 +54,7 @@ impl Verdict {
         rehearsal: &Rehearsal,
         config: &Config,
         log: &Log,
-        left: u64,
+        rest: Rest,
         took: Duration,
         approved: bool,
         held_out: Option<Vec<Measured>>,
@@ -68,7 +70,8 @@ impl Verdict {
             broken: log.broken.len(),
             unanswered: log.halves.unanswered,
             unasked: log.halves.unasked,
-            left,
+            left: rest.calls,
+            interrupted: rest.interrupted,
             seconds: took.as_secs_f64(),
             has_durations: log.has_durations,
             approved,
@@ -119,10 +122,12 @@ impl Verdict {
                 ));
             }
         }
-        if self.left > 0 {
+        if self.left > 0 || self.interrupted {
             line(&format!(
-                "The time is over with {} of {} calls left; the same command goes on from here.",
-                self.left, self.read
+                "{} with {} of {} calls left; the same command goes on from here.",
+                if self.interrupted { "Interrupted" } else { "The time is over" },
+                self.left,
+                self.read
             ));
         }
         out
@@ -133,27 +138,37 @@ impl Verdict {
 mod tests {
     use super::*;
 
+    fn empty() -> Verdict {
+        Verdict {
+            tasks: Vec::new(),
+            decisions: Vec::new(),
+            savings: SavingsPage::default(),
+            reports: Vec::new(),
+            read: 0,
+            broken: 0,
+            unanswered: 0,
+            unasked: 0,
+            left: 0,
+            interrupted: false,
+            seconds: 0.0,
+            has_durations: true,
+            approved: false,
+            held_out: None,
+            history: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn why_calls_are_left_is_told() {
+        let told = |left, interrupted| Verdict { read: 9, left, interrupted, ..empty() }.table();
+        assert!(told(4, false).contains("The time is over with 4 of 9 calls left"));
+        assert!(told(4, true).contains("Interrupted with 4 of 9 calls left; the same command goes on"));
+        assert!(!told(0, false).contains("left"));
+    }
+
     #[test]
     fn what_was_not_read_is_told_as_it_is() {
-        let told = |broken: usize, unanswered: usize| {
-            let verdict = Verdict {
-                tasks: Vec::new(),
-                decisions: Vec::new(),
-                savings: SavingsPage::default(),
-                reports: Vec::new(),
-                read: 0,
-                broken,
-                unanswered,
-                unasked: 0,
-                left: 0,
-                seconds: 0.0,
-                has_durations: true,
-                approved: false,
-                held_out: None,
-                history: Vec::new(),
-            };
-            verdict.table()
-        };
+        let told = |broken: usize, unanswered: usize| Verdict { broken, unanswered, ..empty() }.table();
         assert!(told(10, 0).contains("10 lines could not be read; the log says which."));
         assert!(told(11, 0).contains("11 lines could not be read; the log names the first 10."));
         assert!(told(0, 3).contains("3 requests of a batch are without their response"));
