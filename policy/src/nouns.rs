@@ -345,3 +345,41 @@ pub struct Roster {
     /// Every task that serves (canary or live).
     pub tasks: Vec<RosterTask>,
 }
+
+impl Roster {
+    /// Whether a call made with this credential could be one of a task that serves.
+    #[must_use]
+    pub fn serves(&self, credential: Credential) -> bool {
+        !self.stopped && self.tasks.iter().any(|t| t.credential.is_none_or(|whose| whose == credential))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_roster_serves_those_whose_tasks_it_has_and_everyone_where_one_is_shared() {
+        let task = |credential| RosterTask {
+            task: TaskId(1),
+            name: "route".into(),
+            form: FormHash([0; 16]),
+            credential,
+            stage: Stage::Live,
+            share: 1.0,
+            audit: 0.0,
+            control: 0.0,
+            budget_ms: 500.0,
+            entries: Vec::new(),
+            successor: None,
+        };
+        let (one, other) = (Credential([1; 16]), Credential([2; 16]));
+        assert!(!Roster::default().serves(one));
+        let own = Roster { tasks: vec![task(Some(one))], ..Roster::default() };
+        assert!(own.serves(one) && !own.serves(other));
+        let shared = Roster { tasks: vec![task(Some(one)), task(None)], ..Roster::default() };
+        assert!(shared.serves(one) && shared.serves(other));
+        let stopped = Roster { stopped: true, ..shared };
+        assert!(!stopped.serves(one) && !stopped.serves(other));
+    }
+}

@@ -47,8 +47,7 @@ struct Part {
 impl Gateway {
     /// Whether anything serves that could answer this call; else it is not even read.
     pub(crate) fn serves(&self, call: &Call) -> bool {
-        let roster = self.seams.roster.load();
-        call.dialect == Dialect::OpenaiChat && !roster.stopped && !roster.tasks.is_empty()
+        call.dialect == Dialect::OpenaiChat && self.seams.roster.load().serves(call.credential)
     }
 
     /// Answers the call from an understudy; `false` leaves it to the provider.

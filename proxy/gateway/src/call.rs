@@ -90,11 +90,12 @@ pub(crate) struct Broke {
 
 impl Call {
     pub(crate) fn new() -> Self {
+        let started_unix_ms = unix_ms();
         Self {
-            id: new_id(),
+            id: new_id(started_unix_ms),
             started: Instant::now(),
             flight: None,
-            started_unix_ms: unix_ms(),
+            started_unix_ms,
             way: None,
             dialect: Dialect::Other,
             credential: Credential([0; 16]),
@@ -161,7 +162,7 @@ impl Call {
         }
     }
 
-    pub(crate) fn seen(&self, meta: Metadata, target: String) -> CallSeen {
+    pub(crate) fn seen(&self, meta: Metadata) -> CallSeen {
         CallSeen {
             id: self.id,
             meta,
@@ -171,7 +172,6 @@ impl Call {
             model: self.model.clone(),
             usage: self.usage(),
             traceparent: self.traceparent.clone(),
-            target,
             error: self.broke.map(|b| b.label),
         }
     }
@@ -207,10 +207,10 @@ impl Call {
     }
 }
 
-/// A new name, ordered by time (UUID version 7, RFC 9562). Its random bits come
-/// from a seed of this process and a count, which spares each call the system's
-/// random numbers.
-fn new_id() -> ExchangeId {
+/// The name of a call that began at this Unix millisecond, ordered by time (UUID
+/// version 7, RFC 9562). Its random bits come from a seed of this process and a
+/// count, which spares each call the system's random numbers.
+fn new_id(began: i64) -> ExchangeId {
     static SEED: OnceLock<u128> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let seed = *SEED.get_or_init(|| uuid::Uuid::new_v4().as_u128());
@@ -218,7 +218,7 @@ fn new_id() -> ExchangeId {
     let (high, low) = ((seed >> 64) as u64, seed as u64);
     let [a, b, c, d, e, f, g, h] = mixed(high ^ mixed(low.wrapping_add(count))).to_be_bytes();
     let [.., i, j] = mixed(low ^ mixed(high.wrapping_add(count))).to_be_bytes();
-    let millis = u64::try_from(unix_ms()).unwrap_or_default();
+    let millis = u64::try_from(began).unwrap_or_default();
     ExchangeId(
         uuid::Builder::from_unix_timestamp_millis(millis, &[a, b, c, d, e, f, g, h, i, j])
             .into_uuid()
@@ -248,18 +248,12 @@ pub(crate) fn credential(key: &HashKey, provider: &str, headers: &HeaderMap) -> 
 }
 
 /// The reply headers that are kept: an allow-list, so that what is not known to
-/// be harmless is not stored.
+/// be harmless is not stored. The journal's writer has one of its own; what that
+/// discards is not copied here.
 pub(crate) fn kept_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     let kept = |name: &str| {
-        matches!(
-            name,
-            "content-type"
-                | "content-encoding"
-                | "x-request-id"
-                | "request-id"
-                | "retry-after"
-                | "openai-processing-ms"
-        ) || name.starts_with("x-ratelimit-")
+        matches!(name, "content-type" | "x-request-id" | "request-id" | "retry-after")
+            || name.starts_with("x-ratelimit-")
             || name.starts_with("anthropic-ratelimit-")
     };
     headers

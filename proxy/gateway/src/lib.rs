@@ -10,10 +10,11 @@
 //!
 //! 1. *head*: what two readers could take in two ways is refused (`head`); the provider
 //!    is found by host or path prefix (`route`); the caller is named by a keyed hash.
-//! 2. *answer*: where the roster has a task that serves, the body is read (up to
-//!    64 KiB, pingora's retry buffer), the task and its lane are found, and the
-//!    understudies are asked in the order of their cost, within the provider's own
-//!    time. Whatever they cannot do, the provider does; `counters` says why.
+//! 2. *answer*: where the roster has a task that serves, of this caller or shared,
+//!    the body is read (up to 64 KiB, pingora's retry buffer), the task and its lane
+//!    are found, and the understudies are asked in the order of their cost, within
+//!    the provider's own time. Whatever they cannot do, the provider does; `counters`
+//!    says why.
 //! 3. *forward*: request and reply stream through without being held; a copy of
 //!    the chunks (shared, not copied) is kept for the journal up to a limit.
 //! 4. *end*: the call is offered to the recorder, which never waits, and

@@ -297,7 +297,7 @@ impl ProxyHttp for Gateway {
             call.broke = Some(fault::broke(e, None));
         }
         self.seams.counters.add_call();
-        self.ended(session, call);
+        self.ended(call);
     }
 
     /// Without the query, which may carry a key.
@@ -318,10 +318,9 @@ impl ProxyHttp for Gateway {
 
 impl Gateway {
     /// Records the call and tells telemetry. Nothing here can fail the call: it is over.
-    fn ended(&self, session: &Session, call: &mut Call) {
+    fn ended(&self, call: &mut Call) {
         let meta = call.metadata();
-        let head = session.req_header();
-        let seen = call.seen(meta, format!("{} {}", head.method, head.uri.path()));
+        let seen = call.seen(meta);
         (self.seams.on_call)(&seen);
         if call.audited {
             return;

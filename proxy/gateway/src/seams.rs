@@ -56,14 +56,13 @@ pub struct CallSeen {
     /// Each understudy that was asked and did not answer, with its reason
     /// ([`understudy_call::Declined::label`], or `panicked`).
     pub declined: Vec<(UnderstudyId, &'static str)>,
-    /// The model as the agent wrote it; only known where the request was read (a task serves).
+    /// The model as the agent wrote it; only known where the request was read
+    /// (a task serves that could be this caller's).
     pub model: Option<String>,
     /// The understudy's token counts, where one answered. The provider's are in the journal.
     pub usage: Option<Usage>,
     /// The agent's `traceparent`.
     pub traceparent: Option<String>,
-    /// Method and path without query, for spans.
-    pub target: String,
     /// What went wrong, where the gateway itself answered or the call broke off.
     pub error: Option<&'static str>,
 }

@@ -63,6 +63,54 @@ fn tools_and_schema_are_form() {
     assert_eq!(hashes.len(), 3);
 }
 
+fn offering(tools: &[(&str, &str)]) -> Request {
+    let of = |(name, parameters): &(&str, &str)| Tool {
+        description: None,
+        parameters: serde_json::from_str(parameters).unwrap(),
+        ..tool(name, "")
+    };
+    Request { tools: tools.iter().map(of).collect(), ..ask("s", &[]) }
+}
+
+#[test]
+fn tools_met_before_are_known_again_by_how_they_were_written() {
+    let requests = [
+        offering(&[("book", r#"{"a":1,"b":{"c":[0.0]}}"#)]),
+        offering(&[("book", r#"{"b":{"c":[0.0]},"a":1}"#)]),
+        offering(&[("book", r#"{"a":1,"b":{"c":[-0.0]}}"#)]),
+        offering(&[("book", r#"{"a":1,"b":{"c":[0]}}"#)]),
+        offering(&[("book", r#"{"a":1,"b":{"c":["0"]}}"#)]),
+        offering(&[("books", r#"{"a":1,"b":{"c":[0.0]}}"#)]),
+        offering(&[("book", "null"), ("cancel", "null")]),
+        offering(&[("cancel", "null"), ("book", "null")]),
+        offering(&[("book", "null")]),
+        offering(&[]),
+    ];
+    // What each is to a thread that has met none of the others.
+    let alone = requests
+        .clone()
+        .map(|r| std::thread::spawn(move || fingerprint(Dialect::OpenaiChat, &r)).join().unwrap());
+    assert_eq!(alone.iter().collect::<std::collections::HashSet<_>>().len(), requests.len());
+    // There are more of them than are remembered.
+    for _ in 0..3 {
+        for (r, form) in requests.iter().zip(&alone) {
+            assert_eq!(fingerprint(Dialect::OpenaiChat, r), *form);
+            assert_eq!(fingerprint(Dialect::OpenaiChat, r), *form);
+        }
+    }
+}
+
+#[test]
+fn a_form_s_hash_is_the_same_in_every_version() {
+    let mut r = ask("Today is 2024-05-15. Be kind.", &[(Role::User, "hi")]);
+    r.tools = offering(&[("book", r#"{"b":[1,-0.0],"a":null}"#)]).tools;
+    r.tools.insert(0, tool("get_user", "Looks up a user."));
+    let schema = serde_json::json!({"type": "string"});
+    r.format = Format::JsonSchema { name: "s".into(), schema, strict: None };
+    // By another BLAKE3 (Python's), field by field: journals name their tasks by it.
+    assert_eq!(fingerprint(Dialect::OpenaiChat, &r).to_string(), "d3b82492ccc34268bbb4b87e9451ea1b");
+}
+
 #[test]
 fn variables_are_masked_by_kind_and_given_back_in_order() {
     let text = "Mail ann@example.com, see https://example.com/a?b=1 (session \

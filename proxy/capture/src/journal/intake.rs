@@ -2,6 +2,7 @@
 //! score, redact. The order matters: form, conversation and an audit's score are
 //! taken from the raw pair, and nothing raw leaves this file.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -123,8 +124,13 @@ impl Intake {
 /// The allow-list of headers. The gateway keeps it too; a record is written for
 /// years, so it is kept twice.
 pub(super) fn may_be_kept(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    matches!(name.as_str(), "content-type" | "x-request-id" | "request-id" | "retry-after" | "traceparent")
+    // The gateway's are in lower case already.
+    let name = if name.bytes().any(|b| b.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    };
+    matches!(&*name, "content-type" | "x-request-id" | "request-id" | "retry-after" | "traceparent")
         || name.starts_with("x-ratelimit-")
         || ((name.starts_with("openai-") || name.starts_with("anthropic-")) && name.contains("ratelimit"))
 }

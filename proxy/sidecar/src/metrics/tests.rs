@@ -106,11 +106,14 @@ async fn a_scrape_that_waits_keeps_nobody_from_asking_whether_calls_are_taken() 
     assert_eq!(scraped.await.unwrap().status(), StatusCode::OK);
 }
 
-#[test]
-fn a_call_s_time_refers_to_its_trace_where_that_is_kept() {
+fn answered(provider: &str, status: u16) -> CallSeen {
     let timings = Timings { total: Some(Duration::from_millis(20)), ..Timings::default() };
-    let meta = Metadata { timings, ..Metadata::answered("openai", Dialect::OpenaiChat, Credential([0; 16])) };
-    let call = CallSeen {
+    let meta = Metadata {
+        timings,
+        status,
+        ..Metadata::answered(provider, Dialect::OpenaiChat, Credential([0; 16]))
+    };
+    CallSeen {
         id: ExchangeId([7; 16]),
         meta,
         task: None,
@@ -119,9 +122,32 @@ fn a_call_s_time_refers_to_its_trace_where_that_is_kept() {
         model: None,
         usage: None,
         traceparent: None,
-        target: "POST /v1/chat/completions".into(),
         error: None,
+    }
+}
+
+#[test]
+fn calls_are_counted_apart_by_their_labels_however_often_they_were_met() {
+    let metrics = Metrics::new();
+    for (provider, status) in [("a", 200), ("b", 200), ("a", 429), ("a", 201), ("b", 204), ("a", 200)] {
+        metrics.call(&answered(provider, status), None);
+    }
+    let text = metrics.text();
+    let number = |name: &str, labels: &[&str]| {
+        let is_it = |l: &&str| l.starts_with(name) && labels.iter().all(|label| l.contains(label));
+        text.lines().find(is_it).and_then(|l| l.rsplit(' ').next()).map(str::to_owned)
     };
+    let (a, b) = ("provider=\"a\"", "provider=\"b\"");
+    assert_eq!(number("understudy_calls_total{", &[a, "status=\"2xx\""]).as_deref(), Some("3"), "{text}");
+    assert_eq!(number("understudy_calls_total{", &[a, "status=\"4xx\""]).as_deref(), Some("1"), "{text}");
+    assert_eq!(number("understudy_calls_total{", &[b, "status=\"2xx\""]).as_deref(), Some("2"), "{text}");
+    assert_eq!(number("understudy_call_duration_seconds_count{", &[a]).as_deref(), Some("4"), "{text}");
+    assert_eq!(number("understudy_call_duration_seconds_count{", &[b]).as_deref(), Some("2"), "{text}");
+}
+
+#[test]
+fn a_call_s_time_refers_to_its_trace_where_that_is_kept() {
+    let call = answered("openai", 200);
     let metrics = Metrics::new();
     metrics.call(&call, None);
     assert!(!metrics.text().contains("trace_id"), "{}", metrics.text());
