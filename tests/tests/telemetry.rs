@@ -129,7 +129,7 @@ fn a_collector_gets_what_the_conventions_promise(protocol: &str, over: Over) {
     }
     the_work_behind_has_spans_of_its_own(&collector);
     judgements_are_events_on_their_calls(&collector);
-    calls_are_measured(&collector);
+    calls_are_measured(&collector, &answers);
 }
 
 fn the_call_continues_its_trace(collector: &Collector, provider: &Peer, n: u64, answer: &Answer) {
@@ -229,7 +229,7 @@ fn judgements_are_events_on_their_calls(collector: &Collector) {
     assert_eq!(collector.events().len(), named(&spans, "rehearse").len());
 }
 
-fn calls_are_measured(collector: &Collector) {
+fn calls_are_measured(collector: &Collector, answers: &[Answer]) {
     let metrics = collector.metrics();
     let data = |name: &str| {
         let found = metrics.iter().find(|m| m.name == name).unwrap_or_else(|| panic!("{name}: {metrics:#?}"));
@@ -242,6 +242,15 @@ fn calls_are_measured(collector: &Collector) {
         assert_eq!(attribute(attributes, "gen_ai.request.model").unwrap(), "gpt-4o-mini");
         assert_eq!(attribute(attributes, "gen_ai.provider.name").unwrap(), "openai");
     }
+    // Only a stream has chunks after its first one; its events end with a mark that is none.
+    let name = "gen_ai.client.inference.time_per_output_chunk";
+    let later: usize = (0..)
+        .zip(answers)
+        .filter(|(n, _)| is_streamed(*n))
+        .map(|(_, answer)| answer.events().len().saturating_sub(2))
+        .sum();
+    let Data::Histogram(chunks) = data(name) else { panic!("{name} is no histogram") };
+    assert_eq!(chunks.data_points.iter().map(|p| p.count).sum::<u64>(), later as u64, "{name}");
     for name in ["gen_ai.client.inference.usage.input_tokens", "gen_ai.client.inference.usage.output_tokens"]
     {
         let Data::Sum(sum) = data(name) else { panic!("{name} is no sum") };

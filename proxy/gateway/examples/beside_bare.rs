@@ -8,7 +8,7 @@ fn main() -> Result<(), understudy_gateway::GatewayError> {
     let mut seams = Seams::pass_through(HashKey::new([1; 32]));
     // Bodies are kept and thrown away: the cost of the copy, not of a journal.
     seams.recorder = Some(std::sync::Arc::new(Forget));
-    let report = bench::run(&bench::Options::default(), seams, None)?;
+    let report = bench::run(&bench::Options::default(), seams, None, |_, _| {})?;
     for (way, f) in [("direct", report.direct), ("bare pingora", report.bare), ("gateway", report.gateway)] {
         println!(
             "{way:<14} p50 {:>7.1} us   p99 {:>7.1} us   {:>8.0} calls/s   {:>5.1} us CPU a call",

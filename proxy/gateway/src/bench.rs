@@ -125,11 +125,17 @@ pub struct Traced {
 
 /// Measures. `seams` are those of a gateway as it is run, so that with a journal
 /// behind the recorder the figures are with capture on. Blocks for about
-/// `rounds × ways × (load + a second)`.
+/// `rounds × ways × (2 × load + a second)`; `progress` is told how many measurements
+/// are done and of how many, between two of them.
 ///
 /// # Errors
 /// When one of the servers cannot be started, or the load meets an error.
-pub fn run(options: &Options, seams: Seams, traced: Option<Traced>) -> Result<Report, GatewayError> {
+pub fn run(
+    options: &Options,
+    seams: Seams,
+    traced: Option<Traced>,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Report, GatewayError> {
     let recorded = seams.recorder.is_some();
     let counters = Arc::clone(&seams.counters);
     let provider = load::Provider::start(options.reply_bytes).map_err(GatewayError::Threads)?;
@@ -147,6 +153,9 @@ pub fn run(options: &Options, seams: Seams, traced: Option<Traced>) -> Result<Re
         ways.push(Way::new(address, threads));
         running.push(gateway);
     }
+    let all = (ways.len() * (options.rounds + 1)) as u64;
+    let mut done = 0;
+    progress(done, all);
     // The first round warms the pools and the caches, and is not counted.
     for round in 0..=options.rounds {
         for way in &mut ways {
@@ -154,6 +163,8 @@ pub fn run(options: &Options, seams: Seams, traced: Option<Traced>) -> Result<Re
             if round > 0 {
                 way.rounds.push(figures);
             }
+            done += 1;
+            progress(done, all);
         }
     }
     for gateway in running {

@@ -58,7 +58,14 @@ pub(crate) fn main(config: &Config, args: &Args, out: &Out) -> Result<Exit, Fail
         ..Options::default()
     };
     let traced = tracing.as_ref().map(Tracing::traced);
-    let report = run(&options, seams, traced).map_err(|e| Failure::Failed(with_sources(&e)))?;
+    // Drawn between two measurements and by no thread of its own, so that it costs none of them.
+    let bar = out.bar(0, "{bar:32} {pos}/{len} measurements, {elapsed} so far, {eta} left");
+    let report = run(&options, seams, traced, |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let report = report.map_err(|e| Failure::Failed(with_sources(&e)))?;
     recording.close();
     let untold = tracing.map(Tracing::end);
     out.show(&report, |r| table(r, &recorded, untold))
@@ -166,4 +173,14 @@ fn table(report: &Report, recorded: &str, untold: Option<u64>) -> String {
 /// A time, or a dash where it is not known.
 fn micros(us: f64) -> String {
     if us > 0.0 { format!("{us:.0} µs") } else { "–".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_reads_json_gets_no_bar() {
+        assert!(Out { json: true }.bar(1, "{pos}").is_hidden());
+    }
 }

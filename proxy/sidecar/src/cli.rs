@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 use understudy_call::ExchangeId;
 
 pub(crate) use ask::{by, segment};
@@ -360,6 +361,19 @@ impl Out {
         } else {
             say(&table(value))
         }
+    }
+
+    /// How far something long is: on a terminal, and not for programs. The template is
+    /// indicatif's.
+    pub(crate) fn bar(&self, len: u64, template: &str) -> ProgressBar {
+        if self.json {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::new(len);
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar
     }
 }
 

@@ -1,7 +1,8 @@
 //! `understudy journal`: asked of the running proxy, which owns the journal.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
+use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use crate::admin::client::Client;
@@ -37,7 +38,7 @@ pub(crate) fn main(config: &Config, what: Journal, out: &Out) -> Result<Exit, Fa
                 let rows: Vec<Value> = client.get(&format!("/v1/journal/tail?last={last}")).await?;
                 out.show(&rows, |rows| tail(rows))
             }
-            Journal::Export { output, from } => export(&client, output.as_deref(), from).await,
+            Journal::Export { output, from } => export(&client, output.as_deref(), from, out).await,
             Journal::Flag { exchanges, .. } if exchanges.is_empty() => {
                 out.show(&client.get::<Vec<Flag>>("/v1/flags").await?, |all| flags(all))
             }
@@ -53,7 +54,12 @@ pub(crate) fn main(config: &Config, what: Journal, out: &Out) -> Result<Exit, Fa
     })
 }
 
-async fn export(client: &Client, output: Option<&std::path::Path>, mut from: u64) -> Result<Exit, Failure> {
+async fn export(
+    client: &Client,
+    output: Option<&std::path::Path>,
+    mut from: u64,
+    out: &Out,
+) -> Result<Exit, Failure> {
     let blame = |source| Failure::File {
         path: output.map_or_else(|| "standard output".into(), std::path::Path::to_path_buf),
         source,
@@ -71,8 +77,9 @@ async fn export(client: &Client, output: Option<&std::path::Path>, mut from: u64
         }
         None => Box::new(std::io::stdout().lock()),
     };
+    let bar = progress(client, output, from, out).await;
     let by = cli::by();
-    let (mut written, mut lost) = (0usize, 0);
+    let (mut written, mut lost, began) = (0usize, 0, from);
     loop {
         let body = json!({ "from": from, "limit": PAGE, "by": by });
         let asked = client.post("/v1/journal/export", &body).await;
@@ -93,9 +100,21 @@ async fn export(client: &Client, output: Option<&std::path::Path>, mut from: u64
             Some(next) => from = next,
             None => break,
         }
+        bar.set_position(from.saturating_sub(began));
     }
+    bar.finish_and_clear();
     sink.flush().map_err(blame)?;
     whole(lost)
+}
+
+/// How far the export is, in records of the journal. Where the rows themselves go to
+/// the terminal, they show it.
+async fn progress(client: &Client, output: Option<&std::path::Path>, from: u64, out: &Out) -> ProgressBar {
+    if output.is_none() && std::io::stdout().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let durable = client.get::<JournalPage>("/v1/journal/stats").await.map_or(from, |page| page.durable);
+    out.bar(durable.saturating_sub(from), "{bar:32} {pos}/{len} records, {eta} left")
 }
 
 /// The export broke off.

@@ -282,6 +282,42 @@ async fn texts_are_embedded_in_order_at_unit_length() {
     assert_eq!(one["data"][0]["embedding"].as_str().unwrap().len(), 384 * 4 / 3 * 4);
 }
 
+/// An engine of its own, with room for one that waits.
+#[tokio::test]
+async fn an_ask_that_finds_the_queue_full_is_told_to_come_again() {
+    let Some(models) = models() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("engine.sock");
+    let mut cfg = EngineConfig::new(Listen::Unix(socket.clone()));
+    cfg.embed_model = Some(models.join("minilm-l6-v2"));
+    cfg.threads = 1;
+    cfg.queue = 1;
+    let started = understudy_engine::start(cfg).await.unwrap();
+    tokio::spawn(started.run(std::future::pending()));
+    let c = reqwest::Client::builder().unix_socket(socket.as_path()).build().unwrap();
+    let ask = |body: &Value| c.post("http://engine/v1/embeddings").body(body.to_string()).send();
+
+    // So many texts that the first is not done before all the rest was asked.
+    let many = json!({"input": vec!["word ".repeat(40); 2_000], "understudy": {"priority": "shadow"}});
+    let mut asked = Vec::new();
+    for counted in ["running_shadow", "shadow"] {
+        asked.push(tokio::spawn(ask(&many)));
+        while health(&c).await["models"]["embed"]["queue"][counted] == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let refused = ask(&many).await.unwrap();
+    assert_eq!(refused.status().as_u16(), 429);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let said: Value = refused.json().await.unwrap();
+    assert_eq!((&said["error"]["type"], &said["error"]["code"]), (&json!("declined"), &json!("busy")));
+    assert_eq!(health(&c).await["declined"]["busy"], 1);
+
+    let live = ask(&json!({"input": "word"})).await.unwrap();
+    assert_eq!(live.status().as_u16(), 200, "the shadows' queue is not the live asks'");
+    asked.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
 #[tokio::test]
 async fn health_and_models_name_what_is_loaded() {
     let Some(c) = client() else { return };

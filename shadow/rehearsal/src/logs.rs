@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | `pair` | `{"request": …, "response": …}` | any proxy's or application's log |
 //! | `batch` | `{"custom_id", "body"}` and `{"custom_id", "response"}` | OpenAI's Batch API: its input and its output file together |
-//! | `messages` | `{"messages": […, assistant]}` | exports of stored completions, fine-tuning files |
+//! | `messages` | `{"messages": […, assistant]}` or `{"messages", "choices"}` | fine-tuning files, exports of stored completions |
 //! | `agent` | `{"messages", "reply"}` or a whole trajectory, beside `NAME.agent.json` | recorded agents |
 //!
 //! Lines that cannot be read are counted with their place and reason, halves of
@@ -256,7 +256,18 @@ fn reply(status: u16, body: &Value) -> Result<Reply, LineError> {
 fn reply_of_message(message: &Value, model: &Value) -> Result<Reply, LineError> {
     let calls = message.get("tool_calls").and_then(Value::as_array).is_some_and(|c| !c.is_empty());
     let mut message = message.clone();
-    // Logs of calls often drop the ids, which the wire format has.
+    name_calls(&mut message);
+    let body = serde_json::json!({
+        "id": "chatcmpl-log", "object": "chat.completion", "created": 0, "model": model,
+        "choices": [{"index": 0, "message": message, "logprobs": null,
+            "finish_reason": if calls { "tool_calls" } else { "stop" }}],
+    });
+    reply(200, &body)
+}
+
+/// Gives a message's tool calls the ids and the type that logs often drop and the
+/// wire format has.
+fn name_calls(message: &mut Value) {
     if let Some(calls) = message.get_mut("tool_calls").and_then(Value::as_array_mut) {
         for (i, call) in calls.iter_mut().enumerate() {
             if let Some(call) = call.as_object_mut() {
@@ -265,12 +276,6 @@ fn reply_of_message(message: &Value, model: &Value) -> Result<Reply, LineError> 
             }
         }
     }
-    let body = serde_json::json!({
-        "id": "chatcmpl-log", "object": "chat.completion", "created": 0, "model": model,
-        "choices": [{"index": 0, "message": message, "logprobs": null,
-            "finish_reason": if calls { "tool_calls" } else { "stop" }}],
-    });
-    reply(200, &body)
 }
 
 /// The scalars beside a call, by name.

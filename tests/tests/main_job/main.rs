@@ -31,9 +31,10 @@ use understudy_tests::standin;
 /// a share of the calls and not all of them.
 const DELAY: Duration = Duration::from_millis(150);
 
-/// The understudy may be slower than that on a busy machine.
+/// The understudy may be slower than that on a busy machine. A hung engine is found
+/// before a call's time is over, which would be held against the understudy.
 const PATIENT: &str = "latency_excess = 1000000\n[worker]\nbudget_ms = 30000\nbusy_share = 1.0\n\
-                       [engine]\nrestart_pause_max = \"250ms\"\n";
+                       [engine]\nrestart_pause_max = \"250ms\"\nhung_after = \"15s\"\n";
 
 /// What no file may hold: a word of a prompt, a person's address, the key.
 const WORD: &str = "quetzalcoatlus-8812";
@@ -62,6 +63,7 @@ const STEPS: &[(&str, Step)] = &[
     ("only the credential that earned it is served", serves_its_own_credential),
     ("what an understudy cannot honour goes to the provider", keeps_to_what_it_can_honour),
     ("the engine is killed under load and no call fails", survives_its_engine),
+    ("the engine hangs under load and no call fails", survives_an_engine_that_hangs),
     ("nothing of a prompt can be read in any file", keeps_no_plaintext),
     ("a restart replays to the same state", replays_after_a_restart),
     ("the provider changes and the task is taken back", is_taken_back),
@@ -207,29 +209,55 @@ fn survives_its_engine(job: &mut Job) {
     let seen = job.under_load(|seen| {
         for _ in 0..rounds {
             wait_for_more(seen, "understudies answer", 5, Seen::served);
-            // The kernel's list of children may leave one out while others come and go.
-            let mut engine = None;
-            wait_until("an engine runs", LONG, || {
-                engine = job.proxy.engine();
-                engine.is_some()
-            });
-            signal(engine.unwrap(), "KILL");
+            signal(running_engine(job), "KILL");
             wait_for_more(seen, "calls while it is down", 5, |s| !s.served());
         }
         wait_for_more(seen, "understudies answer again", 5, Seen::served);
     });
-    let failed: Vec<_> = seen
-        .iter()
-        .filter(|s| !s.answer.as_ref().is_ok_and(|a| a.status == 200))
-        .map(|s| &s.answer)
-        .collect();
-    assert!(failed.is_empty(), "{} of {} calls failed: {:?}", failed.len(), seen.len(), failed[0]);
+    none_failed(&seen);
     assert_eq!(job.row()["stage"], "live", "a killed engine is no evidence: {:?}", job.decisions());
     eprintln!(
         "          {rounds} kills, {} calls, {} of them local, 0 failed",
         seen.len(),
         seen.iter().filter(|s| s.served()).count()
     );
+}
+
+fn survives_an_engine_that_hangs(job: &mut Job) {
+    let fallbacks = || job.proxy.metric("understudy_fallbacks_total{reason=\"unavailable\"}");
+    let seen = job.under_load(|seen| {
+        wait_for_more(seen, "understudies answer", 5, Seen::served);
+        let (engine, before) = (running_engine(job), fallbacks());
+        signal(engine, "STOP");
+        wait_until("calls fall back", LONG, || fallbacks() >= before + 5.0);
+        wait_for_more(seen, "calls while it hangs", 5, |s| !s.served());
+        // Nobody wakes it: it is found to hang, and another one takes its place.
+        wait_until("another engine runs", LONG, || job.proxy.engine().is_some_and(|e| e != engine));
+        wait_for_more(seen, "understudies answer again", 5, Seen::served);
+    });
+    none_failed(&seen);
+    assert!(job.proxy.metric("understudy_engine_kills_total{reason=\"hung\"}") >= 1.0, "{}", job.proxy.log());
+    assert_eq!(job.row()["stage"], "live", "a hung engine is no evidence: {:?}", job.decisions());
+}
+
+/// The engine's process. The kernel's list of children may leave one out while others
+/// come and go.
+fn running_engine(job: &Job) -> u32 {
+    let mut engine = None;
+    wait_until("an engine runs", LONG, || {
+        engine = job.proxy.engine();
+        engine.is_some()
+    });
+    engine.unwrap()
+}
+
+fn none_failed(seen: &[Seen]) {
+    let failed: Vec<_> = seen
+        .iter()
+        .filter(|s| !s.answer.as_ref().is_ok_and(|a| a.status == 200))
+        .map(|s| &s.answer)
+        .collect();
+    assert!(failed.is_empty(), "{} of {} calls failed: {:?}", failed.len(), seen.len(), failed[0]);
 }
 
 fn keeps_no_plaintext(job: &mut Job) {

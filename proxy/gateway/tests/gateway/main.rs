@@ -9,6 +9,7 @@
 )]
 
 mod audits;
+mod bench;
 mod connections;
 mod http2;
 mod limits;

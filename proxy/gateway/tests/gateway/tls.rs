@@ -6,11 +6,13 @@ use std::sync::Arc;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tempfile::NamedTempFile;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -36,7 +38,8 @@ pub(crate) fn certified() -> (TlsAcceptor, NamedTempFile) {
 }
 
 /// A TLS provider called `localhost`. It answers with the version of HTTP it was
-/// asked in, the host it was asked for, and whether a 100 is waited for.
+/// asked in, the host it was asked for, and whether a 100 is waited for; asked for a
+/// WebSocket, it says back whatever comes.
 pub(crate) async fn provider() -> (SocketAddr, NamedTempFile) {
     let (acceptor, ca) = certified();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -46,7 +49,16 @@ pub(crate) async fn provider() -> (SocketAddr, NamedTempFile) {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
-                let answer = service_fn(|request: Request<Incoming>| async move {
+                let answer = service_fn(|mut request: Request<Incoming>| async move {
+                    if request.headers().contains_key("upgrade") {
+                        tokio::spawn(echo(hyper::upgrade::on(&mut request)));
+                        let response = Response::builder()
+                            .status(101)
+                            .header("connection", "upgrade")
+                            .header("upgrade", "websocket")
+                            .header("x-version", format!("{:?}", request.version()));
+                        return Ok(response.body(Full::default()).unwrap());
+                    }
                     let (head, body) = request.into_parts();
                     let _ = body.collect().await;
                     let host = head.uri.authority().map(|a| a.host().to_owned());
@@ -55,12 +67,18 @@ pub(crate) async fn provider() -> (SocketAddr, NamedTempFile) {
                     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(body))))
                 });
                 let _ = auto::Builder::new(TokioExecutor::new())
-                    .serve_connection(TokioIo::new(stream), answer)
+                    .serve_connection_with_upgrades(TokioIo::new(stream), answer)
                     .await;
             });
         }
     });
     (address, ca)
+}
+
+async fn echo(upgrading: OnUpgrade) {
+    let Ok(upgraded) = upgrading.await else { return };
+    let (mut from, mut to) = tokio::io::split(TokioIo::new(upgraded));
+    let _ = tokio::io::copy(&mut from, &mut to).await;
 }
 
 pub(crate) fn tls_config(at: SocketAddr, ca: Option<&NamedTempFile>, http2: bool) -> GatewayConfig {
@@ -86,6 +104,26 @@ async fn a_private_authority_is_trusted_where_it_is_configured() {
     let world = open(tls_config(at, Some(&ca), false));
     let got = send(world.gateway, post("/v1/chat/completions", "{}")).await;
     assert_eq!((got.status(), got.text()), (200, "HTTP/1.1 /v1/chat/completions None"));
+}
+
+/// HTTP/2 has no such upgrade (RFC 9113, 8.6): where a provider speaks it, a WebSocket
+/// gets a connection of its own, whichever one is open already.
+#[tokio::test]
+async fn a_websocket_to_a_provider_of_http2_is_made_over_http1() {
+    let (at, ca) = provider().await;
+    let world = open(tls_config(at, Some(&ca), true));
+    let usual = async || send(world.gateway, post("/v1/chat/completions", "{}")).await;
+    assert!(usual().await.text().starts_with("HTTP/2.0"));
+    let mut agent = TcpStream::connect(world.gateway).await.unwrap();
+    let got = exchange(&mut agent, UPGRADE).await;
+    assert_eq!((got.status(), got.header("x-version")), (101, Some("HTTP/1.1")), "{got:?}");
+    for message in ["hello", "\u{0}\u{1}binary", "bye"] {
+        agent.write_all(message.as_bytes()).await.unwrap();
+        let mut back = vec![0; message.len()];
+        agent.read_exact(&mut back).await.unwrap();
+        assert_eq!(back, message.as_bytes());
+    }
+    assert!(usual().await.text().starts_with("HTTP/2.0"), "the others go on as they did");
 }
 
 #[tokio::test]

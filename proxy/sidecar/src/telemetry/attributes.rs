@@ -1,7 +1,10 @@
 //! What a call's bodies say about it, without what they say.
 
+use std::borrow::Cow;
+
 use opentelemetry::{Array, KeyValue, StringValue, Value};
 use understudy_call::{Dialect, Finish, Format, Reply, Request};
+use understudy_dialect::sse::Events;
 use understudy_gateway::Recorded;
 
 /// `gen_ai.operation.name`.
@@ -30,9 +33,30 @@ pub(super) fn read_reply(dialect: Dialect, status: u16, bodies: &Recorded) -> Op
     if bodies.understudy_reply.is_some() {
         return bodies.understudy_reply.clone();
     }
+    understudy_dialect::parse_reply(dialect, status, &bodies.reply_content_type, &plain_reply(bodies)?).ok()
+}
+
+/// The reply's bytes without their encoding.
+fn plain_reply(bodies: &Recorded) -> Option<Vec<u8>> {
     let sent = bodies.reply.concat();
-    let plain = understudy_capture::plain(&bodies.reply_encoding, &sent, MOST_BYTES)?;
-    understudy_dialect::parse_reply(dialect, status, &bodies.reply_content_type, &plain).ok()
+    let decoded = match understudy_capture::plain(&bodies.reply_encoding, &sent, MOST_BYTES)? {
+        Cow::Owned(plain) => Some(plain),
+        Cow::Borrowed(_) => None,
+    };
+    Some(decoded.unwrap_or(sent))
+}
+
+/// How many chunks the reply came in, the `[DONE]` at a stream's end not counted; 0
+/// for a reply that was no stream.
+pub(super) fn chunks(bodies: &Recorded) -> u64 {
+    let kind = bodies.reply_content_type.trim_start().to_ascii_lowercase();
+    if !kind.starts_with("text/event-stream") {
+        return 0;
+    }
+    let mut chunks = 0;
+    let plain = plain_reply(bodies).unwrap_or_default();
+    Events::default().push(&plain, |event| chunks += u64::from(event.data != b"[DONE]"));
+    chunks
 }
 
 /// `gen_ai.request.*`, `gen_ai.output.type`.
@@ -55,6 +79,10 @@ pub(super) fn of_request(r: &Request) -> Vec<KeyValue> {
     }
     if let Some(p) = s.top_p {
         all.push(KeyValue::new("gen_ai.request.top_p", p));
+    }
+    if !s.stop.is_empty() {
+        let stop = s.stop.iter().cloned().map(StringValue::from).collect();
+        all.push(KeyValue::new("gen_ai.request.stop_sequences", Value::Array(Array::String(stop))));
     }
     all
 }

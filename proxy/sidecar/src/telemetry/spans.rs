@@ -1,12 +1,13 @@
 //! What happened, told as spans, metrics and events.
 
 mod decided;
+mod instruments;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity};
-use opentelemetry::metrics::{Counter, Histogram, MeterProvider as _};
+use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::trace::{
     Event, Link, Span as _, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _,
     TracerProvider as _,
@@ -14,13 +15,14 @@ use opentelemetry::trace::{
 use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_sdk::logs::SdkLogger;
 use opentelemetry_sdk::trace::SdkTracer;
-use understudy_call::{AnsweredBy, Dialect, Lane};
+use understudy_call::{AnsweredBy, Dialect, Lane, Truncation};
 use understudy_gateway::{CallSeen, Provider, Recorded};
 
-use super::attributes::{of_reply, of_request, operation, read_reply, read_request, whole};
+use super::attributes::{chunks, of_reply, of_request, operation, read_reply, read_request, whole};
 use super::ids;
 use super::otlp::Providers;
 pub(crate) use decided::DecisionSeen;
+use instruments::Instruments;
 
 /// What telemetry is told.
 #[derive(Debug)]
@@ -98,66 +100,19 @@ pub(super) struct Emitter {
     logger: SdkLogger,
     servers: Servers,
     old_names: bool,
-    duration: Histogram<f64>,
-    old_duration: Option<Histogram<f64>>,
-    first_chunk: Histogram<f64>,
-    input: Counter<u64>,
-    output: Counter<u64>,
-    trials: Counter<u64>,
-    fallbacks: Counter<u64>,
-    audits: Counter<u64>,
-    decisions: Counter<u64>,
+    instruments: Instruments,
     bodies: VecDeque<Recorded>,
     calls: VecDeque<CallSeen>,
 }
 
 impl Emitter {
     pub(super) fn new(providers: &Providers, servers: Servers, old_names: bool) -> Self {
-        let meter = providers.metrics.meter("understudy");
-        let seconds = |name: &'static str, about: &'static str| {
-            meter.f64_histogram(name).with_unit("s").with_description(about)
-        };
         Self {
             tracer: providers.traces.tracer("understudy"),
             logger: providers.logs.logger("understudy"),
             servers,
             old_names,
-            duration: seconds("gen_ai.client.inference.duration", "Duration of calls").build(),
-            old_duration: old_names
-                .then(|| seconds("gen_ai.client.operation.duration", "Duration of calls").build()),
-            first_chunk: seconds(
-                "gen_ai.client.inference.time_to_first_chunk",
-                "Time to the reply's first byte",
-            )
-            .build(),
-            input: meter
-                .u64_counter("gen_ai.client.inference.usage.input_tokens")
-                .with_unit("{token}")
-                .build(),
-            output: meter
-                .u64_counter("gen_ai.client.inference.usage.output_tokens")
-                .with_unit("{token}")
-                .build(),
-            trials: meter
-                .u64_counter("understudy.trials")
-                .with_unit("{trial}")
-                .with_description("Shadow trials")
-                .build(),
-            fallbacks: meter
-                .u64_counter("understudy.fallbacks")
-                .with_unit("{call}")
-                .with_description("Calls of serving tasks that went to the provider")
-                .build(),
-            audits: meter
-                .u64_counter("understudy.audits")
-                .with_unit("{audit}")
-                .with_description("Served calls that the provider answered too")
-                .build(),
-            decisions: meter
-                .u64_counter("understudy.decisions")
-                .with_unit("{decision}")
-                .with_description("Steps that tasks were moved up or back")
-                .build(),
+            instruments: Instruments::new(&providers.metrics.meter("understudy"), old_names),
             bodies: VecDeque::new(),
             calls: VecDeque::new(),
         }
@@ -248,7 +203,7 @@ impl Emitter {
         }
         if let Some(why) = call.fallback {
             attributes.push(KeyValue::new("understudy.fallback", why));
-            self.fallbacks.add(1, &[KeyValue::new("understudy.reason", why)]);
+            self.instruments.fallbacks.add(1, &[KeyValue::new("understudy.reason", why)]);
         }
         if let AnsweredBy::Understudy(id) = &meta.answered_by {
             attributes.push(KeyValue::new("understudy.understudy", id.0.clone()));
@@ -264,18 +219,13 @@ impl Emitter {
         }
         if let Some(first) = meta.timings.first_byte {
             attributes.push(KeyValue::new("gen_ai.response.time_to_first_chunk", first.as_secs_f64()));
-            self.first_chunk.record(first.as_secs_f64(), &shared);
         }
-        if let Some(total) = meta.timings.total {
-            self.duration.record(total.as_secs_f64(), &shared);
-            if let Some(old) = &self.old_duration {
-                old.record(total.as_secs_f64(), &shared);
-            }
-        }
+        // Of a stream that was not kept whole nobody knows how many chunks it had.
+        let kept = bodies.filter(|_| meta.truncation == Truncation::Whole);
+        self.instruments.took(&meta.timings, kept.map_or(0, chunks), &shared);
         let usage = reply.as_ref().and_then(|r| r.usage).or(call.usage);
         if let Some(usage) = usage {
-            self.input.add(usage.input_tokens, &shared);
-            self.output.add(usage.output_tokens, &shared);
+            self.instruments.used(&usage, &shared);
             attributes.push(KeyValue::new("gen_ai.usage.input_tokens", whole(usage.input_tokens)));
             attributes.push(KeyValue::new("gen_ai.usage.output_tokens", whole(usage.output_tokens)));
             attributes.push(KeyValue::new(
@@ -317,7 +267,7 @@ impl Emitter {
         };
         let counted =
             [KeyValue::new("understudy.task", trial.task.clone()), KeyValue::new("understudy.label", label)];
-        let counter = if trial.audit { &self.audits } else { &self.trials };
+        let counter = if trial.audit { &self.instruments.audits } else { &self.instruments.trials };
         counter.add(1, &counted);
         let attributes = vec![
             KeyValue::new("gen_ai.operation.name", "chat"),

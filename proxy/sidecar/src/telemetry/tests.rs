@@ -17,6 +17,7 @@ use super::spans::{Emitter, Servers, Told, TrialSeen};
 use super::{ids, own, sampling, subscriber};
 use crate::config::Telemetry;
 
+mod content;
 mod decisions;
 mod outward;
 
@@ -45,7 +46,6 @@ fn seen(id: u8, traceparent: Option<&str>) -> CallSeen {
         model: None,
         usage: None,
         traceparent: traceparent.map(str::to_owned),
-        target: "POST /v1/chat/completions".into(),
         error: None,
     }
 }

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Halves, LogError, read, rfc3339_ms};
+use understudy_call::{Finish, Ineligible, Part, Usage};
+
+use super::{Halves, LogError, LoggedCall, read, rfc3339_ms};
 
 fn write(dir: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
     let path = dir.path().join(name);
@@ -87,6 +89,58 @@ fn the_last_assistant_message_is_the_reply() {
     let log = read(&[file], &all).unwrap();
     assert_eq!(log.calls[0].request.messages.len(), 2);
     assert_eq!(log.broken.len(), 1);
+}
+
+/// A completion as OpenAI's store lists it, its messages beside it. `split` is a mark
+/// of whoever exported it.
+const STORED: &str = r#"{"object":"chat.completion","id":"chatcmpl-1","model":"gpt-4o-2024-08-06","created":1738960610,"request_id":"req_1","tool_choice":null,"usage":{"total_tokens":31,"completion_tokens":18,"prompt_tokens":13},"seed":4944116822809979520,"top_p":0.9,"temperature":0.5,"presence_penalty":0.0,"frequency_penalty":0.0,"n":N,"stop":["END"],"max_completion_tokens":18,"system_fingerprint":"fp_1","input_user":null,"service_tier":"default","tools":null,"metadata":{},"response_format":null,"split":"train","choices":[CHOICES],"messages":[{"id":"chatcmpl-1-0","role":"system","content":"be kind","name":null,"content_parts":null},{"id":"chatcmpl-1-1","role":"user","content":null,"name":null,"content_parts":[{"type":"text","text":"hi"}]}]}"#;
+
+/// The one call of a stored completion that ended so, with as many choices.
+fn stored(ends: &[&str]) -> LoggedCall {
+    let choice = |(i, end): (usize, &&str)| {
+        format!(
+            r#"{{"index":{i},"message":{{"content":"ho {i}","role":"assistant","tool_calls":null,"function_call":null}},"finish_reason":"{end}","logprobs":null}}"#
+        )
+    };
+    let choices: Vec<String> = ends.iter().enumerate().map(choice).collect();
+    let line = STORED.replace(":N,", &format!(":{},", ends.len())).replace("CHOICES", &choices.join(","));
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = read(&[write(&dir, "stored.jsonl", &line)], &all).unwrap();
+    assert_eq!((log.calls.len(), log.broken.len()), (1, 0), "{:?}", log.broken);
+    log.calls.remove(0)
+}
+
+#[test]
+fn a_stored_completion_keeps_what_was_asked_and_answered() {
+    let call = stored(&["stop"]);
+    let asked = &call.request.sampling;
+    assert_eq!((asked.temperature, asked.top_p, asked.n), (Some(0.5), Some(0.9), Some(1)));
+    assert_eq!((asked.seed, asked.max_tokens), (Some(4_944_116_822_809_979_520), Some(18)));
+    assert_eq!(asked.stop, ["END"]);
+    assert_eq!(call.request.messages.len(), 2);
+    assert_eq!(call.request.messages[1].content, [Part::Text("hi".to_owned())]);
+    // Neither the store's own fields nor the line's marks keep it with the provider.
+    assert!(call.request.ineligible.is_empty(), "{:?}", call.request.ineligible);
+    assert_eq!(call.marks.get("split").map(String::as_str), Some("train"));
+
+    assert!(call.reply.is_whole());
+    assert_eq!((call.reply.id.as_str(), call.reply.model.as_str()), ("chatcmpl-1", "gpt-4o-2024-08-06"));
+    assert_eq!((call.reply.created, call.at_ms), (1_738_960_610, Some(1_738_960_610_000)));
+    let usage = Usage { input_tokens: 13, output_tokens: 18, ..Usage::default() };
+    assert_eq!(call.reply.usage, Some(usage));
+}
+
+#[test]
+fn a_stored_completion_cut_by_its_length_is_no_reference() {
+    let cut = stored(&["length"]).reply;
+    assert_eq!(cut.choices[0].finish, Some(Finish::Length));
+    assert!(!cut.is_whole() && cut.usage.is_some());
+    // Nor is one of which another choice was cut.
+    let two = stored(&["stop", "length"]);
+    assert_eq!(two.reply.choices.len(), 2);
+    assert_eq!(two.reply.choices[1].text(), "ho 1");
+    assert!(!two.reply.is_whole());
+    assert_eq!(two.request.ineligible, [Ineligible::ManyChoices]);
 }
 
 #[test]

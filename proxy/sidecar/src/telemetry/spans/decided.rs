@@ -33,7 +33,7 @@ impl Emitter {
             KeyValue::new("understudy.reason", decision.why),
             KeyValue::new("understudy.stage", decision.to),
         );
-        self.decisions.add(1, &[reason.clone(), stage.clone()]);
+        self.instruments.decisions.add(1, &[reason.clone(), stage.clone()]);
         let mut attributes = vec![
             KeyValue::new("understudy.task", decision.task),
             KeyValue::new("understudy.stage.before", decision.from),

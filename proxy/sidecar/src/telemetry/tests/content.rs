@@ -1,0 +1,33 @@
+//! What the bodies of a call say about it.
+
+use super::super::attributes::chunks;
+use super::*;
+
+/// A stream of three chunks, as it came in pieces that are no chunks.
+fn streamed() -> Recorded {
+    let pieces = ["data: {\"a\":1}\n\nda", "ta: {}\n\n: a comment\n\n", "data: {}\n\ndata: [DONE]\n\n"];
+    Recorded {
+        reply: pieces.into_iter().map(Bytes::from).collect(),
+        reply_content_type: "text/event-stream; charset=utf-8".into(),
+        ..bodies(7)
+    }
+}
+
+#[test]
+fn the_chunks_of_a_stream_are_counted_without_its_end() {
+    assert_eq!(chunks(&streamed()), 3);
+    assert_eq!(chunks(&bodies(7)), 0, "a whole reply has none");
+}
+
+#[test]
+fn the_texts_at_which_a_reply_stops_are_told() {
+    let told = |stop: &str| {
+        let request = format!(r#"{{"model":"gpt-4o","messages":[]{stop}}}"#);
+        let bodies = Recorded { request: vec![Bytes::from(request)], ..bodies(7) };
+        let spans = emit(vec![Told::Bodies(Box::new(bodies)), Told::Call(Box::new(seen(7, None)))]);
+        attribute(&spans[0], "gen_ai.request.stop_sequences")
+    };
+    assert_eq!(told(r##","stop":["END","#"]"##).unwrap(), r##"["END","#"]"##);
+    assert_eq!(told(r#","stop":"END""#).unwrap(), r#"["END"]"#);
+    assert_eq!(told(""), None);
+}
