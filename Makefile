@@ -25,7 +25,7 @@ check: ## format, lints, docs, borders, licences, unused dependencies, generated
 	@scripts/check.sh
 
 .PHONY: test-kubernetes
-test-kubernetes: ## the chart, the injector and the engine on a real Kubernetes node (root; its programs are built once, some 15 minutes)
+test-kubernetes: ## the chart, the injector and the engine on a real Kubernetes node (root; its programs are built once, some 20 minutes)
 	@scripts/test-kubernetes.sh
 
 .PHONY: test-specialise

@@ -1,7 +1,7 @@
 //! What a pod's owner may say: labels and annotations under `understudy.dev/`.
 //!
-//! Each is declared once, in [`ANNOTATIONS`]; that table reads them, checks
-//! them and is the table of the docs.
+//! Each annotation is declared once, in [`ANNOTATIONS`]; that table reads them,
+//! checks them and is, after [`MARKS`], the table of the docs.
 
 use std::collections::BTreeMap;
 
@@ -77,6 +77,53 @@ pub const ANNOTATIONS: &[Annotation] = &[
     annotation("cpu-limit", "a quantity such as `500m`", "the chart's", "Of the sidecar."),
     annotation("memory-request", "a quantity such as `48Mi`", "the chart's", "Of the sidecar."),
     annotation("memory-limit", "a quantity such as `128Mi`", "the chart's", "Of the sidecar."),
+];
+
+/// A label, or what we write: whole name, whose it is, value, default, text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// With the prefix.
+    pub name: &'static str,
+    /// What bears it, and as what.
+    pub of: &'static str,
+    /// What may be written, or is.
+    pub kind: &'static str,
+    /// What holds without it.
+    pub default: &'static str,
+    /// What it is for.
+    pub text: &'static str,
+}
+
+/// The labels, and what we write on a pod.
+pub const MARKS: &[Mark] = &[
+    Mark {
+        name: INJECT,
+        of: "label of a namespace",
+        kind: "`enabled`",
+        default: "none",
+        text: "Opts its pods in; the chart's `injector.namespaceLabel` may name another one.",
+    },
+    Mark {
+        name: INJECT,
+        of: "label of a pod",
+        kind: "`true` or `enabled`, `false` or `disabled`",
+        default: "its namespace's",
+        text: "Opts the pod in, or out; nothing is injected in the release's namespace and in `injector.excludedNamespaces`.",
+    },
+    Mark {
+        name: INJECTED,
+        of: "label of a pod, by the injector",
+        kind: "`true`",
+        default: "none",
+        text: "The pod has a sidecar; monitors and network policies select by it.",
+    },
+    Mark {
+        name: STATUS,
+        of: "annotation of a pod, by the injector",
+        kind: "JSON",
+        default: "none",
+        text: "What was done: the containers that get the variables, which variables will not arrive and why, the pod's understudies.",
+    },
 ];
 
 /// Written by us, so nobody's mistake.

@@ -160,6 +160,13 @@ fn server(by: &Signed, names: &[String], lifetime: Duration, now: i64) -> Result
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier as _;
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+
     use super::*;
 
     const DAY: i64 = 86_400;
@@ -207,6 +214,55 @@ mod tests {
         let other = kept.clone().renewed(&names, LIFETIMES, 1).unwrap();
         assert_eq!(other.servers["injector"].names, ["other.svc"]);
         assert_eq!(other.authorities, kept.authorities);
+    }
+
+    /// What a TLS client makes of the injector's certificate, which trusts these authorities.
+    fn checked(shown: &Kept, trusted: &str, now: i64) -> Result<(), rustls::Error> {
+        let mut roots = rustls::RootCertStore::empty();
+        for authority in CertificateDer::pem_slice_iter(trusted.as_bytes()) {
+            roots.add(authority.unwrap()).unwrap();
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let client = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let shown = CertificateDer::from_pem_slice(shown.servers["injector"].certificate.as_bytes()).unwrap();
+        let name = ServerName::try_from("injector.understudy.svc").unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now.unsigned_abs()));
+        client.verify_server_cert(&shown, &[], &name, &[], now)?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_certificate_that_has_ended_is_refused_and_its_renewal_is_taken() {
+        // 2026: a certificate of the years before 1970 is nobody's.
+        let began = 20_454 * DAY;
+        let first = at(Kept::default(), began);
+        let trusted = first.trusted();
+        checked(&first, &trusted, began + 1).unwrap();
+        checked(&first, &trusted, began + 30 * DAY - 1).unwrap();
+        // No injector was there to renew it.
+        let late = began + 31 * DAY;
+        let refused = checked(&first, &trusted, late).unwrap_err();
+        assert!(
+            matches!(
+                refused,
+                rustls::Error::InvalidCertificate(
+                    rustls::CertificateError::Expired | rustls::CertificateError::ExpiredContext { .. }
+                )
+            ),
+            "{refused}"
+        );
+        checked(&at(first, late), &trusted, late).unwrap();
+    }
+
+    #[test]
+    fn a_new_authority_s_certificate_is_taken_by_those_who_were_told_in_time() {
+        let (began, due) = (20_454 * DAY, 20_454 * DAY + 365 * DAY / 3 * 2);
+        let first = at(Kept::default(), began);
+        let told = at(first.clone(), due);
+        let settled = at(told.clone(), due + 3_600);
+        checked(&settled, &told.trusted(), due + 3_600).unwrap();
+        let stranger = checked(&settled, &first.trusted(), due + 3_600).unwrap_err();
+        assert!(matches!(stranger, rustls::Error::InvalidCertificate(_)), "{stranger}");
     }
 
     #[test]

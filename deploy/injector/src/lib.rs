@@ -37,7 +37,8 @@ mod tests;
 mod understudies;
 
 pub use ask::{
-    ANNOTATIONS, Annotation, Ask, AskError, EngineChoice, INJECT, INJECTED, JournalPlace, PREFIX, STATUS,
+    ANNOTATIONS, Annotation, Ask, AskError, EngineChoice, INJECT, INJECTED, JournalPlace, MARKS, Mark,
+    PREFIX, STATUS,
 };
 pub use crd::{
     Approval, Furthest, Pinned, PolicyStatus, Rules, UnderstudyPolicy, UnderstudyPolicySpec, definition,

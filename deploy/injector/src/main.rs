@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use understudy_injector::{
-    ANNOTATIONS, File, PREFIX, Places, Understudy, UnderstudyPolicy, definition, serve,
+    ANNOTATIONS, File, MARKS, PREFIX, Places, Understudy, UnderstudyPolicy, definition, serve,
 };
 
 /// Puts the Understudy sidecar into pods that opt in
@@ -41,7 +41,7 @@ enum Command {
     },
     /// Does nothing until it is told to end; keeps an image on its node
     Wait,
-    /// Prints the table of annotations
+    /// Prints the table of labels and annotations
     Annotations,
     /// Prints the definition of a custom resource, as JSON
     Crd {
@@ -96,9 +96,12 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
 
 #[expect(clippy::print_stdout, reason = "what it is asked for")]
 fn print_annotations() {
-    println!("| annotation | value | default | meaning |\n| --- | --- | --- | --- |");
+    println!("| name | what it is | value | default | meaning |\n| --- | --- | --- | --- | --- |");
+    for m in MARKS {
+        println!("| `{}` | {} | {} | {} | {} |", m.name, m.of, m.kind, m.default, m.text);
+    }
     for a in ANNOTATIONS {
-        println!("| `{PREFIX}{}` | {} | {} | {} |", a.name, a.kind, a.default, a.text);
+        println!("| `{PREFIX}{}` | annotation of a pod | {} | {} | {} |", a.name, a.kind, a.default, a.text);
     }
 }
 

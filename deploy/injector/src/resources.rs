@@ -1,5 +1,8 @@
 //! Custom resources: read, and read on; and their status, written.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::pin::pin;

@@ -77,6 +77,37 @@ fn every_shape_becomes_what_it_says() {
     }
 }
 
+/// What becomes of every shape, as docs/kubernetes.md has it.
+fn table() -> String {
+    let mut lines = vec![
+        "| shape | outcome | containers that get the variables, or the reason |".to_owned(),
+        "| --- | --- | --- |".to_owned(),
+    ];
+    lines.extend(shapes().iter().map(|shape| {
+        let name = shape["name"].as_str().unwrap();
+        match inject(&shape["pod"], "agents", &settings(), &RUNS) {
+            Outcome::Skipped(skip) => format!("| {name} | `{}` | {} |", skip.label(), skip.text()),
+            Outcome::Injected { status, .. } => {
+                let names: Vec<&str> = status.containers.keys().map(String::as_str).collect();
+                let mut reached =
+                    if names.len() > 4 { format!("all {}", names.len()) } else { names.join(", ") };
+                for kept in status.containers.values().flatten() {
+                    reached += &format!("; `{}`: {}", kept.variable, kept.why);
+                }
+                format!("| {name} | `injected` | {reached} |")
+            }
+        }
+    }));
+    lines.join("\n")
+}
+
+#[test]
+fn the_page_says_what_becomes_of_every_shape() {
+    let page = include_str!("../../../docs/kubernetes.md");
+    let between = page.split("<!-- shapes -->").nth(1).unwrap_or_default().trim();
+    assert!(between == table(), "put this between the marks of docs/kubernetes.md:\n{}", table());
+}
+
 #[test]
 fn a_second_call_changes_nothing() {
     for shape in shapes() {

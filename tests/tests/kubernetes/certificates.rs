@@ -1,4 +1,5 @@
-//! Certificates are renewed, authorities too, while pods are created all the time.
+//! Certificates are renewed, authorities too, while pods are asked for all the time, by dry
+//! run: each review is a real one.
 
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,7 @@ pub(crate) fn are_renewed(cluster: &Cluster) {
     assert!(both < shown, "a certificate was shown whose authority nobody knew: {both:?}, {shown:?}");
     assert!(trusted(cluster).contains(before.trim()), "the old authority is trusted until it ends");
     eprintln!(
-        "          {count} pods, {pace:.0} a second, every one injected, the slowest after {} ms; both authorities trusted after {:.0} s, the new one signs after {:.0} s",
+        "          {count} pods asked for, {pace:.0} a second, every one injected, the slowest after {} ms; both authorities trusted after {:.0} s, the new one signs after {:.0} s",
         slowest.as_millis(),
         both.as_secs_f64(),
         shown.as_secs_f64()

@@ -14,6 +14,15 @@ pub(crate) fn agent(cluster: &Cluster) -> Value {
     cluster.api.pod("the agent runs", "agents", "app=help-desk", is_ready)
 }
 
+/// The agent's first call, which is tried once (`tests/agents/desk.py`), was answered. Its
+/// failure would stand in the log, which is whole as long as no container was started anew.
+pub(crate) fn first_call_answered(cluster: &Cluster, pod: &Value) {
+    let now = cluster.api.get(&format!("/api/v1/namespaces/agents/pods/{}", name(pod)));
+    let log = cluster.api.log("agents", name(pod), "agent");
+    assert_eq!(status(&now, "agent")["restartCount"], 0, "{log}");
+    assert!(log.contains("the first call was answered") && !log.contains("Error"), "{log}");
+}
+
 /// Calls go on, and the agent has not noticed anything.
 pub(crate) fn goes_on(cluster: &Cluster, pod: &Value) {
     let before = cluster.metric(pod, "understudy_calls_total");
@@ -127,9 +136,11 @@ pub(crate) fn drained(cluster: &Cluster) {
     );
     let took = began.elapsed();
     let (agent, sidecar) = (ended("agent"), ended("understudy"));
+    let restarts = status(&api.get(&format!("{pods}/reader")), "agent")["restartCount"].clone();
     api.merge(&format!("{pods}/reader"), &json!({"metadata": {"finalizers": null}}));
     assert!(agent["message"].as_str().is_some_and(|m| m.starts_with("stop after ")), "{agent}");
     assert_eq!((&agent["exitCode"], &sidecar["exitCode"]), (&json!(0), &json!(0)), "{sidecar}");
+    assert_eq!(restarts, 0, "its one call was refused the first time");
     eprintln!("          ended {:.1} s after it was told to", took.as_secs_f64());
 }
 

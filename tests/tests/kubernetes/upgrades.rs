@@ -81,7 +81,7 @@ pub(crate) fn leave_no_gap(cluster: &Cluster) {
         count("understudy_calls_total") - calls,
         count(r#"understudy_fallbacks_total{reason="unavailable"}"#) - away,
     );
-    eprintln!("          {pods} pods meanwhile, {bare} of them without a sidecar");
+    eprintln!("          {pods} pods asked for meanwhile, {bare} of them without a sidecar");
     eprintln!("          {calls} calls of an agent meanwhile, none failed; {away} did not find the engine");
     // It ends with the first error that an SDK's retries do not mend.
     goes_on(cluster, &caller);
