@@ -38,5 +38,6 @@ say "tests in the cluster"
 KUBECONFIG=$work/run/admin.kubeconfig UNDERSTUDY_HELM=$programs/helm UNDERSTUDY_PROMETHEUS=$programs/prometheus \
   UNDERSTUDY_NODE_TASKS="ctr -a $work/run/containerd/containerd.sock -n k8s.io tasks ls" \
   UNDERSTUDY_NODE_APISERVER=$(sed -n 3p "$work/run/pids") \
+  UNDERSTUDY_NODE_APISERVER_LOG=$work/run/apiserver.log \
   UNDERSTUDY_NODE_KUBELET="$PWD/tests/kubernetes/node.sh restart-kubelet $work/run" \
   cargo nextest run --release --workspace --profile kubernetes --no-capture "$@"

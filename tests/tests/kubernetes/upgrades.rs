@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::api::{is_ready, name, status};
 use crate::faults::busy;
 use crate::sidecars::{agent, goes_on};
-use crate::{Cluster, HOME, RELEASE, chart, is_injected, try_helm, values};
+use crate::{Cluster, HOME, RELEASE, chart, is_injected, told, try_helm, values};
 
 /// What the first packaged chart is told. The image is this build's, whose injector reads
 /// an engine's settings in another form, so the engine comes with the upgrade.
@@ -82,6 +82,9 @@ pub(crate) fn leave_no_gap(cluster: &Cluster) {
         count(r#"understudy_fallbacks_total{reason="unavailable"}"#) - away,
     );
     eprintln!("          {pods} pods asked for meanwhile, {bare} of them without a sidecar");
+    if bare > 0 {
+        why_bare();
+    }
     eprintln!("          {calls} calls of an agent meanwhile, none failed; {away} did not find the engine");
     // It ends with the first error that an SDK's retries do not mend.
     goes_on(cluster, &caller);
@@ -91,6 +94,14 @@ pub(crate) fn leave_no_gap(cluster: &Cluster) {
     // A review that is not answered in time admits its pod as it is: none on a quiet
     // machine, one of 387 was seen on one that compiled beside it.
     assert!(bare * 100 <= pods, "{bare} of {pods}");
+}
+
+/// What the API server says of reviews that it went on without.
+fn why_bare() {
+    let log = std::fs::read_to_string(told("UNDERSTUDY_NODE_APISERVER_LOG")).unwrap();
+    let failed: Vec<&str> = log.lines().filter(|l| l.contains("alling webhook")).collect();
+    // Those before are of steps that take the injector away.
+    failed.iter().rev().take(3).for_each(|line| eprintln!("          {line}"));
 }
 
 pub(crate) fn with_a_mistake(cluster: &Cluster) {
