@@ -17,7 +17,7 @@ sizes=("$@")
 verdicts=()
 for n in "${sizes[@]}"; do
   say "$agent: the first $n train rows, at most $minutes minutes, then test rows"
-  python3 scripts/results.py first "$n" "$(recorded "$agent")" "$work"
+  python3 scripts/splits.py first "$n" "$(recorded "$agent")" "$work"
   verdict=$work/$n.json
   rehearse_recorded "$work/$(basename "$(recorded "$agent")")" "$work/$n" "$minutes" "$verdict" >/dev/null
   verdicts+=("$n=$verdict")

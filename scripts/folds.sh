@@ -14,7 +14,7 @@ k=${2:-4}
 . scripts/recorded.sh
 for i in ${FOLDS:-$(seq 0 $((k - 1)))}; do
   say "$agent: fold $((i + 1)) of $k, at most ${MINUTES:-10} minutes"
-  python3 scripts/results.py fold "$i" "$k" "$(recorded "$agent")" "$work"
+  python3 scripts/splits.py fold "$i" "$k" "$(recorded "$agent")" "$work"
   rehearse_recorded "$work/$(basename "$(recorded "$agent")")" "$work/$i" "${MINUTES:-10}" "$work/verdict.json" >/dev/null
   mv "$work/verdict.json" "docs/results/$agent.fold-$i-of-$k.json"
 done

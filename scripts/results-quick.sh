@@ -7,8 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
 . scripts/recorded.sh
-python3 scripts/results.py first 5000 "$(recorded bank-router)" "$work" 600
-python3 scripts/results.py first 400 "$(recorded maths-tutor)" "$work" 100
+python3 scripts/splits.py first 5000 "$(recorded bank-router)" "$work" 600
+python3 scripts/splits.py first 400 "$(recorded maths-tutor)" "$work" 100
 "$bin/replay" mixed "$work" bank-router maths-tutor >"$work/mixed.jsonl"
 rehearse_recorded "$work/mixed.jsonl" "$work/mixed" "${MINUTES:-8}" "$work/verdict.json"
 python3 scripts/plot.py "$work/verdict.json" >"$work/mixed.svg"

@@ -1,8 +1,7 @@
 """Turns the JSON of scripts/results.sh into docs/results.md.
 
 usage: results.py serves VERDICT | gateway STATE | page FOLDER MINUTES DELAY_MS
-       results.py first N FILE FOLDER [OTHERS] | check VERDICT | curve AGENT N=VERDICT… | shares VERDICT
-       results.py fold I K FILE FOLDER | folds VERDICT… | absent TOOL FILE FOLDER | shift VERDICT
+       results.py check VERDICT | curve AGENT N=VERDICT… | shares VERDICT | folds VERDICT… | shift VERDICT
 """
 import collections
 import json
@@ -135,56 +134,6 @@ def kept():
     page = pathlib.Path("docs/results.md")
     _, mark, rest = (page.read_text() if page.exists() else "").partition(KEPT)
     return mark + rest.rstrip()
-
-
-
-def copy_description(file, folder):
-    agent = pathlib.Path(file).name.split(".")[0] + ".agent.json"
-    (pathlib.Path(folder) / agent).write_text(pathlib.Path(file).with_name(agent).read_text())
-
-
-def first(n, file, folder, others="all"):
-    """The first n train rows and so many others, as a file of the same name,
-    beside the agent's description."""
-    copy_description(file, folder)
-    left = {kind: float("inf") if most == "all" else int(most) for kind, most in ((True, n), (False, others))}
-    with open(file) as lines, open(pathlib.Path(folder) / pathlib.Path(file).name, "w") as out:
-        for line in lines:
-            train = json.loads(line).get("split") == "train"
-            left[train] -= 1
-            if left[train] >= 0:
-                out.write(line)
-
-
-def fold(i, k, file, folder):
-    """The file with every errand of the i-th of k folds held out, and all others
-    to train on. Trajectories of one errand (their ids differ in the last number)
-    are in one fold."""
-    copy_description(file, folder)
-    errands = {}
-    with open(file) as lines, open(pathlib.Path(folder) / pathlib.Path(file).name, "w") as out:
-        for line in lines:
-            row = json.loads(line)
-            number = errands.setdefault(row["id"].rsplit("-", 1)[0], len(errands))
-            row["split"] = "test" if number % int(k) == int(i) else "train"
-            out.write(json.dumps(row) + "\n")
-
-
-def absent(tool, file, folder):
-    """The file without any train row whose reply calls the tool; test rows that do
-    are marked novel."""
-    copy_description(file, folder)
-    with open(file) as lines, open(pathlib.Path(folder) / pathlib.Path(file).name, "w") as out:
-        for line in lines:
-            row = json.loads(line)
-            if "reply" not in row:
-                sys.exit(f"{file}: its lines are whole conversations, which show the tool in every later turn; calls of one turn are needed")
-            calls = [c["function"]["name"] for c in row["reply"].get("tool_calls") or []]
-            if tool in calls:
-                if row["split"] == "train":
-                    continue
-                row["novel"] = True
-            out.write(json.dumps(row) + "\n")
 
 
 def shift(path):
@@ -355,7 +304,7 @@ def gateway(state):
     print(f"http://{load(next(pathlib.Path(state).glob('running*.json')))['gateway']}")
 
 
-COMMANDS = {f.__name__: f for f in (serves, gateway, page, first, curve, check, shares, fold, folds, absent, shift)}
+COMMANDS = {f.__name__: f for f in (serves, gateway, page, curve, check, shares, folds, shift)}
 
 if __name__ == "__main__":
     what, *rest = sys.argv[1:]

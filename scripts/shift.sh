@@ -8,6 +8,6 @@ cd "$(dirname "$0")/.."
 . scripts/env.sh
 [ $# -eq 2 ] || die "which tool of which agent? usage: scripts/shift.sh AGENT TOOL"
 . scripts/recorded.sh
-python3 scripts/results.py absent "$2" "$(recorded "$1")" "$work"
+python3 scripts/splits.py absent "$2" "$(recorded "$1")" "$work"
 rehearse_recorded "$work/$(basename "$(recorded "$1")")" "$work/state" "${MINUTES:-10}" "$work/verdict.json"
 python3 scripts/results.py shift "$work/verdict.json" | tee "docs/results/$1.shift.md"
