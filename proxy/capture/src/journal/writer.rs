@@ -28,8 +28,6 @@ pub(super) type Ack = SyncSender<Result<u64, JournalError>>;
 const POLL: Duration = Duration::from_millis(5);
 /// And while none do.
 const POLL_IDLE: Duration = Duration::from_millis(50);
-/// How long it goes on before it gives way: several usual records, a third of a usual call.
-const TURN: Duration = Duration::from_micros(100);
 /// Numbers left out when neither the newest volume nor the head can say how far it
 /// went: more than one volume can hold.
 const UNKNOWN: u64 = 1 << 32;
@@ -45,8 +43,6 @@ pub(super) struct Writer {
     group: Group,
     /// After a failure: when to try again.
     retry: Option<Instant>,
-    /// When it gave way last.
-    turn: Instant,
     plain: Vec<u8>,
     space: Space,
 }
@@ -84,7 +80,6 @@ impl Writer {
             floor: mark.map_or(0, |m| m.floor),
             group: Group::default(),
             retry: None,
-            turn: Instant::now(),
             plain: Vec::new(),
             space: Space::default(),
         };
@@ -134,11 +129,9 @@ impl Writer {
     /// The scheduler lets even a niced thread finish its slice of a millisecond or
     /// so while a call waits for its core. Not once the queue fills: under a load
     /// that leaves no core idle, whoever always gives way never gets through.
-    fn give_way(&mut self) {
-        let filling = self.shared.queued.load(Relaxed) >= self.shared.config.queue_bytes / 8;
-        if !filling && self.turn.elapsed() >= TURN {
+    fn give_way(&self) {
+        if self.shared.queued.load(Relaxed) < self.shared.config.queue_bytes / 8 {
             std::thread::yield_now();
-            self.turn = Instant::now();
         }
     }
 
