@@ -363,18 +363,19 @@ impl Out {
         }
     }
 
-    /// How far something long is: on a terminal, and not for programs. The template is
-    /// indicatif's.
+    /// A [`bar`], and none for programs.
     pub(crate) fn bar(&self, len: u64, template: &str) -> ProgressBar {
-        if self.json {
-            return ProgressBar::hidden();
-        }
-        let bar = ProgressBar::new(len);
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        bar
+        if self.json { ProgressBar::hidden() } else { bar(len, template) }
     }
+}
+
+/// How far something long is, on a terminal. The template is indicatif's.
+pub(crate) fn bar(len: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::new(len);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// Writes to standard output; a reader that went away is not an error.

@@ -11,7 +11,6 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
 use understudy_call::Exchange;
@@ -270,10 +269,7 @@ impl<'a> Source<'a> {
                 None => taken,
             }
         });
-        let bar = ProgressBar::new(until);
-        if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} records, {eta} left") {
-            bar.set_style(style);
-        }
+        let bar = cli::bar(until, "{bar:32} {pos}/{len} records, {eta} left");
         let (mut from, mut lost) = (0, 0);
         loop {
             let body = json!({ "by": cli::by(), "from": from });

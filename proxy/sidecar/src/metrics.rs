@@ -9,9 +9,7 @@ mod tests;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -26,7 +24,7 @@ use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use understudy_call::{AnsweredBy, Metadata};
+use understudy_call::AnsweredBy;
 use understudy_gateway::CallSeen;
 
 /// Seconds: local answers begin at milliseconds, reasoning models end at minutes.
@@ -40,26 +38,6 @@ struct CallLabels {
     lane: &'static str,
     answered_by: &'static str,
     status: &'static str,
-}
-
-impl CallLabels {
-    fn of(meta: &Metadata) -> Self {
-        Self {
-            provider: meta.provider.clone(),
-            dialect: meta.dialect.label(),
-            lane: meta.lane.label(),
-            answered_by: answered_by(meta),
-            status: class(meta.status),
-        }
-    }
-
-    fn are_of(&self, meta: &Metadata) -> bool {
-        self.provider == meta.provider
-            && self.dialect == meta.dialect.label()
-            && self.lane == meta.lane.label()
-            && self.answered_by == answered_by(meta)
-            && self.status == class(meta.status)
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -129,32 +107,11 @@ impl Collector for Read {
     }
 }
 
-/// What calls of the same labels are counted by.
-#[derive(Clone)]
-struct Counted {
-    labels: CallLabels,
-    calls: Counter,
-    seconds: Timed,
-}
-
-impl Counted {
-    fn add(&self, total: Option<Duration>, trace_id: Option<String>) {
-        self.calls.inc();
-        if let Some(total) = total {
-            let trace = trace_id.map(|trace_id| Trace { trace_id });
-            self.seconds.observe(total.as_secs_f64(), trace, None);
-        }
-    }
-}
-
 /// Everything that is counted here, and what is read elsewhere.
 pub(crate) struct Metrics {
     registry: Mutex<Registry>,
     calls: Family<CallLabels, Counter>,
     seconds: Family<TimeLabels, Timed, fn() -> Timed>,
-    /// Those of the two families that were met: to ask a family takes a copy of the
-    /// labels, their hash and a lock, with every call. A proxy meets a handful.
-    counted: ArcSwap<Vec<Counted>>,
     ready: AtomicBool,
 }
 
@@ -173,13 +130,7 @@ impl Metrics {
         let seconds: Family<TimeLabels, Timed, fn() -> Timed> =
             Family::new_with_constructor(|| Timed::new(SECONDS.into_iter()));
         registry.register("call_duration_seconds", "From a call's head to its reply's end", seconds.clone());
-        Arc::new(Self {
-            registry: Mutex::new(registry),
-            calls,
-            seconds,
-            counted: ArcSwap::from_pointee(Vec::new()),
-            ready: AtomicBool::new(false),
-        })
+        Arc::new(Self { registry: Mutex::new(registry), calls, seconds, ready: AtomicBool::new(false) })
     }
 
     /// Adds a number that is read when somebody asks.
@@ -189,25 +140,28 @@ impl Metrics {
 
     /// Counts a call, whose trace is kept under this id.
     pub(crate) fn call(&self, call: &CallSeen, trace_id: Option<String>) {
-        let total = call.meta.timings.total;
-        match self.counted.load().iter().find(|c| c.labels.are_of(&call.meta)) {
-            Some(counted) => counted.add(total, trace_id),
-            None => self.meet(&call.meta).add(total, trace_id),
-        }
-    }
-
-    /// What calls with these labels are counted by from now on. Two threads that meet
-    /// the first two of them at once add it twice, to the same counters.
-    fn meet(&self, meta: &Metadata) -> Counted {
-        let labels = CallLabels::of(meta);
-        let of_time = TimeLabels { provider: labels.provider.clone(), answered_by: labels.answered_by };
-        let counted = Counted {
-            calls: self.calls.get_or_create_owned(&labels),
-            seconds: self.seconds.get_or_create_owned(&of_time),
-            labels,
+        let answered_by = match call.meta.answered_by {
+            AnsweredBy::Provider => "provider",
+            AnsweredBy::Understudy(_) => "understudy",
+            AnsweredBy::Nobody => "nobody",
         };
-        self.counted.rcu(|all| all.iter().chain([&counted]).cloned().collect::<Vec<_>>());
-        counted
+        self.calls
+            .get_or_create(&CallLabels {
+                provider: call.meta.provider.clone(),
+                dialect: call.meta.dialect.label(),
+                lane: call.meta.lane.label(),
+                answered_by,
+                status: class(call.meta.status),
+            })
+            .inc();
+        if let Some(total) = call.meta.timings.total {
+            let labels = TimeLabels { provider: call.meta.provider.clone(), answered_by };
+            self.seconds.get_or_create(&labels).observe(
+                total.as_secs_f64(),
+                trace_id.map(|trace_id| Trace { trace_id }),
+                None,
+            );
+        }
     }
 
     /// Whether calls are taken.
@@ -223,14 +177,6 @@ impl Metrics {
             out.clear();
         }
         out
-    }
-}
-
-fn answered_by(meta: &Metadata) -> &'static str {
-    match meta.answered_by {
-        AnsweredBy::Provider => "provider",
-        AnsweredBy::Understudy(_) => "understudy",
-        AnsweredBy::Nobody => "nobody",
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 use understudy_onnx::contract::{Commercial, Kind, Licence, ModelFolder, NonCommercial, Source, sha256_file};
 use understudy_onnx::export::{self, Origin, Progress, Weights};
 use understudy_onnx::{Generator, LoadOptions, SentenceEmbedder};
 
-use crate::cli::{Model, Out};
+use crate::cli::{self, Model, Out};
 use crate::config::{Config, nearest, show_bytes};
 use crate::engine_child::with_sources;
 use crate::failure::{Exit, Failure};
@@ -235,10 +235,7 @@ struct Bar(ProgressBar);
 
 impl Bar {
     fn new(what: &str) -> Self {
-        let bar = ProgressBar::new(1);
-        if let Ok(style) = ProgressStyle::with_template("{prefix} {msg:8} {bar:30} {pos}/{len}") {
-            bar.set_style(style);
-        }
+        let bar = cli::bar(1, "{prefix} {msg:8} {bar:30} {pos}/{len}");
         bar.set_prefix(what.to_owned());
         Self(bar)
     }

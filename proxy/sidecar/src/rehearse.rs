@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use understudy_call::{Dialect, Exchange, ExchangeId, Metadata, Role, Timings};
 use understudy_capture::{FileKey, Journal, JournalConfig, KeyVault, Record};
 use understudy_policy::{Approval, Stage};
@@ -191,12 +190,7 @@ async fn run(
     history: &mut history::History,
 ) -> Result<Rest, Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
-    let bar = ProgressBar::new(calls);
-    if let Ok(style) =
-        ProgressStyle::with_template("{bar:32} {pos}/{len} calls, {elapsed} so far, {eta} left {msg}")
-    {
-        bar.set_style(style);
-    }
+    let bar = cli::bar(calls, "{bar:32} {pos}/{len} calls, {elapsed} so far, {eta} left {msg}");
     let mut told = std::pin::pin!(crate::serve::told_to_end()?);
     let mut cursor = journal.cursor(0);
     let mut done = 0;

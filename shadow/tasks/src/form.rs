@@ -4,10 +4,9 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use understudy_call::{Dialect, FormHash, Format, Request, Role, Tool, ToolChoice};
 
-use crate::keys::{field, first16, put_field};
+use crate::keys::{field, first16};
 use crate::mask::mask;
 
 /// What a task's calls have in common.
@@ -68,9 +67,11 @@ pub fn fingerprint(dialect: Dialect, request: &Request) -> FormHash {
         masked(&message.text(), |text| field(&mut h, text.as_bytes()));
     }
     field(&mut h, b"tools");
-    written(&request.tools, |bytes| {
-        h.update(bytes);
-    });
+    for tool in &request.tools {
+        field(&mut h, tool.name.as_bytes());
+        field(&mut h, tool.description.as_deref().unwrap_or_default().as_bytes());
+        json(&mut h, &tool.parameters);
+    }
     field(&mut h, b"choice");
     match &request.tool_choice {
         ToolChoice::Auto => field(&mut h, b"auto"),
@@ -87,19 +88,16 @@ pub fn fingerprint(dialect: Dialect, request: &Request) -> FormHash {
         Format::JsonSchema { name, schema, .. } => {
             field(&mut h, b"schema");
             field(&mut h, name.as_bytes());
-            let mut bytes = Vec::new();
-            put_json(&mut bytes, schema);
-            h.update(&bytes);
+            json(&mut h, schema);
         }
     }
     FormHash(first16(&h))
 }
 
-/// System texts that a thread remembers, masked, and lists of tools, written out:
-/// all calls of a task bring the same, and both take longer than the rest of its
-/// fingerprint.
+/// System texts that a thread remembers, masked: all calls of a task bring the
+/// same, and masking one takes longer than the rest of its fingerprint.
 const REMEMBERED: usize = 8;
-/// The longest of them, in bytes.
+/// The longest of them.
 const LONGEST: usize = 64 << 10;
 
 /// Gives the text with its variables masked.
@@ -120,65 +118,12 @@ fn masked(text: &str, then: impl FnOnce(&str)) {
     });
 }
 
-/// Gives the tools as they are hashed: in one piece, since a hasher takes many small
-/// ones slowly.
-fn written(tools: &[Tool], then: impl FnOnce(&[u8])) {
-    thread_local! {
-        static LAST: RefCell<VecDeque<(Vec<Tool>, Vec<u8>)>> = const { RefCell::new(VecDeque::new()) };
-    }
-    if tools.is_empty() {
-        return;
-    }
-    LAST.with_borrow_mut(|last| {
-        if let Some((_, bytes)) = last.iter().find(|(known, _)| alike(known, tools)) {
-            return then(bytes);
-        }
-        let mut bytes = Vec::new();
-        for tool in tools {
-            put_field(&mut bytes, tool.name.as_bytes());
-            put_field(&mut bytes, tool.description.as_deref().unwrap_or_default().as_bytes());
-            put_json(&mut bytes, &tool.parameters);
-        }
-        then(&bytes);
-        if bytes.len() <= LONGEST {
-            last.truncate(REMEMBERED - 1);
-            // Without what is not hashed, which could be of any length.
-            let known = tools.iter().map(|t| Tool { extra: Map::new(), ..t.clone() }).collect();
-            last.push_front((known, bytes));
-        }
-    });
-}
-
-/// Whether these tools are written the same.
-fn alike(a: &[Tool], b: &[Tool]) -> bool {
-    let one = |(a, b): (&Tool, &Tool)| {
-        a.name == b.name && a.description == b.description && alike_json(&a.parameters, &b.parameters)
-    };
-    a.len() == b.len() && a.iter().zip(b).all(one)
-}
-
-/// Not `==`, to which neither the order of keys nor the sign of a zero is anything:
-/// a call's form would be what its thread happened to meet before.
-fn alike_json(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|((k, v), (l, w))| k == l && alike_json(v, w))
-        }
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(v, w)| alike_json(v, w))
-        }
-        (Value::Number(m), Value::Number(n)) => {
-            m == n && m.as_f64().map(f64::to_bits) == n.as_f64().map(f64::to_bits)
-        }
-        _ => a == b,
-    }
-}
-
-/// Adds JSON as it was written.
-fn put_json(out: &mut Vec<u8>, value: &Value) {
+/// Hashes JSON as it was written. In one piece: a hasher takes many small ones
+/// slowly.
+fn json(h: &mut blake3::Hasher, value: &serde_json::Value) {
     // A `Value` always serialises.
-    out.extend(serde_json::to_vec(value).unwrap_or_default());
-    put_field(out, b"json");
+    h.update(&serde_json::to_vec(value).unwrap_or_default());
+    field(h, b"json");
 }
 
 /// At most six words in lower case with hyphens, 48 characters.

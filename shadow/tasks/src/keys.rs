@@ -90,12 +90,6 @@ pub(crate) fn field(h: &mut blake3::Hasher, bytes: &[u8]) {
     h.update(bytes);
 }
 
-/// The same, to be hashed later.
-pub(crate) fn put_field(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-    out.extend_from_slice(bytes);
-}
-
 pub(crate) fn first16(h: &blake3::Hasher) -> [u8; 16] {
     let mut out = [0u8; 16];
     h.finalize_xof().fill(&mut out);

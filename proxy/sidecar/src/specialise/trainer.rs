@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -15,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::environment::Environment;
 use super::kept::Kept;
 use super::options;
+use crate::cli;
 use crate::failure::Failure;
 
 /// What is to be trained.
@@ -125,7 +125,7 @@ pub(crate) async fn train(
         let _ = stderr.read_to_string(&mut text).await;
         text
     });
-    let bar = bar(training.minutes);
+    let bar = cli::bar((training.minutes * 60.0) as u64, "{bar:32} {msg}");
     let mut name = None;
     let mut refused = None;
     let mut lines = BufReader::new(stdout).lines();
@@ -200,14 +200,6 @@ pub(crate) fn install(out: &Path, adapters: &Path, name: &str) -> Result<PathBuf
         std::fs::rename(out, &to).map_err(blame)?;
     }
     Ok(to)
-}
-
-fn bar(minutes: f64) -> ProgressBar {
-    let bar = ProgressBar::new((minutes * 60.0) as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:32} {msg}") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 #[cfg(test)]
