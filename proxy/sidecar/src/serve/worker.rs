@@ -226,8 +226,10 @@ async fn work(
     let mut last_shown = std::time::Instant::now();
     while !end.load(Ordering::Acquire) {
         while let Ok((which, order, by, answer)) = orders.try_recv() {
-            let _ = answer.send(obey(&mut rehearsal, (&adapters, frozen), &which, order, &by).await);
+            let done = obey(&mut rehearsal, (&adapters, frozen), &which, order, &by).await;
+            // Shown first: who is told that it is done finds it done.
             show(&rehearsal, shown, line);
+            let _ = answer.send(done);
         }
         if !frozen && ruling.look(&mut rehearsal).await.map_err(|e| e.to_string())? {
             (last_kept, stale) = (None, true);
@@ -278,8 +280,9 @@ async fn work(
                     () = ruling.changed() => None,
                 };
                 if let Some((which, order, by, answer)) = ordered {
-                    let _ = answer.send(obey(&mut rehearsal, (&adapters, frozen), &which, order, &by).await);
-                    stale = true;
+                    let done = obey(&mut rehearsal, (&adapters, frozen), &which, order, &by).await;
+                    show(&rehearsal, shown, line);
+                    let _ = answer.send(done);
                 }
             }
         }
