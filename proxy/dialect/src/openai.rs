@@ -19,14 +19,18 @@
 //! note holds has no notes inside, and is as it came.
 //! A field that is `null` is kept as `null` under its own name.
 
+mod choice;
 mod chunk;
 mod chunks;
 mod error;
+mod logprobs;
+mod merge;
 mod message;
 mod reply;
 mod request;
 mod stream;
 mod tool;
+mod usage;
 mod wire;
 
 pub(crate) use chunks::render_stream;

@@ -2,13 +2,16 @@
 
 use serde::Deserialize;
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::{Map, Value, json};
-use understudy_call::{Choice, Finish, Part, Reply, ReplyError, TokenLogprob, Usage};
+use serde_json::{Map, Value};
+use understudy_call::{Choice, Part, Reply, ReplyError};
 
+use super::choice::{finish, finish_word, head_field, is_flat_reply, tidy};
 use super::error::{ErrorOut, take_error};
-use super::message::{Content, PartsOut, is_flat};
+use super::logprobs::{logprobs, logprobs_out};
+use super::message::{Content, PartsOut};
 use super::stream::Assembler;
 use super::tool;
+use super::usage::usage_out;
 use super::wire::{Fault, Writer, keep, malformed, misfit};
 use crate::DialectError;
 
@@ -64,22 +67,6 @@ fn whole(mut map: Map<String, Value>, failed: bool) -> Result<Reply, Fault> {
         head_field(&mut reply, &key, v);
     }
     Ok(reply)
-}
-
-/// A field of a reply's or a chunk's head.
-pub(crate) fn head_field(reply: &mut Reply, key: &str, v: Value) {
-    match (key, v) {
-        ("id", Value::String(s)) => reply.id = s,
-        ("model", Value::String(s)) => reply.model = s,
-        ("created", Value::Number(n)) => {
-            reply.created = n.as_i64().or_else(|| n.as_f64().map(|f| f as i64)).unwrap_or_default();
-        }
-        ("usage", Value::Object(map)) => take_usage(reply, map),
-        // Constant, empty, or padding against an eavesdropper.
-        ("object" | "obfuscation", _)
-        | ("id" | "model" | "created" | "usage" | "system_fingerprint" | "service_tier", Value::Null) => {}
-        (key, v) => keep(&mut reply.extra, key, v),
-    }
 }
 
 fn choice(v: Value) -> Result<Choice, Fault> {
@@ -145,151 +132,6 @@ fn message(choice: &mut Choice, map: Map<String, Value>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// One way to say the same: no empty text beside tool calls, a refusal or
-/// sound (some servers put one there, and streams begin with one), and no note
-/// that content was a list where it can be nothing else.
-pub(crate) fn tidy(choice: &mut Choice) {
-    let list = choice.extra.get("@content").is_some();
-    let beside = !choice.tool_calls.is_empty() || choice.content.len() > 1;
-    if !list && beside && matches!(choice.content.first(), Some(Part::Text(t)) if t.is_empty()) {
-        choice.content.remove(0);
-    }
-    if !is_flat_reply(&choice.content) && choice.extra.get("@content").is_some_and(Value::is_string) {
-        choice.extra.shift_remove("@content");
-    }
-}
-
-fn is_flat_reply(parts: &[Part]) -> bool {
-    match parts {
-        [said @ .., Part::Audio(_)] => is_flat(said, true),
-        said => is_flat(said, true),
-    }
-}
-
-pub(crate) fn finish(reason: &str) -> Finish {
-    match reason {
-        "stop" => Finish::Stop,
-        "length" => Finish::Length,
-        "tool_calls" => Finish::ToolCalls,
-        "content_filter" => Finish::ContentFilter,
-        other => Finish::Other(other.to_owned()),
-    }
-}
-
-pub(crate) fn finish_word(finish: &Finish) -> &str {
-    match finish {
-        Finish::Stop => "stop",
-        Finish::Length => "length",
-        Finish::ToolCalls => "tool_calls",
-        Finish::ContentFilter => "content_filter",
-        Finish::Other(word) => word,
-        _ => "stop",
-    }
-}
-
-/// Log-probabilities, of a whole reply or one chunk more.
-pub(crate) fn logprobs(choice: &mut Choice, map: Map<String, Value>) -> Result<(), Fault> {
-    for (key, v) in map {
-        match (key.as_str(), v) {
-            (_, Value::Null) => {}
-            ("content", Value::Array(list)) => {
-                for v in list {
-                    choice.logprobs.push(token(v).map_err(|e| e.within("content"))?);
-                }
-            }
-            (key, v) => {
-                let rest = choice.extra.entry("@logprobs").or_insert_with(|| Value::Object(Map::new()));
-                if let Value::Object(rest) = rest {
-                    super::stream::merge(rest, key, v);
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn token(v: Value) -> Result<TokenLogprob, Fault> {
-    let Value::Object(mut extra) = v else {
-        return Err(Fault::expected("an object"));
-    };
-    let token = super::wire::text(&mut extra, "token")?;
-    let logprob = extra
-        .remove("logprob")
-        .and_then(|v| v.as_f64())
-        .ok_or(Fault::expected("a number").within("logprob"))?;
-    Ok(TokenLogprob { token, logprob, extra })
-}
-
-/// Takes the counts that have a noun; what else counts something is noted.
-pub(crate) fn take_usage(reply: &mut Reply, mut map: Map<String, Value>) {
-    fn count(map: &mut Map<String, Value>, key: &str) -> u64 {
-        match map.get(key).and_then(Value::as_u64) {
-            Some(n) => map.remove(key).map_or(0, |_| n),
-            None => 0,
-        }
-    }
-    fn detail(map: &mut Map<String, Value>, group: &str, key: &str) -> u64 {
-        map.get_mut(group).and_then(Value::as_object_mut).map_or(0, |m| count(m, key))
-    }
-    fn says_nothing(v: &mut Value) -> bool {
-        match v {
-            Value::Object(m) => {
-                m.retain(|_, v| !says_nothing(v));
-                m.is_empty()
-            }
-            Value::Null => true,
-            v => v.as_f64() == Some(0.0),
-        }
-    }
-    let usage = Usage {
-        input_tokens: count(&mut map, "prompt_tokens"),
-        output_tokens: count(&mut map, "completion_tokens"),
-        cached_input_tokens: detail(&mut map, "prompt_tokens_details", "cached_tokens"),
-        reasoning_tokens: detail(&mut map, "completion_tokens_details", "reasoning_tokens"),
-    };
-    if map.get("total_tokens").and_then(Value::as_u64)
-        == Some(usage.input_tokens.saturating_add(usage.output_tokens))
-    {
-        map.remove("total_tokens");
-    }
-    reply.usage = Some(usage);
-    let mut rest = Value::Object(map);
-    if says_nothing(&mut rest) {
-        reply.extra.shift_remove("@usage");
-    } else {
-        reply.extra.insert("@usage".to_owned(), rest);
-    }
-}
-
-pub(crate) fn usage_out(usage: &Usage, extra: &Map<String, Value>) -> Value {
-    fn lay_over(under: &mut Value, over: &Value) {
-        match (under, over) {
-            (Value::Object(under), Value::Object(over)) => {
-                for (k, v) in over {
-                    lay_over(under.entry(k.clone()).or_insert(Value::Null), v);
-                }
-            }
-            (under, over) => *under = over.clone(),
-        }
-    }
-    let mut out = json!({
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens.saturating_add(usage.output_tokens),
-        "prompt_tokens_details": { "cached_tokens": usage.cached_input_tokens, "audio_tokens": 0 },
-        "completion_tokens_details": {
-            "reasoning_tokens": usage.reasoning_tokens,
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    });
-    if let Some(rest) = extra.get("@usage") {
-        lay_over(&mut out, rest);
-    }
-    out
-}
-
 pub(crate) fn render_reply(reply: &Reply) -> Vec<u8> {
     // The nouns hold nothing that JSON cannot say: a number that is not finite
     // becomes null.
@@ -347,28 +189,6 @@ impl Serialize for ChoiceOut<'_> {
         }
         w.end()
     }
-}
-
-pub(crate) fn logprobs_out(tokens: &[TokenLogprob], rest: Option<&Value>) -> Value {
-    if tokens.is_empty() && rest.is_none() {
-        return Value::Null;
-    }
-    let tokens: Vec<Value> = tokens
-        .iter()
-        .map(|t| {
-            let mut map = Map::from_iter([
-                ("token".to_owned(), t.token.clone().into()),
-                ("logprob".to_owned(), t.logprob.into()),
-            ]);
-            map.extend(t.extra.clone());
-            Value::Object(map)
-        })
-        .collect();
-    let mut out = json!({ "content": tokens, "refusal": null });
-    if let (Value::Object(out), Some(Value::Object(rest))) = (&mut out, rest) {
-        out.extend(rest.clone());
-    }
-    out
 }
 
 struct MessageOut<'a>(&'a Choice);
