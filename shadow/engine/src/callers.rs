@@ -20,7 +20,7 @@ use http::StatusCode;
 use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
 
-use crate::http::error;
+use crate::refusal::error;
 use crate::{Access, EngineError};
 
 /// How long a verdict holds.

@@ -18,7 +18,8 @@ use understudy_onnx::{Adapter, Generation, Grammar};
 use crate::adapters::Missing;
 use crate::ask::{Ask, Extension};
 use crate::generation::{Done, Job};
-use crate::http::{Engine, bad_request, declined, no_adapter, unknown};
+use crate::refusal::{bad_request, declined, no_adapter, unknown};
+use crate::shared::Engine;
 
 const DIALECT: Dialect = Dialect::OpenaiChat;
 

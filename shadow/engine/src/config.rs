@@ -2,6 +2,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use understudy_onnx::ExecutionProvider;
+
 /// Where the engine listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
@@ -41,6 +43,9 @@ pub struct EngineConfig {
     pub embed_model: Option<PathBuf>,
     /// Threads inside an operator; 0 is one a core.
     pub threads: usize,
+    /// What models compute on, the best first; the first that works is taken, and
+    /// without one that does the engine does not start.
+    pub execution_providers: Vec<ExecutionProvider>,
     /// Most asks that wait, for each model and priority; more are refused as busy.
     pub queue: usize,
     /// Most bytes of private memory (`RLIMIT_DATA`); an allocation past it fails
@@ -71,6 +76,7 @@ impl EngineConfig {
             adapters: None,
             embed_model: None,
             threads: 0,
+            execution_providers: ExecutionProvider::ORDER.to_vec(),
             // A queue longer than this waits seconds on two cores.
             queue: 32,
             memory_limit: None,

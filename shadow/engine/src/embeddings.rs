@@ -14,7 +14,8 @@ use understudy_call::{Declined, Priority};
 
 use crate::chat::CancelOnDrop;
 use crate::embedding::Job;
-use crate::http::{Engine, bad_request, declined, unknown};
+use crate::refusal::{bad_request, declined, unknown};
+use crate::shared::Engine;
 
 /// Most texts in one request, as OpenAI has it.
 const MOST_TEXTS: usize = 2048;

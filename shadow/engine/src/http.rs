@@ -1,31 +1,27 @@
-//! The routes, what they share, and the life of the process.
+//! The routes, and the life of the process.
 
-use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware::{from_fn_with_state, map_response};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::future::BoxFuture;
-use http::header::RETRY_AFTER;
-use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
-use understudy_call::Declined;
 
-use crate::adapters::{Adapters, Missing};
+use crate::adapters::Adapters;
 use crate::callers::{self, Callers};
 use crate::certificate::Certificate;
 use crate::embedding::Embed;
 use crate::generation::Chat;
 use crate::listen::{self, Bound};
 use crate::metrics::metrics;
+use crate::refusal::unknown;
+use crate::shared::Engine;
 use crate::{EngineConfig, EngineError, chat, embeddings, owner};
 
 /// Longest body: far more text than the context of a small model.
@@ -33,46 +29,6 @@ const MOST_BYTES: usize = 8 << 20;
 
 /// The header of every response that says which models the engine has.
 const MODELS: &str = "x-understudy-models";
-
-/// What the routes share.
-pub(crate) struct Engine {
-    pub(crate) chat: Option<Arc<Chat>>,
-    pub(crate) embed: Option<Arc<Embed>>,
-    /// Where a folder of them was named; an error where the model takes none.
-    pub(crate) adapters: Option<Result<Arc<Adapters>, ()>>,
-    pub(crate) default_deadline: Duration,
-    declined: Mutex<BTreeMap<&'static str, u64>>,
-    keys: [RandomState; 2],
-    drawn: AtomicU64,
-}
-
-impl Engine {
-    /// Its models in a word: whoever asks can tell by it that another engine answers.
-    fn mark(&self) -> Option<HeaderValue> {
-        let chat = self.chat.as_ref().map(|c| format!("{}@{}@{}", c.name, c.hash, c.provider));
-        let embed = self.embed.as_ref().map(|e| format!("{}@{}@{}", e.name, e.hash, e.provider));
-        let both: Vec<String> = [chat, embed].into_iter().flatten().collect();
-        HeaderValue::from_str(&both.join(" ")).ok()
-    }
-
-    pub(crate) fn count(&self, why: Declined) {
-        let mut counts = self.declined.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry(why.label()).or_default() += 1;
-    }
-
-    /// Asks that were not answered so far, by reason.
-    pub(crate) fn declined(&self) -> BTreeMap<&'static str, u64> {
-        self.declined.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// A number never drawn before, for ids and unseeded sampling: a keyed hash
-    /// of a counter, under keys that the system drew.
-    pub(crate) fn draw(&self) -> u128 {
-        let n = self.drawn.fetch_add(1, Ordering::Relaxed);
-        let [high, low] = &self.keys;
-        u128::from(high.hash_one(n)) << 64 | u128::from(low.hash_one(n))
-    }
-}
 
 /// Loads the models, listens, and serves until `shutdown`.
 ///
@@ -234,15 +190,7 @@ async fn load(cfg: &EngineConfig) -> Result<(Arc<Engine>, BoxFuture<'static, &'s
             Err(())
         }
     });
-    let engine = Engine {
-        chat,
-        embed,
-        adapters,
-        default_deadline: cfg.default_deadline,
-        declined: Mutex::default(),
-        keys: [RandomState::new(), RandomState::new()],
-        drawn: AtomicU64::new(0),
-    };
+    let engine = Engine::new(chat, embed, adapters, cfg.default_deadline);
     let gone = async move {
         tokio::select! {
             () = ended(chat_gone) => "chat model",
@@ -330,36 +278,4 @@ fn queue_value(load: crate::queue::Load) -> Value {
         "live": load.live, "shadow": load.shadow,
         "running_live": load.running_live, "running_shadow": load.running_shadow,
     })
-}
-
-/// A request that cannot be understood or honoured.
-pub(crate) fn bad_request(message: &str) -> Response {
-    error(StatusCode::BAD_REQUEST, message, "invalid_request_error", None)
-}
-
-/// A path or model that is not there.
-pub(crate) fn unknown(message: &str) -> Response {
-    error(StatusCode::NOT_FOUND, message, "invalid_request_error", Some("not_found"))
-}
-
-/// An adapter that is not there or is refused.
-pub(crate) fn no_adapter(why: &Missing) -> Response {
-    tracing::warn!(code = why.code(), error = %why, "no adapter");
-    error(why.status(), &why.to_string(), "adapter_error", Some(why.code()))
-}
-
-/// An ask that was understood and is not answered.
-pub(crate) fn declined(why: Declined) -> Response {
-    let status = if why == Declined::Busy { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::CONFLICT };
-    let mut response = error(status, &format!("the engine declined: {why}"), "declined", Some(why.label()));
-    if why == Declined::Busy {
-        // The least that the header can say.
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    response
-}
-
-pub(crate) fn error(status: StatusCode, message: &str, kind: &str, code: Option<&str>) -> Response {
-    (status, Json(json!({"error": {"message": message, "type": kind, "param": null, "code": code}})))
-        .into_response()
 }

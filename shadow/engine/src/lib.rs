@@ -45,6 +45,8 @@ mod listen;
 mod metrics;
 mod owner;
 mod queue;
+mod refusal;
+mod shared;
 mod speed;
 
 pub use config::{Access, EngineConfig, Listen};

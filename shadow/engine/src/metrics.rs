@@ -12,8 +12,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::http::Engine;
 use crate::queue::Load;
+use crate::shared::Engine;
 
 const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

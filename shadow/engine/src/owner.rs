@@ -43,7 +43,12 @@ pub(crate) fn start<H: Hold>(
     folder: &Path,
 ) -> Result<(Arc<H>, oneshot::Receiver<()>), EngineError> {
     let folder = ModelFolder::open_with(folder, NonCommercial::allowed(cfg.allow_non_commercial))?;
-    let opts = LoadOptions { threads: cfg.threads, library: cfg.library.clone(), ..LoadOptions::default() };
+    let opts = LoadOptions {
+        threads: cfg.threads,
+        providers: cfg.execution_providers.clone(),
+        library: cfg.library.clone(),
+        ..LoadOptions::default()
+    };
     let (ready, loaded) = std::sync::mpsc::channel();
     let (alive, gone) = oneshot::channel::<()>();
     let (bound, nice) = (cfg.queue, cfg.nice);

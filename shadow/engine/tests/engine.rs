@@ -17,6 +17,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 use understudy_engine::{EngineConfig, EngineError, Listen};
+use understudy_onnx::ExecutionProvider;
 
 fn models() -> Option<PathBuf> {
     let models = std::env::var_os("UNDERSTUDY_MODELS").map(PathBuf::from);
@@ -350,6 +351,22 @@ async fn without_a_model_it_does_not_start() {
     cfg.chat_model = Some("/nowhere/at/all".into());
     let e = understudy_engine::start(cfg).await.unwrap_err();
     assert!(matches!(e, EngineError::Contract(_)) && e.to_string().contains("/nowhere/at/all"), "{e}");
+}
+
+/// The library that the tests load is the CPU's.
+#[tokio::test]
+async fn an_engine_without_an_execution_provider_says_why_each_was_not_to_be_had() {
+    let Some(models) = models() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut cfg = EngineConfig::new(Listen::Unix(dir.path().join("engine.sock")));
+    cfg.embed_model = Some(models.join("minilm-l6-v2"));
+    cfg.execution_providers = vec![ExecutionProvider::TensorRt, ExecutionProvider::Cuda];
+    let said = understudy_engine::start(cfg).await.unwrap_err().to_string();
+    for part in
+        ["embedder: ", "tensorrt (not in this build", "cuda (not in this build", "; add cpu to engine."]
+    {
+        assert!(said.contains(part), "{part} is missing from: {said}");
+    }
 }
 
 #[tokio::test]

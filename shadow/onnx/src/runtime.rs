@@ -4,7 +4,7 @@
 //! The library is loaded when it is first needed, from the path that the caller
 //! gives, else from `ORT_DYLIB_PATH`, else from the system's search path. It is
 //! the shared library of the PyPI wheel `onnxruntime`; `scripts/onnxruntime.sh`
-//! fetches it.
+//! fetches it, and that of `onnxruntime-gpu` where its variant says so.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -32,6 +32,12 @@ pub enum RuntimeError {
     /// ONNX Runtime refused something.
     #[error("onnx runtime: {0}")]
     Onnx(String),
+    /// Not one of the execution providers that were asked for works.
+    #[error("no execution provider works: {}{}", reasons(.tried), remedy(.tried))]
+    NoProvider {
+        /// Those that were tried, in order, and why each was not to be had.
+        tried: Vec<(ExecutionProvider, String)>,
+    },
     /// A file of the model's folder is missing or not what it should be.
     #[error("model folder `{folder}`: {problem}")]
     Folder {
@@ -46,6 +52,22 @@ impl<R> From<ort::Error<R>> for RuntimeError {
     fn from(e: ort::Error<R>) -> Self {
         Self::Onnx(e.to_string())
     }
+}
+
+fn reasons(tried: &[(ExecutionProvider, String)]) -> String {
+    if tried.is_empty() {
+        return "none was named".to_owned();
+    }
+    tried.iter().map(|(p, why)| format!("{} ({why})", p.label())).collect::<Vec<_>>().join(", ")
+}
+
+/// Where even the CPU fails, no other provider is the remedy: its reason names the file.
+fn remedy(tried: &[(ExecutionProvider, String)]) -> &'static str {
+    if tried.iter().any(|(p, _)| *p == ExecutionProvider::Cpu) {
+        return "";
+    }
+    "; add cpu to engine.execution_providers, or use a machine that has one of them and the GPU build of onnx \
+     runtime with the libraries that it needs (UNDERSTUDY_ONNXRUNTIME_VARIANT=gpu scripts/onnxruntime.sh)"
 }
 
 /// What a session computes on.
@@ -71,6 +93,12 @@ impl ExecutionProvider {
             Self::Cuda => "cuda",
             Self::Cpu => "cpu",
         }
+    }
+
+    /// The provider that has this label.
+    #[must_use]
+    pub fn of_label(label: &str) -> Option<Self> {
+        Self::ORDER.into_iter().find(|p| p.label() == label)
     }
 
     /// Whether the loaded library was built with it; says nothing of the machine.
@@ -153,21 +181,32 @@ const SYSTEM_NAME: &str = if cfg!(target_os = "macos") {
 /// Opens a graph on the first execution provider that works.
 pub(crate) fn open(model: &Path, opts: &LoadOptions) -> Result<(Session, ExecutionProvider), RuntimeError> {
     let env = environment(opts.library.as_deref())?;
-    let mut last = RuntimeError::Onnx("no execution provider was named".to_owned());
-    for &provider in &opts.providers {
+    first_that_works(&opts.providers, |provider| {
         if !provider.is_built_in() {
             tracing::debug!(provider = provider.label(), "not in this build of onnx runtime");
-            continue;
+            return Err("not in this build of onnx runtime".to_owned());
         }
-        match open_on(&env, model, opts, provider) {
-            Ok(session) => return Ok((session, provider)),
-            Err(e) => {
-                tracing::warn!(provider = provider.label(), error = %e, "execution provider not used");
-                last = e;
-            }
+        open_on(&env, model, opts, provider).map_err(|e| {
+            tracing::warn!(provider = provider.label(), error = %e, "execution provider not used");
+            // Those of the native library end with a line of their own.
+            e.to_string().trim_end().to_owned()
+        })
+    })
+}
+
+/// What the first of these gives that gives anything, and which one it was.
+fn first_that_works<T>(
+    providers: &[ExecutionProvider],
+    mut attempt: impl FnMut(ExecutionProvider) -> Result<T, String>,
+) -> Result<(T, ExecutionProvider), RuntimeError> {
+    let mut tried = Vec::new();
+    for &provider in providers {
+        match attempt(provider) {
+            Ok(got) => return Ok((got, provider)),
+            Err(why) => tried.push((provider, why)),
         }
     }
-    Err(last)
+    Err(RuntimeError::NoProvider { tried })
 }
 
 fn open_on(
@@ -202,4 +241,57 @@ fn open_on(
         ExecutionProvider::Cpu => builder,
     };
     Ok(builder.commit_from_file(model)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+    use super::ExecutionProvider::{Cpu, Cuda, TensorRt};
+    use super::*;
+
+    /// Tries these, of which some fail.
+    fn tried(
+        providers: &[ExecutionProvider],
+        failing: &[ExecutionProvider],
+    ) -> (Vec<ExecutionProvider>, Result<ExecutionProvider, String>) {
+        let mut asked = Vec::new();
+        let got = first_that_works(providers, |provider| {
+            asked.push(provider);
+            if failing.contains(&provider) { Err(format!("no {provider:?} here")) } else { Ok(()) }
+        });
+        (asked, got.map(|((), provider)| provider).map_err(|e| e.to_string()))
+    }
+
+    #[test]
+    fn providers_are_tried_in_their_order_and_the_first_that_works_is_taken() {
+        let all = ExecutionProvider::ORDER;
+        assert_eq!(tried(&all, &[]), (vec![TensorRt], Ok(TensorRt)));
+        assert_eq!(tried(&all, &[TensorRt]), (vec![TensorRt, Cuda], Ok(Cuda)));
+        assert_eq!(tried(&all, &[TensorRt, Cuda]), (all.to_vec(), Ok(Cpu)));
+        assert_eq!(tried(&[Cuda, TensorRt], &[Cuda]), (vec![Cuda, TensorRt], Ok(TensorRt)));
+        assert_eq!(tried(&[Cpu, Cuda], &[Cpu]), (vec![Cpu, Cuda], Ok(Cuda)));
+    }
+
+    #[test]
+    fn where_none_works_each_is_named_with_its_reason_and_the_remedy() {
+        let (asked, got) = tried(&[TensorRt, Cuda], &ExecutionProvider::ORDER);
+        assert_eq!(asked, [TensorRt, Cuda]);
+        let said = got.unwrap_err();
+        let beginning = "no execution provider works: tensorrt (no TensorRt here), cuda (no Cuda here); add cpu to engine.execution_providers";
+        assert!(said.starts_with(beginning), "{said}");
+    }
+
+    #[test]
+    fn where_the_cpu_fails_too_it_is_not_the_remedy() {
+        let (_, got) = tried(&[Cuda, Cpu], &ExecutionProvider::ORDER);
+        assert_eq!(got.unwrap_err(), "no execution provider works: cuda (no Cuda here), cpu (no Cpu here)");
+    }
+
+    #[test]
+    fn a_label_leads_back_to_its_provider() {
+        for provider in ExecutionProvider::ORDER {
+            assert_eq!(ExecutionProvider::of_label(provider.label()), Some(provider));
+        }
+        assert_eq!(ExecutionProvider::of_label("rocm"), None);
+    }
 }
