@@ -15,6 +15,7 @@
 //! From the pass mark 1.0 on two replies agree. What lies below is reported as
 //! the share that matched, so that a person sees how near a miss was.
 
+mod exact;
 mod json;
 mod text;
 mod tools;

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::tools::is_exact;
+use super::exact::is_exact;
 use super::{Difference, Tally, text};
 
 /// The text as a JSON object or array, a Markdown fence around it dropped.
