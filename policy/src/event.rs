@@ -57,6 +57,10 @@ pub enum Event {
         policy: Box<TaskPolicy>,
         /// When, as a place in the journal.
         seq: u64,
+        /// Whether the call of that place had been judged already, and what a person had
+        /// done since; a task is met under its rules before its first call is.
+        #[serde(default)]
+        afterwards: bool,
     },
 }
 
@@ -164,7 +168,7 @@ impl Event {
     fn rank(&self) -> u8 {
         match self {
             // A call is judged by the rules that its task was met under.
-            Self::MultiTurn(_) | Self::Policy { .. } => 0,
+            Self::MultiTurn(_) | Self::Policy { afterwards: false, .. } => 0,
             Self::Exchange(_) => 1,
             Self::Served(_) => 2,
             Self::Trial(_) => 3,

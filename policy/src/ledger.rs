@@ -22,8 +22,12 @@
 //! - A demotion closes every open entry of the task: what was learnt before the
 //!   world changed may not promote the next one the day after. Development
 //!   begins anew; k never does.
+//! - Whom the rules do not let answer ([`TaskPolicy::permits`]) has no open entry:
+//!   rules that leave somebody out close its entry alone, and take it off where it
+//!   serves. What the others have earned stands.
 //! - A pinned task keeps its stage; what would have moved it is remembered, and
-//!   moves it when it is freed. Only a lost journal or version overrides a pin.
+//!   moves it when it is freed. Only a lost journal or version, and other rules,
+//!   override a pin.
 
 use std::collections::BTreeMap;
 
@@ -237,7 +241,12 @@ impl Ledger {
                 entry.closed = Some(Closed::Replaced);
             }
         }
-        self.entries.push(Entry::open(opened, understudy, &self.policy, &development.calls));
+        let mut entry = Entry::open(opened, understudy, &self.policy, &development.calls);
+        // It has spent its share of α all the same.
+        if !self.policy.permits(&opened.understudy) {
+            entry.closed = Some(Closed::Policy);
+        }
+        self.entries.push(entry);
     }
 
     /// The number of the last entry that was opened.

@@ -50,4 +50,4 @@ pub use nouns::{
     Action, Approval, Decision, EntryOpened, Outcome, Roster, RosterEntry, RosterTask, Stage, Successor,
     TaskId, Trial, TrialKind, Why,
 };
-pub use task_policy::TaskPolicy;
+pub use task_policy::{KINDS, TaskPolicy};

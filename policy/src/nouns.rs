@@ -186,7 +186,8 @@ pub enum Why {
     JournalLost,
     /// The understudy's version is gone (model, adapter or engine changed).
     VersionGone,
-    /// The task's target or permitted error was changed: evidence starts again.
+    /// The task's target or permitted error was changed: evidence starts again. Or its
+    /// rules no longer let the understudy answer.
     Policy,
 }
 

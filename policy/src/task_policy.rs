@@ -1,8 +1,15 @@
 //! How strict a task is judged. Every key may be set for all tasks and per task.
 
 use serde::{Deserialize, Serialize};
+use understudy_call::UnderstudyId;
 
 use crate::{Approval, Stage};
+
+/// What the names of understudies begin with, the cheapest kind first.
+pub const KINDS: [&str; 4] = ["head", "prompted", "specialised", "remote"];
+
+/// Hexadecimal digits of a name, after its kind.
+const DIGITS: usize = 12;
 
 /// The keys of judgement, with defaults that promote only what deserves it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,6 +78,9 @@ pub struct TaskPolicy {
     /// sets it to the first canary step, since recorded histories are the
     /// provider's own. Default `live`.
     pub multi_turn_max_stage: Stage,
+    /// Who may answer, each by its kind ([`KINDS`]) or by its whole name, such as
+    /// `prompted-27b2d3ab4a8b`. Default none, which leaves nobody out.
+    pub models: Vec<String>,
 }
 
 impl Default for TaskPolicy {
@@ -102,11 +112,18 @@ impl Default for TaskPolicy {
             trial_share: 1.0,
             max_stage: Stage::Live,
             multi_turn_max_stage: Stage::Live,
+            models: Vec::new(),
         }
     }
 }
 
 impl TaskPolicy {
+    /// Whether an understudy may answer.
+    #[must_use]
+    pub fn permits(&self, understudy: &UnderstudyId) -> bool {
+        permits(&self.models, understudy)
+    }
+
     /// Every mistake, as (key, what is wrong with its value and what is allowed).
     #[must_use]
     pub fn validate(&self) -> Vec<(String, String)> {
@@ -169,8 +186,29 @@ impl TaskPolicy {
             refuse(key, v == 0, v.to_string(), "at least 1");
         }
         refuse("conversation_gap", self.conversation_gap == 0, "0".to_owned(), "at least 1");
+        let nobody = format!(
+            "each is a kind of understudy ({}) or the whole name of one, such as prompted-27b2d3ab4a8b",
+            KINDS.join(", ")
+        );
+        for model in &self.models {
+            refuse("models", !could_name(model), format!("{model:?}"), nobody.as_str());
+        }
         problems
     }
+}
+
+/// Whether these words, kinds or whole names, leave an understudy in.
+pub(crate) fn permits(models: &[String], understudy: &UnderstudyId) -> bool {
+    let kind = understudy.0.split('-').next();
+    models.is_empty() || models.iter().any(|m| *m == understudy.0 || Some(m.as_str()) == kind)
+}
+
+/// Whether a word could be a kind, or a whole name. One that could not would leave
+/// everybody out and never say so.
+fn could_name(word: &str) -> bool {
+    let (kind, digits) = word.split_once('-').map_or((word, None), |(kind, digits)| (kind, Some(digits)));
+    let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    KINDS.contains(&kind) && digits.is_none_or(|d| d.len() == DIGITS && d.bytes().all(is_digit))
 }
 
 #[cfg(test)]
@@ -208,5 +246,38 @@ mod tests {
         let policy: TaskPolicy =
             serde_json::from_str(r#"{"tau": 0.9, "max_stage": {"canary": {"step": 0}}}"#).unwrap();
         assert_eq!((policy.tau, policy.alpha, policy.max_stage), (0.9, 0.01, Stage::Canary { step: 0 }));
+        assert!(policy.models.is_empty());
+    }
+
+    fn models(words: &[&str]) -> TaskPolicy {
+        let models = words.iter().map(|w| (*w).to_owned()).collect();
+        TaskPolicy { models, ..TaskPolicy::default() }
+    }
+
+    #[test]
+    fn who_may_answer_is_named_by_kind_or_whole_name_and_nobody_named_leaves_nobody_out() {
+        let permits = |words: &[&str], id: &str| models(words).permits(&UnderstudyId(id.to_owned()));
+        let leave_it_in: [&[&str]; 4] = [&[], &["head"], &["remote", "head"], &["head-0123456789ab"]];
+        for words in leave_it_in {
+            assert!(permits(words, "head-0123456789ab"), "{words:?}");
+        }
+        let leave_it_out: [&[&str]; 3] = [&["prompted"], &["head-0123456789ac"], &["remote", "specialised"]];
+        for words in leave_it_out {
+            assert!(!permits(words, "head-0123456789ab"), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_names_nobody_is_refused_with_what_would() {
+        let all = models(&["head", "prompted", "specialised", "remote", "prompted-27b2d3ab4a8b"]);
+        assert_eq!(all.validate(), vec![]);
+        let wrong = ["", "specialized", "Head", "prompted-27b2", "prompted-27B2D3AB4A8B", "head-", "a head"];
+        let problems = models(&wrong).validate();
+        assert_eq!(problems.len(), wrong.len(), "{problems:?}");
+        for ((key, problem), word) in problems.iter().zip(wrong) {
+            assert_eq!(key, "models");
+            assert!(problem.starts_with(&format!("{word:?} is not allowed: each is a kind")), "{problem}");
+            assert!(problem.contains("head, prompted, specialised, remote"), "{problem}");
+        }
     }
 }

@@ -105,7 +105,13 @@ pub enum Approval {
     ).message("steps are shares above 0 and at most 1"),
     validation = Rule::new(
         "!has(self.steps) || (self.steps.isSorted() && self.steps.all(s, self.steps.filter(t, t == s).size() == 1))"
-    ).message("steps rise, and none is there twice")
+    ).message("steps rise, and none is there twice"),
+    validation = Rule::new(
+        "!has(self.models) || self.models.all(m, m.matches('^(head|prompted|specialised|remote)(-[0-9a-f]{12})?$'))"
+    ).message("models are kinds (head, prompted, specialised, remote) or whole names such as prompted-27b2d3ab4a8b"),
+    validation = Rule::new(
+        "!has(self.models) || self.models.all(m, self.models.filter(n, n == m).size() == 1)"
+    ).message("models has none twice")
 )]
 pub struct Rules {
     /// The agreement that has to be exceeded.
@@ -203,6 +209,10 @@ pub struct Rules {
     /// The same for tasks whose conversations have several turns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub multi_turn_max_stage: Option<Furthest>,
+    /// Who may answer, by kind or whole name; an empty list leaves nobody out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(max = 32)))]
+    pub models: Option<Vec<String>>,
     /// Keys of a newer definition, which an older sidecar refuses by name.
     #[serde(flatten)]
     #[schemars(skip)]

@@ -17,6 +17,7 @@ mod ask;
 mod breaker;
 mod certificates;
 mod crd;
+mod error;
 mod keeper;
 mod lease;
 mod metrics;
@@ -43,10 +44,11 @@ pub use ask::{
 pub use crd::{
     Approval, Furthest, Pinned, PolicyStatus, Rules, UnderstudyPolicy, UnderstudyPolicySpec, definition,
 };
+pub use error::ServeError;
 pub use pod::{Around, Kept, Outcome, Status, inject};
 pub use policies::{Document, Report, Told};
 pub use review::{ReviewError, Reviewed, review};
-pub use serve::{Places, ServeError, serve};
+pub use serve::{Places, serve};
 pub use settings::{Certificates, Controller, EngineContainer, EngineService, File, PolicyService, Settings};
 pub use skip::Skip;
 pub use understudies::{Given, Remote, SecretKey, Understudy, UnderstudySpec, UnderstudyStatus};

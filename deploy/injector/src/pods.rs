@@ -14,7 +14,7 @@ use crate::ask::{INJECTED, STATUS};
 use crate::breaker::{Reach, Tripped};
 use crate::namespaces::OWNER;
 use crate::pod::has;
-use crate::policies::key;
+use crate::resources::key;
 use crate::service::{Service, now};
 
 /// Watches until dropped.

@@ -13,15 +13,12 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kube::ResourceExt;
+use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch as channel;
 
 use crate::crd::{Pinned, Rules, UnderstudyPolicy, holds_for};
-use crate::resources::Shelf;
-
-/// An object's namespace and name.
-pub(crate) type Key = (String, String);
+use crate::resources::{Key, Shelf, full_name, key};
 
 /// What a pod's sidecar is told: everything that holds for it, in the order in which
 /// it is laid over the configuration.
@@ -221,16 +218,6 @@ impl Inner {
         pod.holds = Some((self.revision, Arc::clone(&made)));
         Some(made)
     }
-}
-
-/// What an object is found by.
-pub(crate) fn key(object: &impl ResourceExt) -> Key {
-    (object.namespace().unwrap_or_default(), object.name_any())
-}
-
-/// As sidecars and their reports name an object.
-pub(crate) fn full_name((namespace, name): &Key) -> String {
-    format!("{namespace}/{name}")
 }
 
 /// Whether a policy is for a pod of `namespace` with these labels.

@@ -11,11 +11,22 @@ use futures_util::StreamExt as _;
 use kube::api::PostParams;
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client, Resource, ResourceExt as _};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::policies::{Key, key};
+/// An object's namespace and name.
+pub(crate) type Key = (String, String);
+
+/// What an object is found by.
+pub(crate) fn key(object: &impl ResourceExt) -> Key {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// As sidecars and their reports name an object.
+pub(crate) fn full_name((namespace, name): &Key) -> String {
+    format!("{namespace}/{name}")
+}
 
 /// Where the resources of a kind are kept.
 pub(crate) trait Shelf {

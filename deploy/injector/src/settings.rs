@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::serve::ServeError;
+use crate::error::ServeError;
 
 /// The injector's file, as the chart writes it (`injector.json`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -22,8 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::crd::holds_for;
-use crate::policies::{Key, full_name, key};
-use crate::resources::{Shelf, write_status};
+use crate::resources::{Key, Shelf, full_name, key, write_status};
 use crate::service::Service;
 
 /// Between two writings of the status.

@@ -30,13 +30,13 @@ pub(super) struct Development {
 }
 
 impl Ledger {
-    /// Proposes an entry of a version whose development is done: enough closed
-    /// conversations, a bar that Learn then Test keeps, coverage worth its
+    /// Proposes an entry of a version that may answer and whose development is done:
+    /// enough closed conversations, a bar that Learn then Test keeps, coverage worth its
     /// delay, and clearly more of it than the one that serves, if one does.
     /// The caller writes it down, then applies it as [`crate::Event::EntryOpened`].
     #[must_use]
     pub fn propose_entry(&self, understudy: &UnderstudyId) -> Option<EntryOpened> {
-        if self.cooldown > 0 || self.stage == Stage::Observing {
+        if self.cooldown > 0 || self.stage == Stage::Observing || !self.policy.permits(understudy) {
             return None;
         }
         let number = self.number_of(understudy)?;
@@ -160,14 +160,18 @@ impl Ledger {
         (done, self.policy.dev_conversations)
     }
 
-    /// Keeps a conversation's trials as development of the versions that have
-    /// no open entry.
+    /// Keeps a conversation's trials as development of the versions that may answer
+    /// and have no open entry.
     pub(super) fn develop(&mut self, unit: &Unit) {
         for trial in &unit.trials {
             if trial.kind != TrialKind::Shadow || !unit.fair(trial, self.multi_turn) {
                 continue;
             }
             if self.entries.iter().any(|e| e.closed.is_none() && e.understudy == trial.understudy) {
+                continue;
+            }
+            let name = self.names.get(usize::from(trial.understudy));
+            if name.is_some_and(|name| !self.policy.permits(name)) {
                 continue;
             }
             let development = self.development.entry(trial.understudy).or_default();

@@ -28,7 +28,8 @@ pub enum Closed {
     VersionGone,
     /// The journal lost a volume.
     JournalLost,
-    /// The target or the permitted error is another now.
+    /// The target or the permitted error is another now, or its understudy may not
+    /// answer any more.
     Policy,
 }
 

@@ -242,6 +242,28 @@ impl Ledger {
         if another_promise {
             self.begin_again(Why::Policy, Closed::Policy, out);
         }
+        self.leave_out(out);
+    }
+
+    /// Closes the entries of whom the rules do not let answer. What the others have
+    /// earned stands.
+    fn leave_out(&mut self, out: &mut Vec<Decision>) {
+        let open = self.entries.iter().filter(|e| e.closed.is_none());
+        let left_out: Vec<u32> =
+            open.filter(|e| !self.policy.permits(&e.opened.understudy)).map(|e| e.opened.k).collect();
+        if self.service.as_ref().is_some_and(|s| left_out.contains(&s.k)) {
+            self.move_to(Stage::Shadowing, Why::Policy, None, out);
+            self.service = None;
+            self.successor = None;
+            self.alarm = None;
+        }
+        if let Some(k) = self.successor.as_ref().map(|s| s.k).filter(|k| left_out.contains(k)) {
+            self.decide(self.stage, self.stage, Why::Policy, Some(k), None, out);
+            self.successor = None;
+        }
+        for entry in self.entries.iter_mut().filter(|e| left_out.contains(&e.opened.k)) {
+            entry.closed = Some(Closed::Policy);
+        }
     }
 
     /// Back to shadowing from further on, and no evidence counts any more.

@@ -14,6 +14,7 @@ use crate::{Action, Approval, Fitted, ServedSeen, TrialKind};
 
 mod demotions;
 mod fair;
+mod models;
 mod rules;
 mod succession;
 

@@ -5,6 +5,7 @@ use understudy_call::UnderstudyId;
 
 use super::Ledger;
 use super::entry::{Closed, Entry, Standing};
+use crate::task_policy::permits;
 use crate::{Decision, Stage, TaskId, Why, betting};
 
 /// Level of the intervals shown.
@@ -25,6 +26,9 @@ pub struct LedgerView {
     pub tau: f64,
     /// Permitted error of the task.
     pub alpha: f64,
+    /// Who may answer, by kind or whole name; everyone where nobody is named.
+    #[serde(default)]
+    pub models: Vec<String>,
     /// Whether the evidence is there and a person has to approve.
     pub awaiting_approval: bool,
     /// Whether a person approved.
@@ -81,6 +85,12 @@ impl LedgerView {
     #[must_use]
     pub fn service(&self) -> Option<&EntryView> {
         self.serving.and_then(|k| self.entries.iter().find(|e| e.k == k))
+    }
+
+    /// Whether the rules let an understudy answer.
+    #[must_use]
+    pub fn permits(&self, understudy: &UnderstudyId) -> bool {
+        permits(&self.models, understudy)
     }
 }
 
@@ -176,6 +186,7 @@ impl Ledger {
             open_conversations: self.conversations.open() as u64,
             tau: self.policy.tau,
             alpha: self.policy.alpha,
+            models: self.policy.models.clone(),
             awaiting_approval: self.waiting,
             approved: self.approved,
             acting: self.acting,

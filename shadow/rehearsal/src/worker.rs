@@ -7,8 +7,9 @@
 //! 1. **task**: the book names it, or meets it for the first time.
 //! 2. **lane**: of a live call, what the gateway did; of a recorded one, what the
 //!    gateway would have done ([`Mode::Recorded`] draws it with the same function).
-//! 3. **trials**: every understudy of the task that was born before the call
-//!    answers it, if the draw (made before any answer is seen) says so.
+//! 3. **trials**: every understudy of the task that was born before the call, and
+//!    that the rules let answer, answers it, if the draw (made before any answer is
+//!    seen) says so.
 //! 4. **score**: the answer is compared with the provider's reply.
 //! 5. **ledger**: events in order; an entry is proposed where development is done.
 //! 6. **learn**: the exchange becomes an example; at each doubling of the

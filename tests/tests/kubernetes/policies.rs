@@ -33,6 +33,9 @@ pub(crate) fn are_followed(cluster: &Cluster) {
         (json!({"policy": {"steps": []}}), "spec.policy.steps"),
         (json!({"policy": {"cusum_limit": 3}}), "spec.policy.cusum_limit"),
         (json!({"policy": {"first_fit": -1}}), "spec.policy.first_fit"),
+        (json!({"policy": {"models": ["specialized"]}}), "models are kinds"),
+        (json!({"policy": {"models": ["head", "head"]}}), "models has none twice"),
+        (json!({"policy": {"models": vec!["head"; 17]}}), "spec.policy.models"),
         (json!({"task": "", "stage": "live"}), "spec.task"),
     ];
     for (spec, says) in &bad {

@@ -16,7 +16,8 @@ use kube::{Api, Client};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Key, Known, Report};
+use super::{Known, Report};
+use crate::resources::Key;
 use crate::service::{Service, now};
 
 /// How long a verdict on a token holds.

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Key, Pod, Policies, Report, Told, full_name};
+use super::{Pod, Policies, Report, Told};
 use crate::crd::{Heard, PolicyStatus, UnderstudyPolicy};
-use crate::resources::write_status;
+use crate::resources::{Key, full_name, write_status};
 use crate::service::{Service, now};
 
 /// Between two writings.

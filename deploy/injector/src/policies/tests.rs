@@ -218,6 +218,20 @@ fn keys_of_a_newer_definition_are_passed_on_and_not_lost() {
 }
 
 #[test]
+fn a_pod_is_told_who_may_answer_and_a_definition_names_every_kind_there_is() {
+    let says = json!({"policy": {"models": ["head", "prompted-27b2d3ab4a8b"]}});
+    let all = policies(&[policy("agents", "models", "2026-01-01T00:00:00Z", &says)]);
+    let bot = pod(&all, "bot", &[]);
+    all.pods_listed(&[bot.clone()].into());
+    let told = serde_json::to_value(document_of(&all, &bot)).unwrap();
+    assert_eq!(told["policies"][0]["policy"], says["policy"]);
+    let rules: understudy_policy::TaskPolicy = serde_json::from_value(says["policy"].clone()).unwrap();
+    assert_eq!(rules.validate(), vec![]);
+    let definition = crate::definition::<UnderstudyPolicy>().unwrap();
+    assert!(definition.contains(&format!("^({})(-", understudy_policy::KINDS.join("|"))));
+}
+
+#[test]
 fn a_pod_that_is_labelled_anew_is_told_at_once_and_a_new_pod_wakes_nobody() {
     let made = "2026-01-01T00:00:00Z";
     let desks = json!({"selector": {"matchLabels": {"app": "desk"}}, "stage": "live"});

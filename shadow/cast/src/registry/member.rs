@@ -59,3 +59,14 @@ pub struct CastMember {
     /// It knows nothing of the journal after this place: only later calls are trials of it.
     pub born_seq: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_may_name_every_kind() {
+        let all = [Kind::Head, Kind::Prompted, Kind::Specialised, Kind::Remote];
+        assert_eq!(all.map(Kind::label), understudy_policy::KINDS);
+    }
+}

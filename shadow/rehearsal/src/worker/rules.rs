@@ -70,7 +70,7 @@ impl Rehearsal {
         if !self.tasks.contains_key(&id) {
             self.meet(id);
             let policy = Box::new(self.rules_now(id));
-            self.fold(id, vec![Event::Policy { policy, seq }]);
+            self.fold(id, vec![Event::Policy { policy, seq, afterwards: false }]);
         }
     }
 
@@ -88,13 +88,13 @@ impl Rehearsal {
     /// Brings tasks under the rules that the configuration has now, from the next
     /// call on.
     pub(super) fn bring_up_to_date(&mut self) {
-        let seq = self.folded + 1;
+        let seq = self.folded;
         let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
         for id in ids {
             let rules = self.rules_now(id);
             if self.tasks.get(&id).is_some_and(|s| *s.ledger.policy() != rules) {
                 tracing::info!(task = %id, "the task's rules have changed");
-                self.fold(id, vec![Event::Policy { policy: Box::new(rules), seq }]);
+                self.fold(id, vec![Event::Policy { policy: Box::new(rules), seq, afterwards: true }]);
             }
         }
     }

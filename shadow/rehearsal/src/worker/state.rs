@@ -194,15 +194,16 @@ impl TaskState {
         })
     }
 
-    /// Who is worth a trial: the newest version of each kind, whoever serves or
-    /// has an open entry, all born before the call. A version that was given up
-    /// rests until the next doubling, but trials are what a cooldown counts.
+    /// Who is worth a trial, of those that the rules let answer: the newest
+    /// version of each kind, whoever serves or has an open entry, all born before
+    /// the call. A version that was given up rests until the next doubling, but
+    /// trials are what a cooldown counts.
     pub(super) fn wanted(&self, cast: &Cast, task: TaskId, seq: u64) -> Vec<CastMember> {
         let open = |m: &CastMember| self.ledger.open_understudies().any(|u| *u == m.id);
         let mut kinds = Vec::new();
         cast.of_task(task)
             .into_iter()
-            .filter(|m| m.born_seq < seq)
+            .filter(|m| m.born_seq < seq && self.ledger.policy().permits(&m.id))
             .filter(|m| {
                 let newest = !kinds.contains(&m.kind);
                 kinds.push(m.kind);

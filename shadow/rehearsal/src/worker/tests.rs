@@ -110,12 +110,16 @@ fn paced(journal: &Journal, mode: Mode, outlets: Outlets, pace: Pace) -> Rehears
     Rehearsal::new(settings, journal.clone(), cast, key(), TaskBook::default(), pace, outlets)
 }
 
-/// Publishes the echo for the one task that these tests have.
-fn publish(r: &Rehearsal) {
+/// The one task that these tests have.
+fn the_task() -> TaskId {
     let probe = exchange(0, "probe", AnsweredBy::Provider);
     let form = understudy_tasks::fingerprint(Dialect::OpenaiChat, probe.request.as_ref().unwrap());
-    let task = understudy_tasks::task_id(form, Some(Credential([1; 16])));
-    r.cast.publish(task, Kind::Remote, Arc::new(Echo(UnderstudyId("remote-echo".into()))), 0, "echo");
+    understudy_tasks::task_id(form, Some(Credential([1; 16])))
+}
+
+/// Publishes the echo for it.
+fn publish(r: &Rehearsal) {
+    r.cast.publish(the_task(), Kind::Remote, Arc::new(Echo(UnderstudyId("remote-echo".into()))), 0, "echo");
 }
 
 async fn go_through(r: &mut Rehearsal, journal: &Journal, from: u64, until: u64) {

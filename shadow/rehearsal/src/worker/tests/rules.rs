@@ -1,5 +1,7 @@
 //! Which rules a task is under, and from when on.
 
+use understudy_policy::{Action, Why};
+
 use super::*;
 
 fn under(journal: &Journal, policy: TaskPolicy, own: &[(&str, TaskPolicy)]) -> Rehearsal {
@@ -14,6 +16,71 @@ fn under(journal: &Journal, policy: TaskPolicy, own: &[(&str, TaskPolicy)]) -> R
 
 fn tau_of(r: &Rehearsal) -> f64 {
     r.reports()[0].evidence.tau
+}
+
+/// An echo that counts how often it is asked.
+struct Asked {
+    echo: Echo,
+    times: Arc<AtomicUsize>,
+}
+
+impl Responder for Asked {
+    fn id(&self) -> &UnderstudyId {
+        self.echo.id()
+    }
+
+    fn respond<'a>(&'a self, ask: Ask<'a>) -> BoxFuture<'a, Result<Answer, Declined>> {
+        self.times.fetch_add(1, Ordering::Relaxed);
+        self.echo.respond(ask)
+    }
+}
+
+/// Publishes one beside the echo, and before it in the order of their names.
+fn publish_beside(r: &Rehearsal) -> Arc<AtomicUsize> {
+    let times = Arc::new(AtomicUsize::new(0));
+    let echo = Echo(UnderstudyId("remote-beside".into()));
+    let asked = Asked { echo, times: Arc::clone(&times) };
+    r.cast.publish(the_task(), Kind::Remote, Arc::new(asked), 0, "beside");
+    times
+}
+
+fn only(model: &str) -> TaskPolicy {
+    TaskPolicy { models: vec![model.to_owned()], ..loose() }
+}
+
+#[tokio::test]
+async fn whom_the_rules_leave_out_is_never_asked_and_serves_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let last = journal.append_exchanges(questions(600)).unwrap();
+    let mut r = under(&journal, only("remote-echo"), &[]);
+    let asked = publish_beside(&r);
+    r.restore().await.unwrap();
+    go_through(&mut r, &journal, 0, last).await;
+    // Of its kind it is the newest, and the one that is named is tried all the same.
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    let evidence = r.reports()[0].evidence.clone();
+    let serving = evidence.service().map(|e| e.understudy.0.clone());
+    assert_eq!((evidence.stage, serving.as_deref()), (Stage::Live, Some("remote-echo")));
+
+    let keys = serde_json::from_str(r#"{"models": ["remote-beside"]}"#).unwrap();
+    r.amend(vec![Amendment { task: None, keys }]).await.unwrap();
+    let decision = r.decisions().last().unwrap();
+    assert_eq!((decision.from, decision.to), (Stage::Live, Stage::Shadowing));
+    assert_eq!(decision.why, Why::Policy);
+    assert!(r.roster().tasks.is_empty());
+    assert_eq!(r.ledger(the_task()).unwrap().open_understudies().count(), 0);
+    let more = (600..640).map(|i| exchange(i, &format!("say word{i}"), AnsweredBy::Provider)).collect();
+    let end = journal.append_exchanges(more).unwrap();
+    go_through(&mut r, &journal, last + 1, end).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 40);
+    let known = r.decisions().to_vec();
+    drop(r);
+
+    let mut again = under(&journal, only("remote-beside"), &[]);
+    publish_beside(&again);
+    again.restore().await.unwrap();
+    assert_eq!(again.decisions(), known, "a restart judges each call by the rules of its day");
 }
 
 #[tokio::test]
@@ -65,7 +132,7 @@ async fn other_rules_hold_from_now_on_and_another_target_is_earned_anew() {
     let report = &stricter.reports()[0];
     assert_eq!((report.evidence.stage, report.evidence.tau), (Stage::Shadowing, 0.95));
     let decision = stricter.decisions().last().unwrap().clone();
-    assert_eq!((decision.from, decision.why), (Stage::Live, understudy_policy::Why::Policy));
+    assert_eq!((decision.from, decision.why), (Stage::Live, Why::Policy));
     let known = stricter.decisions().to_vec();
     drop(stricter);
 
@@ -107,4 +174,27 @@ fn keys_that_there_are_not_are_refused_by_name() {
     };
     assert!(lay(r#"{"taw": 0.9}"#).contains("taw"));
     assert!(lay(r#"{"tau": "high"}"#).contains("high"));
+}
+
+#[tokio::test]
+async fn orders_and_other_rules_without_a_call_between_them_keep_their_order_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let last = journal.append_exchanges(questions(600)).unwrap();
+    let mut r = under(&journal, loose(), &[]);
+    r.restore().await.unwrap();
+    go_through(&mut r, &journal, 0, last).await;
+    let task = r.reports()[0].task.to_string();
+    r.operate(&task, Action::Pin(true), "a person").await.unwrap();
+    let keys = serde_json::from_str(r#"{"tau": 0.95}"#).unwrap();
+    r.amend(vec![Amendment { task: None, keys }]).await.unwrap();
+    r.operate(&task, Action::Pin(false), "a person").await.unwrap();
+    let known = r.decisions().to_vec();
+    let why: Vec<_> = known.iter().rev().take(3).map(|d| d.why).collect();
+    assert_eq!(why, [Why::Operator, Why::Policy, Why::Operator]);
+    drop(r);
+
+    let mut again = under(&journal, loose(), &[]);
+    again.restore().await.unwrap();
+    assert_eq!(again.decisions()[..known.len()], known);
 }
