@@ -28,9 +28,10 @@ def stdin(rows, header=None) -> str:
     return "\n".join(json.dumps(r) for r in [head, *rows]) + "\n"
 
 
-def rows(train: int = 96, development: int = 16) -> list:
+def rows(train: int = 96, development: int = 16, held: int = 0) -> list:
     out = [row(i) for i in range(train)]
-    return out + [row(10_000 + i, "development") for i in range(development)]
+    out += [row(10_000 + i, "development") for i in range(development)]
+    return out + [row(20_000 + i, "held") for i in range(held)]
 
 
 @pytest.fixture(scope="session")

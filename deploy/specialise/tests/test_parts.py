@@ -143,9 +143,10 @@ def test_a_run_with_nothing_left_to_gain_cools_down(monkeypatch):
         trainer.clock, trainer.stopped = SimpleNamespace(total=100.0), lambda: False
         trainer.progress, trainer.model = SimpleNamespace(event=lambda *_, **__: None), None
         trainer.looks, trainer.look_rows, trainer.without_better = 1, rows, 0
+        trainer.held, trainer.pace = 0, None
         trainer.best = {"agreement": -1.0, "step": 0}
         for share in shares:
-            trainer._evaluate = lambda *_: Agreement(round(share * rows), rows, 0, 1.0)
+            trainer._evaluate = lambda *_: Agreement([(i < round(share * rows), False) for i in range(rows)], 1.0)
             trainer._look()
         return trainer.schedule.left(1e6)
 

@@ -26,6 +26,7 @@ def refused(text: str, least: int = 32) -> Refusal:
         stdin([row(1, messages=[{"role": "system", "content": "x"}])]),
         stdin([row(1), row(1)]),
         stdin([row(1), row(2, "development", conversation="c1")]),
+        stdin([row(1), row(2, "held", conversation="c1")]),
     ],
 )
 def test_bad_row(text):
@@ -33,7 +34,7 @@ def test_bad_row(text):
 
 
 def test_a_bad_row_names_its_line_and_not_its_words():
-    why = refused(stdin([row(1), row(2, split="held")]))
+    why = refused(stdin([row(1), row(2, split="unseen")]))
     assert "line 3" in why.message and "the " + row(2)["messages"][0]["content"].split()[-1] not in why.message
 
 
@@ -44,6 +45,7 @@ def test_rows_are_the_same_whatever_the_header_says_of_them():
 
     assert digest([row(1)], {"permitted": "today"}) == digest([row(1)], {"permitted": "tomorrow"})
     assert digest([row(1)], {}) != digest([row(2)], {})
+    assert digest([row(1), row(3, "held")], {}) == digest([row(1)], {}), "what decides nothing"
 
 
 def test_too_few_rows():

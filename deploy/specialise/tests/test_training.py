@@ -100,6 +100,8 @@ def test_resumed_after_sigterm_and_only_for_the_same_rows(base, tmp_path):
     assert run.code == 0, run.stderr
     told = [e for e in run.of("progress") if e["phase"] == "train"]
     assert told[0]["done"] > 1 and told[-1]["done"] == 400
+    metrics = json.loads((tmp_path / "card.json").read_text())["metrics"]
+    assert metrics["base"]["rows"] == metrics["specialised"]["rows"] == 16, "the base was measured when it began"
 
 
 def test_a_run_that_had_ended_resumes_with_its_loss(base, tmp_path):
@@ -118,6 +120,7 @@ def test_a_run_that_had_ended_resumes_with_its_loss(base, tmp_path):
     # Whoever reads the card has no NaN.
     again = json.loads((tmp_path / "card.json").read_text(), parse_constant=lambda word: pytest.fail(word))
     assert again["metrics"]["loss"] == first["metrics"]["loss"]
+    assert again["metrics"]["base"] == first["metrics"]["base"]
     assert run.of("done") and not (tmp_path / "checkpoint.safetensors").exists()
 
 
@@ -130,6 +133,8 @@ def test_a_loss_that_is_not_known_is_none():
 def test_budget_is_kept(base, tmp_path):
     began = time.monotonic()
     # Too few rows to develop on for a run that ends early because all agree.
-    run = train(base, tmp_path, stdin(rows(400, 24)), "--minutes", "0.5", "--epochs", "100000")
+    run = train(base, tmp_path, stdin(rows(400, 24, 40)), "--minutes", "0.5", "--epochs", "100000")
     assert run.code == 0, run.stderr
     assert 0.6 * 30 < time.monotonic() - began < 1.25 * 30
+    metrics = json.loads((tmp_path / "card.json").read_text())["metrics"]
+    assert metrics["base"]["rows"] == metrics["specialised"]["rows"] > 0 and metrics["held"]["rows"] > 0

@@ -7,8 +7,8 @@ Rows come in on stdin and never touch the disk; an adapter folder in PEFT's own
 layout goes out, with a card that says what it was made from.
 
 Phases, a module each: rows -> prompt -> tokens -> base, lora -> train (with
-schedule, evaluate and checkpoint) -> adapter. `refusals` names what can go
-wrong, `progress` tells how far it is.
+schedule, evaluate and checkpoint) -> measure -> adapter. `refusals` names what can
+go wrong, `progress` tells how far it is.
 """
 
 __version__ = "0.1.0"

@@ -9,7 +9,7 @@ where it parted, in batches with a cache, and compared by value.
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -18,14 +18,33 @@ SPARE = 16  # tokens that a reply may be longer than the recorded one
 
 @dataclass
 class Agreement:
-    agreed: int = 0
-    rows: int = 0
-    named: int = 0  # rows whose tool name is right, or whose text is equal
+    judged: list = field(default_factory=list)  # of each row in order: (agrees, its tool's name or its text is equal)
     seconds: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        return len(self.judged)
+
+    @property
+    def agreed(self) -> int:
+        return sum(agrees for agrees, _ in self.judged)
+
+    @property
+    def named(self) -> int:
+        return sum(equal for _, equal in self.judged)
 
     @property
     def share(self) -> float:
         return self.agreed / self.rows if self.rows else 0.0
+
+    @property
+    def pace(self) -> float | None:
+        """Seconds a row took."""
+        return self.seconds / self.rows if self.rows else None
+
+    def first(self, rows: int) -> "Agreement":
+        """Of the first rows alone."""
+        return Agreement(self.judged[:rows])
 
     def as_card(self) -> dict:
         out = {"rows": self.rows, "agreed": self.agreed, "agreement": round(self.share, 4)}
@@ -66,24 +85,33 @@ def names(text: str):
 
 
 @torch.no_grad()
-def evaluate(model, base, examples, deadline: float, stopped, on_row=None, size: int = 32) -> Agreement:
-    """Goes through `examples` until `deadline` (monotonic seconds)."""
+def evaluate(
+    model, base, examples, deadline: float, stopped, on_row=None, size: int = 32, pace: float | None = None
+) -> Agreement:
+    """Goes through `examples` until `deadline` (monotonic seconds). The first batch is
+    judged in any case, and a reply that was cut off by then disagrees. Not so with
+    `pace`, the seconds that a row takes (0 where nobody knows): then no batch is judged
+    that was cut off, and none begun that would end late."""
     began, out = time.monotonic(), Agreement()
     model.eval()
-    took = 0.0
+    took = (pace or 0.0) * min(size, len(examples))
     for at in range(0, len(examples), size):
         start = time.monotonic()
-        if at and start + took > deadline:
+        may_be_late = at == 0 and pace is None
+        if start + took > deadline and not may_be_late:
             break
-        batch = sorted(examples[at : at + size], key=len)
+        order = sorted(range(at, min(at + size, len(examples))), key=lambda i: len(examples[i]))
+        batch = [examples[i] for i in order]
         parted = _parted(model, base, batch)
         missed = [(e, ids) for e, ids in zip(batch, parted) if ids is not None]
-        texts = _continue(model, base, missed, deadline, stopped)
-        for e, ids in zip(batch, parted):
+        texts, whole = _continue(model, base, missed, deadline, stopped)
+        if not whole and not may_be_late:
+            break
+        judged = {}
+        for i, e, ids in zip(order, batch, parted):
             text = e.text if ids is None else texts.pop(0)
-            out.agreed += normal(text) == normal(e.text)
-            out.named += names(text) == names(e.text)
-        out.rows += len(batch)
+            judged[i] = (normal(text) == normal(e.text), names(text) == names(e.text))
+        out.judged += [judged[i] for i in sorted(judged)]
         took = max(took, time.monotonic() - start)
         if on_row:
             on_row(out.rows, len(examples))
@@ -112,8 +140,9 @@ def _parted(model, base, batch) -> list:
     return out
 
 
-def _continue(model, base, missed, deadline, stopped) -> list[str]:
-    """Decodes greedily on from prompt and the reply's start; texts in order."""
+def _continue(model, base, missed, deadline, stopped) -> tuple[list[str], bool]:
+    """Decodes greedily on from prompt and the reply's start; texts in order, and
+    whether they were written to their ends."""
     done = [list(ids) for _, ids in missed]
     live = [
         i
@@ -121,7 +150,7 @@ def _continue(model, base, missed, deadline, stopped) -> list[str]:
         if ids[-1] != base.stop and _hopeful(base, e, ids)
     ]
     if not live:
-        return [_text(base, ids) for ids in done]
+        return [_text(base, ids) for ids in done], True
     device = next(model.parameters()).device
     starts = [missed[i][0].prompt + missed[i][1] for i in live]
     width = max(map(len, starts))
@@ -154,7 +183,7 @@ def _continue(model, base, missed, deadline, stopped) -> list[str]:
             best = [best[row] for row in keep]
         ids = torch.tensor(best, device=device)[:, None]
         mask = torch.cat([mask, torch.ones_like(ids)], 1)
-    return [_text(base, ids) for ids in done]
+    return [_text(base, ids) for ids in done], not live
 
 
 def _hopeful(base, example, ids) -> bool:

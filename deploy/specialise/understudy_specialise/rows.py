@@ -1,8 +1,9 @@
 """Reads the header and the rows, and refuses what cannot be trained on.
 
-Rows are held in memory only. The SHA-256 over their lines as they came tells a
-resumed run whether it got the same rows; what the header says of them may change
-from day to day.
+Rows are kept in memory only. The SHA-256 over the lines that are learnt from and
+looked at, as they came, tells a resumed run whether it got the same rows; what the
+header says of them may change from day to day. Held rows are not among them: they
+decide nothing.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from . import distil
 from .refusals import Refusal, bad_row
 
 ROLES = ("user", "assistant", "tool")
-SPLITS = ("train", "development")
+SPLITS = ("train", "development", "held")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Rows:
     curation: dict
     train: list = field(default_factory=list)
     development: list = field(default_factory=list)
+    held: list = field(default_factory=list)  # measured once, when nothing is left to choose
     rows_sha256: str = ""
 
 
@@ -52,13 +54,14 @@ def read(lines) -> Rows:
         if rows is None:
             rows = _header(number, value)
             continue
-        digest.update(line)
         row, split = _row(number, value)
+        if split != "held":
+            digest.update(line)
         if row.id in seen:
             raise bad_row(number, f"the id {row.id} came before")
         seen.add(row.id)
         if split_of.setdefault(row.conversation, split) != split:
-            raise bad_row(number, f"conversation {row.conversation} is in both splits")
+            raise bad_row(number, f"conversation {row.conversation} is in two splits")
         getattr(rows, split).append(row)
     if rows is None:
         raise Refusal("bad_row", "no header: stdin was empty", "pipe the rows in, header first")
@@ -81,7 +84,7 @@ def _row(number: int, value: dict) -> tuple[Row, str]:
         if not isinstance(value.get(key), str):
             raise bad_row(number, f"{key} is missing or not a text")
     if value["split"] not in SPLITS:
-        raise bad_row(number, f"the split is {value['split']!r}, not train or development")
+        raise bad_row(number, f"the split is {value['split']!r}, not train, development or held")
     messages = value.get("messages")
     if not isinstance(messages, list):
         raise bad_row(number, "messages is missing or not a list")

@@ -18,8 +18,6 @@ from .refusals import Interrupted, Refusal, no_memory, no_space
 # checkpoint while it is written, at r 16 on 135M: 10 + 2 x 80 MB; more for
 # larger bases, checked again by the system when it is written.
 DISK = 256 << 20
-BASE_ROWS = 24  # development rows on which the bare base is looked at
-BASE_SHARE = 0.01  # of the budget, for that
 
 
 class Signals:
@@ -57,8 +55,7 @@ def run(options, progress: Progress, began: float):
 
     import torch
 
-    from . import base as bases, checkpoint, lora
-    from .evaluate import evaluate
+    from . import base as bases, checkpoint, lora, measure
     from .train import Trainer
 
     device, dtype = _device(options, torch)
@@ -88,22 +85,28 @@ def run(options, progress: Progress, began: float):
     if distilled:
         say(f"{distilled} of {sum(len(e.reply) for e in train)} reply tokens are distilled from the provider's log-probabilities")
     varied = _varied(rows.train, train, base, context, options) if options.vary else None
-    trainer = Trainer(options, base, wrapped, sequences, development, clock, progress, folder, made_for, stopped, varied)
-    held = checkpoint.load(folder) if options.resume else None
-    if held:
-        checkpoint.match(held[0], made_for)
-        trainer.resume(*held)
-    # The base as it is, on the part alone, for the card's comparison.
-    bare = evaluate(wrapped, base, development[:BASE_ROWS], time.monotonic() + BASE_SHARE * clock.total, stopped, size=8) if not held else None
+    trainer = Trainer(
+        options, base, wrapped, sequences, development, clock, progress, folder, made_for, stopped, varied, len(rows.held)
+    )
+    left_off = checkpoint.load(folder) if options.resume else None
+    if left_off:
+        checkpoint.match(left_off[0], made_for)
+        trainer.resume(*left_off)
+    else:
+        trainer.measure_bare()
     stopped.check()
-    bare = bare.as_card() if bare else None
 
     trainer.run()
     trainer.save()
     result = trainer.finish()
     stopped.check()
+    # From here on nothing is chosen any more.
+    unseen, past = tokens.within(tokens.encode(measure.drawn(rows.held), base.tokenizer, base.stop), context, True)
+    held = measure.held(trainer.answer_held(unseen), unseen, len(rows.held), len(past))
+    stopped.check()
     progress.progress("write", 0, 1, clock.left())
-    card = _card(options, rows, base, train, long + long_too, trainer, bare, result, clock)
+    metrics = {**measure.compared(trainer.bare, result, development), "held": held}
+    card = _card(options, rows, base, train, long + long_too, trainer, metrics, clock)
     card["metrics"]["distilled_tokens"] = distilled
     sha256 = adapter.write(folder, wrapped, card)
     checkpoint.remove(folder)
@@ -111,9 +114,11 @@ def run(options, progress: Progress, began: float):
     progress.event("done", folder=str(folder), adapter_sha256=sha256)
     say(
         f"{trainer.schedule.steps} steps, {trainer.tokens / max(trainer.train_seconds, 1e-9):.0f} tokens a second, "
-        f"{trainer.tokens / max(trainer.cpu_seconds, 1e-9):.0f} a CPU second, agreement {result.share:.3f} of {result.rows}, "
+        f"{trainer.tokens / max(trainer.cpu_seconds, 1e-9):.0f} a CPU second, agreement {result.share:.3f} of {result.rows} development rows, "
         f"{clock.spent():.0f} s, peak {_peak_mib()} MiB"
     )
+    for sentence in measure.sentences(metrics):
+        say(sentence)
 
 
 def _varied(rows, train, base, context: int, options):
@@ -129,7 +134,7 @@ def _varied(rows, train, base, context: int, options):
     return sequences
 
 
-def _card(options, rows, base, train, long, trainer, bare, result, clock) -> dict:
+def _card(options, rows, base, train, long, trainer, metrics, clock) -> dict:
     return {
         "task": rows.task,
         "base": {"name": base.name, f"{base.kind}_sha256": base.sha256, "licence": base.licence},
@@ -143,8 +148,7 @@ def _card(options, rows, base, train, long, trainer, bare, result, clock) -> dic
         },
         "recipe": {**opts.recipe(options), "target_modules": "all linear", "optimiser": "AdamW", "schedule": "cosine by the clock"},
         "metrics": {
-            "base": bare,
-            "specialised": result.as_card(),
+            **metrics,
             "loss": trainer.known_loss(),
             "steps": trainer.schedule.steps,
             "epochs": round(trainer.schedule.steps / trainer.per_epoch, 3),

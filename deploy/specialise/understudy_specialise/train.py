@@ -8,8 +8,8 @@ import time
 
 import torch
 
-from . import checkpoint, lora, tokens
-from .evaluate import backbone, evaluate, head
+from . import checkpoint, lora, measure, tokens
+from .evaluate import Agreement, backbone, evaluate, head
 from .loss import Vocabulary
 from .progress import say
 from .refusals import Interrupted, nan_loss
@@ -20,6 +20,7 @@ LOOKS = 6  # evaluations over a run
 LOOK_SHARE = 0.01  # of the budget, for one of them
 LAST_SHARE = 0.04  # of the budget, kept for the last evaluation
 LAST_ROWS = 400
+LAST_END = 0.99  # of the budget: where evaluation ends and writing begins
 PATIENCE = 2  # looks after which the run cools down, the first at which every row agrees included
 SURE_ROWS = 32  # fewer rows may all agree by chance
 BAD_STEPS = 3  # steps in a row without a finite gradient
@@ -58,9 +59,12 @@ def worse(last: float, best: float, rows: int) -> bool:
 
 
 class Trainer:
-    """`varied`: the sequences of an epoch after the first; as many as `train` has."""
+    """`varied`: the sequences of an epoch after the first; as many as `train` has.
+    `held`: how many held rows there are, for which time is kept."""
 
-    def __init__(self, options, base, wrapped, train, development, clock, progress, folder, made_for, stopped, varied=None):
+    def __init__(
+        self, options, base, wrapped, train, development, clock, progress, folder, made_for, stopped, varied=None, held=0
+    ):
         self.options, self.base, self.model = options, base, wrapped
         self.train, self.development, self.varied = train, development, varied
         self.clock, self.progress, self.folder = clock, progress, folder
@@ -81,7 +85,21 @@ class Trainer:
         self.tokens = self.cpu_seconds = self.train_seconds = 0.0
         self.look_rows = min(32, len(development))
         self.saved_at = time.monotonic()
-        clock.reserve = LAST_SHARE * clock.total + WRITE_SECONDS
+        self.bare: Agreement | None = None  # the base's, before the first step
+        self.held = held
+        self.pace: float | None = None  # seconds that a row of an evaluation takes
+        self._keep_time()
+
+    def _keep_time(self, measured: Agreement | None = None):
+        """Keeps what follows training its time: by the speed last measured."""
+        self.pace = (measured.pace if measured else None) or self.pace
+        self.held_seconds = measure.reserve(self.clock.total, self.pace, self.held)
+        self.clock.reserve = LAST_SHARE * self.clock.total + self.held_seconds + WRITE_SECONDS
+
+    def measure_bare(self):
+        """The base's agreement, for the card. Before the first step."""
+        self.bare = measure.bare(self.model, self.base, self.development, self.clock, self.stopped)
+        self._keep_time(self.bare)
 
     # -- state ---------------------------------------------------------------
 
@@ -101,6 +119,8 @@ class Trainer:
             "tokens": self.tokens,
             "cpu_seconds": self.cpu_seconds,
             "train_seconds": self.train_seconds,
+            "bare": self.bare.judged if self.bare else None,
+            "pace": self.pace,
         }
         groups = {"adapter": self.tensors, "best": self.best_tensors}
         groups.update(checkpoint.moments(self.optimiser, self.tensors))
@@ -115,8 +135,11 @@ class Trainer:
         self.best, self.best_tensors = state["best"], groups.get("best", {})
         for name in ("looks", "looked_at", "without_better", "tokens", "cpu_seconds", "train_seconds"):
             setattr(self, name, state[name])
-        # An older checkpoint has neither.
+        # An older checkpoint has none of these.
         self.look_rows = state.get("look_rows", self.look_rows)
+        self.pace = state.get("pace")
+        self.bare = Agreement([tuple(row) for row in state["bare"]]) if state.get("bare") else None
+        self._keep_time()
         if state.get("loss") is not None:
             self.loss = state["loss"]
         say(f"resumed at step {state['step']}, after {state['seconds']:.0f} s of the budget")
@@ -210,6 +233,17 @@ class Trainer:
 
         return evaluate(self.model, self.base, self.development[:rows], deadline, self.stopped, told)
 
+    def answer_held(self, examples) -> Agreement:
+        """What was chosen, on rows that nothing has looked at. Asked once, after
+        `finish`, for nothing may follow from it."""
+
+        def told(done, of):
+            self.progress.progress("held", done, of, self.clock.left())
+
+        pace, end = self.pace or 0.0, self.clock.end(LAST_END)
+        size = measure.batch(end - time.monotonic(), pace)
+        return evaluate(self.model, self.base, examples, end, self.stopped, told, size, pace)
+
     def _look(self):
         """A glance at agreement, always on the first rows of the same order, so
         that looks compare; how many, the first look's speed says."""
@@ -218,6 +252,7 @@ class Trainer:
         if self.stopped():
             self.save()
             raise Interrupted("stopped by a signal")
+        self._keep_time(result)
         self.looked_at = self.schedule.at
         self.looks += 1
         self.progress.event(
@@ -243,12 +278,15 @@ class Trainer:
     def finish(self):
         """The last evaluation, and back to the best look where that was better
         on the same rows by more than chance: the rate was still high then, and a
-        look has few rows. Gives agreement on as many rows as time allows."""
+        look has few rows. Gives agreement on as many rows as time allows, that of the
+        held rows aside."""
+        end = self.clock.end(LAST_END) - self.held_seconds
         if self.best["step"]:
-            last = self._evaluate(self.best["rows"], self.clock.end(0.99))
+            last = self._evaluate(self.best["rows"], end)
             if last.rows == self.best["rows"] and worse(last.share, self.best["agreement"], last.rows):
                 say(f"the adapter of step {self.best['step']} was better: back to it")
                 lora.restore(self.model, self.best_tensors)
-        result = self._evaluate(min(LAST_ROWS, len(self.development)), self.clock.end(0.99))
+        result = self._evaluate(min(LAST_ROWS, len(self.development)), end)
+        self._keep_time(result)
         self.progress.event("evaluated", step=self.schedule.steps, agreement=round(result.share, 4), rows=result.rows)
         return result

@@ -2,7 +2,8 @@
 //! line is a header, `{"task", "data_sha256", "calls", "curation"}`, where `calls`
 //! is how tool calls are written ([`CallText`]); then one a row, `{"id", "conversation", "split", "messages": [{"role", "content"}], "reply"}`,
 //! and `"tokens": [{"token", "top": [[text, log-probability], …]}]` where the provider told them.
-//! Held rows are never written.
+//! Held rows are in no file and in no hash: a trainer gets them after the others
+//! ([`write_with_held`]).
 
 use std::io::{self, Write};
 
@@ -91,6 +92,16 @@ pub fn write(curated: &Curated, data_sha256: &str, sink: &mut impl Write) -> io:
     serde_json::to_writer(&mut *sink, &header)?;
     sink.write_all(b"\n")?;
     open(curated).try_for_each(|row| write_row(row, sink))
+}
+
+/// What [`fn@write`] writes, and after it the held rows: for a trainer that measures what
+/// it has made on them once nothing is left to choose. For no file.
+///
+/// # Errors
+/// Whatever the sink says.
+pub fn write_with_held(curated: &Curated, data_sha256: &str, sink: &mut impl Write) -> io::Result<()> {
+    write(curated, data_sha256, sink)?;
+    curated.of(Split::Held).try_for_each(|row| write_row(row, sink))
 }
 
 /// The rows that may be looked at.

@@ -157,6 +157,22 @@ fn nothing_of_a_held_conversation_is_shown_or_written() {
 }
 
 #[test]
+fn a_trainer_gets_held_rows_after_the_others_and_under_the_same_hash() {
+    let made = curated((1..100).map(usual).collect(), &permitted());
+    let sum = parts::data_sha256(&made).unwrap();
+    let (mut open, mut all) = (Vec::new(), Vec::new());
+    parts::write(&made, &sum, &mut open).unwrap();
+    parts::write_with_held(&made, &sum, &mut all).unwrap();
+    let held = all.strip_prefix(open.as_slice()).unwrap();
+    let lines: Vec<Value> =
+        held.split_inclusive(|b| *b == b'\n').map(|l| serde_json::from_slice(l).unwrap()).collect();
+    assert!(!lines.is_empty() && lines.len() == made.of(Split::Held).count());
+    for (line, row) in lines.iter().zip(made.of(Split::Held)) {
+        assert_eq!((&line["split"], &line["id"]), (&json!("held"), &json!(row.exchange)));
+    }
+}
+
+#[test]
 fn the_rows_as_the_trainer_reads_them() {
     let made = curated((1..100).map(usual).collect(), &permitted());
     let mut out = Vec::new();
