@@ -69,8 +69,9 @@ bench: ## added latency and throughput side by side with a bare pingora
 	@scripts/bench.sh
 
 .PHONY: crash
-crash: ## kill -9 during writes, 1,000 rounds (make test runs 50)
+crash: ## kill -9 of the journal's writer and of the proxy, 1,000 rounds each (make test runs 50)
 	@$(ENV) building; UNDERSTUDY_CRASH_ROUNDS=1000 cargo test --release -p understudy-capture --test journal crash
+	@UNDERSTUDY_CRASH_ROUNDS=1000 scripts/test.sh --profile kills -E 'binary(crash)'
 
 .PHONY: kills
 kills: ## the engine killed under load, 1,000 times (make test kills it 4 times): some 50 minutes

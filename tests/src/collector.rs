@@ -2,11 +2,14 @@
 //! protobuf, and keeps what it gets. Services and messages are OpenTelemetry's
 //! own, so what it understands any collector does.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
@@ -31,6 +34,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 
+use crate::authority::Authority;
 use crate::peer::Peer;
 
 /// How something came.
@@ -48,6 +52,12 @@ struct Kept {
     metrics: Vec<ExportMetricsServiceRequest>,
     logs: Vec<ExportLogsServiceRequest>,
     came: Vec<Over>,
+    /// Of every request, also of those that were turned away.
+    headers: Vec<HeaderMap>,
+    /// How often a request is turned away before it is taken.
+    refusals: usize,
+    /// How many requests came to each path.
+    requests: HashMap<String, usize>,
 }
 
 /// What the services share.
@@ -59,6 +69,17 @@ impl Keeper {
         let mut kept = self.0.lock().unwrap();
         kept.came.push(over);
         to(&mut kept).push(one);
+    }
+
+    /// Notes a request, and whether to turn it away. An exporter sends one request of a
+    /// signal at a time, so that counting them is enough.
+    fn turns_away(&self, request: &Request) -> bool {
+        let mut kept = self.0.lock().unwrap();
+        kept.headers.push(request.headers().clone());
+        let rounds = kept.refusals + 1;
+        let requests = kept.requests.entry(request.uri().path().to_owned()).or_default();
+        *requests += 1;
+        !requests.is_multiple_of(rounds)
     }
 
     fn posted<T: Message + Default, R: Message + Default>(
@@ -78,6 +99,35 @@ impl Keeper {
             }
             Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
         }
+    }
+
+    /// The services, over either protocol.
+    fn router(&self) -> Router {
+        let grpc = tonic::service::Routes::new(TraceServiceServer::new(self.clone()))
+            .add_service(MetricsServiceServer::new(self.clone()))
+            .add_service(LogsServiceServer::new(self.clone()));
+        let (traces, metrics, logs) = (self.clone(), self.clone(), self.clone());
+        let http = Router::new()
+            .route(
+                "/v1/traces",
+                post(async move |headers: HeaderMap, body: Bytes| {
+                    traces.posted::<_, ExportTraceServiceResponse>(&headers, body, |k| &mut k.traces)
+                }),
+            )
+            .route(
+                "/v1/metrics",
+                post(async move |headers: HeaderMap, body: Bytes| {
+                    metrics.posted::<_, ExportMetricsServiceResponse>(&headers, body, |k| &mut k.metrics)
+                }),
+            )
+            .route(
+                "/v1/logs",
+                post(async move |headers: HeaderMap, body: Bytes| {
+                    logs.posted::<_, ExportLogsServiceResponse>(&headers, body, |k| &mut k.logs)
+                }),
+            );
+        let served = grpc.into_axum_router().merge(http);
+        served.layer(from_fn_with_state(self.clone(), door))
     }
 }
 
@@ -116,54 +166,65 @@ impl LogsService for Keeper {
     }
 }
 
+/// What every request passes: a busy collector says so in the words of its protocol.
+async fn door(State(keeper): State<Keeper>, request: Request, next: Next) -> Response {
+    if !keeper.turns_away(&request) {
+        return next.run(request).await;
+    }
+    let is_grpc = request.headers().get(header::CONTENT_TYPE).is_some_and(|v| v == "application/grpc");
+    let _ = to_bytes(request.into_body(), usize::MAX).await;
+    if is_grpc {
+        tonic::Status::unavailable("busy").into_http()
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE.into_response()
+    }
+}
+
 /// A collector, until dropped.
 #[derive(Debug)]
 pub struct Collector {
     keeper: Keeper,
     peer: Peer,
+    scheme: &'static str,
 }
 
 impl Collector {
     /// Starts one.
     #[must_use]
     pub fn start() -> Self {
+        Self::busy(0)
+    }
+
+    /// Starts one that turns each request away so many times before it takes it.
+    #[must_use]
+    pub fn busy(refusals: usize) -> Self {
+        let keeper = Keeper(Arc::new(Mutex::new(Kept { refusals, ..Kept::default() })));
+        Self { peer: Peer::new(keeper.router()), keeper, scheme: "http" }
+    }
+
+    /// Starts one behind TLS, with a certificate that the authority signed.
+    #[must_use]
+    pub fn behind_tls(authority: &Authority) -> Self {
         let keeper = Keeper::default();
-        let grpc = tonic::service::Routes::new(TraceServiceServer::new(keeper.clone()))
-            .add_service(MetricsServiceServer::new(keeper.clone()))
-            .add_service(LogsServiceServer::new(keeper.clone()));
-        let (traces, metrics, logs) = (keeper.clone(), keeper.clone(), keeper.clone());
-        let http = Router::new()
-            .route(
-                "/v1/traces",
-                post(async move |headers: HeaderMap, body: Bytes| {
-                    traces.posted::<_, ExportTraceServiceResponse>(&headers, body, |k| &mut k.traces)
-                }),
-            )
-            .route(
-                "/v1/metrics",
-                post(async move |headers: HeaderMap, body: Bytes| {
-                    metrics.posted::<_, ExportMetricsServiceResponse>(&headers, body, |k| &mut k.metrics)
-                }),
-            )
-            .route(
-                "/v1/logs",
-                post(async move |headers: HeaderMap, body: Bytes| {
-                    logs.posted::<_, ExportLogsServiceResponse>(&headers, body, |k| &mut k.logs)
-                }),
-            );
-        Self { peer: Peer::new(grpc.into_axum_router().merge(http)), keeper }
+        Self { peer: Peer::behind_tls(keeper.router(), authority), keeper, scheme: "https" }
     }
 
     /// What an exporter is given as its endpoint.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.peer.address)
+        format!("{}://{}", self.scheme, self.peer.address)
     }
 
     /// How each request came.
     #[must_use]
     pub fn came(&self) -> Vec<Over> {
         self.keeper.0.lock().unwrap().came.clone()
+    }
+
+    /// The headers of every request, also of those that were turned away.
+    #[must_use]
+    pub fn headers(&self) -> Vec<HeaderMap> {
+        self.keeper.0.lock().unwrap().headers.clone()
     }
 
     /// Every span so far.

@@ -9,6 +9,7 @@
     reason = "the whole crate is tests and their peers: a failure here should stop the run"
 )]
 
+pub mod authority;
 pub mod collector;
 pub mod desk;
 pub mod openai;

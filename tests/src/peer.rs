@@ -1,15 +1,17 @@
 //! A peer in the test's own process: a real server on a free port, and a
 //! client that sends real calls, both usable from a plain test.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use axum::Router;
+use axum_server::tls_rustls::{RustlsConfig, from_tcp_rustls};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
+use crate::authority::Authority;
 use crate::standin;
 
 /// A server on a free port, until dropped.
@@ -29,6 +31,21 @@ impl Peer {
         let listener = runtime.block_on(tokio::net::TcpListener::bind(("127.0.0.1", 0))).unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(async move { axum::serve(listener, router).await });
+        Self { address, _runtime: runtime }
+    }
+
+    /// Serves the routes over TLS, with a certificate that the authority signed.
+    #[must_use]
+    pub fn behind_tls(router: Router, authority: &Authority) -> Self {
+        let runtime = runtime();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (certificate, key) = authority.certify(address.ip());
+        let server = runtime.block_on(async {
+            let shown = RustlsConfig::from_pem(certificate.into(), key.into()).await.unwrap();
+            from_tcp_rustls(listener, shown).unwrap()
+        });
+        runtime.spawn(server.serve(router.into_make_service()));
         Self { address, _runtime: runtime }
     }
 

@@ -91,8 +91,14 @@ impl Home {
         let mut command = Command::new(binary());
         command.args(args).env("UNDERSTUDY_CONFIG", self.path("understudy.toml"));
         command.env("UNDERSTUDY_STATE_DIR", self.state()).env("NO_COLOR", "1").stdin(Stdio::null());
-        for name in ["OPENAI_BASE_URL", "OPENAI_API_BASE", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME"]
-        {
+        for name in [
+            "OPENAI_BASE_URL",
+            "OPENAI_API_BASE",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_CERTIFICATE",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "OTEL_SERVICE_NAME",
+        ] {
             command.env_remove(name);
         }
         command

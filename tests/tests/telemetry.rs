@@ -268,6 +268,42 @@ fn over_http() {
     a_collector_gets_what_the_conventions_promise("http/protobuf", Over::Http);
 }
 
+#[test]
+fn older_tools_find_the_names_they_know_only_where_that_is_asked_for() {
+    for old_names in [true, false] {
+        let provider = Peer::standin(standin::Config::default());
+        let collector = Collector::start();
+        let home = Home::new(
+            &provider.url(),
+            &format!(
+                "[engine]\nenabled = false\n[telemetry]\nendpoint = \"{}\"\nold_names = {old_names}",
+                collector.endpoint()
+            ),
+        );
+        let mut proxy = home.serve();
+        assert_eq!(Agent::new(&proxy.url(), KEY).ask(&question(0)).status, 200);
+        proxy.signal("TERM");
+        assert!(proxy.ended().success(), "{}", proxy.log());
+
+        let old_system = old_names.then_some("openai");
+        let spans = collector.spans();
+        let call = named(&spans, "chat gpt-4o-mini")[0];
+        assert_eq!(attribute(&call.attributes, "gen_ai.provider.name").as_deref(), Some("openai"));
+        assert_eq!(attribute(&call.attributes, "gen_ai.system").as_deref(), old_system);
+        assert_eq!(collector.holds("gen_ai.system"), old_names);
+
+        let metrics = collector.metrics();
+        let found = |name: &str| metrics.iter().find(|m| m.name == name).and_then(|m| m.data.clone());
+        assert!(found("gen_ai.client.inference.duration").is_some(), "{metrics:#?}");
+        let old = found("gen_ai.client.operation.duration");
+        assert_eq!(old.is_some(), old_names, "{metrics:#?}");
+        if let Some(Data::Histogram(old)) = old {
+            assert_eq!(old.data_points[0].count, 1);
+            assert_eq!(attribute(&old.data_points[0].attributes, "gen_ai.system").as_deref(), old_system);
+        }
+    }
+}
+
 /// The real engine, with the embedder alone: it is told when it answers, and
 /// when it is gone.
 #[test]

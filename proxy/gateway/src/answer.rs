@@ -20,11 +20,11 @@ use understudy_call::{
 use understudy_dialect::LocalReply;
 use understudy_policy::{Roster, RosterEntry, RosterTask, lane};
 
+use crate::Fallback;
 use crate::call::{self, Call, Served};
 use crate::fault;
 use crate::head;
 use crate::proxy::Gateway;
-use crate::{Fallback, audit};
 
 /// pingora replays a body that was read early only up to its retry buffer's 64 KiB.
 const READ_EARLY: usize = 64 << 10;
@@ -255,7 +255,7 @@ impl Gateway {
         self.seams.counters.add_served();
         call.served = Some(Served { by, reply });
         if call.lane == Lane::Audit {
-            audit::send(self, session.req_header(), call, part.body);
+            self.audits.send(session.req_header(), call, part.body);
         }
         Ok(())
     }

@@ -11,11 +11,14 @@ use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_error::Result;
 use pingora_http::RequestHeader;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use understudy_call::{Lane, Metadata, Truncation};
 
 use crate::call::{self, Call};
-use crate::proxy::Gateway;
+use crate::config::GatewayConfig;
+use crate::head;
+use crate::seams::{Seams, Trace};
 use crate::standing::Standings;
 use crate::tap::Tap;
 use crate::upstream::Upstream;
@@ -25,20 +28,75 @@ pub(crate) struct Audits {
     connector: Arc<Connector>,
     room: Arc<Semaphore>,
     most: usize,
+    limit: Duration,
+    keep: usize,
+    recorder: Option<Arc<dyn Recorder>>,
+    counters: Arc<Counters>,
+    trace: Option<Trace>,
+    standings: Arc<Standings>,
+    aside: Handle,
 }
 
 impl Audits {
-    pub(crate) fn new(most: usize) -> Self {
-        let options = ConnectorOptions::new(most);
+    pub(crate) fn new(cfg: &GatewayConfig, seams: &Seams, standings: Arc<Standings>, aside: Handle) -> Self {
         Self {
-            connector: Arc::new(Connector::new(Some(options))),
-            room: Arc::new(Semaphore::new(most)),
-            most,
+            connector: Arc::new(Connector::new(Some(ConnectorOptions::new(cfg.audits)))),
+            room: Arc::new(Semaphore::new(cfg.audits)),
+            most: cfg.audits,
+            limit: cfg.limits.provider_read,
+            keep: cfg.limits.capture_body,
+            recorder: seams.recorder.clone(),
+            counters: Arc::clone(&seams.counters),
+            trace: seams.trace.clone(),
+            standings,
+            aside,
         }
     }
 
     pub(crate) fn room(&self) -> (Arc<Semaphore>, usize) {
         (Arc::clone(&self.room), self.most)
+    }
+
+    /// Starts the audit of a call that was just answered. Where there is no room for
+    /// it, the call counts as one that was only served.
+    pub(crate) fn send(&self, head: &RequestHeader, call: &mut Call, body: Bytes) {
+        let (Some(way), Some(recorder)) = (&call.way, &self.recorder) else {
+            call.lane = Lane::Understudy;
+            return;
+        };
+        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
+            self.counters.add_audit_dropped();
+            call.lane = Lane::Understudy;
+            return;
+        };
+        let upstream = Arc::clone(&way.upstream);
+        let sent = as_sent(head, &upstream, &way.target).and_then(|mut head| {
+            head::tell_trace(&mut head, self.trace.as_ref(), call)?;
+            Ok(head)
+        });
+        let Ok(head) = sent else {
+            self.counters.add_audit_dropped();
+            call.lane = Lane::Understudy;
+            return;
+        };
+        let meta = call.metadata();
+        let audit = Audit {
+            upstream,
+            connector: Arc::clone(&self.connector),
+            head,
+            body,
+            limit: self.limit,
+            keep: self.keep,
+            recorder: Arc::clone(recorder),
+            counters: Arc::clone(&self.counters),
+            standings: Arc::clone(&self.standings),
+            recorded: call.copied(meta),
+        };
+        call.audited = true;
+        self.aside.spawn(async move {
+            let _place = place;
+            audit.run().await;
+        });
     }
 }
 
@@ -54,45 +112,6 @@ struct Audit {
     counters: Arc<Counters>,
     standings: Arc<Standings>,
     recorded: Recorded,
-}
-
-/// Starts the audit of a call that was just answered. Where there is no room for
-/// it, the call counts as one that was only served.
-pub(crate) fn send(gateway: &Gateway, head: &RequestHeader, call: &mut Call, body: Bytes) {
-    let counters = &gateway.seams.counters;
-    let (Some(way), Some(recorder)) = (&call.way, &gateway.seams.recorder) else {
-        call.lane = Lane::Understudy;
-        return;
-    };
-    let Ok(place) = Arc::clone(&gateway.audits.room).try_acquire_owned() else {
-        counters.add_audit_dropped();
-        call.lane = Lane::Understudy;
-        return;
-    };
-    let upstream = Arc::clone(&way.upstream);
-    let Ok(head) = as_sent(head, &upstream, &way.target) else {
-        counters.add_audit_dropped();
-        call.lane = Lane::Understudy;
-        return;
-    };
-    let meta = call.metadata();
-    let audit = Audit {
-        upstream,
-        connector: Arc::clone(&gateway.audits.connector),
-        head,
-        body,
-        limit: gateway.limits.provider_read,
-        keep: gateway.limits.capture_body,
-        recorder: Arc::clone(recorder),
-        counters: Arc::clone(counters),
-        standings: Arc::clone(&gateway.standings),
-        recorded: call.copied(meta),
-    };
-    call.audited = true;
-    gateway.aside.spawn(async move {
-        let _place = place;
-        audit.run().await;
-    });
 }
 
 impl Audit {

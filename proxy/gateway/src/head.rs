@@ -5,8 +5,10 @@ use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
+use crate::call::Call;
 use crate::config::Limits;
 use crate::fault::Refusal;
+use crate::seams::Trace;
 
 /// Path and query of the request, whatever form its target has.
 pub(crate) fn target(head: &RequestHeader) -> Result<&str, Refusal> {
@@ -16,6 +18,18 @@ pub(crate) fn target(head: &RequestHeader) -> Result<&str, Refusal> {
         return Ok(raw);
     }
     Ok(head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str))
+}
+
+/// Tells the provider whose child its span is (W3C Trace Context, 3.2 and 4.3).
+pub(crate) fn tell_trace(head: &mut RequestHeader, trace: Option<&Trace>, call: &Call) -> Result<()> {
+    let Some(trace) = trace else { return Ok(()) };
+    let context = trace(call.id, call.traceparent.as_deref());
+    head.insert_header("traceparent", context.traceparent)?;
+    if !context.continued {
+        // It belongs to a trace that ends here.
+        head.remove_header("tracestate");
+    }
+    Ok(())
 }
 
 /// Refuses what two readers could take in two ways, before anything is sent on.

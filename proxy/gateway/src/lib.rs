@@ -57,7 +57,7 @@ pub use config::{GatewayConfig, Limits, Provider};
 pub use counters::{Counters, Fallback, Fault};
 pub use error::{ConfigProblem, GatewayError};
 pub use listen::{Drained, Running};
-pub use seams::{CallSeen, OnCall, Recorded, Recorder, Responders, Seams};
+pub use seams::{CallSeen, OnCall, Recorded, Recorder, Responders, Seams, Trace, TraceContext};
 
 /// A gateway whose configuration is sound and whose ports are bound.
 pub struct Gateway {

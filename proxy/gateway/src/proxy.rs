@@ -38,7 +38,7 @@ pub(crate) struct Gateway {
     pub(crate) standings: Arc<Standings>,
     pub(crate) repeats: Repeats,
     pub(crate) audits: Audits,
-    /// Where understudies are waited for and audits are sent.
+    /// Where understudies are waited for.
     pub(crate) aside: tokio::runtime::Handle,
 }
 
@@ -49,14 +49,15 @@ impl Gateway {
         seams: Seams,
         aside: tokio::runtime::Handle,
     ) -> Self {
+        let standings = Arc::default();
         Self {
             routes,
             limits: cfg.limits.clone(),
-            seams,
             conversation_header: cfg.conversation_header.to_ascii_lowercase(),
-            standings: Arc::default(),
             repeats: Repeats::default(),
-            audits: Audits::new(cfg.audits),
+            audits: Audits::new(cfg, &seams, Arc::clone(&standings), aside.clone()),
+            seams,
+            standings,
             aside,
         }
     }
@@ -166,6 +167,7 @@ impl ProxyHttp for Gateway {
             }
             head.insert_header(header::HOST, way.upstream.host_header())?;
         }
+        head::tell_trace(head, self.seams.trace.as_ref(), call)?;
         // A 100 that comes over HTTP/2 is not passed on, so the agent would wait for
         // one in vain; one over HTTP/1.1 is.
         if head.version == http::Version::HTTP_2 && head.headers.contains_key(header::EXPECT) {

@@ -42,6 +42,18 @@ pub type Responders = Arc<dyn Fn(&UnderstudyId) -> Option<Arc<dyn Responder>> + 
 /// Told of every call when it has ended.
 pub type OnCall = Arc<dyn Fn(&CallSeen) + Send + Sync>;
 
+/// What the provider is told of the trace that a call is part of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceContext {
+    /// The value of `traceparent`: the call's own span, whose child the provider's is.
+    pub traceparent: String,
+    /// Whether the trace is the agent's, whose `tracestate` then goes on with it.
+    pub continued: bool,
+}
+
+/// Says it, for a call and the `traceparent` that the agent sent.
+pub type Trace = Arc<dyn Fn(ExchangeId, Option<&str>) -> TraceContext + Send + Sync>;
+
 /// What telemetry needs of a call, without its content.
 #[derive(Debug, Clone)]
 pub struct CallSeen {
@@ -82,6 +94,8 @@ pub struct Seams {
     pub counters: Arc<Counters>,
     /// Told of every call.
     pub on_call: OnCall,
+    /// What providers are told of the traces; `None` sends the agent's headers on as they are.
+    pub trace: Option<Trace>,
 }
 
 impl std::fmt::Debug for Seams {
@@ -101,6 +115,7 @@ impl Seams {
             hash_key,
             counters: Arc::new(Counters::default()),
             on_call: Arc::new(|_| {}),
+            trace: None,
         }
     }
 }

@@ -11,14 +11,13 @@ use tokio::runtime::{Builder, Runtime};
 use understudy_gateway::Seams;
 use understudy_gateway::bench::{Figures, Options, Report, Traced, run};
 
-use crate::cli::Out;
 use crate::config::Config;
-use crate::engine_child::with_sources;
-use crate::failure::{Exit, Failure};
+use crate::console::Out;
+use crate::failure::{Exit, Failure, with_sources};
 use crate::serve::Recording;
 use crate::tables;
-use crate::telemetry::Exporting;
 use crate::telemetry::spans::Told;
+use crate::telemetry::{Exporting, sampling};
 
 /// `understudy bench`
 #[derive(Debug, clap::Args)]
@@ -107,6 +106,7 @@ impl Tracing {
             seams: Seams {
                 recorder: self.recording.recorder(),
                 on_call: Arc::new(move |call| outward.tell(Told::Call(Box::new(call.clone())))),
+                trace: Some(Arc::new(|call, agent: Option<&str>| sampling::outgoing(call, agent, 1.0))),
                 ..Seams::pass_through(self.recording.hash_key())
             },
             threads: vec!["telemetry", "OpenTelemetry", "collector"],

@@ -1,7 +1,7 @@
 //! `understudy check`: whether the configuration is right, and what it comes to.
 
-use crate::cli::{Out, runtime};
 use crate::config::Config;
+use crate::console::{Out, runtime};
 use crate::failure::{Exit, Failure};
 use crate::telemetry;
 

@@ -26,6 +26,7 @@ pub(crate) use nearest::nearest;
 pub(crate) use prices::{Price, Prices};
 use understudy_capture::JournalConfig;
 use understudy_gateway::GatewayConfig;
+use understudy_onnx::ExecutionProvider;
 use understudy_policy::TaskPolicy;
 use understudy_tasks::Sharing;
 pub(crate) use written::Mistake;
@@ -101,6 +102,7 @@ pub(crate) struct Engine {
     pub(crate) audience: Option<String>,
     pub(crate) access: Option<understudy_engine::Access>,
     pub(crate) threads: u64,
+    pub(crate) execution_providers: Vec<ExecutionProvider>,
     pub(crate) queue: u64,
     pub(crate) memory_limit: u64,
     pub(crate) nice: u64,
@@ -147,6 +149,7 @@ pub(crate) struct Specialise {
     pub(crate) auto: bool,
     pub(crate) calls: u64,
     pub(crate) minutes: f64,
+    pub(crate) class_cap: Option<f64>,
 }
 
 /// `[remote.NAME]`
@@ -168,6 +171,7 @@ pub(crate) struct Telemetry {
     pub(crate) json: bool,
     pub(crate) endpoint: Option<String>,
     pub(crate) http: bool,
+    pub(crate) ca_file: Option<PathBuf>,
     pub(crate) signals: Vec<String>,
     pub(crate) sample: f64,
     pub(crate) old_names: bool,

@@ -18,10 +18,10 @@ use understudy_curriculum::{Curated, Refusal, Report, Rules, Split, curate, open
 use understudy_policy::TaskId;
 use understudy_tasks::Task;
 
-use crate::admin::client::Client;
+use crate::admin::client::{Client, segment};
 use crate::admin::curriculum::{CurriculumPage, ExchangesPage};
-use crate::cli::{self, Out, runtime};
 use crate::config::Config;
+use crate::console::{self, Out, runtime};
 use crate::failure::{Exit, Failure};
 use crate::specialise::TrainingSet;
 
@@ -106,9 +106,7 @@ pub(crate) fn main(config: &Config, args: &Curate, out: &Out) -> Result<Exit, Fa
             "--split is for --format openai and parquet: a line of parts names its split".to_owned(),
         ));
     }
-    if args.class_cap.is_some_and(|c| !(c.is_finite() && c > 0.0)) {
-        return Err(Failure::Usage("--class-cap is a number above 0".to_owned()));
-    }
+    check_class_cap(args.class_cap)?;
     for path in args.out.iter().chain(&args.report_out) {
         if path.exists() {
             return Err(Failure::Usage(format!("{} is there already and is left alone", path.display())));
@@ -139,7 +137,7 @@ async fn run(config: &Config, args: &Curate, out: &Out) -> Result<Exit, Failure>
     match &args.report_out {
         Some(path) => write_private(path, |sink| sink.write_all(text.as_bytes()))?,
         None => {
-            cli::say(&text)?;
+            console::say(&text)?;
         }
     }
     if let Some(refusal) = refusal {
@@ -152,6 +150,26 @@ async fn run(config: &Config, args: &Curate, out: &Out) -> Result<Exit, Failure>
     Ok(Exit::Done)
 }
 
+/// Looks whether a cap on classes is one.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn check_class_cap(cap: Option<f64>) -> Result<(), Failure> {
+    match cap.filter(|c| !(c.is_finite() && *c > 0.0)) {
+        Some(cap) => Err(Failure::Usage(format!("--class-cap {cap} is not allowed: it is a number above 0"))),
+        None => Ok(()),
+    }
+}
+
+/// What a training set is made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Bounds {
+    /// The last record of the journal that is read; all of it without one.
+    pub(crate) upto: Option<u64>,
+    /// See [`Rules::class_cap`].
+    pub(crate) class_cap: Option<f64>,
+}
+
 /// A task with its training set.
 pub(crate) struct Taught {
     pub(crate) task: Task,
@@ -160,21 +178,22 @@ pub(crate) struct Taught {
     pub(crate) upto: u64,
 }
 
-/// Curates a task for its training, up to that record of the journal where one is
-/// given, else all of it; the audit log is told.
+/// Curates a task for its training, within the bounds of that task; the audit log is
+/// told.
 ///
 /// # Errors
 /// As [`main`].
 pub(crate) async fn for_training(
     client: &Client,
     task: &str,
-    upto: &dyn Fn(TaskId) -> Option<u64>,
+    bounds: &dyn Fn(TaskId) -> Bounds,
 ) -> Result<Taught, Failure> {
     let mut source = Source::new(client, task).await?;
-    if let Some(upto) = upto(source.page.task.id) {
+    let Bounds { upto, class_cap } = bounds(source.page.task.id);
+    if let Some(upto) = upto {
         source.page.durable = source.page.durable.min(upto);
     }
-    let rules = source.rules();
+    let rules = Rules { class_cap, ..source.rules() };
     let task = source.page.task.clone();
     let (curated, _) = source.read(move |exchanges| Ok(curate(&task, exchanges, &rules))).await?;
     let set = TrainingSet::of(&curated)?;
@@ -225,8 +244,7 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     async fn new(client: &'a Client, task: &str) -> Result<Self, Failure> {
-        let page: CurriculumPage =
-            client.get(&format!("/v1/tasks/{}/curriculum", cli::segment(task))).await?;
+        let page: CurriculumPage = client.get(&format!("/v1/tasks/{}/curriculum", segment(task))).await?;
         let base = format!("/v1/tasks/{}", page.task.id);
         Ok(Self { client, base, page })
     }
@@ -269,10 +287,10 @@ impl<'a> Source<'a> {
                 None => taken,
             }
         });
-        let bar = cli::bar(until, "{bar:32} {pos}/{len} records, {eta} left");
+        let bar = console::bar(until, "{bar:32} {pos}/{len} records, {eta} left");
         let (mut from, mut lost) = (0, 0);
         loop {
-            let body = json!({ "by": cli::by(), "from": from });
+            let body = json!({ "by": console::by(), "from": from });
             let page: ExchangesPage = self.client.post(&format!("{}/exchanges", self.base), &body).await?;
             lost += page.lost;
             let next = page.next.filter(|next| *next <= until);
@@ -292,7 +310,7 @@ impl<'a> Source<'a> {
 
     /// Tells the audit log what rows are about to be given out, and on whose word.
     async fn note(&self, report: &Report, sum: &str, format: Format) -> Result<(), Failure> {
-        let body = json!({ "by": cli::by(), "what": account(report, sum, format) });
+        let body = json!({ "by": console::by(), "what": account(report, sum, format) });
         self.client.post::<()>(&format!("{}/curated", self.base), &body).await
     }
 }

@@ -1,4 +1,4 @@
-//! The engine: as a command, and as a child that is looked after.
+//! The engine as a child that is looked after.
 //!
 //! The child is this same binary. It answers on a Unix socket in the state
 //! folder, gives way to the agent (nice), is killed when it hangs or takes
@@ -20,9 +20,9 @@ use tokio::sync::watch;
 use tracing::{Instrument as _, Span};
 
 use crate::config::Config;
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
+use crate::state;
 use crate::telemetry::own;
-use crate::{cli, state};
 
 /// Between two looks at an engine that starts: every call meanwhile goes to the
 /// provider.
@@ -324,68 +324,4 @@ fn spawn(care: &Care) -> std::io::Result<Child> {
         let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "500");
     }
     Ok(child)
-}
-
-/// `understudy engine`.
-///
-/// # Errors
-/// When the models are missing or refused, or the place to listen is taken.
-pub(crate) fn main(config: &Config, args: cli::Engine) -> Result<Exit, Failure> {
-    let listen = match (args.listen, args.socket) {
-        (Some(address), _) => understudy_engine::Listen::Tcp(address),
-        (None, Some(socket)) => understudy_engine::Listen::Unix(socket),
-        (None, None) => understudy_engine::Listen::Unix(state::engine_socket(&config.state)),
-    };
-    let cfg = engine_config(config, listen)?;
-    let runtime = cli::runtime()?;
-    runtime.block_on(async move {
-        let end = crate::serve::told_to_end()?;
-        understudy_engine::serve(cfg, end).await.map_err(|e| Failure::Unavailable(with_sources(&e)))?;
-        Ok(Exit::Done)
-    })
-}
-
-fn engine_config(
-    config: &Config,
-    listen: understudy_engine::Listen,
-) -> Result<understudy_engine::EngineConfig, Failure> {
-    let there = |path: &PathBuf| path.join("understudy.toml").is_file().then(|| path.clone());
-    let (engine, model) = (&config.engine, &config.model);
-    let (chat, embed) = (there(&model.chat), there(&model.embed));
-    if chat.is_none() && embed.is_none() {
-        return Err(Failure::Unavailable(format!(
-            "there is no model in {} nor in {}; fetch them with `understudy model pull`",
-            model.chat.display(),
-            model.embed.display()
-        )));
-    }
-    Ok(understudy_engine::EngineConfig {
-        chat_model: chat,
-        embed_model: embed,
-        threads: usize::try_from(engine.threads).unwrap_or(0),
-        queue: usize::try_from(engine.queue).unwrap_or(1),
-        memory_limit: Some(engine.memory_limit),
-        library: engine.library.clone(),
-        allow_non_commercial: model.allow_non_commercial,
-        adapters: Some(crate::specialise::adapters(config)),
-        tls: engine.tls_cert.clone().zip(engine.tls_key.clone()),
-        audience: engine.audience.clone(),
-        access: engine.access.clone(),
-        ..understudy_engine::EngineConfig::new(listen)
-    })
-}
-
-/// An error with all that lies below it.
-pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut below = error.source();
-    while let Some(source) = below {
-        let said = source.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        below = source.source();
-    }
-    text
 }

@@ -1,17 +1,53 @@
 //! `understudy journal`: asked of the running proxy, which owns the journal.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 
+use clap::Subcommand;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
+use understudy_call::ExchangeId;
 
 use crate::admin::client::Client;
 use crate::admin::flags::{Flag, Flagged, Flagging};
 use crate::admin::pages::{ExportPage, JournalPage, TAIL};
-use crate::cli::{self, Journal, Out, runtime};
 use crate::config::Config;
+use crate::console::{self, Out, runtime};
 use crate::failure::{Exit, Failure};
 use crate::tables;
+
+/// `understudy journal`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Journal {
+    /// Volumes, bytes, records, drops
+    Stats,
+    /// The latest records, without content
+    Tail {
+        /// How many, 10000 at most
+        #[arg(long, short = 'n', default_value_t = 20)]
+        last: usize,
+    },
+    /// Leaves exchanges out of every training set; without any it lists those that are
+    Flag {
+        /// Their ids, as `journal tail` and `export` show them
+        exchanges: Vec<ExchangeId>,
+        /// Why, for whoever asks later
+        #[arg(long, value_name = "TEXT", requires = "exchanges")]
+        why: Option<String>,
+        /// Takes their flags away
+        #[arg(long, requires = "exchanges")]
+        away: bool,
+    },
+    /// Writes exchanges as JSON lines, content included: an auditor's act, and audited
+    Export {
+        /// Where to; standard output without it
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// The first sequence number
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+    },
+}
 
 /// Exchanges asked for at once.
 const PAGE: usize = 200;
@@ -43,7 +79,7 @@ pub(crate) fn main(config: &Config, what: Journal, out: &Out) -> Result<Exit, Fa
                 out.show(&client.get::<Vec<Flag>>("/v1/flags").await?, |all| flags(all))
             }
             Journal::Flag { exchanges, why, away } => {
-                let (by, why) = (cli::by(), why.unwrap_or_default());
+                let (by, why) = (console::by(), why.unwrap_or_default());
                 let body = json!(Flagging { exchanges, by, why, away });
                 let done: Flagged = client.post("/v1/flags", &body).await?;
                 out.show(&done, |d| {
@@ -78,7 +114,7 @@ async fn export(
         None => Box::new(std::io::stdout().lock()),
     };
     let bar = progress(client, output, from, out).await;
-    let by = cli::by();
+    let by = console::by();
     let (mut written, mut lost, began) = (0usize, 0, from);
     loop {
         let body = json!({ "from": from, "limit": PAGE, "by": by });

@@ -2,17 +2,49 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::Subcommand;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use understudy_onnx::contract::{Commercial, Kind, Licence, ModelFolder, NonCommercial, Source, sha256_file};
 use understudy_onnx::export::{self, Origin, Progress, Weights};
 use understudy_onnx::{Generator, LoadOptions, SentenceEmbedder};
 
-use crate::cli::{self, Model, Out};
 use crate::config::{Config, nearest, show_bytes};
-use crate::engine_child::with_sources;
-use crate::failure::{Exit, Failure};
+use crate::console::{self, Out};
+use crate::failure::{Exit, Failure, with_sources};
 use crate::tables;
+
+/// `understudy model`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Model {
+    /// What is there
+    List,
+    /// Fetches models, checks their hashes, and builds their folders
+    Pull {
+        /// By their names in `model list`; by default the two that are used without any configuration
+        names: Vec<String>,
+        /// For an engine with a GPU: attention in 16 bits, the only form that it computes
+        #[arg(long)]
+        gpu: bool,
+        /// A GGUF file of one's own instead
+        #[arg(long, value_name = "FILE", requires_all = ["output", "licence"], conflicts_with = "names")]
+        gguf: Option<PathBuf>,
+        /// The folder to make of it
+        #[arg(long, value_name = "FOLDER", requires = "gguf")]
+        output: Option<PathBuf>,
+        /// Its licence, as an SPDX identifier
+        #[arg(long, value_name = "NAME", requires = "gguf")]
+        licence: Option<String>,
+        /// Its licence forbids commercial use
+        #[arg(long, requires = "gguf")]
+        non_commercial: bool,
+    },
+    /// Checks a folder against the model contract, and loads it
+    Check {
+        /// By default the configured ones
+        folder: Option<PathBuf>,
+    },
+}
 
 /// The models that are used without any configuration.
 const DEFAULTS: [&str; 2] = ["smollm2-135m-instruct", "minilm-l6-v2"];
@@ -193,7 +225,11 @@ fn check(config: &Config, folder: Option<PathBuf>, out: &Out) -> Result<Exit, Fa
         let blame = |e: &dyn std::error::Error| Failure::Unavailable(with_sources(e));
         let folder = open(config, &path)?;
         folder.check().map_err(|e| blame(&e))?;
-        let options = LoadOptions { library: config.engine.library.clone(), ..LoadOptions::default() };
+        let options = LoadOptions {
+            providers: config.engine.execution_providers.clone(),
+            library: config.engine.library.clone(),
+            ..LoadOptions::default()
+        };
         let (kind, provider) = match folder.manifest().kind {
             Kind::Generator => {
                 let model = Generator::load(&folder, &options).map_err(|e| blame(&e))?;
@@ -235,7 +271,7 @@ struct Bar(ProgressBar);
 
 impl Bar {
     fn new(what: &str) -> Self {
-        let bar = cli::bar(1, "{prefix} {msg:8} {bar:30} {pos}/{len}");
+        let bar = console::bar(1, "{prefix} {msg:8} {bar:30} {pos}/{len}");
         bar.set_prefix(what.to_owned());
         Self(bar)
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::cli;
 use crate::config::Config;
+use crate::console;
 use crate::failure::{Exit, Failure};
 
 /// Between two questions: an agent's first call waits no longer than it must.
@@ -38,7 +38,7 @@ pub(crate) fn main(config: &Config, args: &Ready) -> Result<Exit, Failure> {
         ));
     };
     let url = format!("http://{}/readyz", here(listen));
-    let ready = cli::runtime()?.block_on(is_ready(&url, args.wait));
+    let ready = console::runtime()?.block_on(is_ready(&url, args.wait));
     if ready {
         return Ok(Exit::Done);
     }

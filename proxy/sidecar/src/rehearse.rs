@@ -5,6 +5,7 @@
 //! with a mark that `--hold-out` names are kept away from all that: when the
 //! rest has been rehearsed everything is frozen, and they measure it.
 
+mod args;
 mod clear;
 mod held_out;
 mod history;
@@ -23,10 +24,12 @@ use understudy_rehearsal::logs::{self, Halves, Log, LoggedCall};
 use understudy_rehearsal::{Mode, Outlets, Pace, Rehearsal};
 use understudy_tasks::{HashKey, fingerprint};
 
-use crate::cli::{self, Out, Rehearse};
+pub(crate) use args::Rehearse;
+
 use crate::config::Config;
-use crate::engine_child::{Care, Health, Supervised, with_sources};
-use crate::failure::{Exit, Failure};
+use crate::console::{self, Out};
+use crate::engine_child::{Care, Health, Supervised};
+use crate::failure::{Exit, Failure, with_sources};
 use crate::serve::{casting, recording, worker};
 use crate::telemetry;
 
@@ -79,7 +82,7 @@ pub(crate) fn main(mut config: Config, args: Rehearse, out: &Out) -> Result<Exit
         let chosen = !(args.only.is_empty() && args.hold_out.is_empty());
         return Err(Failure::Usage(nothing_left(&log, chosen)));
     }
-    cli::runtime()?.block_on(rehearse(config, args, log, held, out))
+    console::runtime()?.block_on(rehearse(config, args, log, held, out))
 }
 
 /// Why no call is left, of those that a person chose or of all.
@@ -190,7 +193,7 @@ async fn run(
     history: &mut history::History,
 ) -> Result<Rest, Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
-    let bar = cli::bar(calls, "{bar:32} {pos}/{len} calls, {elapsed} so far, {eta} left {msg}");
+    let bar = console::bar(calls, "{bar:32} {pos}/{len} calls, {elapsed} so far, {eta} left {msg}");
     let mut told = std::pin::pin!(crate::serve::told_to_end()?);
     let mut cursor = journal.cursor(0);
     let mut done = 0;

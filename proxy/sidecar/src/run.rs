@@ -8,16 +8,32 @@
 mod child;
 mod variables;
 
+use std::ffi::OsString;
 use std::path::Path;
 
+use clap::Args;
 pub(crate) use variables::{Plan, plan};
 
-use crate::cli::{Run, runtime};
 use crate::config::{Config, DEFAULT_LOG};
+use crate::console::runtime;
 use crate::failure::{Exit, Failure};
 use crate::serve::Claimed;
 use crate::state::{Claim, Running, Serves};
 use crate::{serve, state, telemetry};
+
+/// `understudy run`
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Puts the proxy in front of a base URL that is already set, instead of leaving it alone
+    #[arg(long)]
+    pub(crate) chain: bool,
+    /// Does not say what is set
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
 
 /// Through whose proxy the command's calls go.
 #[derive(Debug, PartialEq, Eq)]

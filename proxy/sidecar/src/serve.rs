@@ -11,6 +11,7 @@ pub(crate) mod recording;
 mod records;
 pub(crate) mod rows;
 mod ruling;
+mod snapshot;
 mod source;
 mod teacher;
 mod telling;
@@ -31,10 +32,10 @@ use understudy_gateway::{Counters, Drained, GatewayError, Seams};
 use understudy_policy::Roster;
 
 use crate::admin::{self, Guard};
-use crate::cli;
 use crate::config::Config;
-use crate::engine_child::{Care, Supervised, with_sources};
-use crate::failure::{Exit, Failure};
+use crate::console;
+use crate::engine_child::{Care, Supervised};
+use crate::failure::{Exit, Failure, with_sources};
 use crate::metrics::{self, Metrics};
 use crate::state::{self, Announced, Running, Serves};
 use crate::telemetry::{self, Exporting};
@@ -63,7 +64,7 @@ pub(crate) struct Serve {
 /// or rehearsed is logged, and calls flow.
 pub(crate) fn main(config: Config, args: &Serve) -> Result<Exit, Failure> {
     let claimed = Claimed::take(&config.state, args.go_on)?;
-    cli::runtime()?.block_on(async {
+    console::runtime()?.block_on(async {
         let end = told_to_end()?;
         let serving = start(config, claimed).await?;
         end.await;
@@ -152,6 +153,10 @@ pub(crate) async fn start(mut config: Config, claimed: Claimed) -> Result<Servin
                 }
             })
         },
+        trace: outward.as_ref().map(|_| -> understudy_gateway::Trace {
+            let sample = config.telemetry.sample;
+            Arc::new(move |call, agent: Option<&str>| telemetry::sampling::outgoing(call, agent, sample))
+        }),
     };
     let gateway = understudy_gateway::build(config.gateway.clone(), seams).map_err(refused)?;
 

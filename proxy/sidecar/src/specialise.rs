@@ -18,7 +18,7 @@ mod trainer;
 use std::path::PathBuf;
 
 pub(crate) use at_work::{AtWork, Watch};
-pub(crate) use card::prompted;
+pub(crate) use card::{Metrics, prompted};
 pub(crate) use command::{Specialise, main};
 pub(crate) use drafts::{Drafts, draft};
 pub(crate) use environment::Environment;
@@ -35,8 +35,7 @@ use understudy_policy::TaskId;
 use understudy_rehearsal::TaskReport;
 
 use crate::config::Config;
-use crate::engine_child::with_sources;
-use crate::failure::Failure;
+use crate::failure::{Failure, with_sources};
 
 /// Where the engine looks for adapters.
 pub(crate) fn adapters(config: &Config) -> PathBuf {
@@ -85,13 +84,15 @@ fn base(config: &Config) -> Result<(PathBuf, String), Failure> {
 
 /// A set that a training run may have.
 pub(crate) struct TrainingSet {
-    /// The trainer's lines.
+    /// The trainer's lines, those of held rows last.
     pub(crate) rows: Vec<u8>,
     pub(crate) train: u64,
     pub(crate) development: u64,
-    /// The calls of rows that no training may see.
+    /// The calls of rows that nothing may look at before the last choice is made.
     pub(crate) held: Vec<ExchangeId>,
     pub(crate) data_sha256: String,
+    /// The cap on its classes, if there was one.
+    pub(crate) class_cap: Option<f64>,
 }
 
 impl TrainingSet {
@@ -107,7 +108,7 @@ impl TrainingSet {
         let failed = |e: std::io::Error| Failure::Failed(e.to_string());
         let data_sha256 = parts::data_sha256(curated).map_err(failed)?;
         let mut rows = Vec::new();
-        parts::write(curated, &data_sha256, &mut rows).map_err(failed)?;
+        parts::write_with_held(curated, &data_sha256, &mut rows).map_err(failed)?;
         let count = |split| report.split(split).rows;
         Ok(Self {
             rows,
@@ -115,6 +116,7 @@ impl TrainingSet {
             development: count(Split::Development),
             held: curated.of(Split::Held).map(|r| r.exchange).collect(),
             data_sha256,
+            class_cap: report.rules.class_cap,
         })
     }
 }
@@ -134,7 +136,14 @@ pub(crate) struct How<'a> {
     pub(crate) prompted: Option<Value>,
 }
 
-/// Trains an adapter for a task and puts it where the engine looks; returns its name.
+/// An adapter that was trained.
+pub(crate) struct Adapter {
+    pub(crate) name: String,
+    /// How good it is.
+    pub(crate) metrics: Metrics,
+}
+
+/// Trains an adapter for a task and puts it where the engine looks.
 ///
 /// # Errors
 /// No base to train on, or the trainer's refusal with its remedy.
@@ -144,14 +153,14 @@ pub(crate) async fn adapter(
     task: TaskId,
     set: TrainingSet,
     how: How<'_>,
-) -> Result<String, Failure> {
+) -> Result<Adapter, Failure> {
     let (base, licence) = base(config)?;
     let out = kept::folder(&config.state, task);
     if !how.resume && out.is_dir() {
         // What another training left would be taken for this one's.
         std::fs::remove_dir_all(&out).map_err(|source| Failure::File { path: out.clone(), source })?;
     }
-    Kept { upto: how.upto, data_sha256: set.data_sha256 }.write(&out)?;
+    Kept { upto: how.upto, data_sha256: set.data_sha256, class_cap: set.class_cap }.write(&out)?;
     let training = Training {
         base,
         licence,
@@ -165,9 +174,11 @@ pub(crate) async fn adapter(
     let at_work = AtWork::begin(&config.state).ok();
     let name = train(environment, &training, set.rows).await?;
     drop(at_work);
-    if let Err(error) = card::complete(&training.out, &set.held, how.prompted.as_ref()) {
+    let completed = card::complete(&training.out, &set.held, how.prompted.as_ref());
+    let metrics = completed.unwrap_or_else(|error| {
         tracing::warn!(%error, "the adapter's card could not be completed");
-    }
+        Metrics::default()
+    });
     install(&training.out, &adapters(config), &name)?;
-    Ok(name)
+    Ok(Adapter { name, metrics })
 }

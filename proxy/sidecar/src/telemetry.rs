@@ -28,8 +28,7 @@ use std::thread::JoinHandle;
 use opentelemetry::trace::TracerProvider as _;
 
 use crate::config::{self, Config};
-use crate::engine_child::with_sources;
-use crate::failure::Failure;
+use crate::failure::{Failure, with_sources};
 use spans::{Emitter, Servers, Told};
 
 /// Calls and trials that may wait to become spans; beyond it they are dropped and counted.
@@ -162,7 +161,7 @@ fn set_up(telemetry: &config::Telemetry) -> Result<Option<otlp::Providers>, Stri
 /// runtime; nobody is called.
 pub(crate) fn problem(telemetry: &config::Telemetry) -> Option<String> {
     let endpoint = telemetry.endpoint.as_deref()?;
-    otlp::Exporters::new(telemetry.http, endpoint).err().map(|problem| with_sources(&*problem))
+    otlp::Exporters::new(telemetry, endpoint).err().map(|problem| with_sources(&*problem))
 }
 
 fn work(taken: &Taken, providers: &otlp::Providers, servers: Servers, old_names: bool) {

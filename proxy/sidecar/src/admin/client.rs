@@ -77,3 +77,13 @@ impl Client {
         Err(Failure::Admin(said.unwrap_or_else(|| status.to_string())))
     }
 }
+
+/// One path segment, percent-encoded.
+pub(crate) fn segment(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(b).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}

@@ -1,5 +1,6 @@
 //! What may be written for a key: words for people, and the reading of a value.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use toml::Value;
 use understudy_engine::Access;
+use understudy_onnx::ExecutionProvider;
 use understudy_tasks::Sharing;
 
 /// A kind of value.
@@ -44,6 +46,17 @@ pub(crate) fn some_of(words: &'static [&'static str]) -> Kind<Vec<String>> {
     kind(format!("a list of some of {}", words.join(", ")), move |v| {
         let word = |v: &Value| v.as_str().filter(|s| words.contains(s)).map(str::to_owned);
         v.as_array()?.iter().map(word).collect::<Option<Vec<_>>>().filter(|all| !all.is_empty())
+    })
+}
+
+/// What models compute on.
+pub(crate) fn execution_providers() -> Kind<Vec<ExecutionProvider>> {
+    let labels = ExecutionProvider::ORDER.map(ExecutionProvider::label).join(", ");
+    kind(format!("a list of some of {labels}, each once, the first choice first"), |v| {
+        let provider = |v: &Value| v.as_str().and_then(ExecutionProvider::of_label);
+        let all = v.as_array()?.iter().map(provider).collect::<Option<Vec<_>>>()?;
+        let once = all.iter().collect::<HashSet<_>>().len() == all.len();
+        (once && !all.is_empty()).then_some(all)
     })
 }
 

@@ -180,4 +180,9 @@ pub(super) const TEXTS: &[(&str, &str, &str)] = &[
         "one of observing, shadowing, live, or { canary = { step = 0 } }",
         "The same for tasks whose conversations have several turns.",
     ),
+    (
+        "models",
+        "a list of kinds of understudies (head, prompted, specialised, remote) or of their whole names",
+        "Who may answer, such as `[\"head\", \"prompted-27b2d3ab4a8b\"]`; `understudy task understudies` has the names. Nobody else is tried or serves. An empty list leaves nobody out.",
+    ),
 ];

@@ -109,6 +109,47 @@ fn a_list_in_a_variable_needs_no_brackets() {
 }
 
 #[test]
+fn execution_providers_keep_the_order_in_which_they_are_written() {
+    use understudy_onnx::ExecutionProvider::{Cpu, Cuda, TensorRt};
+    let found = |text: &str, env: &[(&str, &str)]| read(text, env).unwrap().engine.execution_providers;
+    let variable = "UNDERSTUDY_ENGINE_EXECUTION_PROVIDERS";
+    assert_eq!(found("", &[]), [TensorRt, Cuda, Cpu]);
+    assert_eq!(found("[engine]\nexecution_providers = [\"cuda\", \"tensorrt\"]\n", &[]), [Cuda, TensorRt]);
+    assert_eq!(found("", &[(variable, "cpu, cuda")]), [Cpu, Cuda]);
+    assert_eq!(found("", &[(variable, "cuda")]), [Cuda]);
+}
+
+#[test]
+fn an_execution_provider_that_nobody_knows_or_that_comes_twice_is_refused_and_so_is_a_list_of_none() {
+    let rule = "must be a list of some of tensorrt, cuda, cpu, each once, the first choice first";
+    for list in ["[\"rocm\"]", "[]", "[\"cuda\", \"cpu\", \"cuda\"]", "\"cuda\""] {
+        let said = mistakes(&format!("[engine]\nexecution_providers = {list}\n"), &[]);
+        assert_eq!(said, [format!("engine.execution_providers = {list}: {rule}")]);
+    }
+    let variable = "UNDERSTUDY_ENGINE_EXECUTION_PROVIDERS";
+    for list in ["cuda,rocm", "", "cpu,cpu"] {
+        assert_eq!(mistakes("", &[(variable, list)]), [format!("{variable} = \"{list}\": {rule}")]);
+    }
+}
+
+#[test]
+fn who_may_answer_is_a_list_of_kinds_and_whole_names() {
+    let text = "[policy]\nmodels = [\"head\"]\n[tasks.route]\nmodels = [\"remote\", \"prompted-27b2d3ab4a8b\"]\n\
+                [tasks.other]\ntau = 0.9\n";
+    let config = read(text, &[]).unwrap();
+    assert_eq!(config.policy.models, ["head"]);
+    assert_eq!(config.tasks["route"].models, ["remote", "prompted-27b2d3ab4a8b"]);
+    assert_eq!(config.tasks["other"].models, ["head"]);
+    let variable = "UNDERSTUDY_POLICY_MODELS";
+    assert_eq!(read("", &[(variable, "head, remote")]).unwrap().policy.models, ["head", "remote"]);
+    assert_eq!(mistakes("[policy]\nmodels = \"head\"\n", &[]).len(), 1);
+    let said = mistakes("[policy]\nmodels = [\"head\", \"specialized\"]\n", &[]);
+    assert_eq!(said.len(), 1, "{said:?}");
+    let beginning = "policy.models: \"specialized\" is not allowed: each is a kind of understudy";
+    assert!(said[0].starts_with(beginning), "{said:?}");
+}
+
+#[test]
 fn a_task_inherits_what_it_does_not_say() {
     let config = read("[policy]\ntau = 0.97\n[tasks.\"look up\"]\nmax_stage = \"shadowing\"\n", &[]).unwrap();
     let task = &config.tasks["look up"];

@@ -17,7 +17,7 @@ fn care(script: &str, dir: &std::path::Path) -> Care {
 /// Waits for the engine to be in a state, however long that takes.
 fn until(engine: &Supervised, wanted: impl FnMut(&Health) -> bool) -> Health {
     let mut health = engine.health();
-    cli::runtime().unwrap().block_on(async move { health.wait_for(wanted).await.unwrap().clone() })
+    crate::console::runtime().unwrap().block_on(async move { health.wait_for(wanted).await.unwrap().clone() })
 }
 
 fn counts(engine: &Supervised) -> Counts {

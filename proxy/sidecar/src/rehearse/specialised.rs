@@ -10,8 +10,9 @@ use understudy_curriculum::{Rules, curate};
 use understudy_rehearsal::{Rehearsal, RehearsalError, TaskReport};
 use understudy_tasks::Task;
 
-use crate::cli::{self, Rehearse};
+use super::Rehearse;
 use crate::config::Config;
+use crate::console;
 use crate::curate::{Format, account};
 use crate::failure::Failure;
 use crate::serve::{lessons, rows};
@@ -121,8 +122,11 @@ impl Plan {
         let report = rehearsal.reports().into_iter().find(|r| r.task == task.id);
         let prompted = report.and_then(|r| specialise::prompted(&rows::understudies(&r)));
         let how = How { minutes, upto, prompted, ..How::default() };
-        let name = specialise::adapter(&self.config, environment, task.id, set, how).await?;
-        rehearsal.order_adoption(&task.id.to_string(), &name, &cli::by()).await.map_err(failed)
+        let made = specialise::adapter(&self.config, environment, task.id, set, how).await?;
+        for line in made.metrics.lines() {
+            tracing::info!(task = task.name, "{line}");
+        }
+        rehearsal.order_adoption(&task.id.to_string(), &made.name, &console::by()).await.map_err(failed)
     }
 
     /// Brings every adapter that was ordered to its end.
@@ -152,18 +156,19 @@ fn is_wanted(report: &TaskReport) -> bool {
 }
 
 fn failed(e: RehearsalError) -> Failure {
-    Failure::Failed(crate::engine_child::with_sources(&e))
+    Failure::Failed(crate::failure::with_sources(&e))
 }
 
 /// The task's training set out of a rehearsal's journal, whose audit log is told.
 fn taught(config: &Config, task: &Task, upto: u64, journal: &Journal) -> Result<TrainingSet, Failure> {
-    let rules = Rules { permitted: lessons::permitted(config), ..Rules::default() };
+    let class_cap = config.specialise.class_cap;
+    let rules = Rules { permitted: lessons::permitted(config), class_cap, ..Rules::default() };
     let mut read = Exchanged::of(journal);
     let curated = curate(task, read.by_ref().take_while(|(seq, _)| *seq <= upto), &rules);
     read.whole()?;
     let set = TrainingSet::of(&curated)?;
     let what = account(&curated.report, &set.data_sha256, Format::Parts);
-    lessons::note(journal, "curated", json!({ "task": task.id, "by": cli::by(), "what": what }))
+    lessons::note(journal, "curated", json!({ "task": task.id, "by": console::by(), "what": what }))
         .map_err(|e| Failure::Failed(e.to_string()))?;
     Ok(set)
 }

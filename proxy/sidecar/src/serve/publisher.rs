@@ -2,13 +2,14 @@
 //! cluster's policy holds back.
 //!
 //! The worker moves tasks on its own time, between two trials. A policy that takes
-//! tasks back must not wait for that, so it is laid over the worker's word here.
+//! tasks back, or leaves out who serves them, must not wait for that, so it is laid
+//! over the worker's word here.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use understudy_policy::{Roster, RosterTask};
+use understudy_policy::{Roster, RosterEntry, RosterTask};
 
 use super::source::document::Document;
 
@@ -45,8 +46,7 @@ impl Publisher {
         // Held until the roster is stored, so that the last word is what stays.
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         what(&mut inner);
-        let held = |t: &RosterTask| inner.policy.holds_back(&t.task.to_string(), &t.name);
-        let tasks: Vec<_> = inner.tasks.iter().filter(|t| !held(t)).cloned().collect();
+        let tasks: Vec<_> = inner.tasks.iter().filter_map(|task| left(task, &inner.policy)).collect();
         self.roster.rcu(|now| Roster {
             version: now.version + 1,
             stopped: self.stopped.load(Ordering::Acquire),
@@ -55,9 +55,21 @@ impl Publisher {
     }
 }
 
+/// What a policy leaves of the worker's word on a task.
+fn left(task: &RosterTask, policy: &Document) -> Option<RosterTask> {
+    let id = task.task.to_string();
+    let permits = |e: &RosterEntry| policy.permits(&id, &task.name, &e.understudy);
+    if policy.holds_back(&id, &task.name) || !task.entries.iter().all(permits) {
+        return None;
+    }
+    let successor = task.successor.clone().filter(|s| permits(&s.entry));
+    Some(RosterTask { successor, ..task.clone() })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use understudy_policy::Successor;
 
     use super::*;
 
@@ -96,5 +108,35 @@ mod tests {
         assert_eq!(names(), ["look-up"], "by its id");
         publisher.come_under(policy(json!([])));
         assert_eq!(names(), ["route", "look-up"]);
+    }
+
+    #[test]
+    fn whom_a_policy_leaves_out_does_not_serve_and_a_successor_goes_alone() {
+        let roster = Arc::new(ArcSwap::from_pointee(Roster::default()));
+        let publisher = Publisher::new(Arc::clone(&roster), Arc::default());
+        let entry = |k: u32, name: &str| -> RosterEntry {
+            serde_json::from_value(json!({"k": k, "understudy": name, "bar": 0.5, "strata": [], "weak": []}))
+                .unwrap()
+        };
+        let serves = RosterTask {
+            entries: vec![entry(1, "head-0123456789ab")],
+            successor: Some(Successor { share: 0.1, entry: entry(2, "remote-0123456789ab") }),
+            ..task(1, "route")
+        };
+        let who = || {
+            let now = roster.load();
+            now.tasks.iter().map(|t| (t.entries.len(), t.successor.is_some())).collect::<Vec<_>>()
+        };
+        publisher.publish(vec![serves]);
+        assert_eq!(who(), [(1, true)]);
+        let models = |models: serde_json::Value| {
+            publisher.come_under(policy(json!([{"name": "a/all", "policy": {"models": models}}])));
+        };
+        models(json!(["head"]));
+        assert_eq!(who(), [(1, false)]);
+        models(json!(["remote"]));
+        assert!(who().is_empty(), "who has the place next is for the worker to say");
+        models(json!(["head", "remote-0123456789ab"]));
+        assert_eq!(who(), [(1, true)]);
     }
 }

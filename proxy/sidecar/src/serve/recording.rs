@@ -9,7 +9,7 @@ use understudy_gateway::{Recorded, Recorder};
 use understudy_tasks::{HashKey, fingerprint};
 
 use crate::config::Config;
-use crate::engine_child::with_sources;
+use crate::failure::with_sources;
 use crate::telemetry::spans::Told;
 use crate::telemetry::{Outward, own};
 

@@ -11,7 +11,7 @@ use understudy_capture::{GapWhy, Journal, JournalError, Record};
 
 use crate::admin::Refused;
 use crate::admin::pages::{ExportPage, JournalPage, TAIL};
-use crate::engine_child::with_sources;
+use crate::failure::with_sources;
 
 /// Bytes of exchanges on a page: one may have megabytes, and the page is held whole.
 const PAGE_BYTES: usize = 4 << 20;

@@ -6,6 +6,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use understudy_call::UnderstudyId;
 use understudy_cast::Kind;
 use understudy_policy::{Decision, EntryView, LedgerView, Stage, TaskId};
 use understudy_rehearsal::TaskReport;
@@ -98,11 +99,15 @@ fn waits_for(report: &TaskReport) -> Option<String> {
     match view.stage {
         Stage::Observing => Some("more calls".to_owned()),
         Stage::Shadowing if report.cast.is_empty() => Some("more calls, then an understudy".to_owned()),
+        Stage::Shadowing if report.cast.iter().all(|(id, ..)| is_left_out(id, view)) => {
+            Some("an understudy that the policy lets answer".to_owned())
+        }
         Stage::Shadowing if !view.entries.iter().any(|e| e.closed.is_none()) => {
-            let left = view.development.iter().filter(|(u, ..)| !view.given_up.contains(u));
+            let developed = view.development.iter().filter(|(u, ..)| view.permits(u));
+            let left = developed.filter(|(u, ..)| !view.given_up.contains(u));
             let nearest = left.map(|(_, done, needed)| (*done, *needed)).max();
             match nearest {
-                None if !view.given_up.is_empty() => {
+                None if view.given_up.iter().any(|u| view.permits(u)) => {
                     Some("a better version: those so far cannot reach τ, and rest".to_owned())
                 }
                 Some((done, needed)) if done < needed => {
@@ -120,6 +125,11 @@ fn waits_for(report: &TaskReport) -> Option<String> {
             format!("entry {k} may succeed (step {}): {done} of {needed} audits", step + 1)
         }),
     }
+}
+
+/// Whether the policy does not let an understudy answer.
+fn is_left_out(id: &str, view: &LedgerView) -> bool {
+    !view.permits(&UnderstudyId(id.to_owned()))
 }
 
 /// What an open entry's evidence needs.
@@ -190,6 +200,7 @@ pub(crate) fn page(
             ("permitted error (α)".to_owned(), view.alpha.to_string()),
             ("approval".to_owned(), approval(report).to_owned()),
             ("audit share now".to_owned(), view.audit_share.to_string()),
+            ("who may answer".to_owned(), who_may_answer(view)),
         ]),
         entries: view.entries.iter().map(|e| entry_row(e, view)).collect(),
         strata: shown
@@ -227,6 +238,7 @@ pub(crate) fn understudies(report: &TaskReport) -> Vec<UnderstudyRow> {
             coverage: entry.map(|e| e.coverage),
             agreement: entry.and_then(|e| interval(e.agreement, e.interval)),
             state: match (entry, adopted) {
+                _ if is_left_out(id, view) => "the policy leaves it out".to_owned(),
                 (Some(e), _) => entry_row(e, view).state,
                 (None, Some(a)) => a.reason.clone(),
                 (None, None) => "in development".to_owned(),
@@ -262,6 +274,10 @@ fn baselines(report: &TaskReport) -> Vec<(String, Option<f64>, Option<f64>)> {
         .zip(measured)
         .map(|(name, m)| (name.to_owned(), share(m.answered, m.of), share(m.agreed, m.answered)))
         .collect()
+}
+
+fn who_may_answer(view: &LedgerView) -> String {
+    if view.models.is_empty() { "every understudy".to_owned() } else { view.models.join(", ") }
 }
 
 fn approval(report: &TaskReport) -> &'static str {

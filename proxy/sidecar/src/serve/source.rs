@@ -21,8 +21,8 @@ use tokio::sync::watch;
 use understudy_cast::{Door, EngineAddr};
 
 use super::publisher::Publisher;
+use super::snapshot::Snapshot;
 use super::told;
-use super::worker::Snapshot;
 use crate::config::Config;
 use crate::failure::Failure;
 use document::{Document, Kept};

@@ -16,11 +16,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
+use understudy_call::UnderstudyId;
+use understudy_cast::Kind;
 use understudy_policy::TaskId;
 use understudy_rehearsal::TaskReport;
 
+use super::snapshot::Snapshot;
 use super::told;
-use super::worker::Snapshot;
 use crate::config::Config;
 use crate::specialise::{can_gain, left_off};
 
@@ -152,7 +154,11 @@ async fn end(mut round: Child) {
 /// serves, with `calls` recorded at least, and twice as many as at its last round.
 fn due<'r>(reports: &'r [TaskReport], calls: u64, tried: &HashMap<TaskId, u64>) -> Option<&'r TaskReport> {
     let served_by_one = |r: &TaskReport| r.adoptions.iter().any(|a| a.understudy.is_some());
-    let worth_it = |r: &&TaskReport| r.adopting.is_none() && (can_gain(r) || served_by_one(r));
+    // A version to come has a name that no list can have, so its kind has to be there.
+    let specialised = UnderstudyId(Kind::Specialised.label().to_owned());
+    let may_answer = |r: &TaskReport| r.evidence.permits(&specialised);
+    let worth_it =
+        |r: &&TaskReport| r.adopting.is_none() && may_answer(r) && (can_gain(r) || served_by_one(r));
     reports.iter().filter(worth_it).find(|r| {
         let taught = r.adoptions.iter().map(|a| (a.rows as f64 / ROWS) as u64);
         let last = taught.chain(tried.get(&r.task).copied()).max();
@@ -162,7 +168,6 @@ fn due<'r>(reports: &'r [TaskReport], calls: u64, tried: &HashMap<TaskId, u64>) 
 
 #[cfg(test)]
 mod tests {
-    use understudy_call::UnderstudyId;
     use understudy_policy::{Audits, EntryView, Ledger, TaskPolicy};
     use understudy_rehearsal::worker::{Adoption, Tally};
 
@@ -230,6 +235,17 @@ mod tests {
         };
         assert!(served(0.7));
         assert!(!served(0.95));
+    }
+
+    #[test]
+    fn a_task_that_no_adapter_may_answer_needs_none() {
+        let due = |models: &[&str]| {
+            let mut r = report(1, 2000, &[]);
+            r.evidence.models = models.iter().map(|m| (*m).to_owned()).collect();
+            due(std::slice::from_ref(&r), 1000, &HashMap::new()).is_some()
+        };
+        assert!(due(&[]) && due(&["head", "specialised"]));
+        assert!(!due(&["head"]) && !due(&["specialised-0123456789ab"]));
     }
 
     fn entry(coverage: f64) -> EntryView {

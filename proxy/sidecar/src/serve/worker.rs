@@ -12,13 +12,14 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::Span;
 use understudy_capture::{Journal, Record};
 use understudy_cast::Cast;
-use understudy_policy::{Action, Decision, Roster, Stage};
+use understudy_policy::{Action, Roster, Stage};
 use understudy_rehearsal::worker::Pause;
-use understudy_rehearsal::{Mode, Outlets, Pace, Rehearsal, RehearsalError, Settings, TaskReport};
-use understudy_tasks::{Effect, HashKey, Task, TaskBook};
+use understudy_rehearsal::{Mode, Outlets, Pace, Rehearsal, RehearsalError, Settings};
+use understudy_tasks::{Effect, HashKey, TaskBook};
 
 use super::publisher::Publisher;
 use super::ruling::Ruling;
+use super::snapshot::Snapshot;
 use super::telling::Telling;
 use crate::admin::Order;
 use crate::config::Config;
@@ -38,27 +39,6 @@ const BEHIND: u64 = 32;
 /// Records that wait when there are no dear trials at all: audits stand in the
 /// same queue, and a demotion must not wait for trials.
 const FAR_BEHIND: u64 = 128;
-
-/// What others see of the worker.
-#[derive(Debug, Clone)]
-pub(crate) struct Snapshot {
-    /// Every task.
-    pub(crate) reports: Vec<TaskReport>,
-    /// Form and caller of every task.
-    pub(crate) tasks: Vec<Task>,
-    /// Every decision.
-    pub(crate) decisions: Vec<Decision>,
-    /// `rehearsing`, or why not.
-    pub(crate) line: String,
-}
-
-impl Default for Snapshot {
-    /// Before the worker has read anything.
-    fn default() -> Self {
-        let line = "reading the journal".to_owned();
-        Self { reports: Vec::new(), tasks: Vec::new(), decisions: Vec::new(), line }
-    }
-}
 
 type Answered = oneshot::Sender<Result<String, RehearsalError>>;
 

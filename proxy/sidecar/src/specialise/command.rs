@@ -8,12 +8,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::kept::{self, Kept, Start};
-use super::{Environment, How, options};
+use super::{Environment, How, Metrics, options};
 use crate::admin::client::Client;
 use crate::admin::pages::{Acted, TaskPage};
-use crate::cli::{self, Out, runtime};
 use crate::config::Config;
-use crate::curate::{self, Taught};
+use crate::console::{self, Out, runtime};
+use crate::curate::{self, Bounds, Taught};
 use crate::failure::{Exit, Failure};
 
 /// `understudy specialise`
@@ -28,12 +28,24 @@ pub(crate) struct Specialise {
     /// Goes on from the checkpoint of a run that was interrupted, with the calls that it had
     #[arg(long)]
     resume: bool,
+    /// Keeps of a class (the tools that a reply calls, or a short reply) at most so many times the median class's training rows; all without it, and with --resume what it was
+    #[arg(long, value_name = "TIMES")]
+    class_cap: Option<f64>,
     /// Only makes the environment that training needs
-    #[arg(long, conflicts_with_all = ["task", "minutes", "resume", "options"])]
+    #[arg(long, conflicts_with_all = ["task", "minutes", "resume", "class_cap", "options"])]
     prepare: bool,
     /// Options of the trainer, as they are: --drop-long leaves rows out that are longer than --context TOKENS, fewer --micro-tokens take less memory, a lower --rate is steadier; --rank, --alpha, --rate-ratio, --batch, --epochs, --steps, --distil, --vary, --seed, --threads, --device, --precision, --checkpoint-seconds, --min-rows and --min-development are the others
     #[arg(last = true, value_name = "OPTION")]
     options: Vec<String>,
+}
+
+impl Specialise {
+    /// Of what the rows are made: as they were, where a training goes on, but for what
+    /// is asked now; else as the configuration has it.
+    fn bounds(&self, kept: Option<&Kept>, configured: Option<f64>) -> Bounds {
+        let class_cap = kept.map_or(configured, |k| k.class_cap);
+        Bounds { upto: kept.map(|k| k.upto), class_cap: self.class_cap.or(class_cap) }
+    }
 }
 
 /// What came of it.
@@ -45,6 +57,7 @@ struct Trained {
     development: u64,
     seconds: u64,
     data_sha256: String,
+    metrics: Metrics,
 }
 
 /// Curates, trains, and hands the adapter to the running proxy.
@@ -62,13 +75,18 @@ pub(crate) fn main(config: &Config, args: &Specialise, out: &Out) -> Result<Exit
     if !(args.minutes >= 1.0 && args.minutes.is_finite()) {
         return Err(Failure::Usage(format!("--minutes {} is not allowed: it is at least 1", args.minutes)));
     }
+    curate::check_class_cap(args.class_cap)?;
     options::check(&args.options)?;
     let began = std::time::Instant::now();
     let (trained, acted) = runtime()?.block_on(run(config, task, args))?;
     let trained = Trained { seconds: began.elapsed().as_secs(), ..trained };
     out.show(&trained, |t| {
+        let mut metrics = t.metrics.lines().join("\n");
+        if !metrics.is_empty() {
+            metrics.push('\n');
+        }
         format!(
-            "adapter {} of {} training and {} development rows, in {}\n{}\
+            "adapter {} of {} training and {} development rows, in {}\n{metrics}{}\
              `understudy task understudies {}` shows what becomes of it\n",
             t.adapter,
             t.train,
@@ -86,7 +104,7 @@ fn environment(config: &Config) -> Result<Environment, Failure> {
 
 async fn run(config: &Config, task: &str, args: &Specialise) -> Result<(Trained, Acted), Failure> {
     let client = Client::find(&config.state)?;
-    let (Taught { task, set, upto }, start) = taught(config, &client, task, args.resume).await?;
+    let (Taught { task, set, upto }, start) = taught(config, &client, task, args).await?;
     let page: TaskPage = client.get(&format!("/v1/tasks/{}", task.id)).await?;
     let environment = environment(config)?;
     let how = How {
@@ -97,10 +115,11 @@ async fn run(config: &Config, task: &str, args: &Specialise) -> Result<(Trained,
         prompted: super::prompted(&page.understudies),
     };
     let (train, development, data_sha256) = (set.train, set.development, set.data_sha256.clone());
-    let adapter = super::adapter(config, &environment, task.id, set, how).await?;
+    let super::Adapter { name: adapter, metrics } =
+        super::adapter(config, &environment, task.id, set, how).await?;
     let path = format!("/v1/tasks/{}/adopt", task.id);
-    let acted: Acted = client.post(&path, &json!({ "adapter": adapter, "by": cli::by() })).await?;
-    let trained = Trained { task: task.name, adapter, train, development, seconds: 0, data_sha256 };
+    let acted: Acted = client.post(&path, &json!({ "adapter": adapter, "by": console::by() })).await?;
+    let trained = Trained { task: task.name, adapter, train, development, seconds: 0, data_sha256, metrics };
     Ok((trained, acted))
 }
 
@@ -110,13 +129,15 @@ async fn taught(
     config: &Config,
     client: &Client,
     task: &str,
-    resume: bool,
+    args: &Specialise,
 ) -> Result<(Taught, Start), Failure> {
+    let resume = args.resume;
     let kept = |id| {
         let there = resume && kept::left_off(&config.state, id);
         there.then(|| Kept::read(&kept::folder(&config.state, id))).flatten()
     };
-    let first = match curate::for_training(client, task, &|id| kept(id).map(|k| k.upto)).await {
+    let bounds = |id| args.bounds(kept(id).as_ref(), config.specialise.class_cap);
+    let first = match curate::for_training(client, task, &bounds).await {
         // Too little is left of what the checkpoint was made for.
         Err(Failure::Unavailable(_)) if resume => None,
         first => Some(first?),
@@ -127,7 +148,7 @@ async fn taught(
     });
     let taught = match first {
         Some(taught) if start != Start::OtherRows => taught,
-        _ => curate::for_training(client, task, &|_| None).await?,
+        _ => curate::for_training(client, task, &|id| Bounds { upto: None, ..bounds(id) }).await?,
     };
     if let Some(said) = start.said() {
         tracing::warn!("{said}");
@@ -159,6 +180,24 @@ mod tests {
         assert!(asked("specialise triage --drop-long").is_err());
         assert!(asked("specialise --prepare -- --drop-long").is_err());
         assert!(asked("specialise --prepare").unwrap().options.is_empty());
+    }
+
+    #[test]
+    fn classes_are_capped_when_asked_for_and_stay_so_when_a_training_goes_on() {
+        let kept = Kept { upto: 70, data_sha256: String::new(), class_cap: Some(2.0) };
+        let plain = asked("specialise triage").unwrap();
+        assert_eq!(plain.bounds(None, None), Bounds::default());
+        assert_eq!(plain.bounds(None, Some(3.0)), Bounds { upto: None, class_cap: Some(3.0) });
+        assert_eq!(plain.bounds(Some(&kept), Some(3.0)), Bounds { upto: Some(70), class_cap: Some(2.0) });
+        let capped = asked("specialise triage --class-cap 1.5").unwrap();
+        assert_eq!(capped.bounds(None, Some(3.0)), Bounds { upto: None, class_cap: Some(1.5) });
+        assert_eq!(capped.bounds(Some(&kept), Some(3.0)), Bounds { upto: Some(70), class_cap: Some(1.5) });
+        for none in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let why = curate::check_class_cap(Some(none)).unwrap_err();
+            assert!(matches!(why, Failure::Usage(_)) && why.to_string().contains("--class-cap"), "{why}");
+        }
+        assert!(curate::check_class_cap(None).is_ok() && curate::check_class_cap(Some(0.5)).is_ok());
+        assert!(asked("specialise --prepare --class-cap 2").is_err());
     }
 
     #[test]

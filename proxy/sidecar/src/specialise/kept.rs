@@ -29,12 +29,15 @@ pub(crate) fn left_off(state: &Path, task: TaskId) -> bool {
 }
 
 /// Of what a training's rows were made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Kept {
     /// The last record of the journal that was read for them.
     pub(crate) upto: u64,
     /// The SHA-256 over them.
     pub(crate) data_sha256: String,
+    /// The cap on their classes, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) class_cap: Option<f64>,
 }
 
 impl Kept {
@@ -90,7 +93,7 @@ impl Start {
             Self::Anew | Self::Resumed => None,
             Self::NoCheckpoint => Some("there is no checkpoint to go on from: the training begins anew"),
             Self::OtherRows => Some(
-                "the rows that the checkpoint was made for can no longer be made (the journal has let some of their calls go, or fewer are permitted): the training begins anew, with the calls of now",
+                "the rows that the checkpoint was made for can no longer be made (the journal has let some of their calls go, fewer are permitted, or --class-cap is another): the training begins anew, with the calls of now",
             ),
         }
     }
@@ -102,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_training_goes_on_only_with_the_rows_that_it_began_with() {
-        let kept = Kept { upto: 70, data_sha256: "ab".to_owned() };
+        let kept = Kept { upto: 70, data_sha256: "ab".to_owned(), class_cap: None };
         let start = |resume, checkpoint, kept, now| Start::of(resume, checkpoint, kept, now);
         assert_eq!(start(false, true, Some(&kept), "ab"), Start::Anew);
         assert_eq!(start(true, true, Some(&kept), "ab"), Start::Resumed);
@@ -119,9 +122,12 @@ mod tests {
         let task = TaskId(7);
         let at = folder(state.path(), task);
         assert!(Kept::read(&at).is_none() && !left_off(state.path(), task));
-        let kept = Kept { upto: 70, data_sha256: "ab".to_owned() };
+        let kept = Kept { upto: 70, data_sha256: "ab".to_owned(), class_cap: Some(2.5) };
         kept.write(&at).unwrap();
         assert_eq!(Kept::read(&at), Some(kept));
+        // One from before there was a cap.
+        let earlier: Kept = serde_json::from_str(r#"{"upto":70,"data_sha256":"ab"}"#).unwrap();
+        assert_eq!(earlier.class_cap, None);
         assert!(!left_off(state.path(), task), "nothing was learnt yet");
         std::fs::write(at.join(CHECKPOINT), "weights").unwrap();
         assert!(left_off(state.path(), task));

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::environment::Environment;
 use super::kept::Kept;
 use super::options;
-use crate::cli;
+use crate::console;
 use crate::failure::Failure;
 
 /// What is to be trained.
@@ -125,7 +125,7 @@ pub(crate) async fn train(
         let _ = stderr.read_to_string(&mut text).await;
         text
     });
-    let bar = cli::bar((training.minutes * 60.0) as u64, "{bar:32} {msg}");
+    let bar = console::bar((training.minutes * 60.0) as u64, "{bar:32} {msg}");
     let mut name = None;
     let mut refused = None;
     let mut lines = BufReader::new(stdout).lines();
@@ -275,7 +275,7 @@ echo '{"event":"done","folder":"x","adapter_sha256":"0123456789abcdef0123"}'"#;
     fn an_adapters_folder_holds_nothing_of_its_training() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("out");
-        Kept { upto: 1, data_sha256: String::new() }.write(&out).unwrap();
+        Kept { upto: 1, data_sha256: String::new(), class_cap: None }.write(&out).unwrap();
         std::fs::write(out.join("card.json"), "{}").unwrap();
         let to = install(&out, &dir.path().join("adapters"), "0123456789abcdef").unwrap();
         let there: Vec<_> = std::fs::read_dir(to).unwrap().map(|e| e.unwrap().file_name()).collect();

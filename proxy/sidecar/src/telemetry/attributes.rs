@@ -15,6 +15,12 @@ pub(super) fn operation(dialect: Dialect) -> &'static str {
     }
 }
 
+/// The provider's name as it was called before, whoever that is.
+pub(super) fn old_system(attributes: &[KeyValue]) -> Option<KeyValue> {
+    let provider = attributes.iter().find(|a| a.key.as_str() == "gen_ai.provider.name")?;
+    Some(KeyValue::new("gen_ai.system", provider.value.clone()))
+}
+
 /// A count as OpenTelemetry has it.
 pub(super) fn whole(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)

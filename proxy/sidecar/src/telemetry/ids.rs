@@ -51,10 +51,15 @@ fn span_of(exchange: ExchangeId) -> SpanId {
 
 /// The context of a call's span, for links.
 pub(crate) fn context_of(exchange: ExchangeId, traceparent: Option<&str>) -> SpanContext {
+    span_context(exchange, traceparent).0
+}
+
+/// The same, and whether its trace is the agent's.
+pub(crate) fn span_context(exchange: ExchangeId, traceparent: Option<&str>) -> (SpanContext, bool) {
     let agent = traceparent.and_then(parse_traceparent);
     let (trace, flags) =
-        agent.map_or((trace_of(exchange), TraceFlags::SAMPLED), |c| (c.trace_id(), c.trace_flags()));
-    SpanContext::new(trace, span_of(exchange), flags, true, TraceState::default())
+        agent.as_ref().map_or((trace_of(exchange), TraceFlags::SAMPLED), |c| (c.trace_id(), c.trace_flags()));
+    (SpanContext::new(trace, span_of(exchange), flags, true, TraceState::default()), agent.is_some())
 }
 
 /// W3C Trace Context, version 00: `00-<trace id>-<parent id>-<flags>`.

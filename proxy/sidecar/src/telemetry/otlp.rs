@@ -1,10 +1,12 @@
 //! OTLP over gRPC or HTTP.
 
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
-use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
+use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig};
 use opentelemetry_otlp::{
     LogExporter, MetricExporter, Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
     WithTonicConfig as _,
@@ -18,6 +20,7 @@ use opentelemetry_sdk::trace::{SdkTracerProvider, TracerProviderBuilder};
 use super::ids::Ids;
 use super::sampling::sampler;
 use crate::config::Telemetry;
+use crate::failure::with_sources;
 
 /// How long one export may take; a collector that is away must not hold up the end.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,14 +64,25 @@ impl Exporters {
     ///
     /// # Errors
     /// Why they cannot be had.
-    pub(super) fn new(http: bool, endpoint: &str) -> Result<Self, Problem> {
-        if http { Self::over_http(endpoint) } else { Self::over_grpc(endpoint) }
+    pub(super) fn new(config: &Telemetry, endpoint: &str) -> Result<Self, Problem> {
+        let over_tls = endpoint.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+        let authority = config.ca_file.as_deref().filter(|_| over_tls).map(read_authority).transpose()?;
+        if config.http {
+            Self::over_http(endpoint, authority.as_deref())
+        } else {
+            Self::over_grpc(endpoint, over_tls, authority.as_deref())
+        }
     }
 
-    fn over_http(endpoint: &str) -> Result<Self, Problem> {
+    fn over_http(endpoint: &str, authority: Option<&[u8]>) -> Result<Self, Problem> {
+        let mut client = reqwest::Client::builder().timeout(TIMEOUT);
+        if let Some(pem) = authority {
+            client = client.tls_certs_only(reqwest::Certificate::from_pem_bundle(pem)?);
+        }
         let http = Http {
             handle: tokio::runtime::Handle::try_current()?,
-            client: reqwest::Client::builder().timeout(TIMEOUT).build()?,
+            client: client.build()?,
+            told: Arc::default(),
         };
         macro_rules! exporter {
             ($kind:ident, $path:literal) => {
@@ -88,10 +102,12 @@ impl Exporters {
         })
     }
 
-    fn over_grpc(endpoint: &str) -> Result<Self, Problem> {
-        // The exporters' own TLS trusts nobody: the system's roots have to be named.
-        let over_tls = endpoint.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
-        let tls = over_tls.then(|| ClientTlsConfig::new().with_enabled_roots());
+    fn over_grpc(endpoint: &str, over_tls: bool, authority: Option<&[u8]>) -> Result<Self, Problem> {
+        // The exporters' own TLS trusts nobody: whom it is to trust has to be named.
+        let tls = over_tls.then(|| match authority {
+            Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
+            None => ClientTlsConfig::new().with_enabled_roots(),
+        });
         macro_rules! exporter {
             ($kind:ident) => {{
                 // Named, or a variable of the agent's could ask this one for HTTP.
@@ -111,12 +127,21 @@ impl Exporters {
     }
 }
 
+/// The certificates of a file, as they are written in it.
+fn read_authority(file: &Path) -> Result<Vec<u8>, Problem> {
+    let pem = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    if reqwest::Certificate::from_pem_bundle(&pem)?.is_empty() {
+        return Err(format!("{} has no certificate in PEM", file.display()).into());
+    }
+    Ok(pem)
+}
+
 /// Sets them up, inside a Tokio runtime.
 ///
 /// # Errors
 /// Why they cannot be had.
 pub(super) fn providers(config: &Telemetry, endpoint: &str) -> Result<Providers, Problem> {
-    let Exporters { spans, metrics, logs } = Exporters::new(config.http, endpoint)?;
+    let Exporters { spans, metrics, logs } = Exporters::new(config, endpoint)?;
     let sends = |signal: &str| config.signals.iter().any(|s| s == signal);
     let mut measures = SdkMeterProvider::builder().with_resource(resource());
     if sends("metrics") {
@@ -157,6 +182,8 @@ fn resource() -> Resource {
 struct Http {
     handle: tokio::runtime::Handle,
     client: reqwest::Client,
+    /// Why the last request had no answer; nothing where it had one.
+    told: Arc<Mutex<String>>,
 }
 
 impl HttpClient for Http {
@@ -168,16 +195,32 @@ impl HttpClient for Http {
         's: 'f,
         Self: 'f,
     {
-        let client = self.client.clone();
+        let (client, told) = (self.client.clone(), Arc::clone(&self.told));
         let sending = self.handle.spawn(async move {
-            let reply = client.execute(request.try_into()?).await?;
+            // A URL may have a password in it: no error names it.
+            let reply = client.execute(request.try_into()?).await.map_err(reqwest::Error::without_url)?;
             let mut response = Response::builder().status(reply.status());
             for (name, value) in reply.headers() {
                 response = response.header(name, value);
             }
-            let body = reply.bytes().await?;
+            let body = reply.bytes().await.map_err(reqwest::Error::without_url)?;
             Ok::<_, HttpError>(response.body(body)?)
         });
-        Box::pin(async move { sending.await? })
+        Box::pin(async move {
+            let answer = sending.await?;
+            tell(&told, answer.as_ref().err());
+            answer
+        })
     }
+}
+
+/// Logs why there was no answer, which the exporters keep to themselves: once, until there
+/// is one or another reason, for each export is tried several times.
+fn tell(told: &Mutex<String>, failed: Option<&HttpError>) {
+    let why = failed.map(|error| with_sources(&**error)).unwrap_or_default();
+    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    if !why.is_empty() && *told != why {
+        tracing::warn!(problem = why, "the collector does not answer");
+    }
+    *told = why;
 }

@@ -18,7 +18,9 @@ use opentelemetry_sdk::trace::SdkTracer;
 use understudy_call::{AnsweredBy, Dialect, Lane, Truncation};
 use understudy_gateway::{CallSeen, Provider, Recorded};
 
-use super::attributes::{chunks, of_reply, of_request, operation, read_reply, read_request, whole};
+use super::attributes::{
+    chunks, of_reply, of_request, old_system, operation, read_reply, read_request, whole,
+};
 use super::ids;
 use super::otlp::Providers;
 pub(crate) use decided::DecisionSeen;
@@ -193,7 +195,7 @@ impl Emitter {
         }
         let mut attributes = shared.clone();
         if self.old_names {
-            attributes.push(KeyValue::new("gen_ai.system", meta.provider.clone()));
+            attributes.extend(old_system(&shared));
         }
         attributes.push(KeyValue::new("http.response.status_code", i64::from(meta.status)));
         attributes.push(KeyValue::new("understudy.lane", meta.lane.label()));
@@ -269,13 +271,15 @@ impl Emitter {
             [KeyValue::new("understudy.task", trial.task.clone()), KeyValue::new("understudy.label", label)];
         let counter = if trial.audit { &self.instruments.audits } else { &self.instruments.trials };
         counter.add(1, &counted);
-        let attributes = vec![
+        let mut attributes = vec![
             KeyValue::new("gen_ai.operation.name", "chat"),
             KeyValue::new("gen_ai.provider.name", "understudy"),
             KeyValue::new("understudy.task", trial.task.clone()),
             KeyValue::new("understudy.understudy", trial.understudy.clone()),
             KeyValue::new("understudy.lane", "shadow"),
         ];
+        let old = self.old_names.then(|| old_system(&attributes)).flatten();
+        attributes.extend(old);
         let end = trial.started + trial.spent;
         let mut judged = vec![
             KeyValue::new("gen_ai.evaluation.name", "agreement"),

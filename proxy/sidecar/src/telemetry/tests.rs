@@ -10,7 +10,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use understudy_call::{AnsweredBy, Credential, Dialect, ExchangeId, Lane, Metadata, Timings, UnderstudyId};
-use understudy_gateway::{CallSeen, Recorded};
+use understudy_gateway::{CallSeen, Recorded, TraceContext};
 
 use super::otlp::{self, Providers};
 use super::spans::{Emitter, Servers, Told, TrialSeen};
@@ -330,6 +330,27 @@ fn only_a_sound_traceparent_is_continued() {
         "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-extra",
     ] {
         assert!(ids::parse_traceparent(bad).is_none(), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_provider_is_told_the_span_of_its_call() {
+    let told = |agent: Option<&str>, share| sampling::outgoing(ExchangeId([7; 16]), agent, share);
+    let span = ids::context_of(ExchangeId([7; 16]), None).span_id();
+    let others = "4bf92f3577b34da6a3ce929d0e0e4736";
+    // The agent's trace and its choice, whatever share is kept here.
+    for flags in ["00", "01"] {
+        let agent = format!("00-{others}-00f067aa0ba902b7-{flags}");
+        let traceparent = format!("00-{others}-{span}-{flags}");
+        assert_eq!(told(Some(&agent), 0.0), TraceContext { traceparent, continued: true });
+    }
+    // A trace that begins here.
+    let own = "07".repeat(16);
+    for (share, flags) in [(0.0, "00"), (1.0, "01")] {
+        for agent in [None, Some("nonsense")] {
+            let traceparent = format!("00-{own}-{span}-{flags}");
+            assert_eq!(told(agent, share), TraceContext { traceparent, continued: false });
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! What the outside sees.
 
+use std::path::PathBuf;
+
 use tracing_subscriber::filter::EnvFilter;
 
 use super::S;
-use crate::config::kinds::{address, duration, flag, number, one_of, some_of, text, texts, url};
+use crate::config::kinds::{address, duration, flag, number, one_of, path, some_of, text, texts, url};
 use crate::config::written::Section;
 use crate::config::{Admin, DEFAULT_LOG, Metrics, Telemetry};
 
@@ -21,12 +23,15 @@ pub(super) fn telemetry(s: &Section<'_>) -> Telemetry {
         log,
         json: s.get("format", one_of(&["text", "json"]), "\"text\"", "For people or for programs.") == "json",
         endpoint: s
-            .optional("endpoint", url(), "Where traces, metrics and events go over OTLP; by default `$OTEL_EXPORTER_OTLP_ENDPOINT`, else nowhere.")
+            .optional("endpoint", url(), "Where traces, metrics and events go over OTLP; by default `$OTEL_EXPORTER_OTLP_ENDPOINT`, else nowhere. Headers that it wants, such as a key, are taken from `$OTEL_EXPORTER_OTLP_HEADERS` (`name=value,…`).")
             .or_else(standard_endpoint),
         http: match s.optional("protocol", one_of(&["grpc", "http/protobuf"]), "`grpc` or `http/protobuf`; by default `$OTEL_EXPORTER_OTLP_PROTOCOL`, else grpc.") {
             Some(protocol) => protocol != "grpc",
             None => std::env::var("OTEL_EXPORTER_OTLP_PROTOCOL").is_ok_and(|p| p == "http/protobuf"),
         },
+        ca_file: s
+            .optional("ca_file", path(), "Certificates in PEM that are trusted there, in place of the system's; by default `$OTEL_EXPORTER_OTLP_CERTIFICATE`.")
+            .or_else(standard_authority),
         signals: s.get("signals", some_of(&["traces", "metrics", "logs"]), "[\"traces\", \"metrics\", \"logs\"]", "What is sent there. Jaeger takes traces only, and refuses the others again and again."),
         sample: s.get("sample", number(0.0..=1.0), "1.0", "The share of traces that begin here which are kept, beside all with a fallback, a demotion or an error; one that the agent began follows the agent's choice."),
         old_names: s.get("old_names", flag(), "false", "Adds the names that older tools know (`gen_ai.system`, `gen_ai.client.operation.duration`)."),
@@ -40,6 +45,11 @@ fn standard_endpoint() -> Option<String> {
     let said = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok()?;
     let insecure = std::env::var("OTEL_EXPORTER_OTLP_INSECURE").is_ok_and(|v| v.eq_ignore_ascii_case("true"));
     endpoint(&said, insecure)
+}
+
+/// Whom its variables trust.
+fn standard_authority() -> Option<PathBuf> {
+    std::env::var_os("OTEL_EXPORTER_OTLP_CERTIFICATE").filter(|file| !file.is_empty()).map(PathBuf::from)
 }
 
 /// The URL that such an endpoint means. One without a scheme is behind TLS, unless it is

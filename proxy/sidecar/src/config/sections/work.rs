@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::S;
 use crate::config::kinds::{
-    access, bytes, duration, engine_address, flag, number, path, sharing, text, texts, url, whole,
+    access, bytes, duration, engine_address, execution_providers, flag, number, path, sharing, text, texts,
+    url, whole,
 };
 use crate::config::written::{Section, Written};
 use crate::config::{Engine, Model, Prices, Remote, Specialise, Worker};
@@ -39,6 +40,7 @@ fn keys(s: &Section<'_>, cache: &Path) -> Engine {
         audience: s.optional("audience", text(), "For `understudy engine --listen` in a Kubernetes cluster: only callers with a token for this audience are answered; the API server reviews it. Without it whoever reaches the address is answered."),
         access: s.optional("access", access(), "With `audience`: only callers whose account may `use` this one of `engines.understudy.dev` are answered, as the cluster's access rules (RBAC) have it."),
         threads: s.get("threads", whole(0..=256), "0", "Threads of the engine; 0 takes the machine's cores, less one where there are more than two."),
+        execution_providers: s.get("execution_providers", execution_providers(), "[\"tensorrt\", \"cuda\", \"cpu\"]", "What models compute on: the first of these that works. The engine's `/healthz` and `understudy model check` say which one that was. TensorRT and CUDA need the GPU build of ONNX Runtime (`library`) and NVIDIA's own libraries; what TensorRT cannot compute goes to CUDA. Without `cpu` an engine that finds no GPU does not start: it says why each was not to be had, and the provider answers."),
         queue: s.get("queue", whole(1..=10_000), "8", "Calls that may wait for the model; more are declined as busy."),
         memory_limit: s.get("memory_limit", bytes(1 << 27..=1 << 42), "\"4 GiB\"", "Memory of the engine process; beyond it the engine fails and is started again, and calls go to the provider."),
         nice: s.get("nice", whole(0..=19), "5", "How far the engine gives way to the agent's own processes."),
@@ -92,6 +94,7 @@ pub(super) fn specialise(s: &Section<'_>) -> Specialise {
         auto: s.get("auto", flag(), "false", "Trains an adapter for each task of which a tenth of the calls or more is still to be won, and anew when its calls have doubled. Needs a provider with `train = true`, Python 3.11 and, once, 7 GB of disk; takes what the machine's other work leaves."),
         calls: s.get("calls", whole(50..=100_000_000), "1000", "Calls of a task before its first round."),
         minutes: s.get("minutes", number(1.0..=10_080.0), "45", "The time of one round."),
+        class_cap: s.optional("class_cap", number(0.01..=1000.0), "Keeps of a tool or a label at most so many times the rows that the median one has; all of them without it."),
     }
 }
 

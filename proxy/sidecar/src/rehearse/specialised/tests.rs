@@ -118,6 +118,14 @@ fn a_rehearsals_training_set_rests_on_the_operators_word_and_is_noted() {
 
     let set = taught(&configured(PERMITS), &task, last, &journal).unwrap();
     assert!(set.train >= 50 && !set.held.is_empty(), "{} {}", set.train, set.held.len());
+    let lines = set.rows.split(|b| *b == b'\n').filter(|l| !l.is_empty()).skip(1);
+    let rows: Vec<serde_json::Value> = lines.map(|l| serde_json::from_slice(l).unwrap()).collect();
+    assert_eq!(
+        rows.iter().filter(|r| r["split"] == "held").count(),
+        set.held.len(),
+        "for the last measurement"
+    );
+    assert_eq!(set.class_cap, None);
     let notes = curated(&journal);
     let [note] = notes.as_slice() else { panic!("{notes:?}") };
     assert_eq!(note["what"]["data_sha256"], set.data_sha256.as_str());

@@ -83,6 +83,23 @@ fn a_task_in_the_shadows_says_how_much_evidence_it_still_needs() {
 }
 
 #[test]
+fn whom_the_policy_leaves_out_is_said_to_be() {
+    let mut report = report("openai");
+    report.evidence.stage = Stage::Shadowing;
+    let said = |report: &TaskReport| {
+        let row = row(report, 1, &Prices::default());
+        let page = page(report, row, None, Vec::new());
+        let state = page.understudies[0].state.clone();
+        (page.row.waits_for.unwrap(), page.rules["who may answer"].clone(), state)
+    };
+    let words = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
+    assert_eq!(said(&report), words("trials", "every understudy", "in development"));
+    report.evidence.models = vec!["prompted".to_owned(), "remote".to_owned()];
+    let waits = "an understudy that the policy lets answer";
+    assert_eq!(said(&report), words(waits, "prompted, remote", "the policy leaves it out"));
+}
+
+#[test]
 fn the_evidence_against_a_task_reaches_one_where_it_is_demoted() {
     let mut report = report("openai");
     let mut at = |value| {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use understudy_call::UnderstudyId;
 use understudy_policy::TaskPolicy;
 use understudy_rehearsal::Amendment;
 
@@ -58,8 +59,8 @@ impl Document {
 
     /// The policy that keeps a task where it is, by id and name.
     pub(crate) fn pin_of(&self, id: &str, name: &str) -> Option<(&str, Pinned)> {
-        let is_for = |told: &&Told| told.task.as_ref().is_none_or(|t| t == id || t == name);
-        let last = self.policies.iter().rev().filter(is_for).find_map(|told| Some((told, told.stage?)));
+        let mut of_task = self.policies.iter().rev().filter(|told| told.is_for(id, name));
+        let last = of_task.find_map(|told| Some((told, told.stage?)));
         last.map(|(told, stage)| (told.name.as_str(), stage))
     }
 
@@ -67,16 +68,40 @@ impl Document {
     pub(crate) fn holds_back(&self, id: &str, name: &str) -> bool {
         self.pin_of(id, name).is_some_and(|(_, stage)| stage == Pinned::Shadowing)
     }
+
+    /// Whether an understudy may answer a task, as far as a policy says who may.
+    pub(crate) fn permits(&self, id: &str, name: &str, understudy: &UnderstudyId) -> bool {
+        let mut of_task = self.policies.iter().rev().filter(|told| told.is_for(id, name));
+        of_task.find_map(Told::who_may_answer).is_none_or(|rules| rules.permits(understudy))
+    }
 }
 
 impl Told {
+    fn is_for(&self, id: &str, name: &str) -> bool {
+        self.task.as_ref().is_none_or(|t| t == id || t == name)
+    }
+
+    /// Its rules over the defaults.
+    ///
+    /// # Errors
+    /// Why it cannot be followed.
+    fn rules(&self) -> Result<TaskPolicy, String> {
+        let amendment = Amendment { task: None, keys: self.policy.clone() };
+        let rules = amendment.lay(&TaskPolicy::default()).map_err(|e| e.to_string())?;
+        match rules.validate().first() {
+            None => Ok(rules),
+            Some((key, problem)) => Err(format!("{key}: {problem}")),
+        }
+    }
+
     /// Why it cannot be followed.
     fn problem(&self) -> Option<String> {
-        let amendment = Amendment { task: None, keys: self.policy.clone() };
-        match amendment.lay(&TaskPolicy::default()) {
-            Err(e) => Some(e.to_string()),
-            Ok(policy) => policy.validate().first().map(|(key, problem)| format!("{key}: {problem}")),
-        }
+        self.rules().err()
+    }
+
+    /// Its rules, where it says who may answer and can be followed.
+    fn who_may_answer(&self) -> Option<TaskPolicy> {
+        self.policy.contains_key("models").then(|| self.rules().ok()).flatten()
     }
 }
 

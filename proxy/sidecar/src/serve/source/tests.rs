@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::Value;
+use understudy_call::UnderstudyId;
 use understudy_policy::{Roster, TaskPolicy};
 
 use super::document::{Pinned, Told};
@@ -53,6 +54,30 @@ fn what_cannot_be_followed_is_refused_by_name_and_the_rest_holds() {
     assert!(refused["agents/wrong"].starts_with("tau: 2"), "{refused:?}");
     let [good] = d.amendments().try_into().unwrap();
     assert_eq!(good.lay(&TaskPolicy::default()).unwrap().tau, 0.99);
+}
+
+#[test]
+fn the_last_policy_that_says_who_may_answer_holds_where_it_can_be_followed() {
+    let d = document(
+        "1",
+        &json!([
+            {"name": "agents/all", "policy": {"models": ["head"]}},
+            {"name": "agents/rules", "policy": {"tau": 0.9}},
+            {"name": "agents/wrong", "policy": {"models": ["haed"]}},
+            {"name": "agents/route", "task": "route", "policy": {"models": []}},
+        ]),
+    );
+    let (head, prompted) =
+        (UnderstudyId("head-0123456789ab".into()), UnderstudyId("prompted-0123456789ab".into()));
+    assert!(d.permits("0123", "other", &head) && !d.permits("0123", "other", &prompted));
+    assert!(d.permits("0123", "route", &prompted), "an empty list leaves nobody out");
+    assert!(
+        Document::default().permits("0123", "other", &prompted),
+        "the configuration's word is not known here"
+    );
+    assert!(d.refused()["agents/wrong"].starts_with("models: \"haed\" is not allowed"), "{:?}", d.refused());
+    let rules = d.amendments()[0].lay(&TaskPolicy::default()).unwrap();
+    assert_eq!(rules.models, ["head"]);
 }
 
 #[derive(Clone, Default)]

@@ -4,6 +4,8 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter};
 use understudy_call::{Timings, Usage};
 
+use crate::telemetry::attributes::old_system;
+
 /// The bounds that the GenAI conventions give to times, in seconds; the SDK's own
 /// are made for milliseconds.
 const SECONDS: [f64; 14] =
@@ -69,7 +71,8 @@ impl Instruments {
         let Some(total) = timings.total else { return };
         self.duration.record(total.as_secs_f64(), shared);
         if let Some(old) = &self.old_duration {
-            old.record(total.as_secs_f64(), shared);
+            let known: Vec<KeyValue> = shared.iter().cloned().chain(old_system(shared)).collect();
+            old.record(total.as_secs_f64(), &known);
         }
         if let Some(first) = timings.first_byte.filter(|_| chunks > 1) {
             // A call keeps no time for each of its chunks: that would cost it one. Told

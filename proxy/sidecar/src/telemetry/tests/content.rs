@@ -1,4 +1,4 @@
-//! What the bodies of a call say about it.
+//! What is said about a call.
 
 use super::super::attributes::chunks;
 use super::*;
@@ -30,4 +30,23 @@ fn the_texts_at_which_a_reply_stops_are_told() {
     assert_eq!(told(r##","stop":["END","#"]"##).unwrap(), r##"["END","#"]"##);
     assert_eq!(told(r#","stop":"END""#).unwrap(), r#"["END"]"#);
     assert_eq!(told(""), None);
+}
+
+#[test]
+fn the_old_names_say_who_answered_as_the_new_ones_do() {
+    let mut served = seen(1, None);
+    served.meta.answered_by = AnsweredBy::Understudy(UnderstudyId("head-0123".into()));
+    served.meta.dialect = Dialect::Other;
+    for (old_names, wanted) in [(true, Some("understudy")), (false, None)] {
+        let kept = Kept::default();
+        let mut emitter = Emitter::new(&kept.providers(1.0), Servers::default(), old_names);
+        emitter.take(Told::Call(Box::new(served.clone())));
+        emitter.take(Told::Trial(Box::new(trial(SpanContext::NONE, SpanContext::NONE))));
+        let spans = kept.spans();
+        assert_eq!(spans.len(), 2);
+        for span in &spans {
+            assert_eq!(attribute(span, "gen_ai.provider.name").as_deref(), Some("understudy"));
+            assert_eq!(attribute(span, "gen_ai.system").as_deref(), wanted);
+        }
+    }
 }

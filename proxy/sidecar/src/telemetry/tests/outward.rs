@@ -52,3 +52,20 @@ async fn a_collector_that_cannot_be_had_is_named_and_is_no_failure_of_the_start(
         assert!(set_up(&nowhere).is_err());
     }
 }
+
+#[tokio::test]
+async fn an_authority_that_is_none_is_named_where_the_collector_is_behind_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("authority.pem");
+    for http in [false, true] {
+        let behind = |scheme: &str| {
+            let way = at(&format!("{scheme}://collector.test:4317"), http);
+            problem(&Telemetry { ca_file: Some(file.clone()), ..way })
+        };
+        assert!(behind("https").is_some_and(|why| why.contains("authority.pem")));
+        std::fs::write(&file, "nothing of the kind").unwrap();
+        assert!(behind("https").is_some_and(|why| why.contains("authority.pem has no certificate")));
+        assert_eq!(behind("http"), None, "nobody has to be trusted");
+        std::fs::remove_file(&file).unwrap();
+    }
+}

@@ -3,10 +3,10 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Out, runtime};
-use crate::admin::client::Client;
+use crate::admin::client::{Client, segment};
 use crate::admin::pages::{Acted, DecisionRow, SavingsPage, Stopped, TaskPage, TaskRow};
 use crate::config::Config;
+use crate::console::{Out, by, runtime};
 use crate::failure::{Exit, Failure};
 use crate::tables;
 
@@ -70,19 +70,4 @@ pub(super) fn stop_serving(config: &Config, resume: bool, out: &Out) -> Result<E
             "tasks that have earned it answer again\n".to_owned()
         }
     })
-}
-
-/// Who gave the order, for the record.
-pub(crate) fn by() -> String {
-    std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "unknown".to_owned())
-}
-
-/// One path segment, percent-encoded.
-pub(crate) fn segment(text: &str) -> String {
-    text.bytes()
-        .map(|b| match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(b).to_string(),
-            other => format!("%{other:02X}"),
-        })
-        .collect()
 }

@@ -1,0 +1,51 @@
+//! What a rehearsal is asked for.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// `understudy rehearse`
+#[derive(Debug, Args)]
+pub(crate) struct Rehearse {
+    /// Recorded calls, as JSON lines
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The budget of time; what was not rehearsed is said, and a second run goes on from there
+    #[arg(long, default_value_t = 10.0, value_name = "MINUTES")]
+    pub(crate) minutes: f64,
+    /// Where the journal of this rehearsal is kept; by default beside the state, named after the files
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Starts over: what an earlier rehearsal made in its folder goes
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Takes approval of acting tools as given (the figures say so)
+    #[arg(long)]
+    pub(crate) approve: bool,
+    /// Reads only calls whose line has this mark; may be given more than once
+    #[arg(long, value_name = "KEY=VALUE", value_parser = mark)]
+    pub(crate) only: Vec<(String, String)>,
+    /// Keeps calls with this mark away from everything, and measures the frozen result on them
+    #[arg(long, value_name = "KEY=VALUE", value_parser = mark)]
+    pub(crate) hold_out: Vec<(String, String)>,
+    /// Trains an adapter for each task of which a tenth of the calls or more is still to be won, once two thirds of the calls are read, or later where 3,200 of its calls are still to come; the time for all of them. Needs providers.NAME.train = true for the --provider
+    #[arg(long, value_name = "MINUTES")]
+    pub(crate) specialise: Option<f64>,
+    /// The provider that answered them
+    #[arg(long, default_value = "openai", value_name = "NAME")]
+    pub(crate) provider: String,
+    /// Takes the calls as made with the key in this variable, so that `serve` can go on from their journal
+    #[arg(long, value_name = "VARIABLE")]
+    pub(crate) credential_env: Option<String>,
+    /// Writes the whole verdict as JSON, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// A mark of a line, as KEY=VALUE.
+fn mark(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write it as KEY=VALUE".to_owned()),
+    }
+}
