@@ -7,8 +7,21 @@
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 --tag understudy:0.1.0 .
 #
+# For an engine with a GPU of NVIDIA's (linux/amd64; the chart's engine.image names it):
+#
+#   docker build --build-arg ONNXRUNTIME=gpu --tag understudy-gpu:0.1.0 .
+#
+# That one stands on NVIDIA's CUDA instead, of some gigabytes. It was neither built nor
+# tried on a GPU where this is written.
+#
 # Compiled on the machine that builds, whatever it is built for.
 ARG VERSION=0.1.0
+# Which build of ONNX Runtime: cpu or gpu.
+ARG ONNXRUNTIME=cpu
+# What the GPU's build stands on: CUDA 13 with cuDNN 9, which it is made for, and a glibc
+# no older than bookworm's, for which the program is compiled. It has no TensorRT; a base
+# with TensorRT 10 may be named instead.
+ARG CUDA=nvidia/cuda:13.0.2-cudnn-runtime-ubuntu24.04
 FROM --platform=$BUILDPLATFORM rust:1.95-bookworm AS build
 ARG TARGETARCH
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
@@ -36,9 +49,12 @@ RUN target=$(cat /machine)-unknown-linux-gnu \
  && mkdir /out /state \
  && cp "target/$target/release/understudy" "target/$target/release/understudy-injector" /out/ \
  && "$(cat /machine)-linux-gnu-strip" /out/understudy /out/understudy-injector
-# Version and hash of the library are pinned in the script.
-RUN UNDERSTUDY_CACHE=/cache scripts/onnxruntime.sh "$(cat /machine)" > /library \
- && cp "$(cat /library)" /out/libonnxruntime.so
+# Version and hash of the library are pinned in the script. The GPU's has its execution
+# providers beside it.
+ARG ONNXRUNTIME
+RUN UNDERSTUDY_CACHE=/cache UNDERSTUDY_ONNXRUNTIME_VARIANT="$ONNXRUNTIME" scripts/onnxruntime.sh "$(cat /machine)" > /library \
+ && mkdir /out/lib \
+ && cp "$(dirname "$(cat /library)")"/libonnxruntime*.so /out/lib/
 # What is in it: the crates that it is made of, by name, version and licence, and the
 # library. The packages of the image below it are not on this list.
 RUN cargo tree --locked --target "$(cat /machine)-unknown-linux-gnu" --package understudy --package understudy-injector \
@@ -61,8 +77,17 @@ USER 65532:65532
 ENTRYPOINT ["understudy"]
 CMD ["model", "pull"]
 
-# It has no shell and no package manager, and runs as nobody in particular.
-FROM gcr.io/distroless/cc-debian12:nonroot
+# It has no shell and no package manager.
+FROM gcr.io/distroless/cc-debian12:nonroot AS base-cpu
+
+# The list of contents leaves CUDA out, for which NVIDIA's own terms hold.
+FROM ${CUDA} AS base-gpu
+# Where CUDA keeps what it compiles for a GPU that it does not know.
+ENV HOME=/tmp
+
+# It runs as nobody in particular.
+# hadolint ignore=DL3006
+FROM base-${ONNXRUNTIME}
 ARG VERSION
 LABEL org.opencontainers.image.title="understudy" \
       org.opencontainers.image.version="$VERSION" \
@@ -70,7 +95,7 @@ LABEL org.opencontainers.image.title="understudy" \
       org.opencontainers.image.description="Records an agent's calls, and lets a small model answer what it has earned" \
       dev.understudy.contents="/usr/share/sbom/understudy.txt"
 COPY --from=build /out/understudy /out/understudy-injector /usr/bin/
-COPY --from=build /out/libonnxruntime.so /usr/lib/understudy/libonnxruntime.so
+COPY --from=build /out/lib/ /usr/lib/understudy/
 COPY --from=build /out/understudy.txt /usr/share/sbom/understudy.txt
 # A volume that is mounted here belongs to whom we run as.
 COPY --from=build --chown=65532:65532 /state /var/lib/understudy

@@ -33,7 +33,8 @@ OTHER = {
     "injector.excludedNamespaces": ["other"], "injector.nodeSelector": {"a": "b"},
     "injector.tolerations": [{"key": "a", "operator": "Exists"}], "injector.affinity": {"podAntiAffinity": {}},
     "engine.kind": "DaemonSet", "engine.model.from": "claim", "engine.model.claim": "models", "engine.config": {"engine": {"threads": 4}}, "engine.namespaces": ["agents"],
-    "engine.gpu.runtimeClassName": "nvidia", "engine.resources": {"limits": {"memory": "8Gi"}},
+    "engine.gpu.runtimeClassName": "nvidia", "engine.gpu.executionProviders": ["cuda"], "engine.gpu.tolerations": [{"key": "a", "operator": "Exists"}],
+    "engine.image.digest": "sha256:" + "0" * 64, "engine.resources": {"limits": {"memory": "8Gi"}},
     "engine.inPod.resources": {"limits": {"memory": "2Gi"}},
     "prePull.nodeSelector": {"a": "b"}, "prePull.tolerations": [{"key": "a", "operator": "Exists"}],
     "engine.nodeSelector": {"a": "b"}, "engine.tolerations": [{"key": "a", "operator": "Exists"}],
@@ -48,7 +49,7 @@ BESIDE = {
     **{f"collector.{key}": {"collector.enabled": True, "collector.jaeger": "jaeger:4317"} for key in ("image", "replicas", "tls", "config", "resources")},
     "prePull.nodeSelector": {"prePull.enabled": True}, "prePull.tolerations": {"prePull.enabled": True},
     "engine.model.claim": {"engine.model.from": "claim"}, "engine.model.image": {"engine.model.from": "image"}, "engine.model.from": {"engine.model.claim": "models"},
-    "engine.inPod.resources": {"engine.inPod.image": "models"}, "engine.gpu.count": {"engine.gpu.enabled": True}, "engine.gpu.runtimeClassName": {"engine.gpu.enabled": True},
+    "engine.inPod.resources": {"engine.inPod.image": "models"}, **{f"engine.gpu.{key}": {"engine.gpu.enabled": True} for key in ("count", "runtimeClassName", "tolerations", "executionProviders")},
 }
 REFUSED = {
     "sidecar.gatewayPort=80": "gatewayPort", "engine.kind=StatefulSet": "kind", "image.pullPolicy=Sometimes": "pullPolicy",
@@ -61,6 +62,8 @@ REFUSED = {
     "engine.inPod.resources.requests.cpu=2,engine.inPod.resources.limits.cpu=1500m": "engine.inPod.resources.requests.cpu is 2",
     "collector.enabled=true": "collector.jaeger is empty", "collector.jaeger=http://jaeger:4317": "jaeger", "collector.replicas=0": "replicas",
     "sidecar.env[0].value=x": "env", "sidecar.env[0].name=not a name": "env",
+    "engine.gpu.executionProviders={cuda,rocm}": "executionProviders", "engine.gpu.executionProviders={cuda,cuda}": "executionProviders",
+    "engine.image.digest=0123": "digest", "engine.image=other": "image",
 }
 
 
@@ -137,6 +140,37 @@ def models_are_found(helm):
         assert (pull["image"], engine["image"]) == ("understudy-pull:7", "understudy:7")
 
 
+def gpus_are_used(helm):
+    """An engine with a GPU asks for one, stands where they are, and computes on it; its image may be its own."""
+    def pod(gpu, **values):
+        values = {"image": {"tag": "7"}, "engine": {**values, "gpu": gpu}}
+        return rendered(helm, values, "Deployment", "understudy-engine")["spec"]["template"]["spec"]
+
+    def providers(pod):
+        return {v["name"]: v["value"] for v in pod["containers"][0]["env"]}.get("UNDERSTUDY_ENGINE_EXECUTION_PROVIDERS")
+    own = [{"key": "mine", "operator": "Exists"}]
+    plain, gpu = pod({"enabled": False}, tolerations=own), pod({"enabled": True}, tolerations=own)
+    # What the engine tries by itself is its own to say.
+    assert providers(plain) is None and plain["tolerations"] == own, plain
+    assert "nvidia.com/gpu" not in plain["containers"][0]["resources"]["limits"], plain
+    assert providers(gpu) == "tensorrt,cuda,cpu", gpu
+    assert gpu["tolerations"] == [*own, {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}], gpu
+    assert gpu["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1, gpu
+    assert "tolerations" not in pod({"enabled": True, "tolerations": []})
+    chosen = {"enabled": True, "executionProviders": ["cuda"]}
+    assert providers(pod(chosen)) == "cuda"
+    assert providers(pod(chosen, config={"engine": {"execution_providers": ["cuda", "cpu"]}})) == "cuda,cpu"
+
+    def images(image):
+        return {c["image"] for part in ("containers", "initContainers") for c in pod({"enabled": True}, image=image)[part]}
+    # Models are fetched by the same image, whatever they are computed on.
+    assert images({}) == {"understudy:7", "understudy-pull:7"}
+    assert images({"repository": "understudy-gpu"}) == {"understudy-gpu:7", "understudy-pull:7"}
+    assert images({"repository": "understudy-gpu", "tag": "8"}) == {"understudy-gpu:8", "understudy-pull:7"}
+    digest = "sha256:" + "0" * 64
+    assert images({"tag": "8", "digest": digest}) == {"understudy@" + digest, "understudy-pull:7"}
+
+
 def settings_agree(helm):
     """What the injector reads follows the values, in whatever form they are written."""
     def settings(**sidecar):
@@ -207,6 +241,7 @@ def main():
         count += 1
     print(f"{count} values change what is rendered")
     models_are_found(helm)
+    gpus_are_used(helm)
     settings_agree(helm)
     traces_arrive(helm)
     versions_agree()

@@ -27,6 +27,12 @@ app.kubernetes.io/component: {{ .part }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
+{{- /* The engine's image, which may be another one: a GPU wants more than sidecars should carry. */}}
+{{- define "understudy.engineImage" -}}
+{{- $repository := .Values.engine.image.repository | default .Values.image.repository }}
+{{- with .Values.engine.image.digest }}{{ $repository }}@{{ . }}{{ else }}{{ $repository }}:{{ .Values.engine.image.tag | default .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end }}
+
 {{- /* The image that fetches models: it has Python's pip, which the other has not. */}}
 {{- define "understudy.puller" -}}
 {{ .Values.engine.model.puller | default (printf "%s-pull:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion)) }}
