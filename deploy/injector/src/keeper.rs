@@ -17,9 +17,10 @@ use kube::{Api, Client};
 use serde_json::json;
 
 use crate::certificates::{CertificateError, Kept, Lifetimes};
+use crate::clock::now;
 use crate::lease;
 use crate::namespaces::NamespaceError;
-use crate::service::{Service, now};
+use crate::service::Service;
 use crate::settings::Controller;
 
 /// Between two looks.

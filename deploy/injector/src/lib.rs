@@ -16,6 +16,7 @@
 mod ask;
 mod breaker;
 mod certificates;
+mod clock;
 mod crd;
 mod error;
 mod keeper;
@@ -28,6 +29,7 @@ mod policies;
 mod quantity;
 mod resources;
 mod review;
+mod routes;
 mod serve;
 mod service;
 mod settings;

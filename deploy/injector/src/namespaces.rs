@@ -15,7 +15,7 @@ use kube::{Api, Client};
 use serde_json::json;
 
 use crate::Settings;
-use crate::service::now;
+use crate::clock::now;
 
 /// The API server waits three seconds for an admission; this comes out of them.
 const WITHIN: Duration = Duration::from_millis(1_500);

@@ -84,7 +84,7 @@ pub fn inject(pod: &Value, namespace: &str, settings: &Settings, around: &dyn Ar
         _ => {}
     }
     // A pod that has its sidecar already is only looked over.
-    let is_injected = is_injected(pod);
+    let is_injected = skip::is_injected(pod);
     let image = ask.image.as_ref().unwrap_or(&settings.image);
     if let Some(why) = around.paused(image, namespace).filter(|_| !is_injected) {
         return Outcome::Skipped(Skip::Broken(why));
@@ -124,13 +124,6 @@ pub(crate) fn has(status: Option<&str>) -> BTreeSet<String> {
     let found = status.and_then(|text| serde_json::from_str::<Value>(text).ok());
     let named = found.and_then(|mut s| serde_json::from_value(s["understudies"].take()).ok());
     named.unwrap_or_default()
-}
-
-/// Whether a sidecar of ours is in it already.
-pub(crate) fn is_injected(pod: &Value) -> bool {
-    let ours = |c: &Value| c["name"] == NAME;
-    pod.pointer("/metadata/labels").is_some_and(|l| l[INJECTED] == "true")
-        && pod.pointer("/spec/initContainers").and_then(Value::as_array).is_some_and(|c| c.iter().any(ours))
 }
 
 /// Changes a pod; the containers that the variables reach, as in its status.

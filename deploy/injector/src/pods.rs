@@ -12,10 +12,11 @@ use kube::{Api, ResourceExt as _};
 
 use crate::ask::{INJECTED, STATUS};
 use crate::breaker::{Reach, Tripped};
+use crate::clock::now;
 use crate::namespaces::OWNER;
 use crate::pod::has;
 use crate::resources::key;
-use crate::service::{Service, now};
+use crate::service::Service;
 
 /// Watches until dropped.
 pub(crate) async fn watch(service: Arc<Service>) {

@@ -5,6 +5,7 @@
 //! injected pods, so any of them can answer. What the sidecars tell of
 //! their tasks goes into the policies' status ([`status`]).
 
+pub(crate) mod callers;
 pub(crate) mod serve;
 pub(crate) mod status;
 #[cfg(test)]

@@ -9,9 +9,9 @@ use axum_server::tls_rustls::RustlsConfig;
 use kube::Client;
 
 use crate::error::ServeError;
-use crate::service::{self, Service};
+use crate::service::Service;
 use crate::settings::File;
-use crate::{keeper, pods, policies, resources, understudies};
+use crate::{keeper, pods, policies, resources, routes, understudies};
 
 /// How long reviews in progress may go on: an API server waits three seconds.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -48,10 +48,10 @@ pub async fn serve(
     let reviewing = axum_server::from_tcp_rustls(webhook, shown.clone())
         .map_err(ServeError::Serve)?
         .handle(handle.clone())
-        .serve(service::webhook(Arc::clone(&service)).into_make_service());
+        .serve(routes::webhook(Arc::clone(&service)).into_make_service());
     let telling = axum_server::from_tcp(health)
         .map_err(ServeError::Serve)?
-        .serve(service::health(Arc::clone(&service)).into_make_service());
+        .serve(routes::health(Arc::clone(&service)).into_make_service());
     let me = places.me.clone();
     let keeping = keeper::keep(Arc::clone(&service), file.controller, places.me, shown);
     let watching = pods::watch(Arc::clone(&service));
@@ -64,7 +64,7 @@ pub async fn serve(
             () = resources::watch(client(), &service.policies) => {}
             () = resources::watch(client(), &service.understudies) => {}
             () = policies::status::write(Arc::clone(&service), me) => {}
-            () = understudies::write(Arc::clone(&service)) => {}
+            () = understudies::status::write(Arc::clone(&service)) => {}
         }
     };
     let stopping = async {

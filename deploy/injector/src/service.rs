@@ -1,33 +1,21 @@
-//! The webhook's and the metrics' listeners, and what they share.
+//! What the parts of the injector share.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Instant;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use kube::Client;
-use serde_json::json;
 
 use crate::Settings;
 use crate::breaker::Breaker;
+use crate::clock::now;
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
 use crate::pod::Around;
 use crate::policies::Policies;
-use crate::policies::serve::{Callers, policy};
-use crate::review::{Reviewed, review};
-use crate::skip::Skip;
+use crate::policies::callers::Callers;
 use crate::understudies::{Given, Understudies};
 
-/// An API server sends no object beyond 3 MiB.
-const MOST_BYTES: usize = 8 << 20;
-
-/// What the parts of the injector share.
+/// The settings, the cluster, and what is known of it.
 pub(crate) struct Service {
     pub(crate) settings: Settings,
     pub(crate) client: Client,
@@ -70,7 +58,7 @@ impl Service {
         *self.trusted.write().unwrap_or_else(PoisonError::into_inner) = trusted;
     }
 
-    fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         !self.trusted().is_empty()
     }
 }
@@ -83,75 +71,4 @@ impl Around for Service {
     fn understudies(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<Given> {
         self.understudies.of(namespace, labels)
     }
-}
-
-/// The webhook and the sidecars' policies, over TLS.
-pub(crate) fn webhook(service: Arc<Service>) -> Router {
-    Router::new()
-        .route("/mutate", post(mutate))
-        .route("/v1/policy", post(policy))
-        .layer(DefaultBodyLimit::max(MOST_BYTES))
-        .with_state(service)
-}
-
-/// Health and metrics, without content.
-pub(crate) fn health(service: Arc<Service>) -> Router {
-    Router::new()
-        .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .with_state(service)
-}
-
-async fn ready(State(service): State<Arc<Service>>) -> Response {
-    if service.is_ready() {
-        return Json(json!({"status": "ok"})).into_response();
-    }
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "no certificate yet"}))).into_response()
-}
-
-async fn metrics(State(service): State<Arc<Service>>) -> Response {
-    let paused = service.breaker().all_paused(now());
-    let text = service.metrics.encode(paused);
-    ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
-}
-
-async fn mutate(State(service): State<Arc<Service>>, body: Bytes) -> Response {
-    let began = Instant::now();
-    let reviewed = match review(&body, &service.settings, service.as_ref()) {
-        Ok(reviewed) => reviewed,
-        Err(e) => {
-            service.metrics.admitted("malformed", began.elapsed());
-            tracing::warn!(error = &e as &dyn std::error::Error, "no review");
-            return (StatusCode::BAD_REQUEST, e.to_string()).into_response();
-        }
-    };
-    let reviewed = prepared(&service, reviewed).await;
-    let outcome = reviewed.skipped.as_ref().map_or("injected", Skip::label);
-    service.metrics.admitted(outcome, began.elapsed());
-    if let Some(skip) = &reviewed.skipped {
-        tracing::info!(namespace = reviewed.namespace, why = skip.label(), "no sidecar: {}", skip.text());
-    }
-    Json(reviewed.body).into_response()
-}
-
-/// A pod whose namespace lacks what a sidecar needs is better off without one.
-async fn prepared(service: &Service, reviewed: Reviewed) -> Reviewed {
-    if reviewed.skipped.is_some() || reviewed.dry_run {
-        return reviewed;
-    }
-    let trusted = service.trusted();
-    match service.namespaces.prepare(&reviewed.namespace, &service.settings, &trusted).await {
-        Ok(()) => reviewed,
-        Err(e) => {
-            let error: &dyn std::error::Error = &e;
-            tracing::warn!(namespace = reviewed.namespace, error, "the namespace could not be prepared");
-            reviewed.without(Skip::Namespace(e.to_string()))
-        }
-    }
-}
-
-/// Unix seconds.
-pub(crate) fn now() -> i64 {
-    k8s_openapi::jiff::Timestamp::now().as_second()
 }

@@ -3,8 +3,7 @@
 use serde_json::Value;
 
 use crate::Settings;
-use crate::ask::{AskError, INJECT, PREFIX};
-use crate::pod;
+use crate::ask::{AskError, INJECT, INJECTED, PREFIX};
 use crate::quantity::value;
 use crate::sidecar::{ENGINE, IDENTITY, NAME, SOCKET, STATE};
 
@@ -131,7 +130,7 @@ pub(crate) fn reason(pod: &Value, settings: &Settings) -> Option<Skip> {
     {
         return Some(Skip::Windows);
     }
-    if pod::is_injected(pod) { None } else { taken(pod, settings) }
+    if is_injected(pod) { None } else { taken(pod, settings) }
 }
 
 /// What is not as Kubernetes has it, in the parts that we change.
@@ -205,4 +204,11 @@ pub(crate) fn over_limit(container: &Value) -> Option<Skip> {
             limit: text(limit),
         })
     })
+}
+
+/// Whether a sidecar of ours is in it already.
+pub(crate) fn is_injected(pod: &Value) -> bool {
+    let ours = |c: &Value| c["name"] == NAME;
+    pod.pointer("/metadata/labels").is_some_and(|l| l[INJECTED] == "true")
+        && pod.pointer("/spec/initContainers").and_then(Value::as_array).is_some_and(|c| c.iter().any(ours))
 }

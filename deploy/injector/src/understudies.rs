@@ -7,12 +7,12 @@
 //! into its status.
 #![allow(unreachable_pub, reason = "kube's derive makes helper types that are public and go nowhere")]
 
+pub(crate) mod status;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::SecretKeySelector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -22,11 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::crd::holds_for;
-use crate::resources::{Key, Shelf, full_name, key, write_status};
-use crate::service::Service;
-
-/// Between two writings of the status.
-const PERIOD: Duration = Duration::from_secs(1);
+use crate::resources::{Key, Shelf, full_name, key};
 
 /// A model that pods may be answered by.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -247,16 +243,5 @@ impl Shelf for Understudies {
 
     fn listed(&self, listed: &BTreeSet<Key>) {
         self.inner().all.retain(|k, _| listed.contains(k));
-    }
-}
-
-/// Counts what pods have into every status, until dropped. Each replica sees the same
-/// pods, so it does not matter who is first.
-pub(crate) async fn write(service: Arc<Service>) {
-    loop {
-        tokio::time::sleep(PERIOD).await;
-        for understudy in service.understudies.told() {
-            write_status(&service.client, &understudy).await;
-        }
     }
 }

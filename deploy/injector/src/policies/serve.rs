@@ -1,8 +1,6 @@
 //! The long poll: a sidecar says by what it goes, and is answered when that changes.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -10,21 +8,12 @@ use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
-use kube::api::PostParams;
-use kube::{Api, Client};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Known, Report};
-use crate::resources::Key;
-use crate::service::{Service, now};
-
-/// How long a verdict on a token holds.
-const HOLDS: Duration = Duration::from_secs(60);
-
-/// Verdicts that are kept.
-const MOST: usize = 65_536;
+use crate::clock::now;
+use crate::service::Service;
 
 /// The longest that an answer is waited for; connections that are silent for longer
 /// are cut by what lies between in some clusters.
@@ -45,79 +34,6 @@ pub(crate) struct Asked {
     /// How long it can wait, in seconds.
     wait_s: u64,
     report: Option<Report>,
-}
-
-/// A pod, as its token names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Caller {
-    pub(crate) pod: Key,
-    pub(crate) uid: String,
-}
-
-/// Verdicts by a keyed hash of the token, and when they were given.
-type Seen = HashMap<[u64; 2], (Instant, Option<Caller>)>;
-
-/// Who asks, by the API server's word.
-pub(crate) struct Callers {
-    client: Client,
-    audience: String,
-    keys: [RandomState; 2],
-    seen: Mutex<Seen>,
-}
-
-impl Callers {
-    pub(crate) fn new(client: Client, audience: &str) -> Self {
-        Self {
-            client,
-            audience: audience.to_owned(),
-            keys: [RandomState::new(), RandomState::new()],
-            seen: Mutex::default(),
-        }
-    }
-
-    async fn judge(&self, token: &str) -> Result<Option<Caller>, kube::Error> {
-        let [high, low] = &self.keys;
-        let name = [high.hash_one(token), low.hash_one(token)];
-        let fresh = |seen: &Seen| {
-            seen.get(&name).filter(|(at, _)| at.elapsed() < HOLDS).map(|(_, caller)| caller.clone())
-        };
-        if let Some(caller) = fresh(&self.seen.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(caller);
-        }
-        let review = TokenReview {
-            spec: TokenReviewSpec {
-                token: Some(token.to_owned()),
-                audiences: Some(vec![self.audience.clone()]),
-            },
-            ..TokenReview::default()
-        };
-        let reviews: Api<TokenReview> = Api::all(self.client.clone());
-        let status = reviews.create(&PostParams::default(), &review).await?.status.unwrap_or_default();
-        let caller = caller(&status, &self.audience);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= MOST {
-            seen.retain(|_, (at, _)| at.elapsed() < HOLDS);
-        }
-        if seen.len() < MOST {
-            seen.insert(name, (Instant::now(), caller.clone()));
-        }
-        Ok(caller)
-    }
-}
-
-/// The pod that a genuine token for us is bound to.
-pub(super) fn caller(status: &TokenReviewStatus, audience: &str) -> Option<Caller> {
-    let ours = status.audiences.as_ref().is_some_and(|all| all.iter().any(|a| a == audience));
-    if status.authenticated != Some(true) || !ours {
-        return None;
-    }
-    let user = status.user.as_ref()?;
-    let account = user.username.as_deref()?.strip_prefix("system:serviceaccount:")?;
-    let (namespace, _) = account.split_once(':')?;
-    let extra = |what: &str| {
-        user.extra.as_ref()?.get(&format!("authentication.kubernetes.io/{what}"))?.first().cloned()
-    };
-    Some(Caller { pod: (namespace.to_owned(), extra("pod-name")?), uid: extra("pod-uid")? })
 }
 
 /// `POST /v1/policy`: the document, or 204 where nothing has changed in time.

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Pod, Policies, Report, Told};
+use crate::clock::now;
 use crate::crd::{Heard, PolicyStatus, UnderstudyPolicy};
 use crate::resources::{Key, full_name, write_status};
-use crate::service::{Service, now};
+use crate::service::Service;
 
 /// Between two writings.
 const PERIOD: Duration = Duration::from_secs(1);

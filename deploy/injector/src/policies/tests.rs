@@ -1,7 +1,7 @@
 use k8s_openapi::api::authentication::v1::TokenReviewStatus;
 use serde_json::{Value, json};
 
-use super::serve::{Caller, caller};
+use super::callers::{Caller, caller};
 use super::status::renewed;
 use super::*;
 use crate::crd::{Heard, PolicyStatus};
