@@ -25,6 +25,10 @@ pub(crate) fn from_the_first(cluster: &Cluster) {
         pod["metadata"]["labels"]["understudy.dev/inject"] = json!("true");
         pod
     };
+    // This chart does not wait until the node knows where the injector is.
+    let asked =
+        || api.create(&format!("{pods}?dryRun=All"), &labelled("asked")).is_ok_and(|p| is_injected(&p));
+    api.until("the first chart's injector is found", Duration::from_secs(60), asked, String::new);
     api.create(pods, &labelled("early")).unwrap();
     let before = api.pod("the first chart injects", "agents", "app=early", |p| is_ready(p) && is_injected(p));
     goes_on(cluster, &before);
