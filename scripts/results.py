@@ -252,7 +252,7 @@ def shares(path):
     paid = {row["task"]: row for row in verdict["savings"]["tasks"]}
     held = {m["name"]: m for m in verdict["held_out"] or []}
     print("| task | stage | calls | served on the way | of its test rows | tokens a call |\n| --- | --- | --- | --- | --- | --- |")
-    total, served, tested = [0, 0, 0.0], [0, 0, 0.0], [0, 0, 0.0, 0.0]
+    total, served, tested, taken = ([0, 0, 0.0] for _ in range(4))
     for report in verdict["reports"]:
         tally, row = report["tally"], paid[report["task"]]
         stage = next(r["stage"] for r in verdict["tasks"] if r["id"] == report["task"])
@@ -265,16 +265,16 @@ def shares(path):
             for i, each in enumerate((1, tokens, usd)):
                 sums[i] += n * each
         if m:
-            for i, each in enumerate((1, tokens)):
+            for i, each in enumerate((1, tokens, usd)):
                 tested[i] += m["calls"] * each
-                tested[i + 2] += m["served"]["taken"] * each
+                taken[i] += m["served"]["taken"] * each
     engine = verdict["seconds"] / 3600 * CORES * CORE_HOUR_USD
-    part = lambda i: percent(served[i] / total[i] if total[i] else None)
-    print(f"\nServed on the way, audits not counted: {part(0)} of the calls, {part(1)} of the tokens, {part(2)} of the money "
+    shares = lambda part, whole: "{} of the calls, {} of the tokens, {} of the money".format(*(percent(a / b if b else None) for a, b in zip(part, whole)))
+    print(f"\nServed on the way, audits not counted: {shares(served, total)} "
           f"({served[2]:.2f} of {total[2]:.2f} dollars). Shadows and training took {verdict['seconds'] / 60:.0f} minutes of {CORES} cores, "
           f"{engine:.2f} dollars at {CORE_HOUR_USD} a core hour: net {served[2] - engine:.2f}.")
     if tested[0]:
-        print(f"Of the test rows, when everything is frozen: {percent(tested[2] / tested[0])} of the calls, {percent(tested[3] / tested[1])} of the tokens.")
+        print(f"Of the test rows, when everything is frozen: {shares(taken, tested)}.")
     print("The paper estimates 40, 60 and 70 % of three agents' calls.")
 
 
