@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::StatusCode;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::{CONNECTION, HeaderValue};
+use axum::http::{StatusCode, Version};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -26,7 +28,20 @@ pub(crate) fn webhook(service: Arc<Service>) -> Router {
         .route("/mutate", post(mutate))
         .route("/v1/policy", post(policy))
         .layer(DefaultBodyLimit::max(MOST_BYTES))
+        .layer(from_fn_with_state(Arc::clone(&service), farewell))
         .with_state(service)
+}
+
+/// An API server keeps its connections, speaks HTTP/1.1 on them, and does not send a
+/// review again that meets one which is just being closed: the pod comes as it is. So
+/// before they are closed they are given up answer by answer. HTTP/2 says it by itself.
+async fn farewell(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+    let is_http1 = request.version() <= Version::HTTP_11;
+    let mut response = next.run(request).await;
+    if is_http1 && service.takes_leave() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// Health and metrics, without content.
@@ -83,5 +98,34 @@ async fn prepared(service: &Service, reviewed: Reviewed) -> Reviewed {
             tracing::warn!(namespace = reviewed.namespace, error, "the namespace could not be prepared");
             reviewed.without(Skip::Namespace(e.to_string()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use kube::Client;
+    use kube::client::Body;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_takes_leave_gives_up_its_connections_with_an_answer() {
+        // Nothing is asked of the API server.
+        let client = Client::new(Router::new().into_service::<Body>(), "default");
+        let service = Arc::new(Service::new(crate::tests::settings(), "understudy", client));
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}/mutate", listener.local_addr().unwrap());
+        let router = webhook(Arc::clone(&service));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let told = async || {
+            let answer = http.post(&url).body("no review").send().await.unwrap();
+            assert_eq!(answer.status(), 400);
+            answer.headers().get(CONNECTION).cloned()
+        };
+        assert_eq!(told().await, None);
+        service.take_leave();
+        assert_eq!(told().await.unwrap(), "close");
     }
 }

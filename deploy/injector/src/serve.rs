@@ -13,6 +13,9 @@ use crate::service::Service;
 use crate::settings::File;
 use crate::{keeper, pods, policies, resources, routes, understudies};
 
+/// How long kept connections have to be given up with an answer, before they are closed.
+const LEAVE: Duration = Duration::from_secs(3);
+
 /// How long reviews in progress may go on: an API server waits three seconds.
 const DRAIN: Duration = Duration::from_secs(4);
 
@@ -69,6 +72,8 @@ pub async fn serve(
     };
     let stopping = async {
         shutdown.await;
+        service.take_leave();
+        tokio::time::sleep(LEAVE).await;
         service.policies.end();
         handle.graceful_shutdown(Some(DRAIN));
         std::future::pending::<()>().await;

@@ -1,6 +1,7 @@
 //! What the parts of the injector share.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use kube::Client;
@@ -27,6 +28,7 @@ pub(crate) struct Service {
     pub(crate) callers: Option<Callers>,
     breaker: Mutex<Breaker>,
     trusted: RwLock<String>,
+    ending: AtomicBool,
 }
 
 impl Service {
@@ -42,6 +44,7 @@ impl Service {
             metrics: Metrics::default(),
             breaker: Mutex::default(),
             trusted: RwLock::default(),
+            ending: AtomicBool::new(false),
         }
     }
 
@@ -56,6 +59,15 @@ impl Service {
 
     pub(crate) fn trust(&self, trusted: String) {
         *self.trusted.write().unwrap_or_else(PoisonError::into_inner) = trusted;
+    }
+
+    /// From now on each answer is its connection's last.
+    pub(crate) fn take_leave(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn takes_leave(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_ready(&self) -> bool {
