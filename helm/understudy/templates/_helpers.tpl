@@ -29,8 +29,10 @@ app.kubernetes.io/component: {{ .part }}
 
 {{- /* The engine's image, which may be another one: a GPU wants more than sidecars should carry. */}}
 {{- define "understudy.engineImage" -}}
-{{- $repository := .Values.engine.image.repository | default .Values.image.repository }}
-{{- with .Values.engine.image.digest }}{{ $repository }}@{{ . }}{{ else }}{{ $repository }}:{{ .Values.engine.image.tag | default .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{- /* An upgrade that reuses an older chart's values has none. */}}
+{{- $image := .Values.engine.image | default dict }}
+{{- $repository := $image.repository | default .Values.image.repository }}
+{{- with $image.digest }}{{ $repository }}@{{ . }}{{ else }}{{ $repository }}:{{ $image.tag | default .Values.image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end }}
 
 {{- /* The image that fetches models: it has Python's pip, which the other has not. */}}
