@@ -14,6 +14,15 @@ fn under(journal: &Journal, policy: TaskPolicy, own: &[(&str, TaskPolicy)]) -> R
     r
 }
 
+/// One that has read so many questions under the loose rules.
+async fn after(journal: &Journal, asked: u64) -> Rehearsal {
+    let last = journal.append_exchanges(questions(asked)).unwrap();
+    let mut r = under(journal, loose(), &[]);
+    r.restore().await.unwrap();
+    go_through(&mut r, journal, 0, last).await;
+    r
+}
+
 fn tau_of(r: &Rehearsal) -> f64 {
     r.reports()[0].evidence.tau
 }
@@ -112,10 +121,7 @@ async fn a_task_has_rules_of_its_own_by_id_and_by_the_name_it_was_given() {
 async fn other_rules_hold_from_now_on_and_another_target_is_earned_anew() {
     let dir = tempfile::tempdir().unwrap();
     let journal = journal(dir.path());
-    let last = journal.append_exchanges(questions(600)).unwrap();
-    let mut r = under(&journal, loose(), &[]);
-    r.restore().await.unwrap();
-    go_through(&mut r, &journal, 0, last).await;
+    let mut r = after(&journal, 600).await;
     assert_eq!(r.reports()[0].evidence.stage, Stage::Live);
     let before = r.decisions().to_vec();
     drop(r);
@@ -145,10 +151,7 @@ async fn other_rules_hold_from_now_on_and_another_target_is_earned_anew() {
 async fn keys_are_laid_over_the_rules_and_taken_off_again() {
     let dir = tempfile::tempdir().unwrap();
     let journal = journal(dir.path());
-    let last = journal.append_exchanges(questions(20)).unwrap();
-    let mut r = under(&journal, loose(), &[]);
-    r.restore().await.unwrap();
-    go_through(&mut r, &journal, 0, last).await;
+    let mut r = after(&journal, 20).await;
     let name = r.reports()[0].name.clone();
     let keys = |text: &str| serde_json::from_str::<serde_json::Map<_, _>>(text).unwrap();
     let all = Amendment { task: None, keys: keys(r#"{"tau": 0.91, "alpha": 0.02}"#) };
@@ -180,10 +183,7 @@ fn keys_that_there_are_not_are_refused_by_name() {
 async fn orders_and_other_rules_without_a_call_between_them_keep_their_order_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let journal = journal(dir.path());
-    let last = journal.append_exchanges(questions(600)).unwrap();
-    let mut r = under(&journal, loose(), &[]);
-    r.restore().await.unwrap();
-    go_through(&mut r, &journal, 0, last).await;
+    let mut r = after(&journal, 600).await;
     let task = r.reports()[0].task.to_string();
     r.operate(&task, Action::Pin(true), "a person").await.unwrap();
     let keys = serde_json::from_str(r#"{"tau": 0.95}"#).unwrap();
