@@ -121,7 +121,7 @@ async fn a_task_has_rules_of_its_own_by_id_and_by_the_name_it_was_given() {
 async fn other_rules_hold_from_now_on_and_another_target_is_earned_anew() {
     let dir = tempfile::tempdir().unwrap();
     let journal = journal(dir.path());
-    let mut r = after(&journal, 600).await;
+    let r = after(&journal, 600).await;
     assert_eq!(r.reports()[0].evidence.stage, Stage::Live);
     let before = r.decisions().to_vec();
     drop(r);
