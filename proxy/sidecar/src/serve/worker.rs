@@ -42,10 +42,13 @@ const FAR_BEHIND: u64 = 128;
 
 type Answered = oneshot::Sender<Result<String, RehearsalError>>;
 
+/// Of which task, what, by whom, and who waits for the answer.
+type Ordered = (String, Order, String, Answered);
+
 /// The worker, until dropped.
 pub(crate) struct Worker {
     shown: Arc<ArcSwap<Snapshot>>,
-    orders: mpsc::Sender<(String, Order, String, Answered)>,
+    orders: mpsc::Sender<Ordered>,
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -159,7 +162,7 @@ impl Drop for Worker {
 
 /// A person's way to the worker. It blocks until the order is durable.
 #[derive(Clone)]
-pub(crate) struct Orders(mpsc::Sender<(String, Order, String, Answered)>);
+pub(crate) struct Orders(mpsc::Sender<Ordered>);
 
 impl Orders {
     /// Gives an order; says the task's name afterwards.
@@ -180,7 +183,7 @@ async fn work(
     (given, book): (Given, TaskBook),
     pace: Pace,
     frozen: bool,
-    mut orders: mpsc::Receiver<(String, Order, String, Answered)>,
+    mut orders: mpsc::Receiver<Ordered>,
     shown: &ArcSwap<Snapshot>,
     end: &AtomicBool,
 ) -> Result<(), String> {
@@ -205,11 +208,8 @@ async fn work(
     let (mut flushed, mut stale) = (true, true);
     let mut last_shown = std::time::Instant::now();
     while !end.load(Ordering::Acquire) {
-        while let Ok((which, order, by, answer)) = orders.try_recv() {
-            let done = obey(&mut rehearsal, (&adapters, frozen), &which, order, &by).await;
-            // Shown first: who is told that it is done finds it done.
-            show(&rehearsal, shown, line);
-            let _ = answer.send(done);
+        while let Ok(ordered) = orders.try_recv() {
+            answer(&mut rehearsal, (&adapters, frozen), ordered, (shown, line)).await;
         }
         if !frozen && ruling.look(&mut rehearsal).await.map_err(|e| e.to_string())? {
             (last_kept, stale) = (None, true);
@@ -259,10 +259,8 @@ async fn work(
                     ordered = tokio::time::timeout(idle, orders.recv()) => ordered.ok().flatten(),
                     () = ruling.changed() => None,
                 };
-                if let Some((which, order, by, answer)) = ordered {
-                    let done = obey(&mut rehearsal, (&adapters, frozen), &which, order, &by).await;
-                    show(&rehearsal, shown, line);
-                    let _ = answer.send(done);
+                if let Some(ordered) = ordered {
+                    answer(&mut rehearsal, (&adapters, frozen), ordered, (shown, line)).await;
                 }
             }
         }
@@ -271,6 +269,18 @@ async fn work(
         return Ok(());
     }
     own::within(own::flush_records(), rehearsal.flush()).await.map_err(|e| e.to_string())
+}
+
+/// Obeys and answers. It is shown first: who is told that it is done finds it done.
+async fn answer(
+    rehearsal: &mut Rehearsal,
+    adopts: (&std::path::Path, bool),
+    (which, order, by, answered): Ordered,
+    (shown, line): (&ArcSwap<Snapshot>, &str),
+) {
+    let done = obey(rehearsal, adopts, &which, order, &by).await;
+    show(rehearsal, shown, line);
+    let _ = answered.send(done);
 }
 
 async fn obey(
