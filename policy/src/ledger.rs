@@ -260,11 +260,6 @@ impl Ledger {
         self.last_k = self.last_k.max(k);
     }
 
-    fn serving(&self) -> Option<&Entry> {
-        let k = self.service.as_ref()?.k;
-        self.entries.iter().find(|e| e.opened.k == k)
-    }
-
     fn number_of(&self, understudy: &UnderstudyId) -> Option<u16> {
         self.names.iter().position(|n| n == understudy).and_then(|i| u16::try_from(i).ok())
     }

@@ -32,7 +32,7 @@ impl Ledger {
             self.demote(why, None, out);
             return;
         }
-        if self.service.is_some() && self.acting_unapproved() {
+        if self.service.is_some() && self.needs_approval() && !self.approved {
             self.withdraw(out);
             return;
         }
@@ -83,7 +83,7 @@ impl Ledger {
             self.waiting = false;
             return;
         };
-        if self.acting_unapproved() {
+        if self.needs_approval() && !self.approved {
             if !self.waiting {
                 self.waiting = true;
                 self.decide(self.stage, self.stage, Why::AwaitingApproval, Some(k), None, out);
@@ -209,22 +209,13 @@ impl Ledger {
         }
     }
 
+    /// Closes the entries of a version that can no longer answer.
     pub(super) fn version_gone(&mut self, understudy: &UnderstudyId, out: &mut Vec<Decision>) {
         let Some(number) = self.number_of(understudy) else {
             return;
         };
         self.development.remove(&number);
-        let served = self.serving().is_some_and(|e| e.understudy == number);
-        if served {
-            self.move_to(Stage::Shadowing, Why::VersionGone, None, out);
-            self.service = None;
-            self.successor = None;
-            self.alarm = None;
-        }
-        self.successor.take_if(|s| self.entries.iter().any(|e| e.opened.k == s.k && e.understudy == number));
-        for entry in self.entries.iter_mut().filter(|e| e.closed.is_none() && e.understudy == number) {
-            entry.closed = Some(Closed::VersionGone);
-        }
+        self.take_off(|e| e.understudy == number, (Why::VersionGone, Closed::VersionGone), out);
     }
 
     pub(super) fn journal_lost(&mut self, out: &mut Vec<Decision>) {
@@ -248,21 +239,32 @@ impl Ledger {
     /// Closes the entries of whom the rules do not let answer. What the others have
     /// earned stands.
     fn leave_out(&mut self, out: &mut Vec<Decision>) {
+        let policy = self.policy.clone();
+        self.take_off(|e| !policy.permits(&e.opened.understudy), (Why::Policy, Closed::Policy), out);
+    }
+
+    /// Closes the open entries that are `meant`: the one that serves and the one
+    /// that would follow it as well.
+    fn take_off(
+        &mut self,
+        meant: impl Fn(&Entry) -> bool,
+        (why, closed): (Why, Closed),
+        out: &mut Vec<Decision>,
+    ) {
         let open = self.entries.iter().filter(|e| e.closed.is_none());
-        let left_out: Vec<u32> =
-            open.filter(|e| !self.policy.permits(&e.opened.understudy)).map(|e| e.opened.k).collect();
-        if self.service.as_ref().is_some_and(|s| left_out.contains(&s.k)) {
-            self.move_to(Stage::Shadowing, Why::Policy, None, out);
+        let off: Vec<u32> = open.filter(|e| meant(e)).map(|e| e.opened.k).collect();
+        if self.service.as_ref().is_some_and(|s| off.contains(&s.k)) {
+            self.move_to(Stage::Shadowing, why, None, out);
             self.service = None;
             self.successor = None;
             self.alarm = None;
         }
-        if let Some(k) = self.successor.as_ref().map(|s| s.k).filter(|k| left_out.contains(k)) {
-            self.decide(self.stage, self.stage, Why::Policy, Some(k), None, out);
+        if let Some(k) = self.successor.as_ref().map(|s| s.k).filter(|k| off.contains(k)) {
+            self.decide(self.stage, self.stage, why, Some(k), None, out);
             self.successor = None;
         }
-        for entry in self.entries.iter_mut().filter(|e| left_out.contains(&e.opened.k)) {
-            entry.closed = Some(Closed::Policy);
+        for entry in self.entries.iter_mut().filter(|e| off.contains(&e.opened.k)) {
+            entry.closed = Some(closed);
         }
     }
 
@@ -274,13 +276,13 @@ impl Ledger {
         self.close_all(closed);
     }
 
-    fn acting_unapproved(&self) -> bool {
-        let needed = match self.policy.approval {
+    /// Whether a person's word is needed before the task serves.
+    pub(super) fn needs_approval(&self) -> bool {
+        match self.policy.approval {
             Approval::Always => true,
             Approval::Acting => self.acting,
             Approval::Never => false,
-        };
-        needed && !self.approved
+        }
     }
 
     /// The furthest stage that evidence may reach.

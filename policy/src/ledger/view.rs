@@ -31,6 +31,9 @@ pub struct LedgerView {
     pub models: Vec<String>,
     /// Whether the evidence is there and a person has to approve.
     pub awaiting_approval: bool,
+    /// Whether it takes a person's word before the task serves.
+    #[serde(default)]
+    pub needs_approval: bool,
     /// Whether a person approved.
     pub approved: bool,
     /// Whether the task's replies may call tools that act.
@@ -188,6 +191,7 @@ impl Ledger {
             alpha: self.policy.alpha,
             models: self.policy.models.clone(),
             awaiting_approval: self.waiting,
+            needs_approval: self.needs_approval(),
             approved: self.approved,
             acting: self.acting,
             multi_turn: self.multi_turn,

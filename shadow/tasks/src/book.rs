@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
-use understudy_call::{Credential, Exchange, FormHash};
+use understudy_call::{Credential, Exchange, FormHash, Tool};
 use understudy_policy::TaskId;
 
 use crate::effect::{Effect, reads_or_acts};
@@ -177,9 +177,17 @@ impl TaskBook {
 
     /// Whether a form offers a tool that acts.
     fn acts(&self, form: &Form) -> bool {
-        form.tools.iter().any(|tool| {
-            self.declared.get(&tool.name).copied().unwrap_or_else(|| reads_or_acts(tool) == Effect::Acts)
-        })
+        form.tools.iter().any(|tool| self.effect(tool) == Effect::Acts)
+    }
+
+    /// What a tool does: by the operator's word where there is one, else by the guess.
+    #[must_use]
+    pub fn effect(&self, tool: &Tool) -> Effect {
+        match self.declared.get(&tool.name) {
+            Some(true) => Effect::Acts,
+            Some(false) => Effect::Reads,
+            None => reads_or_acts(tool),
+        }
     }
 
     /// A task by its id.

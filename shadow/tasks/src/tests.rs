@@ -185,6 +185,16 @@ fn reading_needs_a_reading_name_and_anything_unsure_acts() {
 }
 
 #[test]
+fn a_tool_does_what_the_operator_says() {
+    let mut book = TaskBook::default();
+    let (guessed_to_act, guessed_to_read) = (tool("frobnicate", "Does it."), tool("calculate", "Adds."));
+    assert_eq!(book.effect(&guessed_to_act), Effect::Acts);
+    book.declare_tools([("frobnicate".to_owned(), Effect::Reads), ("calculate".to_owned(), Effect::Acts)]);
+    assert_eq!(book.effect(&guessed_to_act), Effect::Reads);
+    assert_eq!(book.effect(&guessed_to_read), Effect::Acts);
+}
+
+#[test]
 fn a_name_that_reads_in_part_or_in_some_program_acts() {
     let acts = [
         "check_in_passenger",

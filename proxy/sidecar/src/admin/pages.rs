@@ -81,6 +81,12 @@ pub(crate) struct TaskRow {
     /// While it serves: the evidence against it, as a share of what demotes it.
     #[serde(default)]
     pub(crate) against: Option<f64>,
+    /// While it serves: agreement of its audits, by conversation; none before the first.
+    #[serde(default)]
+    pub(crate) audited_agreement: Option<f64>,
+    /// While it serves: the conversations that this is of.
+    #[serde(default)]
+    pub(crate) audited_conversations: Option<u64>,
 }
 
 /// An entry and its evidence.

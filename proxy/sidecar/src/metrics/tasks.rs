@@ -15,11 +15,21 @@ const MOST: usize = 64;
 /// Name, what it says, and the number; a task without one has no line.
 type Gauge = (&'static str, &'static str, fn(&TaskRow) -> Option<f64>);
 
-const GAUGES: [Gauge; 9] = [
+const GAUGES: [Gauge; 11] = [
     ("task_stage", "0 observing, 1 shadowing, 2 canary, 3 live", |row| stage(&row.stage)),
     ("task_coverage", "Share of the task's calls that its best understudy takes", |row| row.coverage),
-    ("task_agreement", "Share of those that agree with the provider, by conversation", |row| {
-        row.agreement.map(|a| a.mean)
+    (
+        "task_agreement",
+        "In trials in the shadows: share of those that agree with the provider, by conversation",
+        |row| row.agreement.map(|a| a.mean),
+    ),
+    (
+        "task_audited_agreement",
+        "While it serves: share of the served calls' audits that agree with the provider, by conversation",
+        |row| row.audited_agreement,
+    ),
+    ("task_audited_conversations", "While it serves: the conversations that this is of", |row| {
+        row.audited_conversations.map(|n| n as f64)
     }),
     ("task_tau", "The agreement that the task has to keep", |row| Some(row.tau)),
     (

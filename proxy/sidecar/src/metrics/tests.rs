@@ -47,6 +47,8 @@ fn tasks_are_numbers_under_their_ids_and_no_more_than_a_few() {
         saved_usd: Some(1.5),
         saved_tokens: 4200,
         against: Some(0.25),
+        audited_agreement: Some(0.96),
+        audited_conversations: Some(40),
         ..row(0, "live")
     };
     let mut rows = vec![live, row(1, "observing"), row(2, "shadowing"), row(3, "canary")];
@@ -64,6 +66,8 @@ fn tasks_are_numbers_under_their_ids_and_no_more_than_a_few() {
         "understudy_task_served{task=\"0000000000000000\"} 88",
         "understudy_task_tau{task=\"0000000000000003\"} 0.95",
         "understudy_task_demotion_evidence{task=\"0000000000000000\"} 0.25",
+        "understudy_task_audited_agreement{task=\"0000000000000000\"} 0.96",
+        "understudy_task_audited_conversations{task=\"0000000000000000\"} 40",
         "understudy_task_saved_usd{task=\"0000000000000000\"} 1.5",
         "understudy_task_saved_tokens{task=\"0000000000000000\"} 4200",
     ] {

@@ -9,7 +9,7 @@ use understudy_cast::{CastMember, Kind};
 use understudy_policy::{Outcome, interval};
 use understudy_rehearsal::Rehearsal;
 use understudy_rehearsal::logs::{Log, LoggedCall};
-use understudy_tasks::{Effect, HashKey, reads_or_acts};
+use understudy_tasks::{Effect, HashKey, TaskBook};
 
 use super::Caller;
 use crate::failure::Failure;
@@ -60,12 +60,12 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    fn new(call: usize, logged: &LoggedCall) -> Self {
+    fn new(call: usize, logged: &LoggedCall, book: &TaskBook) -> Self {
         let reply = logged.reply.choices.first().map(|c| &c.tool_calls);
         let tools: Vec<String> = reply.into_iter().flatten().map(|c| c.name.clone()).collect();
         let acts = |name: &String| {
             let offered = logged.request.tools.iter().find(|t| &t.name == name);
-            offered.is_none_or(|t| reads_or_acts(t) == Effect::Acts)
+            offered.is_none_or(|t| book.effect(t) == Effect::Acts)
         };
         Self { call, acts: tools.iter().any(acts), tools, marks: logged.marks.clone() }
     }
@@ -209,7 +209,7 @@ pub(crate) async fn measure(
         }
         m.eligible += 1;
         let errand = exchange.meta.conversation.unwrap_or(ConversationKey(exchange.id.0));
-        m.asked.push(Asked::new(n, call));
+        m.asked.push(Asked::new(n, call, rehearsal.book()));
         for (name, said) in ["exact repeat", "nearest neighbour"].into_iter().zip(evaluated.baselines) {
             m.baselines.entry(name.to_owned()).or_default().count(
                 errand,

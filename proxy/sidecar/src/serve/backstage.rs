@@ -18,14 +18,14 @@ use understudy_curriculum::Permission;
 
 use understudy_policy::Roster;
 use understudy_rehearsal::TaskReport;
-use understudy_tasks::Task;
+use understudy_tasks::{Task, TaskBook};
 
 use super::flags::Flags;
 use super::recording::Recording;
 use super::rows::find;
 use super::snapshot::Snapshot;
 use super::worker::{Orders, Worker};
-use super::{lessons, records, rows};
+use super::{lessons, records, rows, worker};
 use crate::admin::curriculum::{CurriculumPage, ExchangesPage};
 use crate::admin::flags::{Flag, Flagged, Flagging};
 use crate::admin::pages::{
@@ -50,6 +50,8 @@ pub(crate) struct Wings {
     prices: Prices,
     permitted: BTreeMap<String, Permission>,
     steps: usize,
+    /// Knows what tools do.
+    tools: TaskBook,
     flags: Flags,
     roster: Arc<ArcSwap<Roster>>,
     stopped: Arc<AtomicBool>,
@@ -82,6 +84,7 @@ impl Wings {
             prices: config.prices.clone(),
             permitted: lessons::permitted(config),
             steps: config.policy.steps.len(),
+            tools: worker::book(config),
             flags: Flags::open(&config.state),
             roster,
             stopped,
@@ -149,7 +152,7 @@ impl Backstage for Wings {
         let task = shown.tasks.iter().find(|t| t.id == report.task);
         let decisions = shown.decisions.iter().filter(|d| d.task == report.task);
         let decisions = decisions.map(|d| rows::decision(d, &report.name)).collect();
-        Ok(rows::page(report, self.row(report), task, decisions))
+        Ok(rows::page(report, self.row(report), task, &self.tools, decisions))
     }
 
     fn act(&self, which: &str, order: Order, by: &str) -> Result<Acted, Refused> {

@@ -3,21 +3,22 @@
 
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::collections::BTreeMap;
 
-use understudy_call::UnderstudyId;
 use understudy_cast::Kind;
 use understudy_policy::{Decision, EntryView, LedgerView, Stage, TaskId};
 use understudy_rehearsal::TaskReport;
 use understudy_rehearsal::worker::Arms;
-use understudy_tasks::{Effect, Task, reads_or_acts};
+use understudy_tasks::{Effect, Task, TaskBook};
 
 use crate::admin::Refused;
 use crate::admin::pages::{
     DecisionRow, EntryRow, Interval, SavingsPage, SavingsRow, StratumRow, TaskPage, TaskRow, UnderstudyRow,
 };
 use crate::config::{Price, Prices};
+use waiting::{approval, is_left_out, waits_for};
 
 /// Characters of a form that a page shows.
 const FORM_SHOWN: usize = 400;
@@ -84,63 +85,8 @@ pub(crate) fn row(report: &TaskReport, steps: usize, prices: &Prices) -> TaskRow
         saved_tokens: saved.input_tokens + saved.output_tokens,
         tau: view.tau,
         against: view.cusum.map(|value| (value / view.cusum_limit).min(1.0)),
-    }
-}
-
-/// What a task waits for, in words.
-fn waits_for(report: &TaskReport) -> Option<String> {
-    let view = &report.evidence;
-    if view.awaiting_approval {
-        return Some("approval: its replies may call tools that act".to_owned());
-    }
-    if view.cooldown_trials > 0 {
-        return Some(format!("{} trials after its demotion", view.cooldown_trials));
-    }
-    match view.stage {
-        Stage::Observing => Some("more calls".to_owned()),
-        Stage::Shadowing if report.cast.is_empty() => Some("more calls, then an understudy".to_owned()),
-        Stage::Shadowing if report.cast.iter().all(|(id, ..)| is_left_out(id, view)) => {
-            Some("an understudy that the policy lets answer".to_owned())
-        }
-        Stage::Shadowing if !view.entries.iter().any(|e| e.closed.is_none()) => {
-            let developed = view.development.iter().filter(|(u, ..)| view.permits(u));
-            let left = developed.filter(|(u, ..)| !view.given_up.contains(u));
-            let nearest = left.map(|(_, done, needed)| (*done, *needed)).max();
-            match nearest {
-                None if view.given_up.iter().any(|u| view.permits(u)) => {
-                    Some("a better version: those so far cannot reach τ, and rest".to_owned())
-                }
-                Some((done, needed)) if done < needed => {
-                    Some(format!("a bar: {done} of {needed} conversations judged"))
-                }
-                Some(_) => Some("a bar that keeps τ: nobody has one yet".to_owned()),
-                None => Some("trials".to_owned()),
-            }
-        }
-        Stage::Shadowing => Some(evidence(shown_entry(report))),
-        Stage::Canary { .. } => {
-            view.step.map(|(done, needed)| format!("audits: {done} of {needed} conversations"))
-        }
-        Stage::Live => view.successor.map(|(k, step, done, needed)| {
-            format!("entry {k} may succeed (step {}): {done} of {needed} audits", step + 1)
-        }),
-    }
-}
-
-/// Whether the policy does not let an understudy answer.
-fn is_left_out(id: &str, view: &LedgerView) -> bool {
-    !view.permits(&UnderstudyId(id.to_owned()))
-}
-
-/// What an open entry's evidence needs.
-fn evidence(entry: Option<&EntryView>) -> String {
-    match entry {
-        Some(e) if e.earned.is_some() => {
-            "nothing more: max_stage, min_coverage or a pin keeps it here".to_owned()
-        }
-        Some(EntryView { calls_needed: Some(n), .. }) => format!("evidence: about {n} more calls"),
-        Some(e) if e.agreement.is_some() => "evidence: agreement is not above τ so far".to_owned(),
-        _ => "evidence".to_owned(),
+        audited_agreement: view.service().and_then(|e| e.audits.agreement),
+        audited_conversations: view.service().map(|e| e.audits.conversations),
     }
 }
 
@@ -172,11 +118,12 @@ fn words<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(|s| s.replace('_', " "))).unwrap_or_default()
 }
 
-/// A task in full.
+/// A task in full; `tools` knows what its tools do.
 pub(crate) fn page(
     report: &TaskReport,
     row: TaskRow,
     task: Option<&Task>,
+    tools: &TaskBook,
     decisions: Vec<DecisionRow>,
 ) -> TaskPage {
     let form = task.map(|t| &t.form);
@@ -191,7 +138,7 @@ pub(crate) fn page(
             .iter()
             .flat_map(|f| &f.tools)
             .map(|t| {
-                let effect = if reads_or_acts(t) == Effect::Reads { "reads" } else { "acts" };
+                let effect = if tools.effect(t) == Effect::Reads { "reads" } else { "acts" };
                 (t.name.clone(), effect.to_owned())
             })
             .collect(),
@@ -278,15 +225,6 @@ fn baselines(report: &TaskReport) -> Vec<(String, Option<f64>, Option<f64>)> {
 
 fn who_may_answer(view: &LedgerView) -> String {
     if view.models.is_empty() { "every understudy".to_owned() } else { view.models.join(", ") }
-}
-
-fn approval(report: &TaskReport) -> &'static str {
-    let view = &report.evidence;
-    match (view.acting, view.approved) {
-        (true, true) => "acts, approved",
-        (true, false) => "acts, waits for a person before canary",
-        (false, _) => "not needed: it only reads or speaks",
-    }
 }
 
 /// A decision's line.

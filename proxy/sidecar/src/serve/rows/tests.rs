@@ -88,7 +88,7 @@ fn whom_the_policy_leaves_out_is_said_to_be() {
     report.evidence.stage = Stage::Shadowing;
     let said = |report: &TaskReport| {
         let row = row(report, 1, &Prices::default());
-        let page = page(report, row, None, Vec::new());
+        let page = page(report, row, None, &TaskBook::default(), Vec::new());
         let state = page.understudies[0].state.clone();
         (page.row.waits_for.unwrap(), page.rules["who may answer"].clone(), state)
     };
@@ -100,6 +100,20 @@ fn whom_the_policy_leaves_out_is_said_to_be() {
 }
 
 #[test]
+fn audits_shown_are_those_of_the_entry_that_serves() {
+    let mut report = report("openai");
+    let audits = Audits { conversations: 40, agreement: Some(0.9), interval: (0.8, 0.96) };
+    report.evidence.entries = vec![EntryView { audits, ..entry(Some(0.98), None) }];
+    let shown = |report: &TaskReport| {
+        let row = row(report, 1, &Prices::default());
+        (row.audited_agreement, row.audited_conversations, row.agreement.unwrap().mean)
+    };
+    assert_eq!(shown(&report), (None, None, 0.98));
+    report.evidence.serving = Some(2);
+    assert_eq!(shown(&report), (Some(0.9), Some(40), 0.98));
+}
+
+#[test]
 fn the_evidence_against_a_task_reaches_one_where_it_is_demoted() {
     let mut report = report("openai");
     let mut at = |value| {
@@ -108,4 +122,31 @@ fn the_evidence_against_a_task_reaches_one_where_it_is_demoted() {
         row(&report, 1, &Prices::default()).against.unwrap()
     };
     assert_eq!((at(0.0), at(20.0), at(1000.0), at(1e300)), (0.0, 0.02, 1.0, 1.0));
+}
+
+#[test]
+fn what_a_task_waits_for_is_the_policy_s_word_and_not_only_its_tools() {
+    let said = |needs: bool, acting: bool| {
+        let mut report = report("openai");
+        (report.evidence.needs_approval, report.evidence.acting) = (needs, acting);
+        report.evidence.awaiting_approval = needs;
+        let row = row(&report, 1, &Prices::default());
+        let waits = row.waits_for.clone().unwrap_or_default();
+        (waits, page(&report, row, None, &TaskBook::default(), Vec::new()).rules["approval"].clone())
+    };
+    let (waits, approval) = said(true, false);
+    assert!(waits.contains("the policy asks for it") && approval.contains("waits for a person"), "{waits}");
+    assert!(said(true, true).0.contains("tools that act"));
+    assert!(said(false, true).1.contains("not asked for by the policy"));
+}
+
+#[test]
+fn a_task_whose_calls_are_all_of_one_conversation_says_how_to_tell_them_apart() {
+    let mut report = report("openai");
+    report.evidence.stage = Stage::Shadowing;
+    (report.evidence.calls, report.evidence.open_conversations) = (500, 1);
+    let waits = |report: &TaskReport| row(report, 1, &Prices::default()).waits_for.unwrap_or_default();
+    assert!(waits(&report).contains("x-understudy-conversation"));
+    report.evidence.open_conversations = 7;
+    assert_eq!(waits(&report), "trials");
 }
