@@ -62,12 +62,26 @@ fn a_file_that_is_not_toml_or_not_there_is_named() {
 fn a_port_that_is_taken_is_named_with_its_key() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let own = "[engine]\nenabled = false\n[metrics]\nlisten = \"127.0.0.1:0\"\n";
-    let home = Home::written(&format!("[gateway]\nlisten = [\"{address}\"]\n{own}"));
-    let out = home.output(["serve"]);
-    let text = said(&out);
-    assert_eq!(out.status.code(), Some(75), "{text}");
-    assert!(text.contains(&address) && text.contains("gateway.listen"), "{text}");
+    for (key, other) in [
+        ("gateway.listen", "metrics.listen"),
+        ("metrics.listen", "admin.listen"),
+        ("admin.listen", "gateway.listen"),
+    ] {
+        let at = |own: &str| if own == key { address.as_str() } else { "127.0.0.1:0" };
+        let home = Home::written(&format!(
+            "{NOBODY_REHEARSES}[gateway]\nlisten = [\"{}\"]\n[metrics]\nlisten = \"{}\"\n[admin]\nlisten = \"{}\"\n",
+            at("gateway.listen"),
+            at("metrics.listen"),
+            at("admin.listen")
+        ));
+        let out = home.output(["serve"]);
+        let text = said(&out);
+        assert_eq!(out.status.code(), Some(75), "{key}: {text}");
+        let told = text.contains(&format!("cannot listen on {address}: the port is taken"));
+        assert!(told && text.contains(&format!("or set {key} to another")), "{key}: {text}");
+        assert!(!text.contains(other), "{key}: {text}");
+        assert!(!home.state().join("running.json").exists(), "it is announced all the same");
+    }
 }
 
 #[test]

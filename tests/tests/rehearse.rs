@@ -10,11 +10,14 @@
 )]
 
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use understudy_tests::peer::Peer;
 use understudy_tests::process::{Owned, wait_until};
 use understudy_tests::proxy::{Home, LOOSE, said, signal};
 use understudy_tests::{desk, standin};
@@ -91,9 +94,11 @@ fn what_goes_live_in_traffic_is_ready_in_its_logs_and_what_does_not_is_not() {
 fn broken_lines_are_counted_and_the_rest_is_read() {
     let home = home();
     let log = home.path("calls.jsonl");
+    // The very first call failed.
+    let failed = json!({"request": desk::triage(9), "response": null});
     let whole = standin::recorded(&desk::triage(1));
     let text = format!(
-        "{whole}\n{{\"request\": \n{}\n\nnot json\n{{\"request\": {{}}}}\n{}\n",
+        "{failed}\n{whole}\n{{\"request\": \n{}\n\nnot json\n{{\"request\": {{}}}}\n{}\n",
         standin::recorded(&desk::triage(2)),
         standin::recorded(&desk::triage(3))
     );
@@ -101,10 +106,10 @@ fn broken_lines_are_counted_and_the_rest_is_read() {
     let out = rehearse(&home, &log).output().unwrap();
     assert!(out.status.success(), "{}", said(&out));
     let verdict: Value = serde_json::from_slice(&out.stdout).unwrap();
-    assert_eq!((&verdict["read"], &verdict["broken"]), (&json!(3), &json!(3)));
+    assert_eq!((&verdict["read"], &verdict["broken"]), (&json!(3), &json!(4)));
     assert_eq!(task(&verdict, "triage")["calls"], 3);
     let text = String::from_utf8_lossy(&out.stderr).into_owned();
-    for place in ["line=2", "line=5", "line=6"] {
+    for place in ["line=1", "line=3", "line=6", "line=7"] {
         assert!(text.contains(place), "{place} is not named: {text}");
     }
 }
@@ -214,4 +219,47 @@ fn a_rehearsal_that_may_not_train_is_refused_before_anything_is_read() {
     let out = train().env("UNDERSTUDY_PROVIDERS_OPENAI_TRAIN", "true").output().unwrap();
     assert_eq!(out.status.code(), Some(64), "{}", said(&out));
     assert!(said(&out).contains("missing.jsonl"), "{}", said(&out));
+}
+
+/// How many calls a stand-in was asked.
+fn asked(peer: &Peer) -> u64 {
+    let mut stream = TcpStream::connect(peer.address).unwrap();
+    stream.write_all(b"GET /stats HTTP/1.1\r\nhost: stand-in\r\nconnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let body = text.split("\r\n\r\n").nth(1).unwrap();
+    serde_json::from_str::<Value>(body).unwrap()["calls"].as_u64().unwrap()
+}
+
+#[test]
+fn with_the_engine_off_a_remote_rehearses_and_no_model_is_needed() {
+    let off = "[engine]\nenabled = false\n[model]\nchat = \"/nowhere\"\nembed = \"/nowhere\"\n";
+    let home = Home::new("http://127.0.0.1:9/v1", &format!("{LOOSE}{off}"));
+    let log = home.path("calls.jsonl");
+    write(&log, 120, 1_000);
+    let out = rehearse(&home, &log).output().unwrap();
+    assert_eq!(out.status.code(), Some(69), "{}", said(&out));
+    assert!(said(&out).contains("engine.enabled is false, and there is neither"), "{}", said(&out));
+
+    let small = Peer::standin(standin::Config::default());
+    let address = format!("base_url = \"{}\"\nmodel = \"mini\"\nkey_env = \"SMALL_KEY\"", small.url());
+    home.add(&format!("[remote.small]\n{address}\n"));
+    let with_key = || {
+        let mut command = rehearse(&home, &log);
+        command.env("SMALL_KEY", "sk-small");
+        command
+    };
+    let out = with_key().output().unwrap();
+    assert!(out.status.success(), "{}", said(&out));
+    let verdict: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let reports = verdict["reports"].as_array().unwrap();
+    let triage = reports.iter().find(|r| r["name"].as_str().unwrap().contains("triage")).unwrap();
+    let kinds: Vec<&Value> = triage["cast"].as_array().unwrap().iter().map(|m| &m[1]).collect();
+    assert_eq!(kinds, [&json!("remote")], "{triage}");
+    assert!(asked(&small) > 0, "{triage}");
+    assert!(!said(&out).contains("embedded"), "{}", said(&out));
+
+    let out = with_key().args(["--specialise", "5"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(64), "{}", said(&out));
+    assert!(said(&out).contains("engine.enabled is false"), "{}", said(&out));
 }

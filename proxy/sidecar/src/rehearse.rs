@@ -138,28 +138,30 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
 
     let (engine, socket) = engine(&config, &dir).await?;
     let imported = import::import(&journal, &log, &caller)?;
-    let cast = casting::cast(&config, &dir, Some(socket))?;
-    let pace = Pace::free().within(Duration::from_secs_f64(args.minutes * 60.0), log.calls.len() as u64);
+    let cast = match socket {
+        Some(socket) => casting::cast(&config, &dir, Some(socket))?,
+        None => casting::without_an_engine(&config, &dir),
+    };
     let mut rehearsal = Rehearsal::new(
         worker::settings(&config, Mode::Recorded),
         journal.clone(),
         cast,
         hash_key.clone(),
         worker::book(&config),
-        pace,
+        Pace::free(),
         Outlets::default(),
     );
     let from = rehearsal.restore().await.map_err(|e| Failure::Failed(e.to_string()))?;
     let began = Instant::now();
     let plan = specialised::Plan::of(&config, &args, imported)?;
     let mut history = history::History::over(imported);
-    let rest = run(&mut rehearsal, &journal, from, imported, plan, &mut history).await?;
+    let budget = Duration::from_secs_f64(args.minutes * 60.0);
+    let rest = run(&mut rehearsal, &journal, (from, imported), budget, plan, &mut history).await?;
     let took = began.elapsed();
     // Whoever interrupts wants the end, and what is measured is of all train calls.
     let measured = if held.calls.is_empty() || rest.interrupted {
         None
     } else {
-        let budget = Duration::from_secs_f64(args.minutes * 60.0);
         Some(held_out::measure(&mut rehearsal, &held, &caller, &hash_key, budget).await?)
     };
     drop(engine);
@@ -183,12 +185,13 @@ pub(crate) struct Rest {
     interrupted: bool,
 }
 
-/// Goes through the journal until its end, the end of the time, or Ctrl-C.
+/// Goes through the journal from `from` on, which holds so many calls in all, until
+/// its end, the end of the time, or Ctrl-C.
 async fn run(
     rehearsal: &mut Rehearsal,
     journal: &Journal,
-    from: u64,
-    calls: u64,
+    (from, calls): (u64, u64),
+    budget: Duration,
     mut plan: Option<specialised::Plan>,
     history: &mut history::History,
 ) -> Result<Rest, Failure> {
@@ -197,7 +200,7 @@ async fn run(
     let mut told = std::pin::pin!(crate::serve::told_to_end()?);
     let mut cursor = journal.cursor(0);
     let mut done = 0;
-    let (mut interrupted, mut late) = (false, false);
+    let (mut begun, mut interrupted, mut late) = (false, false, false);
     while let Some((seq, record)) = cursor.next().map_err(|e| failed(&e))? {
         if !matches!(record, Record::Exchange(_)) {
             continue;
@@ -206,6 +209,10 @@ async fn run(
             done += 1;
             bar.set_position(done);
             continue;
+        }
+        if !begun {
+            begun = true;
+            rehearsal.pace().end_within(budget, calls.saturating_sub(done));
         }
         if let Some(due) = plan.take_if(|p| p.is_due(done, || rehearsal.reports())) {
             let began = Instant::now();
@@ -259,11 +266,25 @@ fn folder(config: &Config, args: &Rehearse) -> PathBuf {
     })
 }
 
-/// An engine of this rehearsal's own, or the configured one elsewhere.
-async fn engine(config: &Config, dir: &Path) -> Result<(Option<Supervised>, PathBuf), Failure> {
+/// An engine of this rehearsal's own, or the configured one elsewhere; no socket where
+/// there is to be none.
+///
+/// # Errors
+/// When there are no models, or nobody at all who could answer.
+async fn engine(config: &Config, dir: &Path) -> Result<(Option<Supervised>, Option<PathBuf>), Failure> {
+    if casting::is_off(config) {
+        if config.remotes.is_empty() {
+            return Err(Failure::Unavailable(
+                "nobody is there to rehearse: engine.enabled is false, and there is neither an engine.address nor a \
+                 [remote.NAME]"
+                    .to_owned(),
+            ));
+        }
+        return Ok((None, None));
+    }
     let socket = dir.join("engine.sock");
     if config.engine.address.is_some() {
-        return Ok((None, socket));
+        return Ok((None, Some(socket)));
     }
     if !config.model.embed.is_dir() {
         return Err(Failure::Unavailable(format!(
@@ -284,7 +305,7 @@ async fn engine(config: &Config, dir: &Path) -> Result<(Option<Supervised>, Path
             )));
         }
     }
-    Ok((Some(engine), socket))
+    Ok((Some(engine), Some(socket)))
 }
 
 /// Whose calls they are: one credential for all.

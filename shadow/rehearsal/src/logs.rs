@@ -1,7 +1,8 @@
 //! Recorded calls out of log files: a verdict before anything is installed.
 //!
-//! A [`LogFormat`] says whether it knows a file by its first line, and turns one
-//! JSON line into calls. Formats that are known:
+//! A [`LogFormat`] says whether it knows a line, and turns one JSON line into calls. A
+//! file is of the format that knows one first: a log may begin with calls that failed.
+//! Formats that are known:
 //!
 //! | name | a line | where it comes from |
 //! | --- | --- | --- |
@@ -28,6 +29,10 @@ use serde_json::Value;
 use understudy_call::{Dialect, Reply, Request};
 use understudy_dialect::{parse_reply, parse_request};
 
+/// Lines of JSON that no format knows at the beginning of a file, after which it is taken
+/// for something else: a provider that is down fails some hundreds of calls in a row.
+const STRANGE: usize = 1_000;
+
 /// One call out of a log.
 #[derive(Debug, Clone)]
 pub struct LoggedCall {
@@ -53,7 +58,7 @@ pub struct LoggedCall {
 pub trait LogFormat {
     /// Its name.
     fn name(&self) -> &'static str;
-    /// Whether this first line is of the format.
+    /// Whether this line, at the beginning of a file, is of the format.
     fn knows(&self, first: &Value) -> bool;
     /// Called once for each file, before its lines.
     ///
@@ -204,6 +209,8 @@ fn read_file(
     let file = File::open(path).map_err(unreadable)?;
     let mut format: Option<&mut Box<dyn LogFormat>> = None;
     let mut formats = Some(formats);
+    // The lines that no format knows: the first of them, and how many.
+    let (mut strange, mut met) = (None, 0);
     for (number, line) in BufReader::new(file).split(b'\n').enumerate() {
         let line = line.map_err(unreadable)?;
         if line.iter().all(u8::is_ascii_whitespace) {
@@ -221,9 +228,16 @@ fn read_file(
         let known = match &mut format {
             Some(known) => known,
             None => {
-                let found = formats.take().and_then(|all| all.iter_mut().find(|f| f.knows(&value)));
+                let at = formats.as_ref().and_then(|all| all.iter().position(|f| f.knows(&value)));
+                let found = at.and_then(|at| formats.take().and_then(|all| all.get_mut(at)));
                 let Some(found) = found else {
-                    return Err(LogError::Unknown { path: path.to_owned(), line: number + 1 });
+                    let line = *strange.get_or_insert(number + 1);
+                    met += 1;
+                    if met == STRANGE {
+                        return Err(LogError::Unknown { path: path.to_owned(), line });
+                    }
+                    broken("it is no call with its reply, nor anything else that is known".to_owned());
+                    continue;
                 };
                 found.open(path)?;
                 format.insert(found)
@@ -234,10 +248,11 @@ fn read_file(
             Err(LineError(why)) => broken(why),
         }
     }
-    if format.is_none() {
-        return Err(LogError::Empty { path: path.to_owned() });
+    match (format, strange) {
+        (Some(_), _) => Ok(()),
+        (None, Some(line)) => Err(LogError::Unknown { path: path.to_owned(), line }),
+        (None, None) => Err(LogError::Empty { path: path.to_owned() }),
     }
-    Ok(())
 }
 
 /// A request out of JSON, by the very code that reads it off the wire.

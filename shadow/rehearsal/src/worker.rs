@@ -51,6 +51,7 @@ use adopt::Adopting;
 pub use adopt::{Adoption, Drafted, Due, Ordered};
 pub use arms::{Arm, Arms, Tokens};
 pub use evaluate::{Evaluated, EvaluatedAnswer};
+use pace::Claim;
 pub use pace::{Crowded, Pace, Pause};
 pub use report::{Tally, TaskReport};
 pub use rules::Amendment;
@@ -307,14 +308,17 @@ impl Rehearsal {
             (&reference, seen.eligible && !seen.repeats && state.ledger.trials_wanted())
         {
             let draw = self.key.call(&exchange.id.0);
-            let wanted = state.wanted(&self.cast, id, seq);
-            for member in wanted {
-                let serves = serving.iter().any(|e| e.understudy == member.id)
-                    && matches!(seen.lane, Lane::Understudy | Lane::Audit);
-                let share = self.pace.share(&member.id.0) * state.ledger.policy().trial_share;
-                if !serves && !understudy_policy::lane::trial_drawn(draw, share) {
-                    continue;
+            let mut drawn = Vec::new();
+            for member in state.wanted(&self.cast, id, seq) {
+                let on = serving.iter().any(|e| e.understudy == member.id);
+                let serves = on && matches!(seen.lane, Lane::Understudy | Lane::Audit);
+                let claim = if on { Claim::Serving } else { state.claim(&member.id) };
+                let share = self.pace.share(&member.id.0, claim) * state.ledger.policy().trial_share;
+                if serves || understudy_policy::lane::trial_drawn(draw, share) {
+                    drawn.push((member, serves));
                 }
+            }
+            for (member, serves) in drawn {
                 if !self.pace.turn(crowded).await {
                     continue;
                 }

@@ -13,7 +13,8 @@ has earned it. A file is named with `--config FILE` or `UNDERSTUDY_CONFIG`; else
 user's configuration folder (`$XDG_CONFIG_HOME`, by default `~/.config`) is read where it exists. A file in the working \
 folder is never read by itself: it may belong to whoever wrote the agent.
 
-Each key has a variable, `UNDERSTUDY_SECTION_KEY`, that wins over the file; lists are separated by commas there. \
+Each key has a variable, `UNDERSTUDY_SECTION_KEY`, that wins over the file; lists are separated by commas there. A NAME \
+has `_` there for each `-`, `.` and space: `UNDERSTUDY_TASKS_LOOK_UP_TAU` is `tau` of the task `look-up`. \
 `understudy check` reports every mistake at once, each with key, value and rule, and exits with 64; unknown keys are \
 refused. Durations and sizes carry their unit.
 ";

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::kinds;
-use super::written::Section;
+use super::written::{Section, alike};
 
 /// US dollars for a million tokens.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -58,6 +58,9 @@ const LISTED: &[(&str, &str, f64, f64, f64)] = &[
 ];
 const LISTED_ON: &str = "2025-10";
 
+/// The keys of `[providers.NAME.prices.MODEL]`.
+const KEYS: &[&str] = &["input", "cached", "output", "dated"];
+
 /// The built-in providers: they make what they serve, so theirs is the list price.
 const MAKERS: [&str; 3] = ["openai", "anthropic", "google"];
 
@@ -87,7 +90,7 @@ impl Prices {
     pub(crate) fn find(&self, provider: &str, model: &str) -> Option<&Price> {
         self.of(model)
             .filter(|((p, _), _)| p == provider || MAKERS.contains(&p.as_str()))
-            .max_by_key(|((p, m), _)| (p == provider, m.len()))
+            .max_by_key(|((p, m), _)| (p == provider, m.len(), model.starts_with(m.as_str())))
             .map(|(_, price)| price)
     }
 
@@ -104,10 +107,13 @@ impl Prices {
         self.0.iter().filter(move |((_, m), _)| is_version_of(model, m))
     }
 
-    /// Reads a provider's `prices` into the list.
+    /// Reads a provider's `prices` into the list. A variable's `gpt_4_1` is the `gpt-4.1`
+    /// that is listed.
     pub(super) fn read(&mut self, provider: &str, section: &Section<'_>) {
-        for (model, prices) in section.below("prices") {
+        for (model, prices) in section.below("prices", KEYS) {
             let price = one(&prices);
+            let listed = self.0.keys().find(|(p, m)| p == provider && alike(m) == model);
+            let model = listed.map_or(model, |(_, m)| m.clone());
             self.0.insert((provider.to_owned(), model), price);
         }
     }
@@ -132,12 +138,14 @@ pub(super) fn one(section: &Section<'_>) -> Price {
     Price { input, cached: cached.unwrap_or(input), output, dated }
 }
 
+/// Whether a model is the listed one or a dated version of it. What was listed by a
+/// variable has `_` for each `-` and `.` of the model's name.
 fn is_version_of(model: &str, listed: &str) -> bool {
-    match model.strip_prefix(listed) {
-        Some("") => true,
-        Some(rest) => rest
-            .strip_prefix('-')
-            .is_some_and(|r| r == "latest" || r.starts_with(|c: char| c.is_ascii_digit())),
-        None => false,
+    match model.split_at_checked(listed.len()) {
+        Some((own, rest)) if own == listed || alike(own) == listed => {
+            let dated = |r: &str| r == "latest" || r.starts_with(|c: char| c.is_ascii_digit());
+            rest.is_empty() || rest.strip_prefix('-').is_some_and(dated)
+        }
+        _ => false,
     }
 }

@@ -102,6 +102,25 @@ fn variables_win_over_the_file() {
 }
 
 #[test]
+fn a_name_in_a_variable_is_the_files_one_whose_hyphens_dots_and_spaces_it_has_lost() {
+    let text = "[tasks.\"look up\"]\nalpha = 0.05\n[tasks.find-table]\nalpha = 0.05\n[tasks.\"Reply.All\"]\nalpha = 0.05\n";
+    let config = read(
+        text,
+        &[
+            ("UNDERSTUDY_TASKS_LOOK_UP_TAU", "0.81"),
+            ("UNDERSTUDY_TASKS_FIND_TABLE_TAU", "0.82"),
+            ("UNDERSTUDY_TASKS_REPLY_ALL_TAU", "0.83"),
+            // It ends in `_MAX_STAGE`, too.
+            ("UNDERSTUDY_TASKS_NEW_ONE_MULTI_TURN_MAX_STAGE", "shadowing"),
+        ],
+    )
+    .unwrap();
+    let tau: Vec<(&str, f64)> = config.tasks.iter().map(|(name, own)| (name.as_str(), own.tau)).collect();
+    assert_eq!(tau, [("Reply.All", 0.83), ("find-table", 0.82), ("look up", 0.81), ("new_one", 0.95)]);
+    assert_eq!(config.tasks["new_one"].multi_turn_max_stage, understudy_policy::Stage::Shadowing);
+}
+
+#[test]
 fn a_list_in_a_variable_needs_no_brackets() {
     for (text, steps) in [("0.5", vec![0.5]), ("0.2, 0.6", vec![0.2, 0.6])] {
         assert_eq!(read("", &[("UNDERSTUDY_POLICY_STEPS", text)]).unwrap().policy.steps, steps);
@@ -215,6 +234,33 @@ fn a_providers_own_price_counts_and_another_ones_never() {
     // A limit in money holds all the same.
     assert_eq!(prices.at_most("a remote", "llama").map(|p| p.input), Some(3.0));
     assert_eq!(prices.at_most("zeta", "gpt-4o").map(|p| p.input), Some(7.0));
+}
+
+#[test]
+fn a_model_is_priced_by_variables_alone() {
+    let env = [
+        ("UNDERSTUDY_PROVIDERS_OPENAI_PRICES_GPT_4_1_MINI_INPUT", "7"),
+        ("UNDERSTUDY_PROVIDERS_OPENAI_PRICES_GPT_4_1_MINI_OUTPUT", "9"),
+        ("UNDERSTUDY_PROVIDERS_MINE_BASE_URL", "https://mine.test"),
+        ("UNDERSTUDY_PROVIDERS_MINE_PRICES_OUR_MODEL_2_5_INPUT", "3"),
+        ("UNDERSTUDY_PROVIDERS_MINE_PRICES_OUR_MODEL_2_5_OUTPUT", "6"),
+    ];
+    let prices = read("", &env).unwrap().prices;
+    let input = |provider: &str, model: &str| prices.find(provider, model).map(|p| p.input);
+    assert_eq!(input("openai", "gpt-4.1-mini-2025-04-14"), Some(7.0));
+    assert_eq!(input("openai", "gpt-4.1"), Some(2.0));
+    assert_eq!(input("mine", "our-model-2.5"), Some(3.0));
+    assert_eq!(input("mine", "our-model-2.5-latest"), Some(3.0));
+    assert_eq!(input("mine", "our-model-2"), None);
+    assert_eq!(prices.at_most("a remote", "our-model-2.5").map(|p| p.output), Some(6.0));
+    // Half a price is told as it is in a file.
+    let said = mistakes("", &env[..1]);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].starts_with("providers.openai.prices.gpt_4_1_mini.output: is required"), "{said:?}");
+    // A name of the file's is the same.
+    let text = "[providers.openai.prices.\"gpt-4.1-mini\"]\ninput = 1\noutput = 2\n";
+    let prices = read(text, &env[..1]).unwrap().prices;
+    assert_eq!(prices.find("openai", "gpt-4.1-mini").map(|p| (p.input, p.output)), Some((7.0, 2.0)));
 }
 
 #[test]

@@ -104,19 +104,25 @@ impl Written {
             }
             None => {}
         }
-        let prefix = format!("{}_", variable(&[section.to_owned()]));
+        self.add_named(&[section.to_owned()], keys, &mut names);
+        names
+    }
+
+    /// Adds the names in the variables of a section that end in one of `keys`, unless one
+    /// that is there already is the same: a variable then means that one.
+    fn add_named(&self, path: &[String], keys: &[&str], names: &mut BTreeSet<String>) {
+        let prefix = format!("{}_", variable(path));
         for name in self.env.keys() {
             let Some(rest) = name.strip_prefix(&prefix) else { continue };
-            for key in keys {
-                if let Some(own) = rest.strip_suffix(&format!("_{}", key.to_uppercase())) {
-                    let own = own.to_lowercase();
-                    if !names.iter().any(|n| n.to_lowercase().replace(['-', '.'], "_") == own) {
-                        names.insert(own);
-                    }
-                }
+            let own = |key: &&str| rest.strip_suffix(&format!("_{}", key.to_uppercase()));
+            let found: Vec<String> =
+                keys.iter().filter_map(own).map(str::to_lowercase).filter(|n| !n.is_empty()).collect();
+            if names.iter().any(|n| found.contains(&alike(n))) {
+                continue;
             }
+            // `…_MULTI_TURN_MAX_STAGE` ends in two keys: the longer one is meant.
+            names.extend(found.into_iter().min_by_key(String::len));
         }
-        names
     }
 
     /// A section below a free name, such as `providers.openai`.
@@ -216,14 +222,16 @@ impl<'a> Section<'a> {
         self.written
     }
 
-    /// A section below this one with free names, such as a provider's prices.
-    pub(crate) fn below(&self, key: &str) -> Vec<(String, Section<'a>)> {
+    /// The sections below this one with free names, such as a provider's prices, from the
+    /// file and from variables that end in one of `keys`.
+    pub(crate) fn below(&self, key: &str, keys: &[&str]) -> Vec<(String, Section<'a>)> {
         let mut path = self.path.clone();
         path.push(key.to_owned());
-        let names: Vec<String> = match self.written.find(&path) {
+        let mut names: BTreeSet<String> = match self.written.find(&path) {
             Some(Value::Table(table)) => table.keys().cloned().collect(),
-            _ => Vec::new(),
+            _ => BTreeSet::new(),
         };
+        self.written.add_named(&path, keys, &mut names);
         names.into_iter().map(|name| (name.clone(), self.inner(key, &name))).collect()
     }
 
@@ -352,8 +360,14 @@ fn walk<'v>(
 
 /// `UNDERSTUDY_SECTION_KEY`.
 pub(crate) fn variable(path: &[String]) -> String {
-    let joined: Vec<String> = path.iter().map(|p| p.to_uppercase().replace(['-', '.'], "_")).collect();
+    let joined: Vec<String> = path.iter().map(|p| alike(p).to_uppercase()).collect();
     format!("UNDERSTUDY_{}", joined.join("_"))
+}
+
+/// A name as one out of a variable is read, which can have neither `-` nor `.` nor a
+/// space. The worker finds a task's rules by it, too.
+pub(super) fn alike(name: &str) -> String {
+    name.to_lowercase().replace(['-', '.', ' '], "_")
 }
 
 fn dotted(path: &[String]) -> String {

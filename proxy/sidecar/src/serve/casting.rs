@@ -14,7 +14,15 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::state;
 
+/// Whether there is no engine, neither a child of ours nor one elsewhere.
+pub(crate) fn is_off(config: &Config) -> bool {
+    !config.engine.enabled && config.engine.address.is_none()
+}
+
 /// The cast, asking the configured engine; what its remotes spend is kept in `dir`.
+///
+/// A proxy has it even while its engine is off: without an embedder what was earned
+/// with one would be taken for gone, and its evidence with it.
 ///
 /// # Errors
 /// When no client can be made.
@@ -34,6 +42,17 @@ pub(crate) fn cast(config: &Config, dir: &Path, socket: Option<PathBuf>) -> Resu
         None => EngineAddr::Unix(socket.unwrap_or_else(|| state::engine_socket(&config.state))),
     };
     let client = Arc::new(EngineClient::new(address).map_err(|e| Failure::Failed(e.to_string()))?);
+    let embedder: Arc<dyn Embedder> = Arc::<EngineClient>::clone(&client);
+    Ok(Arc::new(Cast::new(made(config), Some(embedder), Some(client), FileBooks::open(dir))))
+}
+
+/// A cast of remotes alone, for a rehearsal whose engine is off.
+pub(crate) fn without_an_engine(config: &Config, dir: &Path) -> Arc<Cast> {
+    Arc::new(Cast::new(made(config), None, None, FileBooks::open(dir)))
+}
+
+/// How its understudies are made.
+fn made(config: &Config) -> CastConfig {
     let remotes = config
         .remotes
         .iter()
@@ -59,9 +78,7 @@ pub(crate) fn cast(config: &Config, dir: &Path, socket: Option<PathBuf>) -> Resu
         k: usize::try_from(config.worker.examples).unwrap_or(usize::MAX),
         ..PromptRules::default()
     };
-    let made = CastConfig { remotes, prompt, ..CastConfig::default() };
-    let embedder: Arc<dyn Embedder> = Arc::<EngineClient>::clone(&client);
-    Ok(Arc::new(Cast::new(made, Some(embedder), Some(client), FileBooks::open(dir))))
+    CastConfig { remotes, prompt, ..CastConfig::default() }
 }
 
 /// Books in a file of the state folder.

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use understudy_call::{Finish, Ineligible, Part, Usage};
 
-use super::{Halves, LogError, LoggedCall, read, rfc3339_ms};
+use super::{Halves, LogError, LoggedCall, STRANGE, read, rfc3339_ms};
 
 fn write(dir: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
     let path = dir.path().join(name);
@@ -31,6 +31,32 @@ fn pairs_are_read_in_time_order_and_broken_lines_are_counted() {
     assert_eq!(log.calls[0].took.unwrap().as_millis(), 250);
     assert_eq!(log.broken.iter().map(|b| b.line).collect::<Vec<_>>(), [2, 5]);
     assert!(log.has_times && log.has_durations);
+}
+
+#[test]
+fn a_log_that_begins_with_calls_that_failed_is_read_from_the_first_that_did_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let failed = |response: &str| {
+        format!(
+            "{{\"request\":{{\"model\":\"m\",\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}},\"response\":{response}}}\n"
+        )
+    };
+    let lost = failed("null");
+    let whole = PAIR.replace("TIME", "2025-01-02T00:00:00Z");
+    let text = format!("{lost}{}not json\n{whole}\n{lost}", failed("\"upstream timed out\""));
+    let log = read(&[write(&dir, "a.jsonl", &text)], &all).unwrap();
+    assert_eq!(log.calls.len(), 1);
+    // One that fails later is counted likewise.
+    assert_eq!(log.broken.iter().map(|b| b.line).collect::<Vec<_>>(), [1, 2, 3, 5]);
+
+    let after = |failures: usize| lost.repeat(failures) + &whole + "\n" + &lost;
+    let log = read(&[write(&dir, "outage.jsonl", &after(STRANGE - 1))], &all).unwrap();
+    assert_eq!((log.calls.len(), log.broken.len()), (1, STRANGE));
+    let why = read(&[write(&dir, "other.jsonl", &after(STRANGE))], &all).unwrap_err();
+    assert!(matches!(why, LogError::Unknown { line: 1, .. }), "{why}");
+    // Nothing of it is known, and not every line is JSON.
+    let why = read(&[write(&dir, "odd.jsonl", &format!("not json\n{lost}"))], &all).unwrap_err();
+    assert!(matches!(why, LogError::Unknown { line: 2, .. }), "{why}");
 }
 
 #[test]

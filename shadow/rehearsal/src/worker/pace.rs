@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+mod plan;
+
+use plan::Plan;
 
 /// Says whether the worker should wait, because agents do.
 pub type Pause = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -19,6 +21,30 @@ pub enum Crowded {
     GoOn,
 }
 
+/// What a version wants its trials for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// To find out whether it is any good.
+    Development,
+    /// It has a bar, and gathers the evidence that it needs to serve.
+    Evidence,
+    /// It serves: whether it may go on is to be seen.
+    Serving,
+}
+
+impl Claim {
+    /// How much of the time it gets, where there is not enough for all. A version
+    /// with a bar is the nearest to saving anything, and one that serves must not
+    /// wait for those that may never.
+    pub(super) fn weight(self) -> f64 {
+        match self {
+            Self::Development => 1.0,
+            Self::Evidence => 4.0,
+            Self::Serving => 16.0,
+        }
+    }
+}
+
 /// How long a pause lasts before the load is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -29,15 +55,16 @@ const DEAR: f64 = 0.05;
 const NEWEST: f64 = 0.1;
 
 /// The worker's pace. What it thins it thins before an answer is seen: the
-/// share depends on what earlier trials cost, never on how they went.
+/// shares of a call are asked for together, and depend on what the trials of earlier
+/// calls cost and on what the versions had come to by then.
 #[derive(Clone)]
 pub struct Pace {
     /// Share of the time that trials may take, 0 to 1.
     duty: f64,
     pause: Pause,
-    /// When the work has to end, and how many calls are left until then.
-    until: Option<(Instant, u64)>,
-    /// Mean seconds of a version's trial.
+    /// Where the work has to end at some time: how it is shared until then.
+    plan: Option<Plan>,
+    /// Mean seconds of a version's trial, where it has not.
     costs: HashMap<String, f64>,
     /// Time owed to the rest of the machine.
     owed: Duration,
@@ -47,7 +74,7 @@ pub struct Pace {
 
 impl std::fmt::Debug for Pace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pace").field("duty", &self.duty).field("until", &self.until).finish_non_exhaustive()
+        f.debug_struct("Pace").field("duty", &self.duty).field("plan", &self.plan).finish_non_exhaustive()
     }
 }
 
@@ -64,25 +91,23 @@ impl Pace {
         Self {
             duty: duty.clamp(0.01, 1.0),
             pause,
-            until: None,
+            plan: None,
             costs: HashMap::new(),
             owed: Duration::ZERO,
             thinned: 1.0,
         }
     }
 
-    /// Ends the work after `total`, with `calls` to do until then: dear
-    /// understudies get a share of the calls that fits.
-    #[must_use]
-    pub fn within(mut self, total: Duration, calls: u64) -> Self {
-        self.until = Some((Instant::now() + total, calls));
-        self
+    /// Ends the work `total` from now, with `calls` to do until then: understudies
+    /// get a share of the calls that fits.
+    pub fn end_within(&mut self, total: Duration, calls: u64) {
+        self.plan = Some(Plan::new(total, calls));
     }
 
     /// Time that went into something else does not count.
     pub fn stood_still(&mut self, spent: Duration) {
-        if let Some((until, _)) = &mut self.until {
-            *until += spent;
+        if let Some(plan) = &mut self.plan {
+            plan.stood_still(spent);
         }
     }
 
@@ -93,46 +118,43 @@ impl Pace {
 
     /// One call fewer to do.
     pub fn one_done(&mut self) {
-        if let Some((_, calls)) = &mut self.until {
-            *calls = calls.saturating_sub(1);
+        if let Some(plan) = &mut self.plan {
+            plan.one_done();
         }
     }
 
     /// Whether the total is used up.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.until.is_some_and(|(end, _)| Instant::now() >= end)
+        self.plan.as_ref().is_some_and(Plan::is_over)
     }
 
-    /// The share of calls on which a version may be tried.
-    #[must_use]
-    pub fn share(&self, version: &str) -> f64 {
-        let Some(cost) = self.costs.get(version) else {
+    /// The share of calls on which a version may be tried; asked at each of them.
+    pub(super) fn share(&mut self, version: &str, claim: Claim) -> f64 {
+        if let Some(plan) = &mut self.plan {
+            return plan.share(version, claim);
+        }
+        let Some(cost) = self.costs.get(version).filter(|c| **c > DEAR && self.thinned < 1.0) else {
             return 1.0;
         };
-        let Some((end, calls)) = self.until else {
-            if *cost <= DEAR || self.thinned >= 1.0 {
-                return 1.0;
-            }
-            // An equal share of the time, not of the calls: or a version that
-            // writes pages would leave nothing to the others.
-            let dear = self.costs.values().copied().filter(|c| *c > DEAR);
-            return self.thinned * dear.fold(*cost, f64::min) / cost;
-        };
-        let left = end.saturating_duration_since(Instant::now()).as_secs_f64();
-        // Half is kept back: for the other versions, embedding and fitting.
-        let fits = 0.5 * left / (cost * (calls.max(1) as f64));
-        fits.clamp(0.0, 1.0)
+        // An equal share of the time, not of the calls: or a version that
+        // writes pages would leave nothing to the others.
+        let dear = self.costs.values().copied().filter(|c| *c > DEAR);
+        (self.thinned * claim.weight() * dear.fold(*cost, f64::min) / cost).min(1.0)
     }
 
     /// A trial took this long.
-    pub fn spent(&mut self, version: &str, took: Duration) {
+    pub(super) fn spent(&mut self, version: &str, took: Duration) {
+        self.owed += took.mul_f64(1.0 / self.duty - 1.0);
+        if let Some(plan) = &mut self.plan {
+            plan.spent(version, took);
+            return;
+        }
         let seconds = took.as_secs_f64();
         self.costs
             .entry(version.to_owned())
             .and_modify(|mean| *mean += NEWEST * (seconds - *mean))
             .or_insert(seconds);
-        self.owed += took.mul_f64(1.0 / self.duty - 1.0);
     }
 
     /// Waits for what is owed, and while agents crowd as `crowded` says; `false`

@@ -40,7 +40,8 @@ impl Amendment {
 
 impl Settings {
     fn rules_of(&self, task: &Task) -> TaskPolicy {
-        let own = self.overrides.get(&task.id.to_string()).or_else(|| self.overrides.get(&task.name));
+        let of = |name: &str| self.overrides.get(name);
+        let own = of(&task.id.to_string()).or_else(|| of(&task.name)).or_else(|| of(&alike(&task.name)));
         let mut rules = own.unwrap_or(&self.policy).clone();
         for amendment in self.amendments.iter().filter(|a| a.is_for(task)) {
             match amendment.lay(&rules) {
@@ -50,6 +51,12 @@ impl Settings {
         }
         rules
     }
+}
+
+/// A task's name as the configuration has it where it comes out of a variable: neither
+/// `-` nor `.` nor a space can be in one, and it has no case.
+fn alike(name: &str) -> String {
+    name.to_lowercase().replace(['-', '.', ' '], "_")
 }
 
 impl Rehearsal {
@@ -111,5 +118,41 @@ impl Rehearsal {
         for id in forgotten {
             self.tasks.remove(&id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use understudy_call::{Dialect, Request};
+    use understudy_tasks::Form;
+
+    use super::*;
+
+    #[test]
+    fn a_name_out_of_a_variable_means_the_task_whose_hyphens_it_has_lost() {
+        let named = |name: &str| Task {
+            id: TaskId(7),
+            form: Form::of(Dialect::OpenaiChat, &Request::default()),
+            credential: None,
+            name: name.to_owned(),
+            model: "m".to_owned(),
+            provider: "openai".to_owned(),
+            calls: 0,
+            acts: false,
+        };
+        let rules = |tau| TaskPolicy { tau, ..TaskPolicy::default() };
+        let overrides = [("look_up", rules(0.8)), ("find-table", rules(0.7)), ("find_table", rules(0.6))];
+        let settings = Settings {
+            policy: rules(0.9),
+            overrides: overrides.map(|(name, own)| (name.to_owned(), own)).into(),
+            ..Settings::default()
+        };
+        let tau = |name: &str| settings.rules_of(&named(name)).tau;
+        for name in ["look-up", "look up", "Look.Up", "look_up"] {
+            assert_eq!(tau(name), 0.8, "{name}");
+        }
+        // A whole name comes first.
+        assert_eq!((tau("find-table"), tau("find_table")), (0.7, 0.6));
+        assert_eq!(tau("lookup"), 0.9);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use understudy_call::{
     AnsweredBy, Choice, ConversationKey, Declined, Exchange, Finish, Lane, Metadata, Priority, Role,
+    UnderstudyId,
 };
 use understudy_cast::baseline::Baselines;
 use understudy_cast::{Cast, CastMember, Example};
@@ -17,6 +18,7 @@ use super::Settings;
 use super::adopt::Adoption;
 use super::arms::Sums;
 use super::latency::Latencies;
+use super::pace::Claim;
 use super::report::Tally;
 
 /// Milliseconds in which the same body counts once.
@@ -214,6 +216,12 @@ impl TaskState {
                 newest && (seq == u64::MAX || !rests)
             })
             .collect()
+    }
+
+    /// What a version that does not serve wants trials for.
+    pub(super) fn claim(&self, understudy: &UnderstudyId) -> Claim {
+        let open = self.ledger.open_understudies().any(|open| open == understudy);
+        if open { Claim::Evidence } else { Claim::Development }
     }
 
     /// The task as the gateway sees it, if it serves.

@@ -166,7 +166,7 @@ pub(super) fn provider(
 
 pub(super) fn capture(s: &Section<'_>, state: &Path) -> Capture {
     let enabled = s.get("enabled", flag(), "true", "Records calls. Without it nothing rehearses.");
-    let journal = JournalConfig {
+    let mut journal = JournalConfig {
         dir: s
             .optional(
                 "dir",
@@ -224,8 +224,32 @@ pub(super) fn capture(s: &Section<'_>, state: &Path) -> Capture {
         ),
         ..JournalConfig::default()
     };
+    // Only what was chosen can be wrong: the default volume gives way to a small journal.
+    if s.raw("volume_bytes").is_none() && journal.keep_bytes < journal.volume_bytes {
+        journal.volume_bytes = (journal.keep_bytes / 8).max(1 << 20);
+    }
     if journal.keep_bytes < journal.volume_bytes {
         s.blame("keep_bytes", journal.keep_bytes.to_string(), "must be at least capture.volume_bytes");
     }
     Capture { enabled, journal }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse;
+
+    #[test]
+    fn a_small_journal_has_small_volumes_and_one_that_was_chosen_must_fit() {
+        let sizes = |text: &str| {
+            let journal = parse(text, None, []).map(|config| config.capture.journal);
+            journal.map(|j| (j.keep_bytes >> 20, j.volume_bytes >> 20))
+        };
+        assert_eq!(sizes(""), Ok((4096, 64)));
+        assert_eq!(sizes("[capture]\nkeep_bytes = \"64 MiB\"\n"), Ok((64, 64)));
+        assert_eq!(sizes("[capture]\nkeep_bytes = \"48 MiB\"\n"), Ok((48, 6)));
+        assert_eq!(sizes("[capture]\nkeep_bytes = \"1 MiB\"\n"), Ok((1, 1)));
+        let said = sizes("[capture]\nkeep_bytes = \"48 MiB\"\nvolume_bytes = \"64 MiB\"\n").unwrap_err();
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].to_string().contains("must be at least capture.volume_bytes"), "{said:?}");
+    }
 }

@@ -30,7 +30,7 @@ pub(super) fn engine(s: &Section<'_>, cache: &Path) -> Engine {
 
 fn keys(s: &Section<'_>, cache: &Path) -> Engine {
     Engine {
-        enabled: s.get("enabled", flag(), "true", "Runs small models. Without it only repeats and remote understudies rehearse."),
+        enabled: s.get("enabled", flag(), "true", "Runs small models in a child process, where there is no `address`. Without either only remote understudies rehearse; all others need the embedder."),
         address: s.optional("address", engine_address(), "An engine elsewhere (`understudy engine --listen`); by default a child process on a Unix socket."),
         key_env: s.optional("key_env", text(), "The variable that holds that engine's key."),
         token_file: s.optional("token_file", path(), "The file with the token that says to that engine who we are, such as a pod's; read again while it changes. Instead of `key_env`."),
