@@ -18,6 +18,9 @@
 //! answered by the new. Their names are read from `/healthz` once and forgotten
 //! when the engine cannot be reached. Each answer bears the engine's mark
 //! (`x-understudy-models`); one of another mark than the names' is thrown away.
+//!
+//! *Late or away.* A live question whose time is up says that its version is slow,
+//! unless the engine does not answer its health check either: `client/pulse.rs`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -34,9 +37,11 @@ use crate::wire;
 
 mod door;
 mod names;
+mod pulse;
 
 pub use door::{Door, Way};
 use names::{Known, Names};
+use pulse::Pulse;
 
 /// Time to get a connection. A socket on this machine takes microseconds, a
 /// server in the cluster milliseconds; whoever takes longer is not there.
@@ -51,6 +56,14 @@ const EMBED_SHADOW: Duration = Duration::from_secs(60);
 
 /// Time for a single live embedding; it is milliseconds' work.
 const EMBED_LIVE: Duration = Duration::from_secs(2);
+
+/// Silence of a live embedding before it is asked whether the engine is there. The
+/// embedding comes first, so most calls find out by it.
+const EMBED_QUIET: Duration = Duration::from_millis(50);
+
+/// One part in so many of a live question's time, in which it may be silent before the
+/// same is asked: the others are enough to find that nobody is there.
+const QUIET_PART: u32 = 4;
 
 /// Where the engine is.
 #[derive(Clone, PartialEq, Eq)]
@@ -147,7 +160,8 @@ pub trait ChatModel: Send + Sync {
 /// A client of the engine, cheap to share.
 pub struct EngineClient {
     door: Door,
-    names: Names,
+    names: Arc<Names>,
+    pulse: Arc<Pulse>,
 }
 
 impl fmt::Debug for EngineClient {
@@ -165,7 +179,7 @@ impl EngineClient {
     /// # Errors
     /// [`CastError::Client`] when TLS cannot be set up.
     pub fn new(addr: EngineAddr) -> Result<Self, CastError> {
-        Ok(Self { door: Door::new(addr)?, names: Names::default() })
+        Ok(Self { door: Door::new(addr)?, names: Arc::default(), pulse: Arc::default() })
     }
 
     /// What the engine says of itself, as it says it.
@@ -188,6 +202,7 @@ impl EngineClient {
         if came.status != 200 {
             return Err(wire::declined(&came));
         }
+        self.pulse.heard();
         Ok((serde_json::from_slice(&came.body).map_err(|_| Declined::Invalid)?, came.models))
     }
 
@@ -219,6 +234,8 @@ impl EngineClient {
         };
         if is_gone {
             self.names.forget();
+        } else if came.is_ok() {
+            self.pulse.heard();
         }
         match came {
             Ok(came) if is_gone && came.status == 200 => {
@@ -340,7 +357,11 @@ impl ChatModel for EngineClient {
     }
 
     fn chat(&self, ask: ChatAsk) -> BoxFuture<'_, Result<ChatAnswer, Declined>> {
-        Box::pin(self.ask(ask))
+        Box::pin(async move {
+            let (priority, quiet) = (ask.priority, ask.deadline / QUIET_PART);
+            let asked = self.watched(priority, quiet, self.ask(ask)).await;
+            asked.unwrap_or(Err(Declined::Unavailable))
+        })
     }
 }
 
@@ -354,7 +375,12 @@ impl Embedder for EngineClient {
         texts: &'a [String],
         priority: Priority,
     ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, EmbedError>> {
-        Box::pin(self.embeddings(texts, priority))
+        Box::pin(async move {
+            let asked = self.watched(priority, EMBED_QUIET, self.embeddings(texts, priority)).await;
+            asked.unwrap_or_else(|| {
+                Err(EmbedError::Unavailable("the engine does not answer its health check".to_owned()))
+            })
+        })
     }
 }
 

@@ -20,10 +20,12 @@ use crate::window;
 
 mod adopt;
 mod member;
+mod missed;
 mod notes;
 
 pub use adopt::{Lesson, Round};
 pub use member::{CastMember, Kind};
+use missed::Missed;
 
 /// The kind of the journal's notes that keep versions. They hold redacted
 /// content, and are to be sealed as exchanges are.
@@ -58,6 +60,9 @@ pub struct Fit {
     /// Exact repeat and nearest neighbour on the latest examples, where these
     /// could be embedded.
     pub baselines: Option<[Measured; 2]>,
+    /// The engine was away, so that nothing was made that needs it: the fit is still
+    /// owed, and [`Cast::rests`] for a while.
+    pub engine_away: bool,
 }
 
 /// Everyone there is to ask. Cheap to read from many threads.
@@ -67,6 +72,7 @@ pub struct Cast {
     model: Option<Arc<dyn ChatModel>>,
     meters: BTreeMap<String, Arc<dyn Meter>>,
     members: RwLock<BTreeMap<UnderstudyId, Arc<Member>>>,
+    missed: Missed,
 }
 
 struct Member {
@@ -110,6 +116,7 @@ impl Cast {
             model,
             config,
             members: RwLock::default(),
+            missed: Missed::default(),
         }
     }
 
@@ -187,7 +194,11 @@ impl Cast {
         let waits = prompted.is_some_and(|m| undecided(&m.id));
         let made = |id| Made { id, rehearsed: Vec::new() };
         let mut all: Vec<Made> = self.remotes(task, born_seq).into_iter().map(made).collect();
-        let only = |made| Fit { made, baselines: None };
+        let only = |made| Fit { made, baselines: None, engine_away: false };
+        let away = |made| {
+            self.missed.add(task.id, born_seq);
+            Fit { made, baselines: None, engine_away: true }
+        };
         let of_task = |e: &&Example| e.seq <= born_seq && task.credential.is_none_or(|c| c == e.credential);
         // The texts are all a version needs; a part's turns stay behind.
         let mut own: Vec<Example> = examples
@@ -200,13 +211,14 @@ impl Cast {
         };
         if let Err(e) = embed_missing(embedder.as_ref(), &mut own).await {
             tracing::warn!(task = %task.id, error = %e, "no new understudies: the examples could not be embedded");
-            return only(all);
+            return away(all);
         }
         let embeds = embedder.id();
         if embeds.is_empty() {
             tracing::warn!(task = %task.id, "no new understudies: the engine was lost while it embedded");
-            return only(all);
+            return away(all);
         }
+        self.missed.forget(task.id);
         if let Some(model) = self.model.as_ref().filter(|_| !waits)
             && let Some(name) = model.model().await
         {
@@ -244,7 +256,14 @@ impl Cast {
             Err(_) => tracing::error!(task = %id, "the fit of a head was cut off"),
         }
         all.sort_by_key(|m| self.rank(&m.id));
-        Fit { made: all, baselines }
+        Fit { made: all, baselines, engine_away: false }
+    }
+
+    /// Whether the engine was away for the task's last fit, and it is too early in the
+    /// journal for another: the pause grows with each.
+    #[must_use]
+    pub fn rests(&self, task: TaskId, seq: u64) -> bool {
+        self.missed.rests(task, seq)
     }
 
     fn remotes(&self, task: &Task, born_seq: u64) -> Vec<UnderstudyId> {

@@ -1,5 +1,7 @@
 //! Remote: any OpenAI-compatible server, the provider's own smaller model
-//! included. It gets the call as it is, under its own key and budget.
+//! included. It gets what decides the reply, under its own key and budget. What the
+//! agent tells its provider alone (who its user is, what to store, whose cache) is
+//! nobody else's to know.
 //!
 //! A server that gives log-probabilities has a reserve: the confidence is their
 //! sum. One that gives none has no reserve: every answer has confidence 0, and
@@ -33,6 +35,14 @@ const USUAL_REPLY: u64 = 256;
 
 /// Statuses of a request that was refused before a model saw it: they cost nothing.
 const REFUSED: [u16; 4] = [401, 403, 404, 429];
+
+/// The dialect's notes on how a field was written (`proxy/dialect/src/openai.rs`), all
+/// that is sent on of what has no noun. In a call that an understudy may answer the
+/// rest is meant for the provider alone or says the default: `user`,
+/// `safety_identifier`, `prompt_cache_key`, `service_tier`, `store`, `metadata` and
+/// their like, the table in `proxy/dialect/src/openai/request.rs`. The remote is asked
+/// for no stream, so a note on one (`@stream_options`) would be refused.
+const NOTES: [&str; 6] = ["@given", "@max_tokens", "@response_format", "@stop", "@tool_choice", "@tools"];
 
 /// A server, as configured.
 #[derive(Clone, PartialEq)]
@@ -70,6 +80,15 @@ fn expected(request: &Request, body: &[u8]) -> Usage {
         input_tokens: body.len().div_ceil(4) as u64,
         output_tokens: request.sampling.max_tokens.map_or(USUAL_REPLY, u64::from),
         ..Usage::default()
+    }
+}
+
+/// Why a server gave no answer. One that does not take the request's form (a schema, a
+/// parameter) was not asked: nothing that it said is invalid.
+fn refusal(came: &wire::Came) -> Declined {
+    match wire::declined(came) {
+        Declined::Invalid => Declined::Unavailable,
+        why => why,
     }
 }
 
@@ -118,6 +137,7 @@ impl Remote {
         request.stream = false;
         request.include_usage = false;
         request.sampling.logprobs = self.config.logprobs.then_some(true);
+        request.extra.retain(|field, _| NOTES.contains(&field.as_str()));
         let body = understudy_dialect::render_request(Dialect::OpenaiChat, &request)
             .map_err(|_| Declined::Invalid)?;
         let url = format!("{}/chat/completions", self.config.url.trim_end_matches('/'));
@@ -132,7 +152,7 @@ impl Remote {
         }
         let came = sent?;
         if came.status != 200 {
-            return Err(wire::declined(&came));
+            return Err(refusal(&came));
         }
         let mut reply =
             understudy_dialect::parse_reply(Dialect::OpenaiChat, came.status, &came.content_type, &came.body)

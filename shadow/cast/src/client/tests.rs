@@ -1,6 +1,6 @@
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode};
@@ -12,6 +12,8 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::asking;
 use crate::testing::{block_on, question};
+
+mod hangs;
 
 /// An engine that answers as its contract says, and keeps what it was asked.
 async fn serve(chat: (StatusCode, Value)) -> (EngineClient, Arc<Mutex<Vec<Value>>>, tempfile::TempDir) {
@@ -147,19 +149,6 @@ fn an_engine_that_is_not_there_is_unavailable() {
     });
 }
 
-#[test]
-fn an_engine_that_hangs_is_late() {
-    block_on(async {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("engine.sock");
-        // It takes the connection and never answers.
-        let _listener = tokio::net::UnixListener::bind(&path).unwrap();
-        let client = EngineClient::new(EngineAddr::Unix(path)).unwrap();
-        let ask = ChatAsk { deadline: Duration::from_millis(1), ..chat_ask() };
-        assert_eq!(client.chat(ask).await.unwrap_err(), Declined::Late);
-    });
-}
-
 /// An engine whose models change.
 struct Turning {
     model: Mutex<&'static str>,
@@ -214,7 +203,8 @@ fn what_another_engine_says_at_the_same_address_is_not_used() {
         for _ in 0..3 {
             assert!(asking::has_models(&client, &client, ("old", "old")).await);
             client.chat(chat_ask()).await.unwrap();
-            client.embed(&["a".to_owned()], Priority::Live).await.unwrap();
+            // A live one that takes long is another reason to look.
+            client.embed(&["a".to_owned()], Priority::Shadow).await.unwrap();
         }
         assert_eq!(engine.looks.load(Ordering::Relaxed), 1, "its names are asked for once");
         *engine.model.lock().unwrap() = "new";

@@ -4,7 +4,9 @@ use crate::remote::Budget;
 use crate::testing::{
     CREDENTIAL, OTHER, Script, Vectors, ask, block_on, choice, example, id, question, tool_call,
 };
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
 use understudy_call::{
     AnsweredBy, Credential, Dialect, Exchange, Message, Metadata, Reply, Role, StandIns, Truncation,
 };
@@ -149,6 +151,50 @@ fn without_an_engine_there_is_nobody_new_and_no_error() {
     assert!(names(block_on(away.rehearse_fit(&task(), &all, 39, &|_| false))).is_empty());
     let none = Cast::new(CastConfig::default(), None, None, || 0);
     assert!(names(block_on(none.rehearse_fit(&task(), &all, 39, &|_| false))).is_empty());
+}
+
+/// An embedder whose engine may be away.
+struct Coming {
+    vectors: Vectors,
+    is_away: AtomicBool,
+}
+
+impl Embedder for Coming {
+    fn id(&self) -> String {
+        self.vectors.id()
+    }
+
+    fn embed<'a>(
+        &'a self,
+        texts: &'a [String],
+        priority: Priority,
+    ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, EmbedError>> {
+        if self.is_away.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(EmbedError::Unavailable("away".to_owned())) });
+        }
+        self.vectors.embed(texts, priority)
+    }
+}
+
+#[test]
+fn a_fit_that_the_engine_is_away_for_says_so_and_rests_longer_each_time() {
+    let (all, vectors) = examples();
+    let engine = Arc::new(Coming { vectors, is_away: AtomicBool::new(true) });
+    let embedder: Arc<dyn Embedder> = Arc::<Coming>::clone(&engine);
+    let cast = Cast::new(CastConfig::default(), Some(embedder), None, || 0);
+    let fit = |seq| block_on(cast.rehearse_fit(&task(), &all, seq, &|_| false));
+    let rest = |seq: u64| (0_u64..).find(|n| !cast.rests(TaskId(7), seq + n)).unwrap();
+    assert_eq!(rest(100), 0);
+    assert!(fit(100).engine_away);
+    let first = rest(100);
+    assert!(fit(200).engine_away);
+    assert!(rest(200) > first && first > 0);
+    engine.is_away.store(false, Ordering::Relaxed);
+    let came = fit(300);
+    assert!(!came.engine_away && !came.made.is_empty());
+    assert_eq!(rest(200), 0);
+    // Nobody is missed where there is nothing to embed, or nobody to do it.
+    assert!(!block_on(cast.rehearse_fit(&task(), &[], 400, &|_| false)).engine_away);
 }
 
 #[test]

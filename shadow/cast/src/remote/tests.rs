@@ -98,6 +98,64 @@ fn a_call_is_charged_its_text_and_the_tokens_that_it_permits() {
 }
 
 #[test]
+fn what_is_meant_for_the_provider_alone_is_not_sent_on() {
+    let asked = json!({
+        "model": "big", "messages": [{"role": "user", "content": "hello"}], "max_completion_tokens": 50, "stop": "END",
+        "response_format": {"type": "json_schema", "json_schema": {"name": "r", "description": "d", "schema": {"type": "object"}}},
+        "stream": true, "stream_options": {"include_usage": true, "include_obfuscation": false},
+        "user": "user-7", "safety_identifier": "hash-7", "prompt_cache_key": "desk", "prompt_cache_retention": "24h",
+        "service_tier": "flex", "store": false, "metadata": {}, "logit_bias": {}, "reasoning_effort": "none", "audio": null,
+    });
+    let request =
+        understudy_dialect::parse_request(Dialect::OpenaiChat, asked.to_string().as_bytes()).unwrap();
+    assert!(request.ineligible.is_empty(), "{:?}", request.ineligible);
+    let heard = Arc::new(Mutex::new(Value::Null));
+    let keep = Arc::clone(&heard);
+    block_on(async {
+        let app = Router::new().route(
+            "/chat/completions",
+            post(move |Json(body): Json<Value>| async move {
+                *keep.lock().unwrap() = body;
+                Json(reply(Value::Null))
+            }),
+        );
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let _ = remote(url, Arc::new(Book::default())).respond(ask(&request, None)).await;
+    });
+    let format = asked["response_format"].clone();
+    let expected = json!({
+        "model": "m", "messages": asked["messages"], "max_completion_tokens": 50, "stop": "END", "response_format": format,
+    });
+    assert_eq!(*heard.lock().unwrap(), expected);
+}
+
+#[test]
+fn a_server_that_does_not_take_the_form_was_not_asked() {
+    for (status, code, why) in [
+        (400, "", Declined::Unavailable),
+        (422, "", Declined::Unavailable),
+        (400, "invalid", Declined::Unavailable),
+        (400, "context_length_exceeded", Declined::TooLong),
+    ] {
+        block_on(async {
+            let status = StatusCode::from_u16(status).unwrap();
+            let error = json!({"error": {"message": "no", "type": "invalid_request_error", "code": code}});
+            let app =
+                Router::new().route("/chat/completions", post(move || async move { (status, Json(error)) }));
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            tokio::spawn(async move { axum::serve(listener, app).await });
+            let remote = remote(url, Arc::new(Book::default()));
+            let request = question("hello");
+            let declined = remote.respond(ask(&request, None)).await.unwrap_err();
+            assert_eq!(declined, why, "{status} {code}");
+        });
+    }
+}
+
+#[test]
 fn a_key_is_never_printed() {
     let remote = remote("http://localhost".into(), Arc::new(Book::default()));
     assert!(!format!("{remote:?} {:?}", remote.config).contains("sk-secret"));

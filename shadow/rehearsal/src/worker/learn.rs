@@ -24,15 +24,16 @@ impl Rehearsal {
         }
     }
 
-    /// The exchange becomes an example; at each doubling new versions are made.
+    /// The exchange becomes an example; at each doubling new versions are made. Those
+    /// that the engine was away for stay owed, and are tried again after a rest.
     pub(super) async fn learn(&mut self, task: &Task, seq: u64, example: Example) {
         let Some(state) = self.tasks.get_mut(&task.id) else {
             return;
         };
         let before = state.learnt;
         state.learn(example, self.settings.examples);
-        let owed = std::mem::take(&mut state.owed);
-        if !owed && !is_due(u64::from(state.ledger.policy().first_fit), before, state.learnt) {
+        state.owed |= is_due(u64::from(state.ledger.policy().first_fit), before, state.learnt);
+        if !state.owed || self.cast.rests(task.id, seq) {
             return;
         }
         let examples: Vec<Example> = state.examples.iter().cloned().collect();
@@ -40,13 +41,14 @@ impl Rehearsal {
         let undecided = |id: &UnderstudyId| ledger.is_undecided(id);
         let span = tracing::info_span!("fit versions", task = %task.id, examples = examples.len());
         let fit = self.cast.rehearse_fit(task, &examples, seq, &undecided).instrument(span);
-        let Fit { made, baselines } = fit.await;
-        if let Some(state) = self.tasks.get_mut(&task.id)
-            && let Some(measured) = baselines
-        {
-            state.tally.baselines = baselines;
-            let json = json!({"task": task.id, "measured": measured});
-            self.pending.push(Record::Note { kind: "baselines".to_owned(), json });
+        let Fit { made, baselines, engine_away } = fit.await;
+        if let Some(state) = self.tasks.get_mut(&task.id) {
+            state.owed = engine_away;
+            if let Some(measured) = baselines {
+                state.tally.baselines = baselines;
+                let json = json!({"task": task.id, "measured": measured});
+                self.pending.push(Record::Note { kind: "baselines".to_owned(), json });
+            }
         }
         for one in &made {
             if let Some(note) = self.cast.to_note(&one.id) {

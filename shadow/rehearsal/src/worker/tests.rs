@@ -13,6 +13,7 @@ use understudy_policy::{Approval, Outcome};
 use super::*;
 
 mod adoptions;
+mod fits;
 mod memory;
 mod rules;
 mod times;
