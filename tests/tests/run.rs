@@ -146,3 +146,15 @@ fn with_chain_the_agents_own_gateway_stays_in_the_way() {
     assert_eq!(refused.status.code(), Some(64), "{}", said(&refused));
     assert!(said(&refused).contains("base_url"), "{}", said(&refused));
 }
+
+#[test]
+fn a_base_url_in_the_agents_env_file_is_left_alone() {
+    let home = Home::new("http://127.0.0.1:9/v1", NOBODY_REHEARSES);
+    std::fs::write(home.path(".env"), "export OPENAI_BASE_URL='http://own.test/v1' # ours\n").unwrap();
+    let says = ["run", "--", "sh", "-c", "echo \"[$OPENAI_BASE_URL]\""];
+    let ran = home.command(says.to_vec()).current_dir(home.path("")).output().unwrap();
+    // Not set by us, so whatever reads the file finds its own.
+    assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), "[]", "{}", said(&ran));
+    let text = String::from_utf8_lossy(&ran.stderr);
+    assert!(text.contains("http://own.test/v1 in ") && text.contains("left alone"), "{text}");
+}

@@ -1,17 +1,19 @@
 //! `understudy run -- CMD…`: an agent under the proxy, its code untouched.
 //!
 //! The base-URL variables that the SDKs read are pointed at the proxy for the
-//! command alone. One that the user has set is reported and left alone, or,
-//! with `--chain`, becomes our upstream. The command gets the signals that we
-//! get, and we end with its code.
+//! command alone. One that the user has set, in the shell or in a file that the
+//! agent may read, is reported and left alone, or, with `--chain`, becomes our
+//! upstream. The command gets the signals that we get, and we end with its code.
 
 mod child;
+mod dotenv;
 mod variables;
 
 use std::ffi::OsString;
 use std::path::Path;
 
 use clap::Args;
+use variables::Set;
 pub(crate) use variables::{Plan, plan};
 
 use crate::config::{Config, DEFAULT_LOG};
@@ -49,10 +51,10 @@ enum Way {
 
 /// Chooses, given who has the state folder and which variables are set. A proxy under
 /// which we are run ourselves outlives us.
-fn choose(found: Option<Running>, set: &dyn Fn(&str) -> Option<String>) -> Way {
+fn choose(found: Option<Running>, shell: &dyn Fn(&str) -> Option<String>) -> Way {
     match found {
         None => Way::Own,
-        Some(running) if running.serves == Serves::OneCommand && !variables::lead_to(&running, set) => {
+        Some(running) if running.serves == Serves::OneCommand && !variables::lead_to(&running, shell) => {
             Way::OwnBeside(running.pid)
         }
         Some(running) => Way::Theirs(running),
@@ -83,9 +85,11 @@ pub(crate) fn main(mut config: Config, args: Run, file: Option<&Path>) -> Result
         // The terminal is the command's; what goes wrong is still told.
         config.telemetry.log = "warn".to_owned();
     }
-    let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let shell = |name: &str| std::env::var(name).ok();
+    let files = dotenv::here();
+    let set = |name: &str| Set::find(name, &shell, &files);
     let (claimed, found) = claim(&config.state);
-    match choose(found, &set) {
+    match choose(found, &shell) {
         Way::Own => {}
         Way::OwnBeside(pid) => say(&format!(
             "these calls are not recorded, as another `understudy run` (process {pid}) has the journal; \

@@ -11,6 +11,7 @@ pub(crate) mod recording;
 mod records;
 pub(crate) mod rows;
 mod ruling;
+mod signals;
 mod snapshot;
 mod source;
 mod teacher;
@@ -25,7 +26,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use clap::Args;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use understudy_gateway::{Counters, Drained, GatewayError, Seams};
@@ -45,6 +45,7 @@ use claimed::only_pass_through;
 use publisher::Publisher;
 pub(crate) use recording::Recording;
 use ruling::Ruling;
+pub(crate) use signals::{told_to_end, was_told};
 use source::Source;
 use teacher::Teacher;
 use worker::Worker;
@@ -70,22 +71,6 @@ pub(crate) fn main(config: Config, args: &Serve) -> Result<Exit, Failure> {
         end.await;
         serving.end().await;
         Ok(Exit::Done)
-    })
-}
-
-/// Ends when the process is told to, by SIGTERM or Ctrl-C.
-///
-/// # Errors
-/// When signals cannot be watched.
-pub(crate) fn told_to_end() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
-    let blame = |e: std::io::Error| Failure::Failed(format!("cannot watch signals: {e}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(blame)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(blame)?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
     })
 }
 
@@ -238,6 +223,9 @@ pub(crate) async fn start(mut config: Config, claimed: Claimed) -> Result<Servin
         stopped,
     ));
     wings.count(&metrics, &counters, counted);
+    if let Some(worker) = &worker {
+        metrics.read(worker.up());
+    }
     let router = admin::router(wings, Guard::new(&token, &config.admin.hosts));
     let teacher = teacher.map(|t| tokio::spawn(t.run(ending.clone())));
     if let Some(source) = source {
@@ -280,8 +268,10 @@ impl Serving {
         &self.running
     }
 
-    /// Takes no new calls, lets those in flight end, and keeps what was promised.
+    /// Takes no new calls, lets those in flight end, and keeps what was promised. Told
+    /// to end once more meanwhile, the process ends at once.
     pub(crate) async fn end(self) {
+        let insisting = signals::insist();
         self.metrics.set_ready(false);
         tracing::info!(within_s = self.drain.as_secs(), "calls in flight are brought to their end");
         drop(self.announced);
@@ -311,6 +301,9 @@ impl Serving {
             drop(exporting);
         })
         .await;
+        if let Some(insisting) = insisting {
+            insisting.abort();
+        }
         tracing::info!("the end");
     }
 }

@@ -202,6 +202,10 @@ impl Shelf {
         let name = slot.name.clone();
         // Where a database is missing, sled would make an empty one and say nothing.
         let complete = self.volumes.join(name.as_str()).join("db").is_file();
+        if !complete {
+            // Where the folder of all is away, as when a disk is, none of them is gone.
+            fs::metadata(&self.volumes).during("look into", &self.volumes)?;
+        }
         let opened = if complete { self.open_patiently(&name) } else { Err(None) };
         match opened {
             Ok(volume) => {
@@ -328,6 +332,25 @@ fn bytes_under(dir: &Path) -> u64 {
 mod tests {
     use super::*;
     use crate::FileKey;
+
+    #[test]
+    fn a_folder_that_is_away_for_a_while_costs_no_volume() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, elsewhere) = (dir.path().join("journal"), dir.path().join("elsewhere"));
+        let vault = Arc::new(FileKey::from_bytes(&[4; 32]).unwrap());
+        let shelf = Shelf::open(&root, 0, vault, Arc::default()).unwrap();
+        drop(shelf.begin(1).unwrap());
+        drop(shelf.begin(9).unwrap());
+        fs::rename(&root, &elsewhere).unwrap();
+        for seq in [1, 9] {
+            assert!(matches!(shelf.find(seq), Err(JournalError::Io { .. })));
+        }
+        assert_eq!(shelf.firsts(), [9, 1]);
+        fs::rename(&elsewhere, &root).unwrap();
+        for seq in [1, 9] {
+            assert!(matches!(shelf.find(seq), Ok(Place::In { .. })));
+        }
+    }
 
     #[test]
     fn who_asks_for_the_size_does_not_wait_for_who_works_on_the_row() {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::admin::client::{Client, segment};
-use crate::admin::pages::{Acted, DecisionRow, SavingsPage, Stopped, TaskPage, TaskRow};
+use crate::admin::pages::{Acted, DecisionRow, SavingsPage, Status, Stopped, TaskPage, TaskRow};
 use crate::config::Config;
 use crate::console::{Out, by, runtime};
 use crate::failure::{Exit, Failure};
@@ -23,7 +23,19 @@ fn post<T: DeserializeOwned + Serialize>(
 }
 
 pub(super) fn tasks(config: &Config, out: &Out) -> Result<Exit, Failure> {
-    out.show(&get::<Vec<TaskRow>>(config, "/v1/tasks")?, |t| tables::tasks(t))
+    let rows = get::<Vec<TaskRow>>(config, "/v1/tasks")?;
+    let worker = if out.json { String::new() } else { get::<Status>(config, "/v1/status")?.worker };
+    out.show(&rows, |t| format!("{}{}", away(&worker), tables::tasks(t)))
+}
+
+/// A line where the worker is not at work: nothing is served then, whatever its tasks
+/// had come to.
+fn away(worker: &str) -> String {
+    if ["down", "reading"].iter().any(|how| worker.starts_with(how)) {
+        format!("the worker is {worker}; every call goes to the provider meanwhile\n")
+    } else {
+        String::new()
+    }
 }
 
 pub(super) fn task(config: &Config, task: &str, out: &Out) -> Result<Exit, Failure> {
@@ -70,4 +82,19 @@ pub(super) fn stop_serving(config: &Config, resume: bool, out: &Out) -> Result<E
             "tasks that have earned it answer again\n".to_owned()
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asks_for_tasks_is_told_that_the_worker_is_away() {
+        let said = away("down: the journal failed: the disk is full; it begins again in 4 s");
+        assert!(said.starts_with("the worker is down: the journal failed"), "{said}");
+        assert!(away("reading the journal").contains("is reading the journal"));
+        for well in ["rehearsing", "frozen: nothing is learnt", "off"] {
+            assert_eq!(away(well), "");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::core_files;
 use crate::failure::Failure;
+use crate::serve::was_told;
 
 /// Runs the command to its end, passing on what we are sent.
 ///
@@ -39,6 +40,8 @@ pub(super) async fn run(command: &[OsString], set: &BTreeMap<String, String>) ->
         let sender = sender.clone();
         watchers.spawn(async move {
             while stream.recv().await.is_some() {
+                // Once the command has ended, the next of them does not wait for us.
+                was_told(number);
                 if !terminal_does && sender.send(number).await.is_err() {
                     break;
                 }

@@ -1,7 +1,9 @@
 //! Which variables are set for the command, and what the user is told.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use super::dotenv;
 use crate::state::Running;
 
 /// The variables that SDKs read, by provider; those of one group mean the same.
@@ -21,14 +23,42 @@ pub(crate) struct Plan {
     pub(crate) said: Vec<String>,
 }
 
-/// The providers whose base URL the user has set, with it.
-pub(super) fn chained(set: &dyn Fn(&str) -> Option<String>) -> impl Iterator<Item = (&'static str, String)> {
-    GROUPS.iter().filter_map(|(provider, names, _)| Some((*provider, names.iter().find_map(|n| set(n))?)))
+/// What the user has set a variable to. It may hold a password, so it is not printed whole.
+#[derive(Clone)]
+pub(crate) struct Set {
+    value: String,
+    /// The file that says so; none where it is the shell.
+    file: Option<PathBuf>,
 }
 
-/// Whether one of the user's base URLs is this proxy's.
-pub(super) fn lead_to(running: &Running, set: &dyn Fn(&str) -> Option<String>) -> bool {
-    chained(set).any(|(_, url)| is_below(&url, &here(running)))
+impl Set {
+    /// The shell's value, else that of the nearest of these files. One that is empty sets
+    /// nothing; in the shell it keeps the files from counting, as it does for the agent.
+    pub(super) fn find(
+        name: &str,
+        shell: &dyn Fn(&str) -> Option<String>,
+        files: &[PathBuf],
+    ) -> Option<Self> {
+        match shell(name) {
+            Some(value) => (!value.is_empty()).then_some(Self { value, file: None }),
+            None => dotenv::find(files, name).map(|(value, file)| Self { value, file: Some(file) }),
+        }
+    }
+}
+
+/// The providers whose base URL the user has set, with it.
+pub(super) fn chained(set: &dyn Fn(&str) -> Option<Set>) -> impl Iterator<Item = (&'static str, String)> {
+    GROUPS.iter().filter_map(|(provider, names, _)| {
+        let found = names.iter().find_map(|n| set(n))?;
+        Some((*provider, found.value))
+    })
+}
+
+/// Whether one of the base URLs in the shell is this proxy's.
+pub(super) fn lead_to(running: &Running, shell: &dyn Fn(&str) -> Option<String>) -> bool {
+    let here = here(running);
+    let set = |name: &&str| shell(name).filter(|value| !value.is_empty());
+    GROUPS.iter().filter_map(|(_, names, _)| names.iter().find_map(set)).any(|url| is_below(&url, &here))
 }
 
 fn here(running: &Running) -> String {
@@ -41,7 +71,7 @@ fn is_below(url: &str, here: &str) -> bool {
 }
 
 /// Decides, given what is set already.
-pub(crate) fn plan(running: &Running, chain: bool, set: &dyn Fn(&str) -> Option<String>) -> Plan {
+pub(crate) fn plan(running: &Running, chain: bool, set: &dyn Fn(&str) -> Option<Set>) -> Plan {
     let mut plan = Plan::default();
     let here = here(running);
     for (provider, names, version) in GROUPS {
@@ -51,18 +81,17 @@ pub(crate) fn plan(running: &Running, chain: bool, set: &dyn Fn(&str) -> Option<
         } else {
             format!("{here}{prefix}{version}")
         };
-        let theirs = names.iter().find_map(|n| set(n).map(|v| (*n, v)));
+        let theirs = names.iter().find_map(|n| set(n).map(|found| (*n, found)));
         match theirs {
-            Some((_, value)) if is_below(&value, &here) => {}
-            Some((name, value)) if !chain => {
-                plan.said.push(format!(
-                    "{name} is set to {} already and is left alone, so these calls are not seen; --chain puts the proxy in front of it",
-                    without_secrets(&value)
-                ));
+            Some((_, found)) if is_below(&found.value, &here) => {}
+            Some((name, found)) if !chain => {
+                plan.said.push(left_alone(name, &found));
                 continue;
             }
-            Some((name, value)) => {
-                plan.said.push(format!("{name} was {}, which is our upstream now", without_secrets(&value)));
+            Some((name, found)) => {
+                let place = found.file.map(|file| format!(" in {}", file.display())).unwrap_or_default();
+                let url = without_secrets(&found.value);
+                plan.said.push(format!("{name} was {url}{place}, which is our upstream now"));
             }
             None => {}
         }
@@ -75,9 +104,24 @@ pub(crate) fn plan(running: &Running, chain: bool, set: &dyn Fn(&str) -> Option<
         plan.said.insert(0, format!("calls through {here} ({})", seen.join(", ")));
     }
     for name in ["NO_PROXY", "no_proxy"] {
-        plan.set.insert(name.to_owned(), no_proxy(set(name)));
+        plan.set.insert(name.to_owned(), no_proxy(set(name).map(|found| found.value)));
     }
     plan
+}
+
+/// That a base URL is the user's, with what there is to do about it.
+fn left_alone(name: &str, found: &Set) -> String {
+    let url = without_secrets(&found.value);
+    let (place, remedy) = match &found.file {
+        None => ("already".to_owned(), String::new()),
+        Some(file) => (
+            format!("in {}", file.display()),
+            format!("; where the command does not read that file, set {name} to nothing in the shell"),
+        ),
+    };
+    format!(
+        "{name} is set to {url} {place} and is left alone, so these calls are not seen; --chain puts the proxy in front of it{remedy}"
+    )
 }
 
 /// Loopback is never reached through somebody else's proxy.
@@ -130,8 +174,12 @@ mod tests {
         }
     }
 
-    fn with<'a>(own: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
+    fn shell<'a>(own: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
         move |name| own.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
+    }
+
+    fn with<'a>(own: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<Set> + 'a {
+        move |name| Set::find(name, &shell(own), &[])
     }
 
     #[test]
@@ -176,9 +224,54 @@ mod tests {
             let plan = plan(&running(), false, &with(&[("OPENAI_BASE_URL", other)]));
             assert!(!plan.set.contains_key("OPENAI_BASE_URL"), "{other}");
             assert!(plan.said.join("\n").contains("left alone"), "{:?}", plan.said);
-            assert!(!lead_to(&running(), &with(&[("OPENAI_BASE_URL", other)])));
+            assert!(!lead_to(&running(), &shell(&[("OPENAI_BASE_URL", other)])));
         }
-        assert!(lead_to(&running(), &with(&[("OPENAI_BASE_URL", "http://127.0.0.1:4141")])));
+        let ours = [("OPENAI_BASE_URL", ""), ("OPENAI_API_BASE", "http://127.0.0.1:4141")];
+        assert!(lead_to(&running(), &shell(&ours)));
+    }
+
+    /// What is set where a file of the agent's says this.
+    fn in_file(text: &str, own: &[(&str, &str)], chain: bool) -> (Plan, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(".env");
+        std::fs::write(&file, text).unwrap();
+        let files = [file.clone()];
+        let plan = plan(&running(), chain, &|name| Set::find(name, &shell(own), &files));
+        (plan, file.display().to_string())
+    }
+
+    #[test]
+    fn a_base_url_in_a_file_that_the_agent_reads_is_left_alone_and_the_file_is_named() {
+        let text = "OPENAI_API_KEY=sk-secret\nexport OPENAI_BASE_URL=\"https://me:pw@corp.test/v1\"\n";
+        let (plan, file) = in_file(text, &[], false);
+        assert!(!plan.set.contains_key("OPENAI_BASE_URL") && !plan.set.contains_key("OPENAI_API_BASE"));
+        assert!(plan.set.contains_key("ANTHROPIC_BASE_URL"));
+        let said = plan.said.join("\n");
+        let told = format!("OPENAI_BASE_URL is set to https://corp.test/v1 in {file} and is left alone");
+        assert!(said.contains(&told) && said.contains("--chain"), "{said}");
+        assert!(!said.contains("pw") && !said.contains("sk-secret"), "{said}");
+    }
+
+    #[test]
+    fn with_chain_the_files_base_url_becomes_our_upstream() {
+        let (plan, file) = in_file("OPENAI_BASE_URL=https://corp.test/v1\n", &[], true);
+        assert_eq!(plan.set["OPENAI_BASE_URL"], "http://127.0.0.1:4141/v1");
+        let told = format!("OPENAI_BASE_URL was https://corp.test/v1 in {file}, which is our upstream now");
+        assert!(plan.said.contains(&told), "{:?}", plan.said);
+        let found = Set { value: "https://corp.test/v1".to_owned(), file: Some(file.into()) };
+        let set = |name: &str| (name == "OPENAI_BASE_URL").then(|| found.clone());
+        assert_eq!(chained(&set).collect::<Vec<_>>(), [("openai", "https://corp.test/v1".to_owned())]);
+    }
+
+    #[test]
+    fn the_shell_wins_over_the_file_even_where_it_says_nothing() {
+        let text = "OPENAI_BASE_URL=https://file.test/v1\nNO_PROXY=file.test\n";
+        let (plan, _) = in_file(text, &[("OPENAI_BASE_URL", "https://shell.test/v1")], false);
+        let said = plan.said.join("\n");
+        assert!(said.contains("https://shell.test/v1 already") && !said.contains("file.test"), "{said}");
+        assert_eq!(plan.set["NO_PROXY"], "file.test,127.0.0.1,localhost,::1,169.254.169.254");
+        let (plan, _) = in_file(text, &[("OPENAI_BASE_URL", "")], false);
+        assert_eq!(plan.set["OPENAI_BASE_URL"], "http://127.0.0.1:4141/v1");
     }
 
     #[test]

@@ -4,15 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use understudy_call::Exchange;
-use understudy_capture::{GapWhy, Record};
-use understudy_cast::Example;
+use understudy_capture::{GapWhy, Journal, Record};
 use understudy_cast::registry::NOTE_KIND;
+use understudy_cast::{Example, Kind};
 use understudy_policy::{Event, TaskId};
 
 use super::adopt::{ADOPTION, Adoption, ORDERED, Ordered};
 use super::report::tokens;
 use super::state::TaskState;
 use super::{Mode, Rehearsal, RehearsalError, saved};
+
+/// Records that are looked through first for the last note of what was folded: more than
+/// a worker that keeps up leaves without one.
+const LOOK_BACK: u64 = 1024;
 
 /// A journal that `rehearse` wrote and a gateway goes on with has exchanges whose
 /// lanes were drawn by the rehearsal: what was noted then counts, not what the
@@ -53,6 +57,40 @@ fn task_in(note: &serde_json::Value) -> Option<TaskId> {
     note.get("task")?.as_str()?.parse().ok()
 }
 
+/// The last exchange that an earlier run folded; 0 where none did, or where it was ended.
+///
+/// What the notes say only grows, so the last of them is looked for, from the journal's
+/// end on and each time twice as far: a restart reads the whole journal once, not twice.
+fn last_folded(journal: &Journal, ended: &(dyn Fn() -> bool + Sync)) -> Result<u64, RehearsalError> {
+    let oldest = journal.oldest_seq().unwrap_or(1);
+    let mut until = journal.durable_seq() + 1;
+    let mut back = LOOK_BACK;
+    loop {
+        let from = until.saturating_sub(back).max(oldest);
+        let mut folded = None;
+        let mut cursor = journal.cursor(from);
+        while !ended()
+            && let Some((seq, record)) = cursor.next()?
+            && seq < until
+        {
+            folded = folded.max(folded_in(&record));
+        }
+        if folded.is_some() || from <= oldest || ended() {
+            return Ok(folded.unwrap_or(0));
+        }
+        until = from;
+        back = back.saturating_mul(2);
+    }
+}
+
+/// What a record says was folded, if it is such a note.
+fn folded_in(record: &Record) -> Option<u64> {
+    match record {
+        Record::Note { kind, json } if kind == "folded" => json.get("seq")?.as_u64(),
+        _ => None,
+    }
+}
+
 /// An event that is no record of its own.
 #[derive(Deserialize)]
 struct Noted {
@@ -68,6 +106,19 @@ impl Rehearsal {
     /// # Errors
     /// The journal cannot be read.
     pub async fn restore(&mut self) -> Result<u64, RehearsalError> {
+        let from = self.restore_unless(&|| false).await?;
+        Ok(from.unwrap_or(self.folded + 1))
+    }
+
+    /// The same, given up where `ended` says so, which is asked at every record. It
+    /// returns `None` then, and this worker is of no more use.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub async fn restore_unless(
+        &mut self,
+        ended: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Option<u64>, RehearsalError> {
         self.offer_checkpoint();
         let mut events: BTreeMap<TaskId, Vec<Event>> = BTreeMap::new();
         let mut written = 0usize;
@@ -75,11 +126,14 @@ impl Rehearsal {
         let mut known: Vec<(u64, u64)> = Vec::new();
         let mut first = true;
         let mut numbers = BTreeMap::new();
-        let folded = self.last_folded()?;
+        let folded = last_folded(&self.journal, ended)?;
         let mut sizes: BTreeMap<u64, [u64; 3]> = BTreeMap::new();
         let mut coming = BTreeSet::new();
         let mut cursor = self.journal.cursor(0);
         while let Some((seq, record)) = cursor.next()? {
+            if ended() {
+                return Ok(None);
+            }
             match record {
                 // Older volumes were let go: what was known then stands at the
                 // beginning of the oldest that is left.
@@ -123,6 +177,9 @@ impl Rehearsal {
         self.adopting.keep(|id| book.task(id).is_some() || coming.contains(&id));
         let whole = base == 0 && events.len() == all;
         for (id, mut of_task) in events {
+            if ended() {
+                return Ok(None);
+            }
             self.meet(id);
             of_task.retain(|e| e.seq().is_none_or(|seq| seq > base));
             keep_noted(&mut of_task);
@@ -162,25 +219,14 @@ impl Rehearsal {
             // What was learnt as another task's, or while no engine was there, makes
             // versions with the next call and not only when it has doubled.
             let enough = state.learnt >= u64::from(state.ledger.policy().first_fit);
-            state.owed = enough && state.tally.baselines.is_none() && self.cast.of_task(*id).is_empty();
+            // A remote is made without the engine, and says nothing of it.
+            let none_made = self.cast.of_task(*id).iter().all(|m| m.kind == Kind::Remote);
+            state.owed = enough && state.tally.baselines.is_none() && none_made;
         }
         self.flush().await?;
-        Ok(self.folded + 1)
-    }
-
-    /// The last exchange that an earlier run folded.
-    fn last_folded(&self) -> Result<u64, RehearsalError> {
-        let mut folded = 0;
-        let mut cursor = self.journal.cursor(0);
-        while let Some((_, record)) = cursor.next()? {
-            if let Record::Note { kind, json } = record
-                && kind == "folded"
-                && let Some(seq) = json.get("seq").and_then(serde_json::Value::as_u64)
-            {
-                folded = folded.max(seq);
-            }
-        }
-        Ok(folded)
+        // A volume that begins before the first flush is to know all this, too.
+        self.save();
+        Ok(Some(self.folded + 1))
     }
 
     fn remember(&mut self, seq: u64, exchange: &Exchange, events: &mut BTreeMap<TaskId, Vec<Event>>) {
@@ -255,3 +301,6 @@ impl Rehearsal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
