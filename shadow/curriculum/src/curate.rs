@@ -6,7 +6,7 @@ use understudy_tasks::Task;
 use crate::conflict::{self, Verdict, Vote};
 use crate::intake::{Group, Intake, Member, Taken};
 use crate::near::{Met, signatures};
-use crate::outliers::{Letters, length_limit};
+use crate::outliers::{Letters, is_of_one_language, language, length_limit, main_language};
 use crate::part_alone::Turn;
 use crate::question::Key;
 use crate::report::{Characters, ClassCount, Conflicts, Reason, Report, SplitSize, Tally};
@@ -37,6 +37,7 @@ pub fn curate(task: &Task, exchanges: impl Iterator<Item = (u64, Exchange)>, rul
     set.near_duplicates();
     set.lengths();
     let script = set.scripts();
+    let language = set.languages();
     set.balance();
     let after = set.classes(false);
     let notes = std::mem::take(&mut set.notes);
@@ -46,6 +47,7 @@ pub fn curate(task: &Task, exchanges: impl Iterator<Item = (u64, Exchange)>, rul
     report.classes = class_counts(before, &after);
     report.conflicts = conflicts;
     report.script = script;
+    report.language = language;
     report.notes = notes;
     Curated { rows, report }
 }
@@ -222,6 +224,24 @@ impl<'a> Set<'a> {
             None => {}
         }
         Some((main.to_owned(), share))
+    }
+
+    fn languages(&mut self) -> Option<(String, f64)> {
+        if !self.rules.one_language {
+            return None;
+        }
+        let train = self.kept.iter().filter(|k| k.split == Split::Train);
+        let told: HashMap<u64, _> =
+            train.filter_map(|k| Some((k.member.seq, language(&k.group.turns)?))).collect();
+        let (main, share) = main_language(told.values().copied())?;
+        if is_of_one_language(share) {
+            self.leave_out(|k| {
+                told.get(&k.member.seq).is_some_and(|l| *l != main).then_some(Reason::LanguageOutlier)
+            });
+        } else {
+            self.notes.push("the task is written in several languages: none is an outlier".to_owned());
+        }
+        Some((main.eng_name().to_owned(), share))
     }
 
     fn balance(&mut self) {

@@ -1,11 +1,12 @@
 //! Exchange by exchange: is it the provider's own whole answer, and may it be
 //! learnt? What is kept is the part and the reply, equal ones once.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use understudy_call::{
-    AnsweredBy, Choice, ConversationKey, Exchange, ExchangeId, Finish, Ineligible, Reply, Request, Truncation,
+    AnsweredBy, Choice, ConversationKey, Exchange, ExchangeId, Finish, Ineligible, Lane, Reply, Request,
+    Truncation,
 };
 use understudy_cast::example;
 use understudy_tasks::Task;
@@ -25,6 +26,8 @@ pub(crate) struct Member {
     pub(crate) seq: u64,
     pub(crate) exchange: ExchangeId,
     pub(crate) conversation: ConversationKey,
+    /// Whether an understudy that serves was to answer, and left the call.
+    left_over: bool,
 }
 
 /// A part with a reply, and every exchange that had them.
@@ -72,6 +75,8 @@ pub(crate) struct Intake<'a> {
     groups: HashMap<Key, Group>,
     /// Where in the journal an understudy first answered a conversation.
     served: HashMap<ConversationKey, u64>,
+    /// Conversations in which one was asked, whether or not it answered.
+    asked: HashSet<ConversationKey>,
     bytes: usize,
     pub(crate) tally: Tally,
     pub(crate) exchanges: u64,
@@ -86,6 +91,7 @@ impl<'a> Intake<'a> {
             rules,
             groups: HashMap::new(),
             served: HashMap::new(),
+            asked: HashSet::new(),
             bytes: 0,
             tally: Tally::default(),
             exchanges: 0,
@@ -103,6 +109,9 @@ impl<'a> Intake<'a> {
             let first = self.served.entry(conversation).or_insert(seq);
             *first = (*first).min(seq);
         }
+        if meta.asked.is_some() {
+            self.asked.extend(meta.conversation);
+        }
         let whose = self.task.credential.is_none_or(|c| c == meta.credential);
         if meta.form != Some(self.task.form.hash) || !whose {
             self.elsewhere += 1;
@@ -115,6 +124,8 @@ impl<'a> Intake<'a> {
             seq,
             exchange: exchange.id,
             conversation: meta.conversation.unwrap_or(ConversationKey(exchange.id.0)),
+            // What was drawn for an audit counts, whatever came of it.
+            left_over: meta.lane == Lane::Provider && meta.asked.as_ref().is_some_and(|a| !a.audit),
         };
         match self.learnable(&exchange) {
             Ok(group) => self.keep(group, member),
@@ -243,21 +254,20 @@ impl<'a> Intake<'a> {
     }
 
     /// The groups by the place where each was first asked, without later turns of
-    /// conversations in which an understudy answered.
+    /// conversations in which an understudy answered, and without what is no fair
+    /// draw of the task's calls where a bar is chosen or a figure measured.
     pub(crate) fn finish(mut self) -> (Vec<Group>, Taken) {
-        let mut groups: Vec<Group> = self.groups.into_values().collect();
+        let mut groups: Vec<Group> = self.groups.drain().map(|(_, group)| group).collect();
         for group in &mut groups {
             group.members.sort_unstable_by_key(|m| m.seq);
-            if !group.multi_turn {
-                continue;
-            }
             let members = std::mem::take(&mut group.members);
             for m in members {
-                if self.served.get(&m.conversation).is_some_and(|first| m.seq > *first) {
-                    let shown = split::of(m.conversation, self.rules) != Split::Held;
-                    self.tally.drop(Reason::AfterUnderstudy, m.seq, || shown.then(|| group.sample(&m)));
-                } else {
-                    group.members.push(m);
+                match self.too_late(group, &m) {
+                    None => group.members.push(m),
+                    Some(reason) => {
+                        let shown = split::of(m.conversation, self.rules) != Split::Held;
+                        self.tally.drop(reason, m.seq, || shown.then(|| group.sample(&m)));
+                    }
                 }
             }
         }
@@ -270,6 +280,21 @@ impl<'a> Intake<'a> {
             providers: self.providers,
         };
         (groups, taken)
+    }
+
+    /// Why a member may not stay where an understudy was at work.
+    ///
+    /// Of a task that is served the provider answers the calls that its understudy
+    /// declined: the hard ones, from which there is most to learn and by which
+    /// nobody may be judged. So they are training rows, and no others. It is the
+    /// ledger's rule for evidence, and the second round's version would else be
+    /// measured on harder calls than the first's was.
+    fn too_late(&self, group: &Group, m: &Member) -> Option<Reason> {
+        if group.multi_turn && self.served.get(&m.conversation).is_some_and(|first| m.seq > *first) {
+            return Some(Reason::AfterUnderstudy);
+        }
+        let left_over = m.left_over || (group.multi_turn && self.asked.contains(&m.conversation));
+        (left_over && split::of(m.conversation, self.rules) != Split::Train).then_some(Reason::LeftOver)
     }
 }
 

@@ -17,7 +17,7 @@
 //! 3. *Duplicates* (`near.rs`): equal ones, then near ones with the same label by
 //!    MinHash (Broder 1997) and banding.
 //! 4. *A better teacher* (`conflict.rs`, `outliers.rs`, `balance.rs`): label
-//!    conflicts, lengths and scripts far from the task's own, classes over their
+//!    conflicts, lengths, scripts and languages far from the task's own, classes over their
 //!    cap. Training rows only: development and held stay as the traffic is, for a
 //!    bar set on easier calls than those to come would promise too much.
 //!
@@ -42,7 +42,6 @@ mod question;
 mod report;
 mod row;
 mod rules;
-mod script;
 mod split;
 mod told;
 mod written;

@@ -33,6 +33,9 @@ pub enum Reason {
     Understudy,
     /// A later turn of a conversation in which an understudy answered.
     AfterUnderstudy,
+    /// Left by an understudy that serves, in a conversation of the development or
+    /// the held part.
+    LeftOver,
     /// A person marked it.
     Flagged,
     /// Its provider is not marked `train = true`.
@@ -61,6 +64,8 @@ pub enum Reason {
     LengthOutlier,
     /// Written mostly in another script than the task's rows are.
     ScriptOutlier,
+    /// Written in another language than the task's rows are.
+    LanguageOutlier,
     /// Over the cap of its class.
     ClassCap,
 }
@@ -78,6 +83,7 @@ impl Reason {
             Self::StandIn => "stand_in",
             Self::Understudy => "understudy",
             Self::AfterUnderstudy => "after_understudy",
+            Self::LeftOver => "left_over",
             Self::Flagged => "flagged",
             Self::NotPermitted => "not_permitted",
             Self::NotText => "not_text",
@@ -92,6 +98,7 @@ impl Reason {
             Self::Conflict => "conflict",
             Self::LengthOutlier => "length_outlier",
             Self::ScriptOutlier => "script_outlier",
+            Self::LanguageOutlier => "language_outlier",
             Self::ClassCap => "class_cap",
         }
     }
@@ -108,6 +115,7 @@ impl Reason {
             Self::StandIn => "a redacted value in the reply that the request does not hold",
             Self::Understudy => "an understudy answered",
             Self::AfterUnderstudy => "a later turn after an understudy's answer",
+            Self::LeftOver => "declined by an understudy that serves: hard calls judge nobody",
             Self::Flagged => "marked by a person",
             Self::NotPermitted => "its provider is not marked train = true",
             Self::NotText => "media, or a reply that is no text",
@@ -122,6 +130,7 @@ impl Reason {
             Self::Conflict => "replies to this question contradict each other",
             Self::LengthOutlier => "far longer than the task's rows",
             Self::ScriptOutlier => "another script than the task's rows",
+            Self::LanguageOutlier => "another language than the task's rows",
             Self::ClassCap => "over the cap of its class",
         }
     }
@@ -238,6 +247,10 @@ pub struct Report {
     pub replies: u64,
     /// The script most letters are in, and its share, 0 to 1.
     pub script: Option<(String, f64)>,
+    /// The language of most training rows that are long enough to tell theirs, and
+    /// its share of those, 0 to 1.
+    #[serde(default)]
+    pub language: Option<(String, f64)>,
     /// Whose replies there were: exchanges by provider, and who permitted to
     /// train on them.
     pub providers: BTreeMap<String, (u64, Option<Permission>)>,

@@ -22,6 +22,9 @@ pub struct Rules {
     /// A training row with a smaller share of letters in the task's main script
     /// is left out, 0 to 1; `None` leaves all in.
     pub script_share: Option<f64>,
+    /// Whether a training row that is without doubt in another language than the
+    /// task's others is left out.
+    pub one_language: bool,
     /// Jaccard similarity of word 3-grams from which two parts with one label
     /// are near duplicates, 0 to 1.
     pub near: f64,
@@ -53,6 +56,7 @@ impl Default for Rules {
             longest: 8_000,
             length_outlier: Some(6.0),
             script_share: Some(0.5),
+            one_language: true,
             near: 0.9,
             majority_share: 2.0 / 3.0,
             majority_votes: 3,

@@ -97,7 +97,7 @@ fn curated(name: &str) -> Option<Curated> {
     for c in r.classes.iter().take(12) {
         eprintln!("  {:<40} {:>6} {:>6}", c.class, c.before, c.after);
     }
-    eprintln!("  {:?} {:?}", r.script, r.notes);
+    eprintln!("  {:?} {:?} {:?}", r.script, r.language, r.notes);
     Some(made)
 }
 

@@ -48,6 +48,10 @@ pub(super) fn report(told: &Told<'_>) -> String {
     if let Some((script, share)) = &r.script {
         out.push_str(&format!("  script       {script}, {} of letters\n", percent(Some(*share))));
     }
+    if let Some((language, share)) = &r.language {
+        let share = percent(Some(*share));
+        out.push_str(&format!("  language     {language}, {share} of the training rows that tell theirs\n"));
+    }
     for (name, (calls, permission)) in &r.providers {
         let word = match permission {
             Some(p) => format!("permitted by {} ({}); terms: {}", p.by, p.at, p.terms),

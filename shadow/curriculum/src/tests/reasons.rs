@@ -1,3 +1,5 @@
+use understudy_call::{Asked, Declined};
+
 use super::*;
 use crate::{Reason, Refusal};
 
@@ -142,6 +144,31 @@ fn replies_that_repeat_a_name_as_it_was_written_do_not_contradict_each_other() {
     assert_eq!((made.rows.len(), made.report.conflicts.questions), (2, 0));
 }
 
+/// A call that an understudy which serves declined; `audit` if it was drawn for one.
+fn declined((seq, mut exchange): (u64, Exchange), audit: bool) -> (u64, Exchange) {
+    exchange.meta.asked = Some(Asked {
+        understudy: UnderstudyId("u".into()),
+        entry: 1,
+        declined: Some(Declined::BelowBar),
+        audit,
+        stratum: None,
+    });
+    (seq, exchange)
+}
+
+#[test]
+fn what_an_understudy_left_teaches_and_judges_nobody() {
+    let calls = |audit| (1..200).map(|n| declined(usual(n), audit)).collect::<Vec<_>>();
+    let development = Rules { development: 1.0, held: 0.0, ..permitted() };
+    let held = Rules { development: 0.0, held: 1.0, ..permitted() };
+    for (rules, left, shown) in [(all_train(), 0, 0), (development, 199, 5), (held, 199, 0)] {
+        let made = curated(calls(false), &rules);
+        let samples = made.report.dropped.iter().map(|d| d.samples.len()).sum::<usize>();
+        assert_eq!((made.report.count(Reason::LeftOver), samples), (left, shown), "{rules:?}");
+        assert_eq!(curated(calls(true), &rules).report.count(Reason::LeftOver), 0, "drawn beforehand");
+    }
+}
+
 #[test]
 fn development_stays_as_the_traffic_is() {
     let rules = Rules { development: 1.0, held: 0.0, ..permitted() };
@@ -173,6 +200,36 @@ fn a_task_of_several_scripts_has_no_outlier() {
     );
     let made = only(calls, &all_train(), Reason::ScriptOutlier, 0);
     assert!(made.report.notes.iter().any(|n| n.contains("several scripts")), "{:?}", made.report.notes);
+}
+
+/// What a customer asks, long enough to tell its language.
+fn asked_in(language: &str, n: u64) -> (u64, Exchange) {
+    let text = match language {
+        "en" => format!("please tell me whether the payment number {n} to my landlord has already arrived"),
+        _ => {
+            format!("bitte sagen Sie mir, ob die Zahlung Nummer {n} an meinen Vermieter schon angekommen ist")
+        }
+    };
+    exchange(n, n, asks(&text), plays("jazz"))
+}
+
+#[test]
+fn a_language_that_is_not_the_tasks_own_is_left_out() {
+    let mut calls: Vec<_> = (1..200).map(|n| asked_in("en", n)).collect();
+    calls.extend([300, 301].map(|n| asked_in("de", n)));
+    let made = only(calls.clone(), &all_train(), Reason::LanguageOutlier, 2);
+    assert_eq!(made.report.language.as_ref().unwrap().0, "English");
+    let rules = Rules { one_language: false, ..all_train() };
+    let made = only(calls, &rules, Reason::LanguageOutlier, 0);
+    assert_eq!(made.report.language, None);
+}
+
+#[test]
+fn a_task_of_several_languages_has_no_outlier() {
+    let mut calls: Vec<_> = (1..100).map(|n| asked_in("en", n)).collect();
+    calls.extend((300..330).map(|n| asked_in("de", n)));
+    let made = only(calls, &all_train(), Reason::LanguageOutlier, 0);
+    assert!(made.report.notes.iter().any(|n| n.contains("several languages")), "{:?}", made.report.notes);
 }
 
 #[test]
