@@ -204,3 +204,19 @@ def test_a_short_run_takes_small_steps():
 
     assert [batch("--minutes", m) for m in ("3", "10", "30")] == [4, 8, 8]
     assert batch("--minutes", "3", "--batch", "16") == 16
+
+
+def test_what_was_settled_stays_when_a_run_goes_on():
+    from understudy_specialise import options as opts
+
+    def settled(before, *given):
+        options = opts.parser().parse_args(["--base", "b", "--out", "o", "--minutes", "30", *given])
+        assert opts.mistakes(options) == []
+        opts.settle(options, before)
+        return options.batch, options.precision
+
+    # "auto" is timed when the base is loaded.
+    assert settled(None) == settled({}) == (8, "auto")
+    before = {"batch": 4, "precision": "bfloat16"}
+    assert settled(before) == (4, "bfloat16")
+    assert settled(before, "--batch", "16", "--precision", "float32") == (16, "float32"), "which is another run"

@@ -1,10 +1,12 @@
 """Every refusal, by its name."""
 
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import row, rows, stdin, train
-from understudy_specialise import refusals, rows as rows_of, run as runs, tokens
+from understudy_specialise import memory, refusals, rows as rows_of, run as runs, tokens
 from understudy_specialise.refusals import Refusal
 
 
@@ -82,6 +84,78 @@ def test_failures_of_the_system_have_names():
     assert refusals.from_failure(RuntimeError("DefaultCPUAllocator: can't allocate memory")).code == "no_memory"
     assert refusals.from_failure(MemoryError()).code == "no_memory"
     assert refusals.from_failure(ValueError("x")) is None
+    # As safetensors has it, and as it is found below another failure.
+    full = RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert refusals.from_failure(full).code == "no_space"
+    above = ValueError("the checkpoint could not be kept")
+    above.__cause__ = RuntimeError('IoError(Os { code: 28, kind: StorageFull, message: "…" })')
+    assert refusals.from_failure(above).code == "no_space"
+    above.__cause__.__context__ = above
+    assert refusals.from_failure(above).code == "no_space"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_disk_that_fills_up_while_tensors_are_written():
+    import torch
+    from safetensors.torch import save_file
+
+    with pytest.raises(Exception) as caught:
+        save_file({"weight": torch.zeros(1 << 16)}, "/dev/full")
+    assert not isinstance(caught.value, OSError), "which has a number"
+    assert refusals.from_failure(caught.value).code == "no_space"
+
+
+def machine(root: Path, files: dict) -> Path:
+    for name, text in files.items():
+        at = root / name
+        at.parent.mkdir(parents=True, exist_ok=True)
+        at.write_text(text + "\n")
+    return root
+
+
+def test_memory_is_the_machines_or_less_where_a_containers_limit_is_nearer(tmp_path):
+    mib, alone = 1 << 20, {"proc/meminfo": "MemTotal: 9000000 kB\nMemAvailable: 4096000 kB"}
+    assert memory.available(machine(tmp_path / "none", {})) is None
+    assert memory.available(machine(tmp_path / "alone", alone)) == 4000 * mib
+    two = {
+        **alone,
+        "proc/self/cgroup": "0::/pod/app",
+        "sys/fs/cgroup/pod/memory.max": str(3000 * mib),
+        "sys/fs/cgroup/pod/memory.current": str(500 * mib),
+        "sys/fs/cgroup/pod/app/memory.max": "max",
+        "sys/fs/cgroup/pod/app/memory.current": str(400 * mib),
+    }
+    assert memory.available(machine(tmp_path / "above", two)) == 2500 * mib, "of the one above ours"
+    two["sys/fs/cgroup/pod/app/memory.max"] = str(1000 * mib)
+    assert memory.available(machine(tmp_path / "own", two)) == 600 * mib
+    # Files that were read are let go of where memory is short.
+    two["sys/fs/cgroup/pod/app/memory.stat"] = f"anon {50 * mib}\ninactive_file {300 * mib}"
+    assert memory.available(machine(tmp_path / "files", two)) == 900 * mib
+    one = {
+        **alone,
+        "proc/self/cgroup": "5:cpu,cpuacct:/docker/x\n4:memory:/docker/x\n1:name=systemd:/docker/x\n0::/",
+        "sys/fs/cgroup/memory/memory.limit_in_bytes": str(2000 * mib),
+        "sys/fs/cgroup/memory/memory.usage_in_bytes": str(1500 * mib),
+        "sys/fs/cgroup/memory/memory.stat": f"inactive_file 5\ntotal_inactive_file {200 * mib}",
+    }
+    assert memory.available(machine(tmp_path / "one", one)) == 700 * mib, "in a container, its own is the first"
+    one["sys/fs/cgroup/memory/memory.limit_in_bytes"] = str(9223372036854771712)
+    assert memory.available(machine(tmp_path / "unlimited", one)) == 4000 * mib
+    over = {**two, "sys/fs/cgroup/pod/app/memory.current": str(1400 * mib)}
+    assert memory.available(machine(tmp_path / "over", over)) == 0
+
+
+def test_too_little_memory_is_told_before_anything_is_loaded(tmp_path, monkeypatch):
+    base = tmp_path / "base.gguf"
+    base.write_bytes(b"GGUF" * 1000)
+    options = SimpleNamespace(base=str(base))
+    monkeypatch.setattr(memory, "available", lambda: 512 << 20)
+    with pytest.raises(Refusal) as caught:
+        runs._check_memory(options)
+    assert caught.value.code == "no_memory" and "container" in caught.value.remedy
+    for free in (2 << 30, None):
+        monkeypatch.setattr(memory, "available", lambda free=free: free)
+        runs._check_memory(options)
 
 
 def test_damaged_bases(base, tmp_path):
@@ -93,6 +167,29 @@ def test_damaged_bases(base, tmp_path):
     weights = tmp_path / "cut" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
     assert train(tmp_path / "cut", tmp_path / "o", text).refused == "bad_base"
+
+
+def test_a_base_without_chatml_is_named_so(base, tmp_path):
+    import gguf
+    import numpy
+
+    shutil.copytree(base, tmp_path / "folder")
+    words = tmp_path / "folder" / "tokenizer.json"
+    words.write_text(words.read_text().replace("<|im_end|>", "<end_of_turn>"))
+    file = tmp_path / "file.gguf"
+    writer = gguf.GGUFWriter(str(file), "gemma3")
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(["<bos>", "<start_of_turn>", "<end_of_turn>"])
+    writer.add_tensor("token_embd.weight", numpy.zeros(32, dtype=numpy.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    for other in (tmp_path / "folder", file):
+        run = train(other, tmp_path / "o", stdin(rows()))
+        assert run.refused == "not_chatml", run.stderr
+        refusal = run.of("refused")[0]
+        assert "ChatML" in refusal["message"] and "SHA-256" not in refusal["remedy"]
 
 
 def test_licence(base, tmp_path):

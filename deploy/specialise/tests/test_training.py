@@ -90,18 +90,36 @@ def _interrupted(base, out, text: str, *more) -> int:
 
 def test_resumed_after_sigterm_and_only_for_the_same_rows(base, tmp_path):
     text, steps = stdin(rows()), ["--steps", "400"]
-    assert _interrupted(base, tmp_path, text, *steps) == 130
+    # Another number of rows a step than three minutes take by themselves.
+    assert _interrupted(base, tmp_path, text, *steps, "--batch", "5", "--precision", "float32") == 130
     assert (tmp_path / "checkpoint.safetensors").exists() and not (tmp_path / "card.json").exists()
     other = train(base, tmp_path, stdin(rows(90)), *steps, "--resume")
     assert other.refused == "other_run" and other.code == 2
-    other = train(base, tmp_path, text, *steps, "--resume", "--rate", "0.1")
-    assert other.refused == "other_run"
+    for another in (["--rate", "0.1"], ["--batch", "6"], ["--precision", "bfloat16"]):
+        assert train(base, tmp_path, text, *steps, "--resume", *another).refused == "other_run"
     run = train(base, tmp_path, text, *steps, "--resume")
     assert run.code == 0, run.stderr
     told = [e for e in run.of("progress") if e["phase"] == "train"]
     assert told[0]["done"] > 1 and told[-1]["done"] == 400
-    metrics = json.loads((tmp_path / "card.json").read_text())["metrics"]
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert (card["recipe"]["batch"], card["recipe"]["precision"]) == (5, "float32"), "as it began, unless it is said"
+    metrics = card["metrics"]
     assert metrics["base"]["rows"] == metrics["specialised"]["rows"] == 16, "the base was measured when it began"
+
+
+def test_a_reader_that_goes_away_leaves_a_checkpoint(base, tmp_path):
+    given = command(base, tmp_path, "--steps", "100000", "--epochs", "100000")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(given, text=True, env=environment(), **pipes) as process:
+        process.stdin.write(stdin(rows()))
+        process.stdin.close()
+        for line in process.stdout:
+            if '"train"' in line:
+                break
+        process.stdout.close()
+        assert process.wait(60) != 0
+    state, _ = checkpoint.load(tmp_path)
+    assert state["step"] > 0 and not (tmp_path / "card.json").exists()
 
 
 def test_a_run_that_had_ended_resumes_with_its_loss(base, tmp_path):

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from . import attention
-from .refusals import Refusal, bad_base
+from . import attention, prompt
+from .refusals import Refusal, bad_base, from_failure, not_chatml
 
 # Words of licences that do not let a business use what is made from the base.
 FORBIDDING = {"nc", "noncommercial", "research"}
@@ -59,7 +59,8 @@ def load(path: str, device: str, dtype, licence: str | None, accepted: str | Non
     except (Refusal, MemoryError):
         raise
     except Exception as failure:  # the loaders raise whatever they meet
-        raise bad_base(f"{where} could not be loaded: {type(failure).__name__}") from failure
+        named = from_failure(failure)
+        raise named or bad_base(f"{where} could not be loaded: {type(failure).__name__}") from failure
     if not quantise:
         base.model.to(device)
     attention.install(base.model)
@@ -109,9 +110,9 @@ def _load_folder(where: Path, base: Base, dtype, quantise: bool):
         extra["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
         )
-    base.model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, local_files_only=True, **extra)
     base.tokenizer = Tokenizer.from_file(str(where / "tokenizer.json"))
-    base.stop = _stop(base.tokenizer)
+    base.stop = _stop(base)
+    base.model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, local_files_only=True, **extra)
 
 
 def _reader(where: Path):
@@ -149,39 +150,40 @@ def _describe_gguf(where: Path) -> Base:
 def _load_gguf(where: Path, base: Base, dtype):
     from transformers import AutoModelForCausalLM
 
+    # Before the weights, which not every loader knows of a base that could not be trained.
+    base.tokenizer = _gguf_tokenizer(where, base.name)
+    base.stop = _stop(base)
     base.model = AutoModelForCausalLM.from_pretrained(
         where.parent, gguf_file=where.name, dtype=dtype, local_files_only=True
     )
-    base.tokenizer = _gguf_tokenizer(where)
-    base.stop = _stop(base.tokenizer)
 
 
-def _gguf_tokenizer(where: Path):
+def _gguf_tokenizer(where: Path, name: str):
     reader = _reader(where)
+    vocabulary = _field(reader, "tokenizer.ggml.tokens")
+    if vocabulary and prompt.STOP not in vocabulary:
+        raise not_chatml(name)
     if _field(reader, "tokenizer.ggml.model") != "gpt2":
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(where.parent, gguf_file=where.name).backend_tokenizer
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-    tokens = _field(reader, "tokenizer.ggml.tokens")
     merges = [tuple(m.split(" ", 1)) for m in _field(reader, "tokenizer.ggml.merges")]
-    kinds = _field(reader, "tokenizer.ggml.token_type", [1] * len(tokens))
-    tokenizer = Tokenizer(models.BPE({t: i for i, t in enumerate(tokens)}, merges, fuse_unk=False))
+    kinds = _field(reader, "tokenizer.ggml.token_type", [1] * len(vocabulary))
+    tokenizer = Tokenizer(models.BPE({t: i for i, t in enumerate(vocabulary)}, merges, fuse_unk=False))
     bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     if _field(reader, "tokenizer.ggml.pre") == "smollm":
         bytes_of = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), bytes_of])
     tokenizer.pre_tokenizer = bytes_of
     tokenizer.decoder = decoders.ByteLevel()
-    special = [AddedToken(t, special=True, normalized=False) for t, k in zip(tokens, kinds) if k in (3, 4)]
+    special = [AddedToken(t, special=True, normalized=False) for t, k in zip(vocabulary, kinds) if k in (3, 4)]
     tokenizer.add_special_tokens(special)
     return tokenizer
 
 
-def _stop(tokenizer) -> int:
-    from . import prompt
-
-    stop = tokenizer.token_to_id(prompt.STOP)
+def _stop(base: Base) -> int:
+    stop = base.tokenizer.token_to_id(prompt.STOP)
     if stop is None:
-        raise bad_base(f"the base's vocabulary has no {prompt.STOP}, so its chat form is not ChatML")
+        raise not_chatml(base.name)
     return stop

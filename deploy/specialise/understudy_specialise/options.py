@@ -45,11 +45,18 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def settle(options):
-    """Decides what was left open. A short run has too few steps of many rows to
-    learn even the form of a reply: 19 of 16 in three minutes on two cores."""
+def settle(options, before: dict | None = None):
+    """Decides what was left open. `before`: the recipe of the run that this one goes on
+    from. What was decided there stays: another budget, or a precision that is timed
+    anew where both are about as fast, would make it another run."""
+    before = before or {}
     if options.batch is None:
-        options.batch = next(rows for least, rows in BATCHES if options.minutes >= least)
+        # A short run has too few steps of many rows to learn even the form of a reply:
+        # 19 of 16 in three minutes on two cores.
+        fitting = next(rows for least, rows in BATCHES if options.minutes >= least)
+        options.batch = before.get("batch") or fitting
+    if options.precision == "auto":
+        options.precision = before.get("precision") or "auto"
 
 
 def recipe(options) -> dict:
@@ -64,7 +71,8 @@ def mistakes(options) -> list[str]:
     if not 1 <= options.rank <= 256:
         out.append(f"--rank {options.rank}: from 1 to 256")
     for name in ("minutes", "alpha", "rate", "rate_ratio", "batch", "epochs", "micro_tokens", "checkpoint_seconds"):
-        if not getattr(options, name) > 0:
+        value = getattr(options, name)
+        if value is not None and not value > 0:  # no batch: still to be settled
             out.append(f"--{name.replace('_', '-')} {getattr(options, name)}: more than 0")
     for name in ("distil", "vary"):
         if not 0 <= getattr(options, name) <= 1:

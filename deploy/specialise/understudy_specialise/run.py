@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import adapter, options as opts, rows as rows_of, tokens, vary
+from . import adapter, memory, options as opts, rows as rows_of, tokens, vary
 from .clock import Clock
 from .progress import Progress, say
 from .refusals import Interrupted, Refusal, no_memory, no_space
@@ -41,7 +41,6 @@ class Signals:
 
 def run(options, progress: Progress, began: float):
     stopped = Signals()
-    opts.settle(options)
     wrong = opts.mistakes(options)
     if wrong:
         raise Refusal("bad_option", "; ".join(wrong), "see --help")
@@ -58,6 +57,8 @@ def run(options, progress: Progress, began: float):
     from . import base as bases, checkpoint, lora, measure
     from .train import Trainer
 
+    left_off = checkpoint.load(folder) if options.resume else None
+    opts.settle(options, left_off[0].get("made_for", {}).get("recipe") if left_off else None)
     device, dtype = _device(options, torch)
     _check_memory(options)
     base = bases.load(
@@ -88,7 +89,6 @@ def run(options, progress: Progress, began: float):
     trainer = Trainer(
         options, base, wrapped, sequences, development, clock, progress, folder, made_for, stopped, varied, len(rows.held)
     )
-    left_off = checkpoint.load(folder) if options.resume else None
     if left_off:
         checkpoint.match(left_off[0], made_for)
         trainer.resume(*left_off)
@@ -207,12 +207,8 @@ def _check_memory(options):
     files = list(path.glob("*.safetensors")) if path.is_dir() else [path]
     size = sum(f.stat().st_size for f in files if f.is_file())
     need = size * (2 if path.is_dir() else 6) + (1 << 30)
-    try:
-        text = Path("/proc/meminfo").read_text()
-        free = int(text.split("MemAvailable:")[1].split()[0]) << 10
-    except (OSError, IndexError, ValueError):
-        return
-    if free < need:
+    free = memory.available()
+    if free is not None and free < need:
         raise no_memory(f"{free >> 20} MiB of memory are free, about {need >> 20} MiB are needed")
 
 

@@ -151,7 +151,15 @@ class Trainer:
     # -- the loop ------------------------------------------------------------
 
     def run(self):
-        """Trains until the steps or the time are over."""
+        """Trains until the steps or the time are over. What interrupts it, a reader that
+        went away included, finds the last whole step kept."""
+        try:
+            self._run()
+        except Interrupted:
+            self.save()
+            raise
+
+    def _run(self):
         self.model.train()
         while not self.schedule.over(self.clock.training_left()):
             epoch, first = divmod(self.schedule.steps, self.per_epoch)
@@ -174,7 +182,6 @@ class Trainer:
         total, replies = 0.0, sum(s.learnt for s in batch)
         for piece in tokens.micro(batch, self.options.micro_tokens):
             if self.stopped():
-                self.save()
                 raise Interrupted("stopped by a signal")
             loss = self._loss(piece) / replies
             loss.backward()
@@ -250,7 +257,6 @@ class Trainer:
         share = LOOK_SHARE * self.clock.total
         result = self._evaluate(self.look_rows, time.monotonic() + 3 * share)
         if self.stopped():
-            self.save()
             raise Interrupted("stopped by a signal")
         self._keep_time(result)
         self.looked_at = self.schedule.at

@@ -6,14 +6,30 @@ by heart, not where a name begins and ends. So from the second epoch on some val
 change places with values of other rows for the same argument of the same tool, in
 the question and in the reply alike. Only a value that stands once in each is
 changed, so the changed row is as true as the first.
+
+Only of arguments that are open, such as names, cities and titles. Where the values are
+a closed set, such as intents, queues and units, none will come that was not seen, and
+another one of them is another answer: "I want a refund" is no "I want a card_arrival".
+How likely a value that was never seen is, the share of values that were seen once
+says (Good and Turing: Good 1953, doi:10.1093/biomet/40.3-4.237).
 """
 
 import json
 import random
 import re
+from collections import Counter
 from dataclasses import replace
 
 from .evaluate import calls
+
+LEAST = 10  # different values of an argument that is open; of fewer that share says little
+NEW = 0.1  # the least chance that its next value was never seen
+
+
+def is_open(seen: Counter) -> bool:
+    """Whether the values that were seen of an argument, and how often, leave others to come."""
+    once = sum(count == 1 for count in seen.values())
+    return len(seen) >= LEAST and once >= NEW * seen.total()
 
 
 def _leaves(value, path=()):
@@ -59,16 +75,16 @@ class Values:
         together: dict = {}
         for row in rows:
             together[row.conversation] = together.get(row.conversation, 0) + 1
-        self.known: dict = {}  # tool and path -> the values seen there, in order
+        seen: dict = {}  # tool and path -> the values seen there, in order, and how often
         self.places = []  # of each row, what may be changed
         for row in rows:
             found = values(row.reply)
             for place, text in found:
-                self.known.setdefault(place, {})[text] = None
+                seen.setdefault(place, Counter())[text] += 1
             # What a conversation says again in its next row must stay.
             self.places.append(self._free(row, found) if together[row.conversation] == 1 else [])
-        self.known = {place: list(texts) for place, texts in self.known.items()}
-        self.places = [[(p, t) for p, t in free if len(self.known[p]) > 1] for free in self.places]
+        self.known = {place: list(texts) for place, texts in seen.items() if is_open(texts)}
+        self.places = [[(p, t) for p, t in free if p in self.known] for free in self.places]
 
     @staticmethod
     def _free(row, found) -> list:

@@ -1,12 +1,15 @@
 //! Training within a rehearsal: once most calls have been read, every task of
 //! which much is still to be won gets an adapter, and the calls that are left
-//! judge it.
+//! judge it. A second run of the same rehearsal takes what the first one has trained,
+//! and goes on with what it had begun to train.
 
+use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use understudy_capture::Journal;
 use understudy_curriculum::{Rules, curate};
+use understudy_rehearsal::worker::Adoption;
 use understudy_rehearsal::{Rehearsal, RehearsalError, TaskReport};
 use understudy_tasks::Task;
 
@@ -15,8 +18,8 @@ use crate::config::Config;
 use crate::console;
 use crate::curate::{Format, account};
 use crate::failure::Failure;
-use crate::serve::{lessons, rows};
-use crate::specialise::{self, Environment, Exchanged, How, TrainingSet, draft};
+use crate::serve::{casting, lessons, rows};
+use crate::specialise::{self, Environment, Exchanged, How, Kept, Start, TrainingSet, draft};
 
 /// Share of the calls after which training may begin: what is left is evidence.
 const AFTER: f64 = 2.0 / 3.0;
@@ -35,10 +38,20 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Lets a rehearsal train on the replies of the log's provider.
 ///
 /// # Errors
-/// The operator has not permitted it.
+/// The operator has not permitted it, or has turned the engine off.
 pub(super) fn permit(config: &Config, args: &Rehearse) -> Result<(), Failure> {
     let provider = &args.provider;
-    if args.specialise.is_none() || config.train.contains_key(provider) {
+    if args.specialise.is_none() {
+        return Ok(());
+    }
+    if casting::is_off(config) {
+        return Err(Failure::Usage(
+            "--specialise needs an engine that answers with the adapter: engine.enabled is false, and there is no \
+             engine.address"
+                .to_owned(),
+        ));
+    }
+    if config.train.contains_key(provider) {
         return Ok(());
     }
     Err(Failure::Unavailable(format!(
@@ -74,7 +87,9 @@ impl Plan {
     pub(super) fn is_due(&mut self, done: u64, reports: impl FnOnce() -> Vec<TaskReport>) -> bool {
         if done >= self.at && !self.settled {
             self.settled = true;
-            let rarest = reports().iter().filter(|r| is_wanted(r)).map(|r| r.tally.calls).min();
+            let adapters = specialise::adapters(&self.config);
+            let wanted = |r: &&TaskReport| is_wanted(r, &adapters);
+            let rarest = reports().iter().filter(wanted).map(|r| r.tally.calls).min();
             self.at = rarest.map_or(self.at, |rarest| self.at.max(latest(self.calls, done, rarest)));
         }
         done >= self.at
@@ -84,10 +99,11 @@ impl Plan {
     /// first that an interrupted rehearsal had trained.
     pub(super) async fn carry_out(self, rehearsal: &mut Rehearsal, journal: &Journal) -> Result<(), Failure> {
         self.take_in(rehearsal, journal).await?;
+        let adapters = specialise::adapters(&self.config);
         let tasks: Vec<(Task, f64)> = rehearsal
             .reports()
             .into_iter()
-            .filter(is_wanted)
+            .filter(|r| is_wanted(r, &adapters))
             .filter_map(|r| Some((rehearsal.book().task(r.task).cloned()?, specialise::to_gain(&r))))
             .collect();
         if tasks.is_empty() {
@@ -116,13 +132,24 @@ impl Plan {
         rehearsal: &mut Rehearsal,
         journal: &Journal,
     ) -> Result<(), Failure> {
-        let upto = rehearsal.folded();
-        let set = taught(&self.config, task, upto, journal)?;
-        tracing::info!(task = task.name, rows = set.train, minutes, "training an adapter");
         let report = rehearsal.reports().into_iter().find(|r| r.task == task.id);
         let prompted = report.and_then(|r| specialise::prompted(&rows::understudies(&r)));
-        let how = How { minutes, upto, prompted, ..How::default() };
-        let made = specialise::adapter(&self.config, environment, task.id, set, how).await?;
+        let mut goes_on = specialise::left_off(&self.config.state, task.id);
+        let made = loop {
+            let Taught { set, upto, start } =
+                taught(&self.config, task, rehearsal.folded(), journal, goes_on)?;
+            goes_on = start == Start::Resumed;
+            tracing::info!(task = task.name, rows = set.train, minutes, goes_on, "training an adapter");
+            let how = How { minutes, resume: goes_on, upto, prompted: prompted.clone(), ..How::default() };
+            match specialise::adapter(&self.config, environment, task.id, set, how).await {
+                // What was left may no longer fit, and nobody is there to be asked.
+                Err(why) if goes_on => {
+                    tracing::warn!(task = task.name, %why, "the training cannot go on from its checkpoint: it begins anew");
+                    goes_on = false;
+                }
+                made => break made?,
+            }
+        };
         for line in made.metrics.lines() {
             tracing::info!(task = task.name, "{line}");
         }
@@ -150,27 +177,80 @@ fn latest(calls: u64, done: u64, of_the_task: u64) -> u64 {
     calls.saturating_sub(ENOUGH.saturating_mul(done) / of_the_task.max(1))
 }
 
-/// Whether a task is to be trained.
-fn is_wanted(report: &TaskReport) -> bool {
-    report.tally.calls >= LEAST_CALLS && specialise::can_gain(report)
+/// Whether a task is to be trained. `adapters` is where those lie that there are.
+fn is_wanted(report: &TaskReport, adapters: &Path) -> bool {
+    let calls = |a: &Adoption| specialise::calls(adapters, &a.adapter).unwrap_or(a.rows);
+    report.tally.calls >= LEAST_CALLS && specialise::can_gain(report) && !is_trained(report, calls)
+}
+
+/// Whether a task has an adapter of about as many calls, or one on its way: twice as many
+/// are worth another hour. One that was kept beside counts, for another would be no
+/// better; one that could not be taken in does not.
+fn is_trained(report: &TaskReport, calls: impl Fn(&Adoption) -> u64) -> bool {
+    let judged = |a: &&Adoption| a.understudy.is_some() || a.round.is_some();
+    let is_enough = |a: &Adoption| report.tally.calls < calls(a).saturating_mul(2);
+    report.adopting.is_some() || report.adoptions.iter().filter(judged).any(is_enough)
 }
 
 fn failed(e: RehearsalError) -> Failure {
     Failure::Failed(crate::failure::with_sources(&e))
 }
 
-/// The task's training set out of a rehearsal's journal, whose audit log is told.
-fn taught(config: &Config, task: &Task, upto: u64, journal: &Journal) -> Result<TrainingSet, Failure> {
+/// A task's training set, and how its training begins.
+struct Taught {
+    set: TrainingSet,
+    /// The last record of the journal that was read for it.
+    upto: u64,
+    start: Start,
+}
+
+/// The task's training set out of a rehearsal's journal up to `now`, of which the audit
+/// log is told. A training that `goes_on` gets the rows that it had, where they can
+/// still be made.
+fn taught(
+    config: &Config,
+    task: &Task,
+    now: u64,
+    journal: &Journal,
+    goes_on: bool,
+) -> Result<Taught, Failure> {
     let class_cap = config.specialise.class_cap;
+    let kept = goes_on.then(|| Kept::of(&config.state, task.id)).flatten();
+    let (upto, cap) = kept.as_ref().map_or((now, class_cap), |k| (k.upto.min(now), k.class_cap));
+    let first = match set_upto(config, task, upto, cap, journal) {
+        // Too little is left of what the checkpoint was made for.
+        Err(Failure::Unavailable(_)) if goes_on => None,
+        first => Some(first?),
+    };
+    let of = |(set, _): &(TrainingSet, Value)| Start::of(goes_on, goes_on, kept.as_ref(), &set.data_sha256);
+    let start = first.as_ref().map_or(Start::OtherRows, of);
+    if let Some(said) = start.said() {
+        tracing::warn!(task = task.name, "{said}");
+    }
+    let (upto, (set, what)) = match first {
+        Some(first) if start != Start::OtherRows => (upto, first),
+        _ => (now, set_upto(config, task, now, class_cap, journal)?),
+    };
+    lessons::note(journal, "curated", json!({ "task": task.id, "by": console::by(), "what": what }))
+        .map_err(|e| Failure::Failed(e.to_string()))?;
+    Ok(Taught { set, upto, start })
+}
+
+/// A training set of the records up to one of them, and its account.
+fn set_upto(
+    config: &Config,
+    task: &Task,
+    upto: u64,
+    class_cap: Option<f64>,
+    journal: &Journal,
+) -> Result<(TrainingSet, Value), Failure> {
     let rules = Rules { permitted: lessons::permitted(config), class_cap, ..Rules::default() };
     let mut read = Exchanged::of(journal);
     let curated = curate(task, read.by_ref().take_while(|(seq, _)| *seq <= upto), &rules);
     read.whole()?;
     let set = TrainingSet::of(&curated)?;
     let what = account(&curated.report, &set.data_sha256, Format::Parts);
-    lessons::note(journal, "curated", json!({ "task": task.id, "by": console::by(), "what": what }))
-        .map_err(|e| Failure::Failed(e.to_string()))?;
-    Ok(set)
+    Ok((set, what))
 }
 
 #[cfg(test)]

@@ -4,16 +4,18 @@
 //! the journal (what the task's calls fell back on, disagreed on and were audited
 //! for since the last round is in there), trains, and hands the adapter to the
 //! worker, which adopts it only where it is better on the same rows. A task's next
-//! round comes when its calls have doubled. A round that was cut off, by the end of
+//! round comes when its calls have doubled since the last, whatever came of that;
+//! [`Rounds`] remembers it beyond a restart. A round that was cut off, by the end of
 //! the proxy or of itself, is gone on with from its checkpoint.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use understudy_call::UnderstudyId;
@@ -24,7 +26,9 @@ use understudy_rehearsal::TaskReport;
 use super::snapshot::Snapshot;
 use super::told;
 use crate::config::Config;
+use crate::failure::Failure;
 use crate::specialise::{can_gain, left_off};
+use crate::state;
 
 /// Between looks at the tasks.
 const LOOK: Duration = Duration::from_secs(5);
@@ -40,8 +44,27 @@ pub(super) struct Teacher {
     config: Option<PathBuf>,
     state: PathBuf,
     shown: Arc<ArcSwap<Snapshot>>,
-    /// Calls that a task had at its last round, whatever came of it.
-    tried: HashMap<TaskId, u64>,
+    rounds: Rounds,
+}
+
+/// A task's last round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Round {
+    /// The task's calls when it began.
+    calls: u64,
+    /// How often it was begun and came to no end: the proxy was killed meanwhile.
+    #[serde(default)]
+    killed: u32,
+    /// Whether it is gone on with, though the calls have not doubled.
+    #[serde(skip)]
+    goes_on: bool,
+}
+
+/// The tasks' last rounds, kept in the state folder. An adapter's rows tell too little:
+/// duplicates, conflicts and served calls are left out, and a refused round has none.
+struct Rounds {
+    file: PathBuf,
+    of: BTreeMap<TaskId, Round>,
 }
 
 impl Teacher {
@@ -62,7 +85,7 @@ impl Teacher {
             config: config.file.clone(),
             state: config.state.clone(),
             shown,
-            tried: HashMap::new(),
+            rounds: Rounds::read(&config.state),
         })
     }
 
@@ -74,8 +97,9 @@ impl Teacher {
                 () = tokio::time::sleep(LOOK) => {}
             }
             let shown = self.shown.load_full();
-            let Some(task) = due(&shown.reports, self.calls, &self.tried) else { continue };
-            self.tried.insert(task.task, task.tally.calls);
+            let due = due(&shown.reports, self.calls, &|task| self.rounds.last(task));
+            let Some(task) = due else { continue };
+            let before = self.rounds.begin(task.task, task.tally.calls);
             tracing::info!(
                 task = task.name,
                 calls = task.tally.calls,
@@ -92,7 +116,10 @@ impl Teacher {
                 };
                 let ended = tokio::select! {
                     biased;
-                    () = told(ending.clone()) => return end(round).await,
+                    () = told(ending.clone()) => {
+                        self.rounds.take_back(task.task, before);
+                        return end(round).await;
+                    }
                     ended = round.wait() => ended,
                 };
                 if *resume && !ended.as_ref().is_ok_and(ExitStatus::success) {
@@ -105,6 +132,7 @@ impl Teacher {
                 tell(&task.name, ended);
                 break;
             }
+            self.rounds.end(task.task);
         }
     }
 
@@ -121,6 +149,62 @@ impl Teacher {
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).kill_on_drop(true);
         command.spawn()
+    }
+}
+
+impl Rounds {
+    /// What is kept in a state folder; nothing where that cannot be read.
+    fn read(folder: &Path) -> Self {
+        let file = folder.join("rounds.json");
+        let kept: Result<BTreeMap<TaskId, Round>, String> = state::read_json(&file);
+        let mut of = kept.unwrap_or_else(|problem| {
+            tracing::warn!(problem, "when tasks were trained last is not known");
+            BTreeMap::new()
+        });
+        for (task, round) in &mut of {
+            // Once, for it may be the round itself that the proxy was killed for: both
+            // share a container's memory.
+            round.goes_on = round.killed == 1 && left_off(folder, *task);
+        }
+        Self { file, of }
+    }
+
+    /// The calls that a task had at its last round, unless that is to be gone on with.
+    fn last(&self, task: TaskId) -> Option<u64> {
+        self.of.get(&task).filter(|r| !r.goes_on).map(|r| r.calls)
+    }
+
+    /// One begins. Gives what was kept before.
+    fn begin(&mut self, task: TaskId, calls: u64) -> Option<Round> {
+        let before = self.of.get(&task).copied();
+        let killed = before.map_or(0, |r| r.killed).saturating_add(1);
+        self.of.insert(task, Round { calls, killed, goes_on: false });
+        self.write();
+        before
+    }
+
+    /// It came to its end, whatever that is.
+    fn end(&mut self, task: TaskId) {
+        if let Some(round) = self.of.get_mut(&task) {
+            round.killed = 0;
+        }
+        self.write();
+    }
+
+    /// It ends with the proxy, and is due when that is back.
+    fn take_back(&mut self, task: TaskId, before: Option<Round>) {
+        match before {
+            Some(before) => self.of.insert(task, before),
+            None => self.of.remove(&task),
+        };
+        self.write();
+    }
+
+    fn write(&self) {
+        let text = serde_json::to_vec(&self.of).map_err(|e| Failure::Failed(e.to_string()));
+        if let Err(error) = text.and_then(|text| state::write_private(&self.file, &text)) {
+            tracing::warn!(%error, "rounds of training are not kept: after a restart they may begin again");
+        }
     }
 }
 
@@ -151,8 +235,13 @@ async fn end(mut round: Child) {
 }
 
 /// The task whose turn it is: one that an adapter may win something of, or that one
-/// serves, with `calls` recorded at least, and twice as many as at its last round.
-fn due<'r>(reports: &'r [TaskReport], calls: u64, tried: &HashMap<TaskId, u64>) -> Option<&'r TaskReport> {
+/// serves, with `calls` recorded at least, and twice as many as at its last round
+/// (`last`; an adapter that a person had trained tells by its rows).
+fn due<'r>(
+    reports: &'r [TaskReport],
+    calls: u64,
+    last: &dyn Fn(TaskId) -> Option<u64>,
+) -> Option<&'r TaskReport> {
     let served_by_one = |r: &TaskReport| r.adoptions.iter().any(|a| a.understudy.is_some());
     // A version to come has a name that no list can have, so its kind has to be there.
     let specialised = UnderstudyId(Kind::Specialised.label().to_owned());
@@ -161,115 +250,10 @@ fn due<'r>(reports: &'r [TaskReport], calls: u64, tried: &HashMap<TaskId, u64>) 
         |r: &&TaskReport| r.adopting.is_none() && may_answer(r) && (can_gain(r) || served_by_one(r));
     reports.iter().filter(worth_it).find(|r| {
         let taught = r.adoptions.iter().map(|a| (a.rows as f64 / ROWS) as u64);
-        let last = taught.chain(tried.get(&r.task).copied()).max();
+        let last = taught.chain(last(r.task)).max();
         r.tally.calls >= last.map_or(calls, |n| calls.max(2 * n))
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use understudy_policy::{Audits, EntryView, Ledger, TaskPolicy};
-    use understudy_rehearsal::worker::{Adoption, Tally};
-
-    use super::*;
-
-    fn report(n: u64, calls: u64, rows: &[u64]) -> TaskReport {
-        let task = TaskId(n);
-        let adoptions = rows.iter().map(|rows| Adoption {
-            task,
-            adapter: String::new(),
-            rows: *rows,
-            answered: 0,
-            agreed: 0,
-            understudy: None,
-            round: None,
-            reason: String::new(),
-        });
-        TaskReport {
-            task,
-            name: n.to_string(),
-            model: String::new(),
-            provider: String::new(),
-            tally: Tally { calls, ..Tally::default() },
-            evidence: Ledger::new(task, TaskPolicy::default()).view(),
-            cast: Vec::new(),
-            adoptions: adoptions.collect(),
-            adopting: None,
-            provider_p50_ms: None,
-            understudy_p50_ms: None,
-        }
-    }
-
-    #[test]
-    fn a_round_is_due_after_enough_calls_and_again_when_they_have_doubled() {
-        let none = HashMap::new();
-        let due = |r: &TaskReport, tried: &HashMap<TaskId, u64>| {
-            due(std::slice::from_ref(r), 1000, tried).is_some()
-        };
-        assert!(!due(&report(1, 999, &[]), &none));
-        assert!(due(&report(1, 1000, &[]), &none));
-        // Refused, or under way: not again at once.
-        let tried = HashMap::from([(TaskId(1), 1000)]);
-        assert!(!due(&report(1, 1999, &[]), &tried));
-        assert!(due(&report(1, 2000, &[]), &tried));
-        // After a restart the adapters tell.
-        assert!(!due(&report(1, 1999, &[850]), &none));
-        assert!(due(&report(1, 2000, &[850]), &none));
-        let busy = TaskReport { adopting: Some((1, 9)), ..report(1, 2000, &[]) };
-        assert!(!due(&busy, &none));
-    }
-
-    #[test]
-    fn a_round_that_was_cut_off_is_gone_on_with_and_else_begun_anew() {
-        assert_eq!(ways(true), [true, false]);
-        assert_eq!(ways(false), [false]);
-    }
-
-    #[test]
-    fn a_task_whose_calls_are_nearly_all_served_needs_no_adapter() {
-        let served = |coverage: f64| {
-            let mut r = report(1, 2000, &[]);
-            r.evidence.serving = Some(1);
-            r.evidence.entries = vec![entry(coverage)];
-            due(std::slice::from_ref(&r), 1000, &HashMap::new()).is_some()
-        };
-        assert!(served(0.7));
-        assert!(!served(0.95));
-    }
-
-    #[test]
-    fn a_task_that_no_adapter_may_answer_needs_none() {
-        let due = |models: &[&str]| {
-            let mut r = report(1, 2000, &[]);
-            r.evidence.models = models.iter().map(|m| (*m).to_owned()).collect();
-            due(std::slice::from_ref(&r), 1000, &HashMap::new()).is_some()
-        };
-        assert!(due(&[]) && due(&["head", "specialised"]));
-        assert!(!due(&["head"]) && !due(&["specialised-0123456789ab"]));
-    }
-
-    fn entry(coverage: f64) -> EntryView {
-        let audits = Audits { conversations: 0, agreement: None, interval: (0.0, 1.0) };
-        EntryView {
-            k: 1,
-            understudy: UnderstudyId("head".into()),
-            bar: 0.0,
-            after_seq: 0,
-            alpha: 0.005,
-            log_wealth: 6.0,
-            log_threshold: 5.0,
-            earned: Some(900),
-            conversations: 300,
-            agreement: Some(0.98),
-            interval: (0.95, 1.0),
-            coverage,
-            calls: 400,
-            taken: 300,
-            calls_needed: None,
-            strata: Vec::new(),
-            audits,
-            closed: None,
-            by_operator: false,
-        }
-    }
-}
+mod tests;

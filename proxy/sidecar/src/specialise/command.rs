@@ -25,7 +25,7 @@ pub(crate) struct Specialise {
     /// The training's whole budget of time
     #[arg(long, default_value_t = 30.0, value_name = "MINUTES")]
     minutes: f64,
-    /// Goes on from the checkpoint of a run that was interrupted, with the calls that it had
+    /// Goes on from the checkpoint of a run that was interrupted, with the calls that it had; without this such a checkpoint goes
     #[arg(long)]
     resume: bool,
     /// Keeps of a class (the tools that a reply calls, or a short reply) at most so many times the median class's training rows; all without it, and with --resume what it was
@@ -132,10 +132,7 @@ async fn taught(
     args: &Specialise,
 ) -> Result<(Taught, Start), Failure> {
     let resume = args.resume;
-    let kept = |id| {
-        let there = resume && kept::left_off(&config.state, id);
-        there.then(|| Kept::read(&kept::folder(&config.state, id))).flatten()
-    };
+    let kept = |id| resume.then(|| Kept::of(&config.state, id)).flatten();
     let bounds = |id| args.bounds(kept(id).as_ref(), config.specialise.class_cap);
     let first = match curate::for_training(client, task, &bounds).await {
         // Too little is left of what the checkpoint was made for.

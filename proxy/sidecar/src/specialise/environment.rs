@@ -30,6 +30,7 @@ const PACKAGE: &[(&str, &str)] = package![
     "lora.py",
     "loss.py",
     "measure.py",
+    "memory.py",
     "options.py",
     "progress.py",
     "prompt.py",

@@ -46,6 +46,11 @@ impl Kept {
         serde_json::from_slice(&std::fs::read(folder.join(FILE)).ok()?).ok()
     }
 
+    /// What was kept of the task's training that was cut off; `None` where none was.
+    pub(crate) fn of(state: &Path, task: TaskId) -> Option<Self> {
+        left_off(state, task).then(|| Self::read(&folder(state, task))).flatten()
+    }
+
     /// Keeps it.
     ///
     /// # Errors
@@ -67,6 +72,8 @@ impl Kept {
 pub(crate) enum Start {
     /// As it was asked.
     Anew,
+    /// As it was asked, and in the place of one that was cut off.
+    Instead,
     /// From its checkpoint.
     Resumed,
     /// There is none to go on from.
@@ -80,7 +87,8 @@ impl Start {
     /// that was kept before this was written down is the trainer's to judge.
     pub(crate) fn of(resume: bool, checkpoint: bool, kept: Option<&Kept>, data_sha256: &str) -> Self {
         match (resume, checkpoint, kept) {
-            (false, ..) => Self::Anew,
+            (false, false, _) => Self::Anew,
+            (false, true, _) => Self::Instead,
             (true, false, _) => Self::NoCheckpoint,
             (true, true, Some(kept)) if kept.data_sha256 != data_sha256 => Self::OtherRows,
             (true, true, _) => Self::Resumed,
@@ -91,9 +99,12 @@ impl Start {
     pub(crate) fn said(self) -> Option<&'static str> {
         match self {
             Self::Anew | Self::Resumed => None,
+            Self::Instead => Some(
+                "a training of this task was cut off, and with --resume it goes on: without that this one begins anew, and the other's checkpoint goes",
+            ),
             Self::NoCheckpoint => Some("there is no checkpoint to go on from: the training begins anew"),
             Self::OtherRows => Some(
-                "the rows that the checkpoint was made for can no longer be made (the journal has let some of their calls go, fewer are permitted, or --class-cap is another): the training begins anew, with the calls of now",
+                "the rows that the checkpoint was made for can no longer be made (the journal has let some of their calls go, fewer are permitted, or the cap on classes is another): the training begins anew, with the calls of now",
             ),
         }
     }
@@ -107,13 +118,17 @@ mod tests {
     fn a_training_goes_on_only_with_the_rows_that_it_began_with() {
         let kept = Kept { upto: 70, data_sha256: "ab".to_owned(), class_cap: None };
         let start = |resume, checkpoint, kept, now| Start::of(resume, checkpoint, kept, now);
-        assert_eq!(start(false, true, Some(&kept), "ab"), Start::Anew);
+        assert_eq!(start(false, false, None, "ab"), Start::Anew);
+        assert_eq!(start(false, true, Some(&kept), "ab"), Start::Instead);
         assert_eq!(start(true, true, Some(&kept), "ab"), Start::Resumed);
         assert_eq!(start(true, false, Some(&kept), "ab"), Start::NoCheckpoint);
         assert_eq!(start(true, true, Some(&kept), "cd"), Start::OtherRows);
         // One from before it was written down.
         assert_eq!(start(true, true, None, "cd"), Start::Resumed);
         assert!(Start::OtherRows.said().unwrap().contains("begins anew"));
+        let said = Start::Instead.said().unwrap();
+        assert!(said.contains("with --resume it goes on") && said.contains("begins anew"), "{said}");
+        assert_eq!((Start::Anew.said(), Start::Resumed.said()), (None, None));
     }
 
     #[test]
@@ -129,8 +144,10 @@ mod tests {
         let earlier: Kept = serde_json::from_str(r#"{"upto":70,"data_sha256":"ab"}"#).unwrap();
         assert_eq!(earlier.class_cap, None);
         assert!(!left_off(state.path(), task), "nothing was learnt yet");
+        assert_eq!(Kept::of(state.path(), task), None);
         std::fs::write(at.join(CHECKPOINT), "weights").unwrap();
         assert!(left_off(state.path(), task));
+        assert_eq!(Kept::of(state.path(), task), Kept::read(&at));
         Kept::remove(&at);
         assert!(Kept::read(&at).is_none());
     }

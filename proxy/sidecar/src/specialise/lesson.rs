@@ -26,6 +26,15 @@ struct Data {
     #[serde(default)]
     calls: CallText,
     exchanges: Exchanges,
+    #[serde(default)]
+    curation: Curation,
+}
+
+#[derive(Default, Deserialize)]
+struct Curation {
+    /// The task's exchanges that its rows were made of.
+    #[serde(default)]
+    exchanges: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -47,6 +56,12 @@ fn card(adapters: &Path, adapter: &str) -> Result<Card, Failure> {
 /// No card, or a card that is none.
 pub(crate) fn known(adapters: &Path, adapter: &str) -> Result<(), Failure> {
     card(adapters, adapter).map(|_| ())
+}
+
+/// How many calls a task had recorded when an adapter was trained for it; `None` where
+/// its card does not say.
+pub(crate) fn calls(adapters: &Path, adapter: &str) -> Option<u64> {
+    card(adapters, adapter).ok()?.data.curation.exchanges
 }
 
 /// The lesson of an adapter under `adapters`. Reads the journal once.
@@ -117,5 +132,26 @@ impl Iterator for Exchanged {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_tells_of_how_many_calls_its_rows_were_made() {
+        let adapters = tempfile::tempdir().unwrap();
+        let of = |name: &str, curation: &str| {
+            let folder = adapters.path().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            let card = format!(r#"{{"data":{{"exchanges":{{"train":[],"development":[]}}{curation}}}}}"#);
+            std::fs::write(folder.join("card.json"), card).unwrap();
+            calls(adapters.path(), name)
+        };
+        assert_eq!(of("told", r#","curation":{"task":"t","exchanges":2000,"rows":680}"#), Some(2000));
+        assert_eq!(of("older", r#","curation":{"kept":9}"#), None);
+        assert_eq!(of("oldest", ""), None);
+        assert_eq!(calls(adapters.path(), "none"), None);
     }
 }

@@ -2,9 +2,10 @@
 //! adapter's folder at the end.
 
 use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -16,6 +17,15 @@ use super::kept::Kept;
 use super::options;
 use crate::console;
 use crate::failure::Failure;
+
+/// What a trainer that is let go of gets to keep its checkpoint.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// Between two looks whether it has.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Of a trainer that somebody else killed: what it needs is known only as it goes.
+const KILLED: &str = "the trainer was killed (signal 9), most likely because memory ran out: give it more (a container's limit counts, too), or go on from its checkpoint with fewer tokens at a time (--micro-tokens, by default 1,024): understudy specialise TASK --resume -- --micro-tokens 512";
 
 /// What is to be trained.
 #[derive(Debug, Clone)]
@@ -79,6 +89,10 @@ fn arguments(training: &Training) -> Vec<OsString> {
     if training.resume {
         all.push("--resume".into());
     }
+    // A container's quota is known here; what a person says comes later, and counts.
+    if let Ok(threads) = std::thread::available_parallelism() {
+        all.extend(["--threads".to_owned(), threads.to_string()].map(OsString::from));
+    }
     all.extend(training.options.iter().map(OsString::from));
     all
 }
@@ -92,6 +106,23 @@ fn end(child: &mut Child, again: bool) {
         child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?))
     {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
+/// The trainer's process. Whoever lets go of it before it has ended wants the end: it is
+/// told so, and killed only if it does not keep its checkpoint in time.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.id().is_none() {
+            return;
+        }
+        end(&mut self.0, false);
+        let until = Instant::now() + END_WITHIN;
+        while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::park_timeout(LOOK);
+        }
     }
 }
 
@@ -110,9 +141,9 @@ pub(crate) async fn train(
     command.args(["-n", "5"]).arg(&environment.python).args(arguments(training));
     command.env("PYTHONPATH", &environment.path).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|e| failed(&e))?;
+    let mut child = Running(command.spawn().map_err(|e| failed(&e))?);
     let (Some(mut stdin), Some(stdout), Some(mut stderr)) =
-        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        (child.0.stdin.take(), child.0.stdout.take(), child.0.stderr.take())
     else {
         return Err(failed(&"it has no pipes"));
     };
@@ -138,8 +169,8 @@ pub(crate) async fn train(
         // The checkpoint is the trainer's: it is waited for.
         let line = tokio::select! {
             line = lines.next_line() => line.map_err(|e| failed(&e))?,
-            _ = terminate.recv() => { told += 1; end(&mut child, told > 1); continue }
-            _ = interrupt.recv() => { told += 1; end(&mut child, told > 1); continue }
+            _ = terminate.recv() => { told += 1; end(&mut child.0, told > 1); continue }
+            _ = interrupt.recv() => { told += 1; end(&mut child.0, told > 1); continue }
         };
         let Some(line) = line else { break };
         match serde_json::from_str(&line) {
@@ -164,7 +195,7 @@ pub(crate) async fn train(
         }
     }
     bar.finish_and_clear();
-    let status = child.wait().await.map_err(|e| failed(&e))?;
+    let status = child.0.wait().await.map_err(|e| failed(&e))?;
     given.abort();
     let said = said.await.unwrap_or_default();
     if let Some(refused) = refused {
@@ -176,6 +207,7 @@ pub(crate) async fn train(
             "training was interrupted; its checkpoint is kept, and --resume goes on from there".to_owned(),
         )),
         _ if told > 0 => Err(Failure::Failed("training was interrupted before it had begun".to_owned())),
+        _ if status.signal() == Some(libc::SIGKILL) => Err(Failure::Failed(KILLED.to_owned())),
         _ => {
             let lines: Vec<&str> = said.lines().collect();
             let last = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default();
@@ -252,6 +284,28 @@ echo '{"event":"done","folder":"x","adapter_sha256":"0123456789abcdef0123"}'"#;
         let (environment, training) = scripted(dir.path(), "exit 130");
         let why = train(&environment, &training, Vec::new()).await.unwrap_err().to_string();
         assert!(why.contains("--resume"), "{why}");
+        let (environment, training) = scripted(dir.path(), "kill -9 $$");
+        let why = train(&environment, &training, Vec::new()).await.unwrap_err().to_string();
+        assert!(why.contains("memory ran out") && why.contains("--resume -- --micro-tokens"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_trainer_that_is_let_go_of_keeps_its_checkpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = r#"trap 'echo kept > "$PYTHONPATH/checkpoint"; exit 130' TERM
+echo begun > "$PYTHONPATH/begun"
+while true; do sleep 0.05; done"#;
+        let (environment, training) = scripted(dir.path(), script);
+        let begun = dir.path().join("begun");
+        tokio::select! {
+            it = train(&environment, &training, Vec::new()) => panic!("it ends by itself: {it:?}"),
+            () = async {
+                while !begun.is_file() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            } => {}
+        }
+        assert!(dir.path().join("checkpoint").is_file());
     }
 
     #[test]
@@ -262,13 +316,13 @@ echo '{"event":"done","folder":"x","adapter_sha256":"0123456789abcdef0123"}'"#;
         };
         let plain = said(&training);
         assert_eq!((plain[0].as_str(), plain[2].as_str()), ("--base", "--out"));
-        assert_eq!(plain[4..], ["--minutes", "1", "--licence", "Apache-2.0"]);
+        assert_eq!(plain[4..9], ["--minutes", "1", "--licence", "Apache-2.0", "--threads"]);
+        assert!(plain[9].parse::<usize>().unwrap() > 0 && plain.len() == 10, "{plain:?}");
         let own = ["--drop-long", "--rate", "1e-4"].map(str::to_owned);
         let more = Training { resume: true, accepts_licence: true, options: own.into(), ..training };
-        assert_eq!(
-            said(&more)[8..],
-            ["--accept-licence", "Apache-2.0", "--resume", "--drop-long", "--rate", "1e-4"]
-        );
+        let more = said(&more);
+        assert_eq!(more[8..12], ["--accept-licence", "Apache-2.0", "--resume", "--threads"]);
+        assert_eq!(more[13..], ["--drop-long", "--rate", "1e-4"]);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use understudy_call::{
     Choice, Credential, Dialect, Exchange, ExchangeId, Finish, Message, Metadata, Part, Reply, Request, Role,
 };
 use understudy_capture::{FileKey, JournalConfig, Record};
+use understudy_policy::{Ledger, TaskId, TaskPolicy};
+use understudy_rehearsal::worker::Tally;
 use understudy_tasks::{HashKey, TaskBook};
 
 use super::*;
@@ -44,7 +46,7 @@ fn exchange(n: u64) -> Exchange {
 }
 
 /// A rehearsal's journal of 200 tickets, their task, and the last one's place.
-fn recorded(dir: &std::path::Path) -> (Journal, Task, u64) {
+fn recorded(dir: &Path) -> (Journal, Task, u64) {
     let key = FileKey::from_bytes(&[5; 32]).unwrap();
     let hooks = recording::hooks(&HashKey::new([3; 32]));
     let config =
@@ -61,7 +63,7 @@ fn recorded(dir: &std::path::Path) -> (Journal, Task, u64) {
 }
 
 /// The notes of the audit log.
-fn curated(journal: &Journal) -> Vec<serde_json::Value> {
+fn curated(journal: &Journal) -> Vec<Value> {
     let mut found = Vec::new();
     let mut cursor = journal.cursor(0);
     while let Some((_, record)) = cursor.next().unwrap() {
@@ -112,14 +114,16 @@ fn training_begins_late_in_a_long_log_and_leaves_every_task_its_evidence() {
 fn a_rehearsals_training_set_rests_on_the_operators_word_and_is_noted() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, task, last) = recorded(dir.path());
-    let Err(why) = taught(&configured(""), &task, last, &journal) else { panic!("nobody permitted it") };
+    let refused = taught(&configured(""), &task, last, &journal, false);
+    let Err(why) = refused else { panic!("nobody permitted it") };
     assert!(why.to_string().contains("train = true"), "{why}");
     assert!(curated(&journal).is_empty(), "nothing was given out");
 
-    let set = taught(&configured(PERMITS), &task, last, &journal).unwrap();
+    let Taught { set, upto, start } = taught(&configured(PERMITS), &task, last, &journal, false).unwrap();
+    assert_eq!((upto, start), (last, Start::Anew));
     assert!(set.train >= 50 && !set.held.is_empty(), "{} {}", set.train, set.held.len());
     let lines = set.rows.split(|b| *b == b'\n').filter(|l| !l.is_empty()).skip(1);
-    let rows: Vec<serde_json::Value> = lines.map(|l| serde_json::from_slice(l).unwrap()).collect();
+    let rows: Vec<Value> = lines.map(|l| serde_json::from_slice(l).unwrap()).collect();
     assert_eq!(
         rows.iter().filter(|r| r["split"] == "held").count(),
         set.held.len(),
@@ -132,4 +136,81 @@ fn a_rehearsals_training_set_rests_on_the_operators_word_and_is_noted() {
     let permission = &note["what"]["providers"]["openai"][1];
     assert_eq!(permission["terms"], "clause 3");
     assert!(permission["by"].as_str().unwrap().contains("providers.openai.train"), "{permission}");
+}
+
+#[test]
+fn a_training_that_was_cut_off_goes_on_with_the_rows_that_it_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, task, last) = recorded(dir.path());
+    let config = Config { state: dir.path().join("state"), ..configured(PERMITS) };
+    let first = taught(&config, &task, last - 50, &journal, false).unwrap();
+    let training = config.state.join("training").join(task.id.to_string());
+    std::fs::create_dir_all(&training).unwrap();
+    std::fs::write(training.join("checkpoint.safetensors"), "weights").unwrap();
+    let keep = |upto: u64| {
+        let kept = Kept { upto, data_sha256: first.set.data_sha256.clone(), class_cap: None };
+        std::fs::write(training.join("run.json"), serde_json::to_vec(&kept).unwrap()).unwrap();
+    };
+    keep(last - 50);
+    let again = taught(&config, &task, last, &journal, true).unwrap();
+    assert_eq!((again.upto, again.start), (last - 50, Start::Resumed));
+    assert_eq!(again.set.data_sha256, first.set.data_sha256);
+    // Of another journal: as many rows as there are now, or too few to try.
+    for upto in [last - 20, 1] {
+        keep(upto);
+        let other = taught(&config, &task, last, &journal, true).unwrap();
+        assert_eq!((other.upto, other.start), (last, Start::OtherRows));
+        assert!(other.set.train > first.set.train);
+    }
+    assert_eq!(curated(&journal).len(), 4, "what was given out is noted once");
+}
+
+#[test]
+fn a_task_with_an_adapter_of_about_as_many_calls_is_not_trained_again() {
+    let adapters = tempfile::tempdir().unwrap();
+    let adapter = |name: &str, calls: u64| {
+        let folder = adapters.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        let data =
+            json!({ "exchanges": { "train": [], "development": [] }, "curation": { "exchanges": calls } });
+        std::fs::write(folder.join("card.json"), json!({ "data": data }).to_string()).unwrap();
+    };
+    adapter("ours", 9_148);
+    let adoption = |name: &str, rows: u64, round: Option<(u64, u64, f64)>| Adoption {
+        task: TaskId(1),
+        adapter: name.to_owned(),
+        rows,
+        answered: 0,
+        agreed: 0,
+        understudy: None,
+        round,
+        reason: String::new(),
+    };
+    let report = |calls: u64, adoptions: Vec<Adoption>| TaskReport {
+        task: TaskId(1),
+        name: String::new(),
+        model: String::new(),
+        provider: String::new(),
+        tally: Tally { calls, ..Tally::default() },
+        evidence: Ledger::new(TaskId(1), TaskPolicy::default()).view(),
+        cast: Vec::new(),
+        adoptions,
+        adopting: None,
+        provider_p50_ms: None,
+        understudy_p50_ms: None,
+    };
+    let wanted = |r: &TaskReport| is_wanted(r, adapters.path());
+    let lost = Some((9, 8, 0.5));
+    assert!(wanted(&report(13_723, Vec::new())) && !wanted(&report(499, Vec::new())));
+    let became = Adoption {
+        understudy: Some(understudy_call::UnderstudyId("specialised-1".to_owned())),
+        ..adoption("ours", 3_000, None)
+    };
+    assert!(!wanted(&report(13_519, vec![became])), "few of its calls became rows");
+    assert!(!wanted(&report(13_519, vec![adoption("ours", 3_000, lost)])), "kept beside");
+    assert!(wanted(&report(18_296, vec![adoption("ours", 3_000, lost)])), "its calls have doubled");
+    assert!(wanted(&report(13_519, vec![adoption("ours", 3_000, None)])), "it could not be taken in");
+    assert!(!wanted(&report(900, vec![adoption("no card", 500, lost)])), "its rows tell");
+    let coming = TaskReport { adopting: Some((0, 0)), ..report(13_519, Vec::new()) };
+    assert!(!wanted(&coming));
 }
