@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The chart without a cluster: what it renders is what Kubernetes has, in every
-version that it promises; each value that is documented changes what is rendered;
-what has to agree with something else does; and a bad value is refused with a
-sentence that names it.
+version that it promises, with the values of the first chart too; each value that is
+documented changes what is rendered; what has to agree with something else does, the
+labels that alerts ask for among it; and a bad value is refused with a sentence that
+names it.
 
 usage: chart.py HELM HELM-DOCS
 """
@@ -10,8 +11,11 @@ import copy
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 
 import kubernetes_validate
 import yaml
@@ -40,7 +44,7 @@ OTHER = {
     "engine.nodeSelector": {"a": "b"}, "engine.tolerations": [{"key": "a", "operator": "Exists"}],
     "collector.jaeger": "jaeger.test:4317", "collector.config": {"service": {"telemetry": {"logs": {"level": "warn"}}}},
     "collector.resources": {"limits": {"memory": "512Mi"}},
-    "engine.affinity": {"podAntiAffinity": {}}, "sidecar.journalSize": "2Gi", "engine.model.size": "4Gi",
+    "engine.strategy": {"type": "Recreate"}, "engine.affinity": {"podAntiAffinity": {}}, "sidecar.journalSize": "2Gi", "engine.model.size": "4Gi",
 }
 # What has to be set beside a value for it to matter.
 BESIDE = {
@@ -61,8 +65,11 @@ REFUSED = {
     "sidecar.resources.limits.cpu=10m": "sidecar.resources.requests.cpu is 20m",
     "engine.inPod.resources.requests.cpu=2,engine.inPod.resources.limits.cpu=1500m": "engine.inPod.resources.requests.cpu is 2",
     "collector.enabled=true": "collector.jaeger is empty", "collector.jaeger=http://jaeger:4317": "jaeger", "collector.replicas=0": "replicas",
+    "sidecar.journalSize=32Mi": "sidecar.journalSize is 32Mi, which is less than the 64Mi", "sidecar.journalSize=67108863": "sidecar.journalSize is 67108863",
     "sidecar.env[0].value=x": "env", "sidecar.env[0].name=not a name": "env",
     "engine.gpu.executionProviders={cuda,rocm}": "executionProviders", "engine.gpu.executionProviders={cuda,cuda}": "executionProviders",
+    "engine.strategy.type=OnDelete": "strategy", "engine.startSeconds=0": "startSeconds",
+    "engine.strategy.type=Recreate,engine.kind=DaemonSet": "engine.strategy is for engine.kind Deployment",
     "engine.image.digest=0123": "digest", "engine.image=other": "image",
 }
 
@@ -93,8 +100,8 @@ def other(path, value):
     return value + "x" if value else "x"
 
 
-def render(helm, values, kubernetes="1.37.0"):
-    done = subprocess.run([helm, "template", "understudy", CHART, "--namespace", "understudy", "--kube-version", kubernetes, "--values", "-"],
+def render(helm, values, kubernetes="1.37.0", chart=CHART):
+    done = subprocess.run([helm, "template", "understudy", chart, "--namespace", "understudy", "--kube-version", kubernetes, "--values", "-"],
                           input=yaml.safe_dump(values), capture_output=True, text=True)
     return done.returncode, done.stdout, done.stderr
 
@@ -171,6 +178,96 @@ def gpus_are_used(helm):
     assert images({"tag": "8", "digest": digest}) == {"understudy@" + digest, "understudy-pull:7"}
 
 
+def engines_start(helm):
+    """One that loads for long is left to load, and one that takes too much is told so first."""
+    def engine(**values):
+        spec = rendered(helm, {"engine": values}, "Deployment", "understudy-engine")["spec"]
+        (container,) = spec["template"]["spec"]["containers"]
+        return spec, container, {v["name"]: v["value"] for v in container["env"]}.get("UNDERSTUDY_ENGINE_MEMORY_LIMIT")
+    for seconds in (1800, 45, 1):
+        spec, container, _ = engine(startSeconds=seconds)
+        start = container["startupProbe"]
+        assert 0 <= start["periodSeconds"] * start["failureThreshold"] - seconds < 2, start
+        assert spec["progressDeadlineSeconds"] > seconds and "initialDelaySeconds" not in container["livenessProbe"], spec
+    gpu = {"enabled": True}
+    assert "strategy" not in engine()[0]
+    # Else what the API server wrote in for the other strategy would stay, and be refused.
+    assert engine(gpu=gpu)[0]["strategy"] == {"type": "Recreate", "rollingUpdate": None}
+    rolling = {"rollingUpdate": {"maxSurge": 0}}
+    assert engine(gpu=gpu, strategy=rolling)[0]["strategy"] == rolling
+
+    def limit(memory, **config):
+        return engine(resources={"limits": {"memory": memory}}, config={"engine": config})[2]
+    assert (limit("3Gi"), limit("1.5G"), limit(1 << 33)) == (str(3 << 30), "1500000000", str(8 << 30))
+    assert limit("8Gi", memory_limit="6 GiB") == "6 GiB"
+    # What the configuration does not take is left to its default, and so is no limit.
+    assert limit("64Mi") is None and limit(None) is None
+
+
+def older_values_do(helm):
+    """An upgrade with --reuse-values has all values of the chart before, and none that came since."""
+    with tempfile.TemporaryDirectory() as folder:
+        chart = pathlib.Path(folder) / "understudy"
+        shutil.copytree(CHART, chart)
+        with tarfile.open(CHART.parents[1] / "tests" / "kubernetes" / "first-chart.tgz") as first:
+            (chart / "values.yaml").write_bytes(first.extractfile("understudy/values.yaml").read())
+        on = {"enabled": True}
+        everything = {"networkPolicy": on, "engine": {"gpu": on}, "monitoring": {"monitors": True, "rules": True, "dashboards": True}}
+        for values in ({}, everything, {"engine": {"enabled": False}}, {"engine": {"kind": "DaemonSet"}}, {"policies": {**on, "install": True}}):
+            code, text, said = render(helm, values, chart=chart)
+            assert code == 0, f"the first chart's values with {values}: {said}"
+            check(text, "1.37")
+
+
+def rules_fit(helm):
+    """Nobody is told that nothing is recorded where nothing is to be."""
+    def alerts(config):
+        rules = rendered(helm, {"monitoring": {"rules": True}, "config": config}, "PrometheusRule", "understudy")["spec"]
+        return [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
+    every = alerts({})
+    assert alerts({"capture": {"keep_bytes": "2 GiB"}}) == every
+    for off in (False, "false"):
+        assert [a for a in every if a != "UnderstudyRecordsNothing"] == alerts({"capture": {"enabled": off}}) != every
+
+
+# Labels that Prometheus gives, or whose values are the cluster's and the agents' own.
+OPEN = {"namespace", "pod", "instance", "task", "image", "scope"}
+
+
+def labels_are_exported():
+    """Whoever asks for a label's value, in an alert, a panel or a test, asks for one that there is."""
+    root = CHART.parents[1]
+
+    def words(path, block):
+        found = re.search(block, (root / path).read_text(), re.DOTALL)
+        assert found, f"{path} no longer has {block}"
+        return set(re.findall(r'"([a-z_]+)"', found[1]))
+    counters = "proxy/gateway/src/counters.rs"
+    known = {
+        ("understudy_fallbacks_total", "reason"): words(counters, r"const LABELS: [^=]+= \[(.*?)\];"),
+        ("understudy_errors_total", "fault"): words(counters, r"impl Fault \{.*?match self \{(.*?)\}"),
+        ("understudy_drops_total", "reason"): words("proxy/capture/src/stats.rs", r"fn label\(.*?match self \{(.*?)\}"),
+    }
+    alerts = yaml.safe_load((CHART / "alerts.yaml").read_text())
+    asked = [rule["expr"] for group in alerts["groups"] for rule in group["rules"]]
+    for file in sorted((CHART / "dashboards").glob("*.json")):
+        asked += [target["expr"] for panel in json.loads(file.read_text())["panels"] for target in panel["targets"]]
+    tests = yaml.safe_load((root / "tests" / "kubernetes" / "alerts.yaml").read_text())
+    asked += [series["series"] for test in tests["tests"] for series in test["input_series"]]
+    count = 0
+    for expression in asked:
+        for metric, matchers in re.findall(r"(understudy_\w+)\{([^}]*)\}", expression):
+            for label, value in re.findall(r'(\w+)\s*[=!]~?\s*"([^"]*)"', matchers):
+                if label in OPEN:
+                    continue
+                assert (metric, label) in known, f"whose values are those of {label} in {expression}?"
+                for one in value.split("|"):
+                    assert one in known[metric, label], f'{metric} never has {label}="{one}", which is asked for in {expression}'
+                    count += 1
+    assert count, "nobody asks for any label"
+    print(f"{count} values of labels are asked for, and exported")
+
+
 def settings_agree(helm):
     """What the injector reads follows the values, in whatever form they are written."""
     def settings(**sidecar):
@@ -178,8 +275,50 @@ def settings_agree(helm):
     moved = settings(gatewayPort=5151)
     assert moved["gatewayPort"] == 5151 and all(url.startswith("http://127.0.0.1:5151/") for url in moved["variables"].values()), moved
     assert settings(journalSize=2 << 30)["journalSize"] == "2147483648"
+    assert settings(journalSize="64Mi")["journalSize"] == "64Mi"
     # As much as the limit is not above it.
     settings(resources={"requests": {"cpu": "1000m", "memory": "0.125Gi"}, "limits": {"cpu": 1, "memory": "128Mi"}})
+
+
+def mistakes_are_found_first(helm):
+    """`check` has what every sidecar has: the first of two of one name, and nothing that only the pod knows."""
+    secret = {"secretKeyRef": {"name": "keys", "key": "llm"}}
+    env = [
+        {"name": "UNDERSTUDY_POLICY_TAU", "value": "2"}, {"name": "UNDERSTUDY_POLICY_TAU", "value": "0.9"},
+        {"name": "UNDERSTUDY_CAPTURE_KEEP_BYTES", "value": "lots"}, {"name": "UNDERSTUDY_STATE_DIR", "value": "/elsewhere"},
+        {"name": "UNDERSTUDY_REMOTE_LARGE_BASE_URL", "valueFrom": secret}, {"name": "UNDERSTUDY_REMOTE_LARGE_MODEL", "value": "large"},
+        {"name": "LLM_KEY", "valueFrom": secret}, {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
+        {"name": "UNDERSTUDY_TELEMETRY_ENDPOINT", "value": "http://$(NODE):4317"},
+    ]
+    config = {"policy": {"tau": 0.97, "alpha": 0.1}, "telemetry": {"endpoint": "http://mine:4317"}}
+    (check,) = rendered(helm, {"config": config, "sidecar": {"env": env}}, "Deployment", "understudy-injector")["spec"]["template"]["spec"]["initContainers"]
+    told = {v["name"]: v["value"] for v in check["env"]}
+    assert check["args"] == ["check"] and len(told) == len(check["env"]), check
+    assert told == {
+        "UNDERSTUDY_STATE_DIR": "/tmp", "UNDERSTUDY_POLICY_TAU": "2", "UNDERSTUDY_POLICY_ALPHA": "0.1",
+        "UNDERSTUDY_CAPTURE_KEEP_BYTES": "lots",
+        # What has to be there is, though only the pod knows it.
+        "UNDERSTUDY_REMOTE_LARGE_BASE_URL": "http://in-the-pod.invalid", "UNDERSTUDY_REMOTE_LARGE_MODEL": "large",
+    }, told
+
+
+def hosts_are_hosts():
+    """The API server takes no `Understudy` at a host that no sidecar would take."""
+    definition = json.loads((CHART / "files" / "understudies.json").read_text())
+    spec = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    rules = [rule["rule"] for rule in spec["properties"]["remote"]["x-kubernetes-validations"]]
+
+    def holds(rule, url):
+        parts = re.findall(r"(!?)self\.base_url\.matches\('([^']*)'\)", rule)
+        assert " || ".join(f"{no}self.base_url.matches('{pattern}')" for no, pattern in parts) == rule, rule
+        return any(bool(re.search(pattern, url)) != bool(no) for no, pattern in parts)
+    hosts = {
+        True: ["models", "models.example.com", "10.0.0.9", "255.255.255.255", "llama-3.2b", "3.models", "10.0.0.9.models", "0xmodels", "m999"],
+        False: ["10.0.0.999", "llama-3.2", "10.0.1", "8", "010.0.0.1", "1.2.3.4.5", "models.0x1f", "0x7f", "models.08", "models.", "-models", ""],
+    }
+    for taken, all_of_them in hosts.items():
+        for url in (f"http://{host}{rest}" for host in all_of_them for rest in ("", "/", "/v1", ":8000", ":8000/v1/")):
+            assert all(holds(rule, url) for rule in rules) == taken, url
 
 
 def traces_arrive(helm):
@@ -242,7 +381,13 @@ def main():
     print(f"{count} values change what is rendered")
     models_are_found(helm)
     gpus_are_used(helm)
+    engines_start(helm)
+    older_values_do(helm)
+    rules_fit(helm)
+    labels_are_exported()
     settings_agree(helm)
+    mistakes_are_found_first(helm)
+    hosts_are_hosts()
     traces_arrive(helm)
     versions_agree()
 

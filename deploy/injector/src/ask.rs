@@ -58,7 +58,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
         "journal-size",
         "a quantity such as `512Mi`",
         "the chart's",
-        "The size limit of the journal's emptyDir; the journal keeps itself under it.",
+        "How much room the journal has, `64Mi` or more: its emptyDir's size limit or, beside a claim or a volume, what it may take of that (without it `capture.keep_bytes`). It keeps itself to three quarters of it.",
     ),
     annotation(
         "journal-claim",
@@ -143,8 +143,8 @@ pub enum EngineChoice {
 /// Where the journal is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JournalPlace {
-    /// An emptyDir of this size; `None` is the chart's.
-    Empty(Option<String>),
+    /// An emptyDir of its own.
+    Empty,
     /// A claim of this name.
     Claim(String),
     /// A volume that the pod has.
@@ -160,6 +160,8 @@ pub struct Ask {
     pub engine: Option<EngineChoice>,
     /// Where the journal is.
     pub journal: JournalPlace,
+    /// How much room it has there; `None` is the chart's of an emptyDir, and all of another.
+    pub journal_size: Option<String>,
     /// `None` is the chart's.
     pub image: Option<String>,
     /// `requests.cpu` and the like, of the sidecar.
@@ -232,16 +234,14 @@ impl Ask {
                 mistakes.push(AskError::Value { name: known.name, value, kind: known.kind });
             }
         }
-        let places = ["journal-size", "journal-claim", "journal-volume"];
-        let placed: Vec<_> = places.into_iter().filter(|p| said.contains_key(p)).collect();
-        if let [first, second, ..] = placed.as_slice() {
-            mistakes.push(AskError::Contradiction(first, second));
+        if said.contains_key("journal-claim") && said.contains_key("journal-volume") {
+            mistakes.push(AskError::Contradiction("journal-claim", "journal-volume"));
         }
         let containers = said.get("containers").map(|c| names(c));
         let journal = match (said.remove("journal-claim"), said.remove("journal-volume")) {
             (Some(claim), _) => JournalPlace::Claim(claim),
             (None, Some(volume)) => JournalPlace::Volume(volume),
-            (None, None) => JournalPlace::Empty(said.remove("journal-size")),
+            (None, None) => JournalPlace::Empty,
         };
         absent(pod, "containers", containers.iter().flatten(), "/spec/containers", &mut mistakes);
         if let JournalPlace::Volume(volume) = &journal {
@@ -264,6 +264,7 @@ impl Ask {
                 _ => EngineChoice::Service,
             }),
             journal,
+            journal_size: said.remove("journal-size"),
             image: said.remove("image"),
             resources: sizes.into_iter().filter_map(|(name, at)| Some((at, said.remove(name)?))).collect(),
         })

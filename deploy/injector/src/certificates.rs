@@ -66,9 +66,13 @@ impl std::fmt::Debug for Signed {
 pub(crate) struct CertificateError(#[from] rcgen::Error);
 
 impl Signed {
-    /// Two thirds of its time are over.
+    /// When two thirds of its time are over, Unix seconds.
+    fn due(&self) -> i64 {
+        self.from + (self.until - self.from) / 3 * 2
+    }
+
     fn is_due(&self, now: i64) -> bool {
-        now >= self.from + (self.until - self.from) / 3 * 2
+        now >= self.due()
     }
 }
 
@@ -79,10 +83,21 @@ impl Kept {
         self.authorities.iter().rev().map(|a| a.certificate.as_str()).collect()
     }
 
+    /// What is in use, and renewed in time.
+    fn in_use(&self) -> impl Iterator<Item = &Signed> {
+        self.authorities.last().into_iter().chain(self.servers.values())
+    }
+
     /// Whatever ends first, Unix seconds.
     #[must_use]
     pub(crate) fn ends(&self) -> Option<i64> {
-        self.authorities.last().into_iter().chain(self.servers.values()).map(|s| s.until).min()
+        self.in_use().map(|s| s.until).min()
+    }
+
+    /// Whatever is to be renewed first, Unix seconds.
+    #[must_use]
+    pub(crate) fn due(&self) -> Option<i64> {
+        self.in_use().map(Signed::due).min()
     }
 
     /// What is to be kept from now on, for servers of these names; the same where
@@ -188,10 +203,13 @@ mod tests {
     fn the_first_authority_signs_at_once_and_nothing_changes_before_it_is_due() {
         let kept = at(Kept::default(), 0);
         assert_eq!((kept.authorities.len(), kept.servers["injector"].until), (1, 30 * DAY));
+        assert_eq!((kept.due(), kept.ends()), (Some(20 * DAY), Some(30 * DAY)));
+        assert_eq!(Kept::default().due(), None);
         assert_eq!(at(kept.clone(), 19 * DAY), kept);
         let later = at(kept.clone(), 20 * DAY);
         assert_eq!(later.authorities, kept.authorities);
         assert_eq!(later.servers["injector"].until, 50 * DAY);
+        assert_eq!(later.due(), Some(40 * DAY));
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //! a Secret, tells the API server whom to trust, and every replica shows what the
 //! Secret has.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,16 +38,32 @@ const KEPT: &str = "kept.json";
 
 #[derive(Debug, thiserror::Error)]
 enum KeepError {
-    #[error("the API server refused")]
+    #[error("the API server refused{}", remedy(.0))]
     Api(#[from] kube::Error),
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    #[error("the Secret {0} holds what cannot be read; delete it, and certificates are made anew")]
-    Unreadable(String, #[source] serde_json::Error),
+    #[error(
+        "the Secret {secret} holds what cannot be read; certificates are made anew once it is empty: \
+         kubectl patch secret {secret} --namespace {namespace} --type merge --patch '{{\"data\":null}}'"
+    )]
+    Unreadable { namespace: String, secret: String, source: serde_json::Error },
+    #[error("what is to be written cannot be put into JSON")]
+    Json(#[from] serde_json::Error),
     #[error("the certificate cannot be shown")]
     Show(#[source] std::io::Error),
     #[error("the API server did not answer within {} s", LOOK.as_secs())]
     Late(#[from] tokio::time::error::Elapsed),
+}
+
+/// The chart makes the Secrets, the Lease and the rights to them: the injector may change
+/// what is there, and create nothing.
+fn remedy(e: &kube::Error) -> &'static str {
+    match e {
+        kube::Error::Api(status) if [403, 404].contains(&status.code) => {
+            "; a Secret, the Lease or a right of the release may be gone: run helm upgrade, which makes it again"
+        }
+        _ => "",
+    }
 }
 
 /// Keeps the certificates until dropped.
@@ -137,18 +156,20 @@ impl Keeper {
     }
 
     fn read(&self, secret: &Secret) -> Result<Kept, KeepError> {
-        let bytes = secret.data.as_ref().and_then(|d| d.get(KEPT));
-        // One that the chart made, still empty.
+        let bytes = secret.data.as_ref().and_then(|d| d.get(KEPT)).filter(|bytes| !bytes.0.is_empty());
+        // One that the chart made, or that somebody emptied.
         let Some(bytes) = bytes else { return Ok(Kept::default()) };
-        let name = &self.controller.certificates.secret;
-        serde_json::from_slice(&bytes.0).map_err(|e| KeepError::Unreadable(name.clone(), e))
+        serde_json::from_slice(&bytes.0).map_err(|source| KeepError::Unreadable {
+            namespace: self.controller.namespace.clone(),
+            secret: self.controller.certificates.secret.clone(),
+            source,
+        })
     }
 
     /// Writes over what was found, and over nothing that came since.
     async fn write(&self, found: Option<Secret>, kept: &Kept) -> Result<(), KeepError> {
         let name = &self.controller.certificates.secret;
-        let json = serde_json::to_vec(kept).map_err(|e| KeepError::Unreadable(name.clone(), e))?;
-        let data = BTreeMap::from([(KEPT.to_owned(), ByteString(json))]);
+        let data = BTreeMap::from([(KEPT.to_owned(), ByteString(serde_json::to_vec(kept)?))]);
         self.put(found, name, None, data).await
     }
 
@@ -203,8 +224,7 @@ impl Keeper {
         let operations: Vec<_> = (0..all.len())
             .map(|i| json!({"op": "add", "path": format!("/webhooks/{i}/clientConfig/caBundle"), "value": bundle}))
             .collect();
-        let patch: json_patch::Patch =
-            serde_json::from_value(json!(operations)).map_err(|e| KeepError::Unreadable(name.clone(), e))?;
+        let patch: json_patch::Patch = serde_json::from_value(json!(operations))?;
         webhooks.patch(name, &PatchParams::default(), &Patch::Json::<()>(patch)).await?;
         tracing::info!(name, "the API server knows the authority");
         Ok(())
@@ -218,6 +238,7 @@ impl Keeper {
             .await
             .map_err(KeepError::Show)?;
         self.service.metrics.certificate_ends(kept.ends());
+        self.service.metrics.certificate_is_due(kept.due());
         self.service.trust(kept.trusted());
         Ok(())
     }

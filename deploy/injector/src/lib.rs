@@ -19,6 +19,7 @@ mod certificates;
 mod clock;
 mod crd;
 mod error;
+mod journal;
 mod keeper;
 mod lease;
 mod metrics;

@@ -24,7 +24,7 @@ struct Image {
     scope: String,
 }
 
-/// Counts, and when the certificate ends.
+/// Counts, when the certificate ends, and when it is to be renewed.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     admissions: Family<Outcome, Counter>,
@@ -32,6 +32,7 @@ pub(crate) struct Metrics {
     trips: Counter<u64, AtomicU64>,
     leader: Gauge<i64, AtomicI64>,
     certificate: Gauge<i64, AtomicI64>,
+    renewal: Gauge<i64, AtomicI64>,
 }
 
 impl Default for Metrics {
@@ -43,6 +44,7 @@ impl Default for Metrics {
             trips: Counter::default(),
             leader: Gauge::default(),
             certificate: Gauge::default(),
+            renewal: Gauge::default(),
         }
     }
 }
@@ -63,6 +65,10 @@ impl Metrics {
 
     pub(crate) fn certificate_ends(&self, at: Option<i64>) {
         self.certificate.set(at.unwrap_or(0));
+    }
+
+    pub(crate) fn certificate_is_due(&self, at: Option<i64>) {
+        self.renewal.set(at.unwrap_or(0));
     }
 
     /// As OpenMetrics text; `paused` are the images that are not injected now, and where.
@@ -86,6 +92,12 @@ impl Metrics {
             "When the first of the certificates ends, Unix time",
             Unit::Seconds,
             self.certificate.clone(),
+        );
+        all.register_with_unit(
+            "certificate_renewal_timestamp",
+            "When the first of the certificates is to be renewed, Unix time",
+            Unit::Seconds,
+            self.renewal.clone(),
         );
         let mut text = String::new();
         // Writing to a String does not fail.

@@ -7,11 +7,11 @@ use json_patch::Patch;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::Settings;
 use crate::ask::{Ask, EngineChoice, INJECTED, STATUS};
 use crate::sidecar::{ENGINE, NAME, containers, engine, volumes};
 use crate::skip::{self, Skip, over_limit};
 use crate::understudies::Given;
+use crate::{Settings, journal};
 
 /// What becomes of a pod.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +89,9 @@ pub fn inject(pod: &Value, namespace: &str, settings: &Settings, around: &dyn Ar
     if let Some(why) = around.paused(image, namespace).filter(|_| !is_injected) {
         return Outcome::Skipped(Skip::Broken(why));
     }
+    if let Some(size) = journal::too_small(&ask, settings).filter(|_| !is_injected) {
+        return Outcome::Skipped(Skip::JournalSize(size));
+    }
     let given = if is_injected { Vec::new() } else { given(pod, namespace, settings, around) };
     let ours = containers(&ask, settings, &given, &pod["spec"]);
     if let Some(skip) = ours.iter().find_map(over_limit).filter(|_| !is_injected) {
@@ -111,10 +114,7 @@ pub fn inject(pod: &Value, namespace: &str, settings: &Settings, around: &dyn Ar
 fn given(pod: &Value, namespace: &str, settings: &Settings, around: &dyn Around) -> Vec<Given> {
     let labels = serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap_or_default();
     let mut all = around.understudies(namespace, &labels);
-    let is_set = |v: &Value| {
-        v["name"].as_str().is_some_and(|name| settings.environment.contains_key(name))
-            || settings.env.iter().any(|own| own["name"] == v["name"])
-    };
+    let is_set = |v: &Value| v["name"].as_str().is_some_and(|name| settings.sets(name));
     all.retain(|g| !g.variables.iter().any(is_set));
     all
 }

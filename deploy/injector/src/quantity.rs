@@ -37,6 +37,28 @@ pub(crate) fn bytes(text: &str) -> Option<u64> {
     positive(text).map(|n| n as u64)
 }
 
+/// Sizes as the sidecar's configuration writes them (its `config/kinds.rs`).
+const SIZES: [(&str, u64); 9] = [
+    ("", 1),
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+];
+
+/// A size of the sidecar's configuration, such as `64 MiB`, in bytes.
+pub(crate) fn configured(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let (_, times) = SIZES.iter().find(|(name, _)| *name == unit.trim())?;
+    number.parse::<u64>().ok()?.checked_mul(*times)
+}
+
 /// The value of a quantity in a manifest, where a number may stand without quotes.
 pub(crate) fn value(written: &Value) -> Option<f64> {
     written.as_f64().or_else(|| parse(written.as_str()?))
@@ -56,6 +78,16 @@ mod tests {
         assert_eq!((positive("0"), bytes("1Ki")), (None, Some(1024)));
         for other in [json!(null), json!("lots"), json!(""), json!("1Qi"), json!("-1"), json!({})] {
             assert_eq!(value(&other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_size_of_the_configuration_has_its_own_units() {
+        for (text, size) in [("64 MiB", 64 << 20), ("1073741824", 1 << 30), (" 2kB ", 2_000), ("7 B", 7)] {
+            assert_eq!(configured(text), Some(size), "{text}");
+        }
+        for other in ["", "lots", "64Mi", "1.5 GiB", "-1", "99999999999999999999", "99999999 TiB"] {
+            assert_eq!(configured(other), None, "{other}");
         }
     }
 }

@@ -106,6 +106,21 @@ pub struct Settings {
     pub wait_seconds: u32,
 }
 
+impl Settings {
+    /// Whether every sidecar has a variable of this name from the chart.
+    pub(crate) fn sets(&self, name: &str) -> bool {
+        self.environment.contains_key(name) || self.env.iter().any(|v| v["name"] == name)
+    }
+
+    /// Its value, unless a Secret or the like has that. Those of `env` come first.
+    pub(crate) fn plain(&self, name: &str) -> Option<&str> {
+        match self.env.iter().find(|v| v["name"] == name) {
+            Some(variable) => variable["value"].as_str(),
+            None => self.environment.get(name).map(String::as_str),
+        }
+    }
+}
+
 /// The injector as sidecars ask it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]

@@ -5,10 +5,10 @@ mod tests;
 
 use serde_json::{Value, json};
 
-use crate::Settings;
 use crate::ask::{Ask, EngineChoice, JournalPlace};
-use crate::quantity::{bytes, value};
+use crate::quantity::value;
 use crate::understudies::Given;
+use crate::{Settings, journal};
 
 /// The sidecar's container.
 pub(crate) const NAME: &str = "understudy";
@@ -137,13 +137,8 @@ fn variables(ask: &Ask, settings: &Settings, given: &[Given]) -> Vec<Value> {
         }
         _ => all.push(plain("UNDERSTUDY_ENGINE_ENABLED", "false".to_owned())),
     }
-    if let JournalPlace::Empty(size) = &ask.journal
-        && let Some(bytes) = bytes(size.as_ref().unwrap_or(&settings.journal_size))
-    {
-        // The kubelet evicts a pod whose emptyDir grows past its limit: the journal
-        // lets its oldest go before that, with room for what else lies there.
-        all.push(plain("UNDERSTUDY_CAPTURE_KEEP_BYTES", format!("{} B", bytes / 4 * 3)));
-    }
+    let sizes = journal::variables(ask, settings).into_iter();
+    all.extend(sizes.map(|(name, bytes)| plain(name, format!("{bytes} B"))));
     all.extend(given.iter().flat_map(|g| g.variables.iter().cloned()));
     // Ours come first, then those of `env`, whose values may be a Secret's.
     let environment = settings.environment.iter().map(|(n, v)| plain(n, v.clone()));
@@ -240,9 +235,8 @@ fn journal_volume(ask: &Ask) -> &str {
 pub(crate) fn volumes(ask: &Ask, settings: &Settings) -> Vec<Value> {
     let mut all = Vec::new();
     match &ask.journal {
-        JournalPlace::Empty(size) => {
-            let size = size.as_ref().unwrap_or(&settings.journal_size);
-            all.push(json!({"name": STATE, "emptyDir": {"sizeLimit": size}}));
+        JournalPlace::Empty => {
+            all.push(json!({"name": STATE, "emptyDir": {"sizeLimit": journal::size(ask, settings)}}));
         }
         JournalPlace::Claim(name) => {
             all.push(json!({"name": STATE, "persistentVolumeClaim": {"claimName": name}}));

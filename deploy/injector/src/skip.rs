@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::Settings;
 use crate::ask::{AskError, INJECT, INJECTED, PREFIX};
+use crate::journal::LEAST;
 use crate::quantity::value;
 use crate::sidecar::{ENGINE, IDENTITY, NAME, SOCKET, STATE};
 
@@ -43,6 +44,8 @@ pub enum Skip {
         /// Its limit.
         limit: String,
     },
+    /// A journal that is too small to be one.
+    JournalSize(String),
     /// An engine that the chart does not offer.
     NoEngine(&'static str),
     /// Sidecars fail to start in this cluster; the controller stopped injecting.
@@ -65,6 +68,7 @@ impl Skip {
             Self::PortTaken { .. } => "port_taken",
             Self::Annotations(_) => "annotations",
             Self::Resources { .. } => "resources",
+            Self::JournalSize(_) => "journal_size",
             Self::NoEngine(_) => "no_engine",
             Self::Broken(_) => "sidecars_fail",
             Self::Namespace(_) => "namespace",
@@ -96,6 +100,10 @@ impl Skip {
             Self::Annotations(mistakes) => {
                 mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
             }
+            Self::JournalSize(size) => format!(
+                "the journal would have {size} of room, which is less than the {LEAST} that one needs; \
+                 change {PREFIX}journal-size or the chart's sidecar.journalSize"
+            ),
             Self::NoEngine(kind) => {
                 format!("the pod asks for an engine by {kind}, which the chart's values do not offer")
             }

@@ -57,7 +57,10 @@ pub struct UnderstudySpec {
 #[x_kube(
     validation = Rule::new(
         "self.base_url.matches('^https?://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[1-9][0-9]{0,3}|:[1-5][0-9]{4})?(/[A-Za-z0-9._~-]+)*/?$')"
-    ).message("base_url is an http:// or https:// URL with a host and without a query, such as https://models.example.com/v1")
+    ).message("base_url is an http:// or https:// URL with a host and without a query, such as https://models.example.com/v1"),
+    validation = Rule::new(
+        "!self.base_url.matches('^https?://([^/:]*[.])?([0-9]+|0[xX][0-9A-Fa-f]*)([:/]|$)') || self.base_url.matches('^https?://((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])([:/]|$)')"
+    ).message("the last part of base_url's host is a number only in an IPv4 address, four numbers from 0 to 255 such as 10.0.0.9")
 )]
 pub struct Remote {
     /// The server's address, with the version (`https://host/v1`).
@@ -97,6 +100,9 @@ pub struct UnderstudyStatus {
     pub pods: u32,
     /// Those that were created before it was so; they get it when they are created anew.
     pub behind: u32,
+    /// Why no pod gets it, where that is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// An understudy as a pod's sidecar gets it.
@@ -140,6 +146,24 @@ impl Given {
         }
         Self { name: as_given(understudy), prefix, variables }
     }
+}
+
+/// Why no pod may have it. A sidecar takes the same for a mistake in its configuration: it
+/// would not start, and its pod would wait for it. The API server's rule knows most of it.
+fn problem(remote: &Remote) -> Option<String> {
+    let why = match reqwest::Url::parse(&remote.base_url) {
+        Err(e) => e.to_string(),
+        Ok(url)
+            if ["http", "https"].contains(&url.scheme())
+                && url.has_host()
+                && url.query().is_none()
+                && url.username().is_empty() =>
+        {
+            return None;
+        }
+        Ok(_) => "it must be an http:// or https:// URL with a host, without a query".to_owned(),
+    };
+    Some(format!("no pod gets it: remote.base_url is {:?}: {why}", remote.base_url))
 }
 
 /// As a pod's status names it.
@@ -196,7 +220,8 @@ impl Understudies {
     /// comes before the one for all, and the older before the younger.
     pub(crate) fn of(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<Given> {
         let inner = self.inner();
-        let mut all: Vec<_> = inner.all.iter().filter(|(_, u)| self.is_for(u, namespace, labels)).collect();
+        let gets = |u: &Understudy| problem(&u.spec.remote).is_none() && self.is_for(u, namespace, labels);
+        let mut all: Vec<_> = inner.all.iter().filter(|(_, u)| gets(u)).collect();
         all.sort_by_key(|(key, u)| (key.0 != namespace, u.creation_timestamp().map(|t| t.0), *key));
         let mut given: Vec<Given> = Vec::new();
         for new in all.into_iter().map(|(_, u)| Given::of(u)) {
@@ -214,12 +239,13 @@ impl Understudies {
             let name = as_given(understudy);
             let mut status = UnderstudyStatus {
                 observed_generation: understudy.metadata.generation,
+                problem: problem(&understudy.spec.remote),
                 ..UnderstudyStatus::default()
             };
             for (key, pod) in &inner.pods {
                 if pod.has.contains(&name) {
                     status.pods += 1;
-                } else if self.is_for(understudy, &key.0, &pod.labels) {
+                } else if status.problem.is_none() && self.is_for(understudy, &key.0, &pod.labels) {
                     status.behind += 1;
                 }
             }

@@ -1,3 +1,5 @@
+{{- /* An upgrade with --reuse-values has the values of the chart before and none that came
+     since: `default dict` has what those would bring stay off, here and in the templates. */}}
 {{- define "understudy.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 app.kubernetes.io/name: understudy
@@ -56,7 +58,7 @@ seccompProfile: {type: RuntimeDefault}
      collector, where there is one and nothing else is said. */}}
 {{- define "understudy.config" -}}
 {{- $config := deepCopy .Values.config }}
-{{- if and .Values.collector.enabled (not (dig "telemetry" "endpoint" "" $config)) }}
+{{- if and (.Values.collector | default dict).enabled (not (dig "telemetry" "endpoint" "" $config)) }}
 {{- $port := ternary 4318 4317 (hasPrefix "http" (dig "telemetry" "protocol" "grpc" $config)) }}
 {{- $ours := dict "signals" (list "traces") "endpoint" (printf "http://%s.%s.svc:%d" (include "understudy.collector" .) .Release.Namespace $port) }}
 {{- $_ := set $config "telemetry" (merge (get $config "telemetry" | default dict) $ours) }}

@@ -39,6 +39,8 @@ pub(crate) fn outlast_their_pods(cluster: &Cluster) {
     api.apply(&claim("keeper", "agents", "ReadWriteOnce", &folder.path().display().to_string()));
     let mut pod = busy("keeper");
     pod["metadata"]["annotations"]["understudy.dev/journal-claim"] = json!("keeper");
+    // The least that there is: a sidecar that would not have it would not start.
+    pod["metadata"]["annotations"]["understudy.dev/journal-size"] = json!("64Mi");
     // The agent does not listen when it is told to end.
     pod["spec"]["terminationGracePeriodSeconds"] = json!(2);
     let recorded = |known: f64| {

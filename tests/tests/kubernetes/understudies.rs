@@ -25,6 +25,8 @@ pub(crate) fn reach_new_pods(cluster: &Cluster) {
         (remote("ftp://models/v1"), "base_url is an http:// or https:// URL"),
         (remote("http://models/v1?key=1"), "base_url is an http:// or https:// URL"),
         (remote("http://models:99999/v1"), "base_url is an http:// or https:// URL"),
+        (remote("http://10.0.0.999/v1"), "four numbers from 0 to 255"),
+        (remote("http://llama-3.2/v1"), "four numbers from 0 to 255"),
         (json!({"remote": {"base_url": "http://models/v1", "model": ""}}), "spec.remote.model"),
         (
             json!({"remote": {"base_url": "http://models/v1", "model": "m", "budget_tokens": -1}}),

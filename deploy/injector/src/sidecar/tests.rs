@@ -115,3 +115,24 @@ fn the_chart_s_own_variables_may_come_from_secrets() {
     assert_eq!(values(&sidecar, "UNDERSTUDY_POLICY_TAU"), [json!("0.95")]);
     assert_eq!(values(&sidecar, "UNDERSTUDY_STATE_DIR"), [json!("/var/lib/understudy")]);
 }
+
+#[test]
+fn its_journal_keeps_within_its_room_whatever_the_chart_s_variables_say() {
+    let name = "UNDERSTUDY_CAPTURE_VOLUME_BYTES".to_owned();
+    let chart = Settings { environment: [(name.clone(), "1073741824".to_owned())].into(), ..settings() };
+    let sidecar = sidecar_of(&chart, &json!({"understudy.dev/journal-size": "64Mi"}), &json!({})).unwrap();
+    assert_eq!(values(&sidecar, "UNDERSTUDY_CAPTURE_KEEP_BYTES"), [json!("50331648 B")]);
+    assert_eq!(values(&sidecar, &name), [json!("6291456 B")]);
+    // A claim's size is not known unless it is said.
+    let claim = sidecar_of(&chart, &json!({"understudy.dev/journal-claim": "mine"}), &json!({})).unwrap();
+    assert!(values(&claim, "UNDERSTUDY_CAPTURE_KEEP_BYTES").is_empty());
+    assert_eq!(values(&claim, &name), [json!("1073741824")]);
+}
+
+#[test]
+fn a_chart_with_too_small_a_journal_holds_no_pod() {
+    let chart = Settings { journal_size: "32Mi".to_owned(), ..settings() };
+    assert_eq!(sidecar_of(&chart, &json!({}), &json!({})).unwrap_err().label(), "journal_size");
+    let own = json!({"understudy.dev/journal-size": "128Mi"});
+    assert!(sidecar_of(&chart, &own, &json!({})).is_ok());
+}

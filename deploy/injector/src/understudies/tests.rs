@@ -136,7 +136,8 @@ fn a_pod_keeps_what_it_got_and_the_status_counts_who_is_behind() {
     all.0.set_pod(("others".into(), "bot".into()), labels("bot"), BTreeSet::new());
     let told = all.0.told();
     let status = told[0].status.clone().unwrap();
-    assert_eq!(status, UnderstudyStatus { observed_generation: Some(2), pods: 1, behind: 1 });
+    let counted = UnderstudyStatus { observed_generation: Some(2), pods: 1, behind: 1, problem: None };
+    assert_eq!(status, counted);
     all.0.set(told[0].clone());
     assert!(all.0.told().is_empty(), "nothing new");
 }
@@ -156,4 +157,35 @@ fn the_chart_s_own_of_that_name_holds() {
     let after = injected(&pod, &settings("SMALL"), &all);
     assert!(!after.to_string().contains("https://one/v1"), "{after}");
     assert!(has(after["metadata"]["annotations"][STATUS].as_str()).is_empty());
+}
+
+#[test]
+fn one_that_no_sidecar_would_take_is_given_to_nobody_and_its_status_says_why() {
+    let bad = [
+        "http://10.0.0.999/v1",
+        "http://llama-3.2/v1",
+        "http://a.b.c.xn--pokxncvks/v1",
+        "http://models/v1?key=1",
+        "ftp://models/v1",
+        "models",
+        "",
+    ];
+    for url in bad {
+        let spec = json!({"remote": {"base_url": url, "model": "small"}});
+        let platform = understudy(HOME, "small", 1, &at("well"));
+        let all = understudies(&[understudy("agents", "small", 1, &spec), platform]);
+        all.set_pod(("agents".into(), "bot".into()), labels("bot"), BTreeSet::new());
+        // The platform's of that name is no worse for it.
+        assert_eq!(names(&all.of("agents", &labels("bot"))), ["understudy/small@1"], "{url}");
+        let told = all.told();
+        let status = told.iter().find(|u| u.metadata.namespace.as_deref() == Some("agents")).unwrap();
+        let status = status.status.clone().unwrap();
+        assert_eq!((status.pods, status.behind), (0, 0), "nobody waits for it");
+        let said = status.problem.unwrap();
+        assert!(said.contains(&format!("remote.base_url is {url:?}: ")), "{said}");
+    }
+    for url in ["http://10.0.0.9:8000/v1", "https://models.test", "http://llama-3.2b/v1/"] {
+        let remote = Remote { base_url: url.to_owned(), ..Remote::default() };
+        assert_eq!(problem(&remote), None);
+    }
 }
