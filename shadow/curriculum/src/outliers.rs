@@ -23,7 +23,7 @@ const LEAST_LETTERS: usize = 10;
 
 /// Letters under which a part says nothing of its language: in a short one the
 /// names of people and places decide.
-const LEAST_LETTERS_OF_LANGUAGE: usize = 40;
+const LEAST_LETTERS_OF_LANGUAGE: usize = 60;
 
 /// Bytes of a part that its language is told by.
 const READ: usize = 1_000;
