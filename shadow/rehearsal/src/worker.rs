@@ -54,7 +54,7 @@ pub use evaluate::{Evaluated, EvaluatedAnswer};
 use pace::Claim;
 pub use pace::{Crowded, Pace, Pause};
 pub use report::{Tally, TaskReport};
-pub use rules::Amendment;
+pub use rules::{Amendment, alike};
 use saved::Saved;
 use state::TaskState;
 

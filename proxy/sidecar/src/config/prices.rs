@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use understudy_rehearsal::worker::alike;
 
 use super::kinds;
-use super::written::{Section, alike};
+use super::written::Section;
 
 /// US dollars for a million tokens.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::Path;
 
 use toml::Value;
+use understudy_rehearsal::worker::alike;
 
 use super::kinds::Kind;
 use super::nearest::{did_you_mean, nearest};
@@ -362,12 +363,6 @@ fn walk<'v>(
 pub(crate) fn variable(path: &[String]) -> String {
     let joined: Vec<String> = path.iter().map(|p| alike(p).to_uppercase()).collect();
     format!("UNDERSTUDY_{}", joined.join("_"))
-}
-
-/// A name as one out of a variable is read, which can have neither `-` nor `.` nor a
-/// space. The worker finds a task's rules by it, too.
-pub(super) fn alike(name: &str) -> String {
-    name.to_lowercase().replace(['-', '.', ' '], "_")
 }
 
 fn dotted(path: &[String]) -> String {

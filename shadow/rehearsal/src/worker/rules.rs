@@ -53,9 +53,10 @@ impl Settings {
     }
 }
 
-/// A task's name as the configuration has it where it comes out of a variable: neither
-/// `-` nor `.` nor a space can be in one, and it has no case.
-fn alike(name: &str) -> String {
+/// A name as the configuration has it where it comes out of a variable: neither `-` nor
+/// `.` nor a space can be in one, and it has no case.
+#[must_use]
+pub fn alike(name: &str) -> String {
     name.to_lowercase().replace(['-', '.', ' '], "_")
 }
 

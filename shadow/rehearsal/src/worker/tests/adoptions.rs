@@ -12,11 +12,13 @@ const ROWS: u64 = 20;
 
 /// An engine that answers with the question's last word, in one of three moods.
 #[derive(Default)]
-struct Engine {
-    away: AtomicBool,
+pub(super) struct Engine {
+    pub(super) away: AtomicBool,
     /// It is there, but not for the adapter.
     refuses: AtomicBool,
     asked: AtomicUsize,
+    /// How often it was asked for vectors.
+    pub(super) embedded: AtomicUsize,
 }
 
 impl Embedder for Engine {
@@ -29,6 +31,7 @@ impl Embedder for Engine {
         texts: &'a [String],
         _: Priority,
     ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, EmbedError>> {
+        self.embedded.fetch_add(1, Ordering::Relaxed);
         let away = self.away.load(Ordering::Relaxed);
         let vectors = vec![vec![1.0, 0.0]; texts.len()];
         Box::pin(

@@ -1,34 +1,9 @@
 //! When versions are made.
 
-use understudy_call::{EmbedError, Embedder, Priority};
+use understudy_call::Embedder;
 
+use super::adoptions::Engine;
 use super::*;
-
-/// An embedder whose engine may be away.
-#[derive(Default)]
-struct Engine {
-    away: AtomicBool,
-    asked: AtomicUsize,
-}
-
-impl Embedder for Engine {
-    fn id(&self) -> String {
-        "e@1".to_owned()
-    }
-
-    fn embed<'a>(
-        &'a self,
-        texts: &'a [String],
-        _: Priority,
-    ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, EmbedError>> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        let away = self.away.load(Ordering::Relaxed);
-        let vectors = vec![vec![1.0, 0.0]; texts.len()];
-        Box::pin(
-            async move { if away { Err(EmbedError::Unavailable("away".to_owned())) } else { Ok(vectors) } },
-        )
-    }
-}
 
 #[tokio::test]
 async fn a_fit_that_the_engine_was_away_for_is_made_when_it_is_back_and_not_at_the_next_doubling() {
@@ -50,7 +25,7 @@ async fn a_fit_that_the_engine_was_away_for_is_made_when_it_is_back_and_not_at_t
     go_through(&mut r, &journal, 0, last - 20).await;
     assert!(!is_measured(&r));
     // Thirty-six examples after the fit was due.
-    assert_eq!(engine.asked.load(Ordering::Relaxed), 2, "it is tried again, and not at each example");
+    assert_eq!(engine.embedded.load(Ordering::Relaxed), 2, "it is tried again, and not at each example");
     engine.away.store(false, Ordering::Relaxed);
     go_through(&mut r, &journal, last - 19, last).await;
     assert!(is_measured(&r));
