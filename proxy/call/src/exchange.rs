@@ -5,6 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Declined, Dialect, Reply, Request, UnderstudyId};
 
+/// The bytes in hexadecimal, without taking memory: a record holds several hashes.
+fn hexed<'t>(bytes: &[u8], text: &'t mut [u8]) -> &'t str {
+    // Never an error: each text has room for two digits a byte, which are ASCII.
+    let done = hex::encode_to_slice(bytes, text);
+    done.ok().and_then(|()| std::str::from_utf8(text).ok()).unwrap_or_default()
+}
+
 macro_rules! hash_newtype {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*
@@ -13,7 +20,7 @@ macro_rules! hash_newtype {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&hex::encode(self.0))
+                f.write_str(hexed(&self.0, &mut [0; 2 * $len]))
             }
         }
         impl fmt::Debug for $name {
@@ -31,7 +38,7 @@ macro_rules! hash_newtype {
         }
         impl Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.serialize_str(&hex::encode(self.0))
+                s.serialize_str(hexed(&self.0, &mut [0; 2 * $len]))
             }
         }
         impl<'de> Deserialize<'de> for $name {

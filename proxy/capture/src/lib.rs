@@ -12,7 +12,8 @@
 //!    learn to say it.
 //! 4. **seal** (`seal.rs`): compress, then AES-256-GCM with the volume's name and the
 //!    sequence number as associated data.
-//! 5. **append** (`volume.rs`): frames of at most 6 KiB into a small sled database.
+//! 5. **append** (`volume.rs`): into a small sled database, in values of at most 6 KiB:
+//!    small records of one commit together (`volume/pack.rs`), large ones cut into frames.
 //! 6. **commit** (`journal/writer.rs`): sled's flush, `fdatasync` of its file, then
 //!    the new durable sequence number is told.
 //!

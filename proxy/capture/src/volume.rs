@@ -1,13 +1,16 @@
-//! A volume: a small sled database that holds sealed records, cut into frames.
+//! A volume: a small sled database that holds sealed records, small ones together in
+//! packs, large ones cut into frames.
 //!
 //! sled writes a leaf page of up to 16 values in one piece, and a page larger than
 //! a quarter segment (128 KiB) goes to a file of its own under `blobs/`, which sled
-//! never syncs. Frames of at most 6 KiB keep every page under that.
+//! never syncs. Values of at most 6 KiB keep every page under that.
 //!
 //! sled panics on damage, while opening and while reading, so every call into it
 //! is caught here, and a volume that failed once is not asked again.
 
+mod pack;
 mod shelf;
+mod spot;
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -17,10 +20,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use pack::{PACKED, Pack};
 pub(crate) use shelf::{Place, Shelf};
+use spot::{Spot, key, last_of, seq_of};
 
 use crate::error::IoContext;
-use crate::seal::{KeyRing, MAX_RECORD, Primer, Unopened, intact, open, open_primer};
+use crate::seal::{KeyRing, Primer, Unopened, intact, open, open_primer};
 use crate::{JournalError, KeyVault};
 
 /// Largest value given to sled.
@@ -77,6 +82,8 @@ pub(crate) struct Volume {
     /// and holds its lock until it is dropped.
     db: RwLock<Option<sled::Db>>,
     file: File,
+    /// The writer's. Nobody reads what is in it: it was not told to be durable.
+    pack: Mutex<Pack>,
     pub(crate) ring: KeyRing,
     /// Those that were asked for last, with their numbers.
     primers: Mutex<VecDeque<(u64, Arc<Primer>)>>,
@@ -108,6 +115,7 @@ impl Volume {
             name: name.clone(),
             db: RwLock::new(Some(db)),
             file,
+            pack: Mutex::default(),
             ring,
             primers: Mutex::default(),
             failed: AtomicU8::new(SOUND),
@@ -132,10 +140,41 @@ impl Volume {
         self.file.metadata().map_or(0, |m| m.len())
     }
 
-    /// Writes a sealed record; durable only after [`Volume::commit`].
+    /// Adds a sealed record, after all that were added before; durable only after
+    /// [`Volume::commit`]. It waits in the open pack, or goes into frames of its own.
+    ///
+    /// # Errors
+    /// Also where records that were added before it could not be put. They are gone then.
+    pub(crate) fn add(&self, seq: u64, sealed: &[u8]) -> Result<(), JournalError> {
+        let mut pack = lock(&self.pack);
+        if pack.try_add(seq, sealed) {
+            return Ok(());
+        }
+        self.put_pack(&mut pack)?;
+        if pack.try_add(seq, sealed) { Ok(()) } else { self.put(seq, sealed) }
+    }
+
+    /// Puts the open pack into the database.
+    pub(crate) fn close_pack(&self) -> Result<(), JournalError> {
+        self.put_pack(&mut lock(&self.pack))
+    }
+
+    /// Forgets what was added and has not been put.
+    pub(crate) fn forget(&self) {
+        lock(&self.pack).clear();
+    }
+
+    fn put_pack(&self, pack: &mut Pack) -> Result<(), JournalError> {
+        let Some((first, value)) = pack.value() else { return Ok(()) };
+        let done = self.guarded(|db| db.insert(key(first, 0), value).map(|_| ()));
+        pack.clear();
+        done
+    }
+
+    /// Puts a record into the database, in frames of its own.
     pub(crate) fn put(&self, seq: u64, sealed: &[u8]) -> Result<(), JournalError> {
-        let len =
-            u32::try_from(sealed.len()).map_err(|_| JournalError::Record("it is too long".to_owned()))?;
+        let len = u32::try_from(sealed.len()).ok().filter(|len| len & PACKED == 0);
+        let len = len.ok_or_else(|| JournalError::Record("it is too long".to_owned()))?;
         let first = sealed.len().min(FRAME - LEN);
         let (head, rest) = sealed.split_at(first);
         let mut start = Vec::with_capacity(LEN + head.len());
@@ -150,10 +189,12 @@ impl Volume {
         })
     }
 
-    /// Makes everything that was put durable: the keys first, then sled's buffers
-    /// into the file, then the file.
+    /// Makes everything that was added durable: the keys first, then the open pack, then
+    /// sled's buffers into the file, then the file. The next pack begins after it, so
+    /// that none is durable in part.
     pub(crate) fn commit(&self) -> Result<(), JournalError> {
         self.ring.save()?;
+        self.close_pack()?;
         self.guarded(|db| db.flush().map(|_| ()))?;
         self.file.sync_data().during("sync the volume", Path::new(self.name.as_str()))
     }
@@ -216,58 +257,39 @@ impl Volume {
         })
     }
 
-    /// The frames of a record, put together.
+    /// The bytes of a record, out of its pack or its frames.
     fn sealed(&self, seq: u64) -> Result<Option<Result<Vec<u8>, Unopened>>, JournalError> {
-        self.guarded(|db| {
-            let mut sealed: Vec<u8> = Vec::new();
-            let mut want = None;
-            for (i, entry) in (0u32..).zip(db.scan_prefix(seq.to_be_bytes())) {
-                let (k, v) = entry?;
-                if k.as_ref() != key(seq, i) {
-                    return Ok(Some(Err(Unopened::Damaged)));
-                }
-                let part: &[u8] = if i == 0 {
-                    let Some((len, part)) = v.split_first_chunk::<LEN>() else {
-                        return Ok(Some(Err(Unopened::Damaged)));
-                    };
-                    want = Some(u32::from_be_bytes(*len) as usize);
-                    part
-                } else {
-                    &v
-                };
-                sealed.extend_from_slice(part);
-                if sealed.len() > 2 * MAX_RECORD {
-                    return Ok(Some(Err(Unopened::Damaged)));
-                }
-            }
-            Ok(match want {
-                None => None,
-                Some(n) if n == sealed.len() => Some(Ok(sealed)),
-                Some(_) => Some(Err(Unopened::Damaged)),
-            })
-        })
+        self.guarded(|db| Spot::of(db, seq)?.sealed(db, seq))
     }
 
-    /// The first number after this one that has frames.
+    /// The first number after this one that is there.
     pub(crate) fn next_after(&self, seq: u64) -> Result<Option<u64>, JournalError> {
         let Some(from) = seq.checked_add(1) else { return Ok(None) };
-        self.guarded(|db| Ok(db.range(key(from, 0)..).next().transpose()?.and_then(|(k, _)| seq_of(&k))))
+        self.guarded(|db| {
+            // It may be within a pack, which has a key before it.
+            if !matches!(Spot::of(db, from)?, Spot::Nowhere) {
+                return Ok(Some(from));
+            }
+            Ok(db.range(key(from, 0)..).next().transpose()?.and_then(|(k, _)| seq_of(&k)))
+        })
     }
 
-    /// The last number that has frames.
+    /// The last number that is there.
     pub(crate) fn last_seq(&self) -> Result<Option<u64>, JournalError> {
-        self.guarded(|db| Ok(db.last()?.and_then(|(k, _)| seq_of(&k))))
+        self.guarded(|db| Ok(db.last()?.and_then(|(k, v)| last_of(&k, &v))))
     }
 
-    /// Takes out the frames of a record that was never durable.
+    /// Takes out a record that was never durable, and those after it in the same pack.
     pub(crate) fn remove(&self, seq: u64) -> Result<(), JournalError> {
         lock(&self.primers).clear();
-        self.guarded(|db| {
-            for entry in db.scan_prefix(seq.to_be_bytes()) {
-                db.remove(entry?.0)?;
-            }
-            Ok(())
-        })
+        self.guarded(|db| Spot::of(db, seq)?.remove(db, seq))
+    }
+
+    /// As if its database had failed.
+    #[cfg(test)]
+    pub(crate) fn break_off(&self) {
+        self.failed.store(DISK, Relaxed);
+        self.let_go();
     }
 
     fn guarded<T>(&self, f: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, JournalError> {
@@ -297,18 +319,6 @@ impl Drop for Volume {
     fn drop(&mut self) {
         self.let_go();
     }
-}
-
-fn key(seq: u64, frame: u32) -> [u8; 12] {
-    let mut k = [0; 12];
-    let (a, b) = k.split_at_mut(8);
-    a.copy_from_slice(&seq.to_be_bytes());
-    b.copy_from_slice(&frame.to_be_bytes());
-    k
-}
-
-fn seq_of(key: &[u8]) -> Option<u64> {
-    key.first_chunk::<8>().map(|b| u64::from_be_bytes(*b))
 }
 
 fn caught<T>(name: &VolumeName, f: impl FnOnce() -> sled::Result<T>) -> Result<T, JournalError> {

@@ -1,4 +1,5 @@
-//! How long a request takes to read on the call's path, and a stream beside it.
+//! How long a request takes to read on the call's path, and a reply, whole and as a
+//! stream, beside it.
 //! `any_json` is the same body read into a plain JSON tree, to compare with.
 
 use std::hint::black_box;
@@ -6,7 +7,9 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::{Value, json};
 use understudy_call::{Choice, Dialect, Finish, Part, Reply, ToolCall, Usage};
-use understudy_dialect::{StreamParser, of_path, parse_request, render_request, render_stream};
+use understudy_dialect::{
+    StreamParser, of_path, parse_reply, parse_request, render_reply, render_request, render_stream,
+};
 
 const D: Dialect = Dialect::OpenaiChat;
 
@@ -79,6 +82,13 @@ fn benches(c: &mut Criterion) {
     group.finish();
 
     let reply = reply();
+    let body = render_reply(D, &reply);
+    let mut group = c.benchmark_group("reply");
+    group.throughput(Throughput::Bytes(body.len() as u64));
+    group.bench_function("parse", |b| b.iter(|| parse_reply(D, 200, "application/json", black_box(&body))));
+    group.bench_function("any_json", |b| b.iter(|| serde_json::from_slice::<Value>(black_box(&body))));
+    group.finish();
+
     let body = render_stream(D, &reply, true).concat();
     let mut group = c.benchmark_group("stream");
     group.throughput(Throughput::Bytes(body.len() as u64));

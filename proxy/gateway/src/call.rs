@@ -12,7 +12,8 @@ use understudy_call::{
 use understudy_policy::{Stage, TaskId};
 use understudy_tasks::HashKey;
 
-use crate::tap::Tap;
+use crate::cork::Socket;
+use crate::tap::{self, Tap};
 use crate::upstream::Upstream;
 use crate::{CallSeen, Recorded};
 
@@ -50,6 +51,8 @@ pub(crate) struct Call {
     /// The audit offers the exchange when the provider has answered it too.
     pub(crate) audited: bool,
     pub(crate) traceparent: Option<String>,
+    /// The connection to the provider.
+    pub(crate) socket: Option<Socket>,
     pub(crate) connects: usize,
     /// Times that the provider refused it unread.
     pub(crate) refused: usize,
@@ -116,6 +119,7 @@ impl Call {
             served: None,
             audited: false,
             traceparent: None,
+            socket: None,
             connects: 0,
             refused: 0,
             broke: None,
@@ -195,11 +199,12 @@ impl Call {
     }
 
     pub(crate) fn recorded(&mut self, meta: Metadata) -> Recorded {
+        let (request, reply) = tap::together(self.request.take(), self.reply.take());
         Recorded {
             id: self.id,
             meta,
-            request: self.request.take(),
-            reply: self.reply.take(),
+            request,
+            reply,
             reply_content_type: std::mem::take(&mut self.seen.content_type),
             reply_encoding: std::mem::take(&mut self.seen.encoding),
             understudy_reply: self.served.take().map(|s| s.reply),

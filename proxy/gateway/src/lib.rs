@@ -15,8 +15,9 @@
 //!    are found, and the understudies are asked in the order of their cost, within
 //!    the provider's own time. Whatever they cannot do, the provider does; `counters`
 //!    says why.
-//! 3. *forward*: request and reply stream through without being held; a copy of
-//!    the chunks (shared, not copied) is kept for the journal up to a limit.
+//! 3. *forward*: request and reply stream through without being held, the request's
+//!    head and body in one segment where both are there (`cork`); the chunks are kept
+//!    for the journal up to a limit, shared, not copied.
 //! 4. *end*: the call is offered to the recorder, which never waits, and
 //!    telemetry is told.
 //!
@@ -33,6 +34,7 @@ mod audit;
 pub mod bench;
 mod call;
 mod config;
+mod cork;
 mod counters;
 mod error;
 mod fault;

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Semaphore, watch};
 
 use crate::wire::Wire;
-use crate::{Counters, GatewayError};
+use crate::{Counters, GatewayError, cork};
 
 /// Connections that wait to be accepted, as long as the kernel's own limit allows.
 const BACKLOG: u32 = 4096;
@@ -271,7 +271,7 @@ where
         // Leaves this thread's reactor for the one that will carry the connection.
         let Ok(stream) = stream.into_std() else { return };
         let (app, stopping, head) = (Arc::clone(&self.app), self.stopping.clone(), self.options.head);
-        handle.spawn(async move {
+        handle.spawn(cork::letting_go(async move {
             let _open = open;
             let Ok(stream) = TcpStream::from_std(stream) else { return };
             if stream.set_nodelay(true).is_err() {
@@ -281,7 +281,7 @@ where
             while let Some(stream) = next {
                 next = app.process_new(stream, &stopping).await;
             }
-        });
+        }));
     }
 }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header;
 use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -17,6 +18,7 @@ use crate::GatewayConfig;
 use crate::audit::Audits;
 use crate::call::{self, Broke, Call, Way};
 use crate::config::Limits;
+use crate::cork::{self, Socket};
 use crate::fault::{self, Refusal};
 use crate::head;
 use crate::repeats::Repeats;
@@ -155,6 +157,19 @@ impl ProxyHttp for Gateway {
         way.upstream.peer(session.is_upgrade_req()).await
     }
 
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _: bool,
+        _: &HttpPeer,
+        socket: Socket,
+        _: Option<&Digest>,
+        call: &mut Call,
+    ) -> Result<()> {
+        call.socket = Some(socket);
+        Ok(())
+    }
+
     async fn upstream_request_filter(
         &self,
         session: &mut Session,
@@ -168,6 +183,13 @@ impl ProxyHttp for Gateway {
             head.insert_header(header::HOST, way.upstream.host_header())?;
         }
         head::tell_trace(head, self.seams.trace.as_ref(), call)?;
+        // A call that is alone gains nothing: its head wakes the provider while the body
+        // is still on its way. Where several are under way, time of the processor counts.
+        if let Some(socket) = call.socket.filter(|_| head.version == http::Version::HTTP_11)
+            && self.seams.counters.in_flight() > 1
+        {
+            cork::hold(socket);
+        }
         // A 100 that comes over HTTP/2 is not passed on, so the agent would wait for
         // one in vain; one over HTTP/1.1 is.
         if head.version == http::Version::HTTP_2 && head.headers.contains_key(header::EXPECT) {

@@ -6,6 +6,9 @@ use bytes::Bytes;
 /// replies at once must not fill the memory of the process that carries them.
 const MOST_HELD: usize = 256 << 20;
 
+/// Bodies up to this size are copied into one block: most of an agent's calls.
+const TOGETHER: usize = 64 << 10;
+
 /// What they hold.
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
@@ -56,6 +59,25 @@ impl Tap {
     }
 }
 
+/// Both bodies of a call in one block of memory, where they are of usual size. The
+/// journal's thread lets go of what it is given, and memory that another thread has
+/// taken costs both: one piece is less than a piece for each chunk.
+pub(crate) fn together(request: Vec<Bytes>, reply: Vec<Bytes>) -> (Vec<Bytes>, Vec<Bytes>) {
+    let size = |chunks: &[Bytes]| chunks.iter().map(Bytes::len).sum::<usize>();
+    let (asked, answered) = (size(&request), size(&reply));
+    if asked + answered > TOGETHER {
+        return (request, reply);
+    }
+    let mut block = Vec::with_capacity(asked + answered);
+    for chunk in request.iter().chain(&reply) {
+        block.extend_from_slice(chunk);
+    }
+    let mut request = Bytes::from(block);
+    let reply = request.split_off(asked);
+    let one = |body: Bytes| if body.is_empty() { Vec::new() } else { vec![body] };
+    (one(request), one(reply))
+}
+
 impl Drop for Tap {
     fn drop(&mut self) {
         HELD.fetch_sub(self.kept, Ordering::Relaxed);
@@ -65,6 +87,19 @@ impl Drop for Tap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn usual_bodies_become_one_block_and_large_ones_stay_where_they_are() {
+        let chunks = |all: &[&'static [u8]]| all.iter().copied().map(Bytes::from_static).collect::<Vec<_>>();
+        let (request, reply) = together(chunks(&[b"ab", b"c"]), chunks(&[b"d", b"", b"ef"]));
+        assert_eq!((request, reply), (chunks(&[b"abc"]), chunks(&[b"def"])));
+        assert_eq!(together(Vec::new(), chunks(&[b"d"])), (Vec::new(), chunks(&[b"d"])));
+        assert_eq!(together(Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+        let large = vec![Bytes::from(vec![0; TOGETHER]), Bytes::from_static(b"x")];
+        let (request, reply) = together(large.clone(), chunks(&[b"d"]));
+        assert_eq!((request.len(), reply.len()), (2, 1));
+        assert_eq!(request.first().map(|b| b.as_ptr()), large.first().map(|b| b.as_ptr()));
+    }
 
     #[test]
     fn all_bodies_together_are_bounded_and_let_go() {

@@ -10,6 +10,7 @@ use crate::{FileKey, GapWhy};
 
 mod intake;
 mod keys;
+mod packs;
 mod queue;
 mod stand_ins;
 

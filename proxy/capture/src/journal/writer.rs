@@ -28,6 +28,9 @@ pub(super) type Ack = SyncSender<Result<u64, JournalError>>;
 const POLL: Duration = Duration::from_millis(5);
 /// And while none do.
 const POLL_IDLE: Duration = Duration::from_millis(50);
+/// Bytes of calls after which the writer gives way to others: some 60 µs of work. A
+/// change of threads costs as much as sealing a short record, so not after each.
+const GIVE_WAY_AFTER: usize = 8 << 10;
 /// Numbers left out when neither the newest volume nor the head can say how far it
 /// went: more than one volume can hold.
 const UNKNOWN: u64 = 1 << 32;
@@ -45,6 +48,8 @@ pub(super) struct Writer {
     retry: Option<Instant>,
     plain: Vec<u8>,
     space: Space,
+    /// Bytes of calls since it last gave way.
+    worked: usize,
 }
 
 /// What waits for the next commit.
@@ -82,6 +87,7 @@ impl Writer {
             retry: None,
             plain: Vec::new(),
             space: Space::default(),
+            worked: 0,
         };
         writer.take_up(mark.map(|m| m.durable), 2)?;
         Ok(writer)
@@ -129,7 +135,11 @@ impl Writer {
     /// The scheduler lets even a niced thread finish its slice of a millisecond or
     /// so while a call waits for its core. Not once the queue fills: under a load
     /// that leaves no core idle, whoever always gives way never gets through.
-    fn give_way(&self) {
+    fn give_way(&mut self) {
+        if self.worked < GIVE_WAY_AFTER {
+            return;
+        }
+        self.worked = 0;
         if self.shared.queued.load(Relaxed) < self.shared.config.queue_bytes / 8 {
             std::thread::yield_now();
         }
@@ -137,6 +147,7 @@ impl Writer {
 
     fn call(&mut self, call: Captured) {
         let weight = call.weight();
+        self.worked = self.worked.saturating_add(weight);
         let done = if let Some(why) = self.still_blocked() {
             Err(why)
         } else {
@@ -175,7 +186,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Seals a record and puts it into the volume.
+    /// Seals a record and adds it to the volume.
     fn write(&mut self, record: &Record) -> Result<(), JournalError> {
         let done = self.ready().and_then(|volume| self.put(&volume, record));
         match &done {
@@ -193,7 +204,7 @@ impl Writer {
         self.plain.clear();
         self.plain.shrink_to(KEPT);
         self.enough_space(sealed.len())?;
-        volume.put(self.next_seq, &sealed)?;
+        volume.add(self.next_seq, &sealed)?;
         self.next_seq += 1;
         self.group.records += 1;
         self.group.bytes += sealed.len();
@@ -357,12 +368,15 @@ impl Writer {
         for ack in group.acks {
             ack.send(Err(e.again())).ok();
         }
-        // Opened anew, it shows whether the disk or the volume is to blame.
-        if let Some(volume) = self.volume.take()
-            && volume.has_failed()
-            && let Err(e) = self.shared.shelf.failed(&volume)
-        {
-            tracing::warn!(error = %e, "a volume was not moved aside");
+        if let Some(volume) = self.volume.take() {
+            // While a cursor has it, it is taken up as it is, and its numbers are given again.
+            volume.forget();
+            // Opened anew, it shows whether the disk or the volume is to blame.
+            if volume.has_failed()
+                && let Err(e) = self.shared.shelf.failed(&volume)
+            {
+                tracing::warn!(error = %e, "a volume was not moved aside");
+            }
         }
         *lock(&self.shared.writing) = None;
         self.shared.set_blocked(Some(why));

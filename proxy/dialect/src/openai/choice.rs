@@ -1,7 +1,7 @@
 //! What whole replies and chunks have in common: the head's fields, how a choice ends,
 //! and one way to say the same.
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 use understudy_call::{Choice, Finish, Part, Reply};
 
 use super::message::is_flat;
@@ -13,15 +13,18 @@ pub(crate) fn head_field(reply: &mut Reply, key: &str, v: Value) {
     match (key, v) {
         ("id", Value::String(s)) => reply.id = s,
         ("model", Value::String(s)) => reply.model = s,
-        ("created", Value::Number(n)) => {
-            reply.created = n.as_i64().or_else(|| n.as_f64().map(|f| f as i64)).unwrap_or_default();
-        }
+        ("created", Value::Number(n)) => reply.created = seconds(&n),
         ("usage", Value::Object(map)) => take_usage(reply, map),
         // Constant, empty, or padding against an eavesdropper.
         ("object" | "obfuscation", _)
         | ("id" | "model" | "created" | "usage" | "system_fingerprint" | "service_tier", Value::Null) => {}
         (key, v) => keep(&mut reply.extra, key, v),
     }
+}
+
+/// Unix seconds; some servers write them with a fraction.
+pub(crate) fn seconds(n: &Number) -> i64 {
+    n.as_i64().or_else(|| n.as_f64().map(|f| f as i64)).unwrap_or_default()
 }
 
 /// One way to say the same: no empty text beside tool calls, a refusal or

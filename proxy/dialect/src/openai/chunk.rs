@@ -9,12 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::message::Content;
-use super::wire::{Fields, List, Object, keep};
-
-/// A text borrowed from the event where it has no escapes.
-#[derive(Debug, Default, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+use super::wire::{Fields, List, Object, Text, keep};
 
 #[derive(Default)]
 pub(crate) struct Chunk<'a> {

@@ -8,11 +8,11 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use understudy_call::{Choice, Part, Reply, TokenLogprob};
 
+use super::call::CallOut;
 use super::choice::finish_word;
 use super::error::ErrorOut;
 use super::logprobs::logprobs_out;
 use super::reply::is_bare_error;
-use super::tool::CallOut;
 use super::usage::usage_out;
 
 /// Longest piece in bytes: about ten tokens, so that text without blanks is

@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use understudy_call::{Ineligible, Message, Part, Role};
 
-use super::tool;
-use super::wire::{Fault, Fields, List, Writer, keep};
+use super::wire::{Fault, Fields, List, Object, Text, Writer, keep};
+use super::{call, tool};
 
 /// A message while it is read. `hinders` collects why the call that carries it
 /// stays with the provider.
@@ -42,15 +42,15 @@ impl<'de> Fields<'de> for Reading {
         let m = &mut self.message;
         match key {
             "role" => {
-                let word: String = map.next_value()?;
+                let Text(word) = map.next_value()?;
                 self.has_role = true;
-                m.role = match word.as_str() {
+                m.role = match &*word {
                     "system" => Role::System,
                     "user" => Role::User,
                     "assistant" => Role::Assistant,
                     "tool" => Role::Tool,
-                    "developer" => note(m, "@role", word, Role::System),
-                    "function" => note(m, "@role", word, Role::Tool),
+                    "developer" => note(m, "@role", word.into_owned(), Role::System),
+                    "function" => note(m, "@role", word.into_owned(), Role::Tool),
                     _ => {
                         return Err(
                             Fault::expected("system, developer, user, assistant, tool or function").raise()
@@ -67,9 +67,9 @@ impl<'de> Fields<'de> for Reading {
                     m.extra.insert("@content".to_owned(), spelling);
                 }
             }
-            "tool_calls" => match map.next_value::<Option<List<Value>>>()? {
+            "tool_calls" => match map.next_value::<Option<List<Object<call::Reading>>>>()? {
                 Some(List(list)) if !list.is_empty() => {
-                    let (calls, spelling) = tool::parse_calls(list).map_err(Fault::raise)?;
+                    let (calls, spelling) = call::gather(list);
                     m.tool_calls = calls;
                     if let Some(spelling) = spelling {
                         m.extra.insert("@tool_calls".to_owned(), spelling);
@@ -85,7 +85,7 @@ impl<'de> Fields<'de> for Reading {
                 Value::Null => keep(&mut m.extra, key, Value::Null),
                 v => {
                     let wrapped = Map::from_iter([("function".to_owned(), v)]);
-                    let (call, _) = tool::parse_call(Value::Object(wrapped)).map_err(Fault::raise)?;
+                    let (call, _) = call::parse_call(Value::Object(wrapped)).map_err(Fault::raise)?;
                     m.tool_calls = vec![call];
                     m.extra.insert("@tool_calls".to_owned(), "function_call".into());
                 }
@@ -279,7 +279,7 @@ impl Serialize for Out<'_> {
         } else {
             put_flat(&mut w, &m.content, note.is_none())?;
         }
-        tool::put_calls(&mut w, &m.tool_calls, &m.extra)?;
+        call::put_calls(&mut w, &m.tool_calls, &m.extra)?;
         w.put_some("tool_call_id", m.tool_call_id.as_ref())?;
         w.put_some("name", m.name.as_ref())?;
         w.kept(&m.extra)?;

@@ -1,135 +1,44 @@
 //! Whole replies and errors.
 
-use serde::Deserialize;
+pub(crate) mod odd;
+pub(crate) mod usual;
+
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::{Map, Value};
-use understudy_call::{Choice, Part, Reply, ReplyError};
+use serde_json::Value;
+use understudy_call::{Choice, Part, Reply};
 
-use super::choice::{finish, finish_word, head_field, is_flat_reply, tidy};
-use super::error::{ErrorOut, take_error};
-use super::logprobs::{logprobs, logprobs_out};
-use super::message::{Content, PartsOut};
+use super::call;
+use super::choice::{finish_word, is_flat_reply};
+use super::error::ErrorOut;
+use super::logprobs::logprobs_out;
+use super::message::PartsOut;
 use super::stream::Assembler;
-use super::tool;
 use super::usage::usage_out;
-use super::wire::{Fault, Writer, keep, malformed, misfit};
+use super::wire::Writer;
 use crate::DialectError;
-
-/// How much of an error page that is not JSON becomes the error's message.
-const PAGE_LIMIT: usize = 1024;
 
 pub(crate) fn parse_reply(status: u16, content_type: &str, body: &[u8]) -> Result<Reply, DialectError> {
     let failed = status >= 400;
-    let trimmed = body.trim_ascii_start();
-    let json = content_type.to_ascii_lowercase().contains("json") || trimmed.starts_with(b"{");
-    let events =
-        content_type.trim_start().get(..17).is_some_and(|t| t.eq_ignore_ascii_case("text/event-stream"))
-            || [&b"data:"[..], b"event:", b":"].iter().any(|p| trimmed.starts_with(p));
-    if events && !json {
+    if is_stream(content_type, body.trim_ascii_start()) {
         let mut stream = Assembler::default();
         stream.push(body)?;
         return Ok(stream.finish());
     }
-    match serde_json::from_slice::<Value>(body) {
-        Ok(Value::Object(map)) => whole(map, failed).map_err(misfit),
-        Ok(_) if !failed => Err(misfit(Fault::expected("a chat completion object"))),
-        Err(e) if !failed => Err(malformed(&e)),
-        _ => {
-            let page = body.get(..PAGE_LIMIT).unwrap_or(body);
-            let message = String::from_utf8_lossy(page).trim().to_owned();
-            Ok(Reply { error: Some(ReplyError { message, kind: None, code: None }), ..Reply::default() })
-        }
+    if !failed && let Some(reply) = usual::read(body) {
+        return Ok(reply);
     }
+    odd::read(failed, body)
 }
 
-fn whole(mut map: Map<String, Value>, failed: bool) -> Result<Reply, Fault> {
-    let mut reply = Reply::default();
-    match map.remove("error") {
-        Some(v) if !v.is_null() => take_error(&mut reply, v),
-        _ if failed => {
-            take_error(&mut reply, Value::Object(map));
-            return Ok(reply);
-        }
-        _ => {}
-    }
-    match map.remove("choices") {
-        Some(Value::Array(list)) => {
-            for (i, v) in list.into_iter().enumerate() {
-                let at = |e: Fault| e.within(&format!("[{i}]")).within("choices");
-                reply.choices.push(choice(v).map_err(at)?);
-            }
-        }
-        None | Some(Value::Null) if reply.error.is_some() => {}
-        None => return Err(Fault::missing("choices")),
-        Some(_) => return Err(Fault::expected("a list").within("choices")),
-    }
-    for (key, v) in map {
-        head_field(&mut reply, &key, v);
-    }
-    Ok(reply)
-}
-
-fn choice(v: Value) -> Result<Choice, Fault> {
-    let Value::Object(map) = v else {
-        return Err(Fault::expected("a choice object"));
-    };
-    let mut choice = Choice::default();
-    let mut outer = Map::new();
-    for (key, v) in map {
-        match (key.as_str(), v) {
-            ("index", v) => choice.index = v.as_u64().and_then(|i| i.try_into().ok()).unwrap_or_default(),
-            ("message", Value::Object(m)) => message(&mut choice, m).map_err(|e| e.within("message"))?,
-            ("finish_reason", Value::String(s)) => choice.finish = Some(finish(&s)),
-            ("logprobs", Value::Object(l)) => logprobs(&mut choice, l).map_err(|e| e.within("logprobs"))?,
-            ("finish_reason" | "logprobs", Value::Null) => {}
-            (_, v) => {
-                outer.insert(key, v);
-            }
-        }
-    }
-    if !outer.is_empty() {
-        choice.extra.insert("@choice".to_owned(), Value::Object(outer));
-    }
-    tidy(&mut choice);
-    Ok(choice)
-}
-
-fn message(choice: &mut Choice, map: Map<String, Value>) -> Result<(), Fault> {
-    let (mut refusal, mut audio) = (None, None);
-    for (key, v) in map {
-        match (key.as_str(), v) {
-            ("role", _) => {}
-            ("refusal" | "tool_calls" | "function_call" | "audio" | "annotations", Value::Null) => {}
-            ("content", v) => {
-                let what = "a string, a list of parts or null";
-                let content = Content::deserialize(v).map_err(|_| Fault::expected(what).within("content"))?;
-                choice.content = content.parts;
-                if let Some(spelling) = content.spelling {
-                    choice.extra.insert("@content".to_owned(), spelling);
-                }
-            }
-            ("refusal", Value::String(s)) => refusal = Some(Part::Refusal(s)),
-            ("audio", v) => audio = Some(Part::Audio(v)),
-            ("annotations", Value::Array(list)) if list.is_empty() => {}
-            ("tool_calls", Value::Array(list)) => {
-                let (calls, spelling) = tool::parse_calls(list).map_err(|e| e.within("tool_calls"))?;
-                choice.tool_calls = calls;
-                if let Some(spelling) = spelling {
-                    choice.extra.insert("@tool_calls".to_owned(), spelling);
-                }
-            }
-            ("function_call", v) => {
-                let wrapped = Map::from_iter([("function".to_owned(), v)]);
-                let (call, _) = tool::parse_call(Value::Object(wrapped))?;
-                choice.tool_calls = vec![call];
-                choice.extra.insert("@tool_calls".to_owned(), "function_call".into());
-            }
-            (key, v) => keep(&mut choice.extra, key, v),
-        }
-    }
-    choice.content.extend(refusal);
-    choice.content.extend(audio);
-    Ok(())
+/// Whether a body is server-sent events: it says so, or begins as they do, and neither
+/// says nor begins as JSON.
+fn is_stream(content_type: &str, body: &[u8]) -> bool {
+    let json = body.starts_with(b"{")
+        || content_type.as_bytes().windows(4).any(|word| word.eq_ignore_ascii_case(b"json"));
+    let says =
+        || content_type.trim_start().get(..17).is_some_and(|t| t.eq_ignore_ascii_case("text/event-stream"));
+    let begins = || [&b"data:"[..], b"event:", b":"].iter().any(|p| body.starts_with(p));
+    !json && (says() || begins())
 }
 
 pub(crate) fn render_reply(reply: &Reply) -> Vec<u8> {
@@ -226,5 +135,5 @@ impl Serialize for MessageOut<'_> {
 }
 
 fn put_calls<M: SerializeMap>(w: &mut Writer<M>, c: &Choice) -> Result<(), M::Error> {
-    tool::put_calls(w, &c.tool_calls, &c.extra)
+    call::put_calls(w, &c.tool_calls, &c.extra)
 }

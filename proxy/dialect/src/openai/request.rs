@@ -23,7 +23,7 @@ mod out;
 
 use serde::de::MapAccess;
 use serde_json::{Map, Value};
-use understudy_call::{Format, Ineligible, Request, ToolChoice};
+use understudy_call::{Format, Ineligible, Request, Tool, ToolChoice};
 
 use super::wire::{Fault, Fields, List, Object, fit, keep, malformed};
 use super::{message, tool};
@@ -104,6 +104,17 @@ impl Reading {
 
     fn note(&mut self, key: &str, v: impl Into<Value>) {
         self.request.extra.insert(key.to_owned(), v.into());
+    }
+
+    fn tool(&mut self, tool: Tool, why: Option<Ineligible>) {
+        why.into_iter().for_each(|why| self.hinder(why));
+        self.request.tools.push(tool);
+    }
+
+    /// Keeps a field of tools that is null, or a list that came empty.
+    fn no_tools(&mut self, key: &str, list: bool) {
+        let v = if list { Value::Array(Vec::new()) } else { Value::Null };
+        keep(&mut self.request.extra, key, v);
     }
 
     /// Takes a sampling field if it fits; else it is kept as it came and the
@@ -304,28 +315,29 @@ impl<'de> Fields<'de> for Reading {
                     self.request.messages.push(reading.message);
                 }
             }
-            "tools" | "functions" => match map.next_value::<Option<List<Value>>>()? {
+            "tools" => match map.next_value::<Option<List<Object<tool::Reading>>>>()? {
                 Some(List(list)) if !list.is_empty() => {
-                    let legacy = key == "functions";
-                    for (i, v) in list.into_iter().enumerate() {
-                        let read = match v {
-                            Value::Object(f) if legacy => tool::parse_function(f),
-                            v => tool::parse(v),
-                        };
-                        let (tool, why) = read.map_err(|e| e.within(&format!("[{i}]")).raise())?;
-                        why.into_iter().for_each(|why| self.hinder(why));
-                        self.request.tools.push(tool);
-                    }
-                    if legacy {
-                        self.hinder(Ineligible::UnknownField);
-                        self.note("@tools", key);
+                    self.request.tools.reserve(list.len());
+                    for (tool, why) in list.into_iter().filter_map(|Object(reading)| reading.tool) {
+                        self.tool(tool, why);
                     }
                 }
-                other => keep(
-                    &mut self.request.extra,
-                    key,
-                    other.map_or(Value::Null, |_| Value::Array(Vec::new())),
-                ),
+                given => self.no_tools(key, given.is_some()),
+            },
+            "functions" => match map.next_value::<Option<List<Value>>>()? {
+                Some(List(list)) if !list.is_empty() => {
+                    for (i, v) in list.into_iter().enumerate() {
+                        let read = match v {
+                            Value::Object(f) => tool::parse_function(f),
+                            _ => Err(Fault::expected("a tool object")),
+                        };
+                        let (tool, why) = read.map_err(|e| e.within(&format!("[{i}]")).raise())?;
+                        self.tool(tool, why);
+                    }
+                    self.hinder(Ineligible::UnknownField);
+                    self.note("@tools", key);
+                }
+                given => self.no_tools(key, given.is_some()),
             },
             "stream" => match map.next_value::<Option<bool>>()? {
                 Some(true) => self.request.stream = true,

@@ -6,12 +6,12 @@ use serde_json::{Map, Value};
 use understudy_call::{Choice, Part, Reply, ToolCall};
 
 use super::choice::{finish, head_field, tidy};
-use super::chunk::{Body, CallPiece, Chunk, Piece, Said, Text};
+use super::chunk::{Body, CallPiece, Chunk, Piece, Said};
 use super::error::take_error;
 use super::logprobs::logprobs;
 use super::merge::merge;
 use super::usage::take_usage;
-use super::wire::{Fault, Object, malformed, misfit};
+use super::wire::{Fault, Object, Text, malformed, misfit};
 use crate::{DialectError, sse};
 
 /// Takes the bytes of a stream and gives the reply.

@@ -1,6 +1,7 @@
 mod properties;
 mod replies;
 mod requests;
+mod usual;
 
 use serde_json::Value;
 use understudy_call::{Dialect, Reply, Request};
@@ -32,5 +33,14 @@ fn same(a: &Value, b: &Value) -> bool {
             a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| same(v, w)))
         }
         (a, b) => a == b,
+    }
+}
+
+/// The same, the fields of each object from last to first.
+fn turned(v: &Value) -> Value {
+    match v {
+        Value::Object(map) => map.iter().rev().map(|(k, v)| (k.clone(), turned(v))).collect(),
+        Value::Array(list) => list.iter().map(turned).collect(),
+        v => v.clone(),
     }
 }

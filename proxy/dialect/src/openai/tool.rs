@@ -1,30 +1,70 @@
-//! Tools, the choice among them, and calls of them.
+//! Tools, and the choice among them.
 
+use serde::Deserialize;
+use serde::de::MapAccess;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
-use understudy_call::{Finish, Ineligible, Tool, ToolCall, ToolChoice};
+use understudy_call::{Finish, Ineligible, Tool, ToolChoice};
 
-use super::wire::{Fault, Writer, keep, text};
+use super::wire::{Fault, Fields, Object, Writer, keep};
 
-/// A tool as read, and why it hinders.
-pub(crate) fn parse(v: Value) -> Result<(Tool, Option<Ineligible>), Fault> {
-    let Value::Object(mut outer) = v else {
-        return Err(Fault::expected("a tool object"));
-    };
+/// A tool, and why it hinders.
+pub(crate) type Weighed = (Tool, Option<Ineligible>);
+
+/// An entry of `tools` while it is read.
+#[derive(Default)]
+pub(crate) struct Reading {
+    /// Whether its type came before its function, as nearly everyone writes it, and
+    /// is `function`. Else nothing is made of it until all of it is there.
+    plain: bool,
+    function: Option<Function>,
+    outer: Map<String, Value>,
+    /// The tool, once all is read.
+    pub(crate) tool: Option<Weighed>,
+}
+
+impl<'de> Fields<'de> for Reading {
+    const EXPECTED: &'static str = "a tool object";
+
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "type" => {
+                let kind: Value = map.next_value()?;
+                if kind == "function" && !self.outer.contains_key("function") {
+                    self.plain = true;
+                } else {
+                    self.outer.insert(key.to_owned(), kind);
+                }
+            }
+            "function" if self.plain => self.function = Some(map.next_value::<Object<Function>>()?.0),
+            _ => {
+                self.outer.insert(key.to_owned(), map.next_value()?);
+            }
+        }
+        Ok(())
+    }
+
+    fn complete(&mut self) -> Result<(), Fault> {
+        let outer = std::mem::take(&mut self.outer);
+        self.tool = Some(match self.function.take() {
+            Some(function) => beside(function.tool(), outer),
+            None if self.plain => return Err(Fault::missing("function")),
+            None => parse(outer)?,
+        });
+        Ok(())
+    }
+}
+
+/// A tool of any type, once all of it is there.
+fn parse(mut outer: Map<String, Value>) -> Result<Weighed, Fault> {
     match outer.get("type").and_then(Value::as_str) {
         Some("function") | None if outer.contains_key("function") => {
             outer.remove("type");
             let Some(Value::Object(function)) = outer.remove("function") else {
                 return Err(Fault::expected("an object").within("function"));
             };
-            let (mut tool, mut hinders) = parse_function(function).map_err(|e| e.within("function"))?;
-            if outer.keys().any(|k| !HARMLESS.contains(&k.as_str())) {
-                hinders = Some(Ineligible::UnknownField);
-            }
-            if !outer.is_empty() {
-                tool.extra.insert("@tool".to_owned(), Value::Object(outer));
-            }
-            Ok((tool, hinders))
+            let weighed = parse_function(function).map_err(|e| e.within("function"))?;
+            Ok(beside(weighed, outer))
         }
         Some("function") => Err(Fault::missing("function")),
         None => Err(Fault::missing("type")),
@@ -44,40 +84,72 @@ pub(crate) fn parse(v: Value) -> Result<(Tool, Option<Ineligible>), Fault> {
     }
 }
 
+/// A function's tool, and the fields beside `function`.
+fn beside((mut tool, mut hinders): Weighed, outer: Map<String, Value>) -> Weighed {
+    if outer.keys().any(|k| !HARMLESS.contains(&k.as_str())) {
+        hinders = Some(Ineligible::UnknownField);
+    }
+    if !outer.is_empty() {
+        tool.extra.insert("@tool".to_owned(), Value::Object(outer));
+    }
+    (tool, hinders)
+}
+
 /// Fields of a tool or a part that only steer the provider's cache.
 pub(crate) const HARMLESS: [&str; 1] = ["cache_control"];
 
-/// The `function` of a tool, or a legacy function.
-pub(crate) fn parse_function(mut f: Map<String, Value>) -> Result<(Tool, Option<Ineligible>), Fault> {
-    let mut tool = Tool {
-        name: text(&mut f, "name")?,
-        description: None,
-        parameters: Value::Null,
-        strict: None,
-        extra: Map::new(),
-    };
-    let mut hinders = None;
-    for (key, v) in f {
-        match (key.as_str(), v) {
-            ("description", Value::String(s)) => tool.description = Some(s),
-            ("description", v) if !v.is_null() => {
-                return Err(Fault::expected("a string").within("description"));
-            }
-            ("parameters", v @ Value::Object(_)) => tool.parameters = v,
+/// The `function` of a tool, or a legacy function, while it is read.
+#[derive(Default)]
+struct Function {
+    name: Option<String>,
+    description: Option<String>,
+    parameters: Value,
+    strict: Option<bool>,
+    extra: Map<String, Value>,
+    unknown: bool,
+}
+
+impl<'de> Fields<'de> for Function {
+    const EXPECTED: &'static str = "an object";
+
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        let v: Value = map.next_value()?;
+        match (key, v) {
+            ("name", Value::String(s)) => self.name = Some(s),
+            ("name", _) => return Err(Fault::expected("a string").raise()),
+            ("description", Value::String(s)) => self.description = Some(s),
+            ("description", v) if !v.is_null() => return Err(Fault::expected("a string").raise()),
+            ("parameters", v @ Value::Object(_)) => self.parameters = v,
             ("parameters", v) if !v.is_null() => {
-                return Err(Fault::expected("a JSON Schema object").within("parameters"));
+                return Err(Fault::expected("a JSON Schema object").raise());
             }
-            ("strict", Value::Bool(b)) => tool.strict = Some(b),
+            ("strict", Value::Bool(b)) => self.strict = Some(b),
             (known, v) => {
-                let known = v.is_null() || HARMLESS.contains(&known);
-                if !known {
-                    hinders = Some(Ineligible::UnknownField);
-                }
-                keep(&mut tool.extra, &key, v);
+                self.unknown |= !v.is_null() && !HARMLESS.contains(&known);
+                keep(&mut self.extra, key, v);
             }
         }
+        Ok(())
     }
-    Ok((tool, hinders))
+
+    fn complete(&mut self) -> Result<(), Fault> {
+        if self.name.is_none() { Err(Fault::missing("name")) } else { Ok(()) }
+    }
+}
+
+impl Function {
+    fn tool(self) -> Weighed {
+        let Self { name, description, parameters, strict, extra, unknown } = self;
+        let name = name.unwrap_or_default();
+        let hinders = unknown.then_some(Ineligible::UnknownField);
+        (Tool { name, description, parameters, strict, extra }, hinders)
+    }
+}
+
+/// The `function` of a tool, or a legacy function, out of a tree.
+pub(crate) fn parse_function(f: Map<String, Value>) -> Result<Weighed, Fault> {
+    let read: Result<Object<Function>, _> = Object::deserialize(Value::Object(f));
+    read.map(|Object(function)| function.tool()).map_err(|e| Fault::raised(&e))
 }
 
 /// Writes a tool as an entry of `tools`.
@@ -176,129 +248,5 @@ pub(crate) fn finish_of_calls(choice: &ToolChoice) -> Finish {
     match choice {
         ToolChoice::Named(_) => Finish::Stop,
         ToolChoice::Auto | ToolChoice::None | ToolChoice::Required => Finish::ToolCalls,
-    }
-}
-
-/// A call of a tool, and its fields that have no noun.
-pub(crate) fn parse_call(v: Value) -> Result<(ToolCall, Map<String, Value>), Fault> {
-    let Value::Object(mut outer) = v else {
-        return Err(Fault::expected("a tool call object"));
-    };
-    let custom = outer.get("type").and_then(Value::as_str) == Some("custom");
-    let (of, input) = if custom { ("custom", "input") } else { ("function", "arguments") };
-    let id = match outer.remove("id") {
-        Some(Value::String(id)) => id,
-        None | Some(Value::Null) => String::new(),
-        Some(_) => return Err(Fault::expected("a string").within("id")),
-    };
-    let Some(Value::Object(mut inner)) = outer.remove(of) else {
-        return Err(Fault::expected("an object").within(of));
-    };
-    let name = text(&mut inner, "name").map_err(|e| e.within(of))?;
-    let arguments = arguments(inner.remove(input));
-    if !custom && outer.get("type").and_then(Value::as_str) == Some("function") {
-        outer.remove("type");
-    }
-    if !inner.is_empty() {
-        outer.insert(of.to_owned(), Value::Object(inner));
-    }
-    Ok((ToolCall { id, name, arguments }, outer))
-}
-
-/// Arguments as text. Some servers write the object itself.
-pub(crate) fn arguments(v: Option<Value>) -> String {
-    match v {
-        Some(Value::String(s)) => s,
-        None | Some(Value::Null) => String::new(),
-        Some(v) => v.to_string(),
-    }
-}
-
-/// Several calls, and what `@tool_calls` notes about them.
-pub(crate) fn parse_calls(list: Vec<Value>) -> Result<(Vec<ToolCall>, Option<Value>), Fault> {
-    let mut calls = Vec::with_capacity(list.len());
-    let mut extras = Vec::with_capacity(list.len());
-    for (i, v) in list.into_iter().enumerate() {
-        let (call, extra) = parse_call(v).map_err(|e| e.within(&format!("[{i}]")))?;
-        calls.push(call);
-        extras.push(Value::Object(extra));
-    }
-    let plain = extras.iter().all(|e| e.as_object().is_some_and(Map::is_empty));
-    Ok((calls, (!plain).then_some(Value::Array(extras))))
-}
-
-/// Writes the calls of a message or a reply under the right field.
-pub(crate) fn put_calls<M: SerializeMap>(
-    w: &mut Writer<M>,
-    calls: &[ToolCall],
-    extra: &Map<String, Value>,
-) -> Result<(), M::Error> {
-    let Some(first) = calls.first() else {
-        return Ok(());
-    };
-    match extra.get("@tool_calls") {
-        Some(Value::String(_)) => {
-            w.put("function_call", &LegacyCall { name: &first.name, arguments: &first.arguments })
-        }
-        note => {
-            let notes = note.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            let calls: Vec<CallOut<'_>> = calls
-                .iter()
-                .enumerate()
-                .map(|(i, call)| CallOut { call, extra: notes.get(i).and_then(Value::as_object) })
-                .collect();
-            w.put("tool_calls", &calls)
-        }
-    }
-}
-
-/// The call of a legacy `function_call`.
-#[derive(serde::Serialize)]
-pub(crate) struct LegacyCall<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) arguments: &'a str,
-}
-
-/// Writes one call.
-pub(crate) struct CallOut<'a> {
-    pub(crate) call: &'a ToolCall,
-    pub(crate) extra: Option<&'a Map<String, Value>>,
-}
-
-impl CallOut<'_> {
-    /// The call's type as noted.
-    pub(crate) fn kind(&self) -> &str {
-        self.extra.and_then(|e| e.get("type")).and_then(Value::as_str).unwrap_or("function")
-    }
-}
-
-struct CallBody<'a>(&'a CallOut<'a>, &'static str, &'static str);
-
-impl Serialize for CallBody<'_> {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut w = Writer::new(s.serialize_map(None)?);
-        w.put("name", &self.0.call.name)?;
-        w.put(self.2, &self.0.call.arguments)?;
-        if let Some(Value::Object(inner)) = self.0.extra.and_then(|e| e.get(self.1)) {
-            w.noted(inner)?;
-        }
-        w.end()
-    }
-}
-
-impl Serialize for CallOut<'_> {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let custom = self.kind() == "custom";
-        let (of, input) = if custom { ("custom", "input") } else { ("function", "arguments") };
-        let mut w = Writer::new(s.serialize_map(None)?);
-        if !self.call.id.is_empty() {
-            w.put("id", &self.call.id)?;
-        }
-        w.put("type", self.kind())?;
-        w.put(of, &CallBody(self, of, input))?;
-        if let Some(extra) = self.extra {
-            w.noted(extra)?;
-        }
-        w.end()
     }
 }

@@ -33,9 +33,10 @@ pub(crate) trait Fields<'de>: Default {
 #[derive(Default)]
 pub(crate) struct Object<T>(pub(crate) T);
 
-#[derive(Deserialize)]
+/// A text borrowed from the body or the event where it has no escapes.
+#[derive(Debug, Default, Deserialize)]
 #[serde(transparent)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
 impl<'de, T: Fields<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
@@ -47,7 +48,7 @@ impl<'de, T: Fields<'de>> Deserialize<'de> for Object<T> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
                 let mut out = T::default();
-                while let Some(Key(key)) = map.next_key()? {
+                while let Some(Text(key)) = map.next_key()? {
                     out.field(&key, &mut map).map_err(|e| within(&key, e))?;
                 }
                 out.complete().map_err(Fault::raise)?;
@@ -103,6 +104,11 @@ impl Fault {
 
     pub(crate) fn missing(field: &'static str) -> Self {
         Self(format!("missing field {field}"))
+    }
+
+    /// What the typed reading of a tree raised.
+    pub(crate) fn raised(e: &serde_json::Error) -> Self {
+        Self(e.to_string())
     }
 
     pub(crate) fn within(self, segment: &str) -> Self {

@@ -194,12 +194,16 @@ mod tests {
 
     #[test]
     fn a_base_url_of_the_users_own_is_reported_and_left_alone() {
-        let plan = plan(&running(), false, &with(&[("OPENAI_API_BASE", "https://me:pw@corp.test/v1?key=x")]));
+        let plan = plan(
+            &running(),
+            false,
+            &with(&[("OPENAI_API_BASE", "https://me:hunter2-pass@corp.test/v1?key=x")]),
+        );
         assert!(!plan.set.contains_key("OPENAI_BASE_URL") && !plan.set.contains_key("OPENAI_API_BASE"));
         assert!(plan.set.contains_key("ANTHROPIC_BASE_URL"));
         let said = plan.said.join("\n");
         assert!(said.contains("OPENAI_API_BASE is set to https://corp.test/v1 already"), "{said}");
-        assert!(!said.contains("pw") && !said.contains("key=x"), "{said}");
+        assert!(!said.contains("hunter2-pass") && !said.contains("key=x"), "{said}");
     }
 
     #[test]
@@ -242,14 +246,15 @@ mod tests {
 
     #[test]
     fn a_base_url_in_a_file_that_the_agent_reads_is_left_alone_and_the_file_is_named() {
-        let text = "OPENAI_API_KEY=sk-secret\nexport OPENAI_BASE_URL=\"https://me:pw@corp.test/v1\"\n";
+        let text =
+            "OPENAI_API_KEY=sk-secret\nexport OPENAI_BASE_URL=\"https://me:hunter2-pass@corp.test/v1\"\n";
         let (plan, file) = in_file(text, &[], false);
         assert!(!plan.set.contains_key("OPENAI_BASE_URL") && !plan.set.contains_key("OPENAI_API_BASE"));
         assert!(plan.set.contains_key("ANTHROPIC_BASE_URL"));
         let said = plan.said.join("\n");
         let told = format!("OPENAI_BASE_URL is set to https://corp.test/v1 in {file} and is left alone");
         assert!(said.contains(&told) && said.contains("--chain"), "{said}");
-        assert!(!said.contains("pw") && !said.contains("sk-secret"), "{said}");
+        assert!(!said.contains("hunter2-pass") && !said.contains("sk-secret"), "{said}");
     }
 
     #[test]

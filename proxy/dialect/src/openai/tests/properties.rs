@@ -6,6 +6,7 @@ use understudy_call::{Choice, Dialect, Finish, Part, Reply, ReplyError, TokenLog
 
 use super::{D, rendered, request, same};
 use crate::StreamParser;
+use crate::openai::reply::odd;
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -223,6 +224,12 @@ proptest! {
     }
 
     #[test]
+    fn a_reply_is_read_as_by_way_of_a_tree(r in any_reply()) {
+        let body = crate::render_reply(D, &r);
+        prop_assert_eq!(crate::parse_reply(D, 200, "application/json", &body), odd::read(false, &body));
+    }
+
+    #[test]
     fn a_reply_streamed_and_parsed_is_the_same(r in any_reply()) {
         let body = crate::render_stream(D, &r, true).concat();
         prop_assert_eq!(crate::parse_reply(D, 200, "text/event-stream", &body).unwrap(), r);
@@ -259,6 +266,7 @@ proptest! {
             if let Ok(q) = crate::parse_request(D, &body) {
                 let _ = crate::render_request(D, &q).unwrap();
             }
+            prop_assert_eq!(crate::parse_reply(D, 200, "application/json", &body), odd::read(false, &body));
             for kind in ["application/json", "text/event-stream"] {
                 if let Ok(r) = crate::parse_reply(D, 200, kind, &body) {
                     let _ = (crate::render_reply(D, &r), crate::render_stream(D, &r, false));

@@ -4,7 +4,7 @@ use understudy_call::{Dialect, Finish, Part, Reply, Usage};
 use super::{D, reply, same, stream};
 use crate::{DialectError, StreamParser};
 
-fn whole(choice: &Value) -> Value {
+pub(super) fn whole(choice: &Value) -> Value {
     json!({
         "id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000, "model": "gpt-4o-2024-08-06",
         "choices": [choice],
@@ -26,7 +26,7 @@ fn survives(choice: &Value) -> Reply {
     parsed
 }
 
-fn choice(message: &Value, finish: &str) -> Value {
+pub(super) fn choice(message: &Value, finish: &str) -> Value {
     let mut m = json!({ "role": "assistant", "content": null, "refusal": null, "annotations": [] });
     for (k, v) in message.as_object().unwrap() {
         m[k] = v.clone();

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 use understudy_call::{Format, Ineligible, Part, Role, ToolChoice};
 
-use super::{D, rendered, request, same};
+use super::{D, rendered, request, same, turned};
 use crate::DialectError;
 
 /// A request of every shape: it survives, and hinders for these reasons.
@@ -157,6 +157,41 @@ fn a_field_that_is_given_twice_keeps_the_call_with_the_provider() {
         };
         assert!(given(1).is_empty(), "{field}");
         assert_eq!(given(2), [Ineligible::UnknownField], "{field}");
+    }
+}
+
+#[test]
+fn the_order_of_a_tools_and_a_calls_fields_says_nothing() {
+    let function = json!({ "name": "f", "description": null, "parameters": { "type": "object" }, "strict": true, "new": 1 });
+    for tool in [
+        json!({ "type": "function", "function": function }),
+        json!({ "type": "function", "cache_control": {}, "function": { "name": "f" }, "new": 1 }),
+        json!({ "type": null, "function": { "name": "f" } }),
+        json!({ "type": "custom", "custom": { "name": "c" }, "function": function }),
+        json!({ "type": "web_search", "filters": { "a": 1 } }),
+    ] {
+        let body = json!({ "model": "m", "messages": [], "tools": [tool] });
+        assert_eq!(request(&turned(&body)), request(&body), "{body}");
+    }
+    for call in [
+        json!({ "id": "c", "type": "function", "function": { "name": "f", "arguments": "{}" } }),
+        json!({ "id": null, "type": null, "function": { "name": "f", "arguments": { "a": 1 }, "new": 1 } }),
+        json!({ "index": 0, "type": "new", "custom": 7, "function": { "name": "f" } }),
+        json!({ "id": "c", "type": "custom", "custom": { "name": "f", "input": "x", "new": 1 }, "function": function }),
+    ] {
+        let message = json!({ "role": "assistant", "content": null, "tool_calls": [call] });
+        let body = json!({ "model": "m", "messages": [message] });
+        assert_eq!(request(&turned(&body)), request(&body), "{body}");
+    }
+}
+
+#[test]
+fn a_tool_whose_type_is_given_twice_keeps_the_call_with_the_provider() {
+    for types in [r#""type":"function","type":"web_search""#, r#""type":"web_search","type":"function""#] {
+        let tool = format!(r#"{{{types},"function":{{"name":"f"}}}}"#);
+        let body = format!(r#"{{"model":"m","messages":[],"tools":[{tool}]}}"#);
+        let parsed = crate::parse_request(D, body.as_bytes()).unwrap();
+        assert_eq!(parsed.ineligible, [Ineligible::UnknownField], "{tool}");
     }
 }
 
