@@ -1,5 +1,6 @@
 pub mod bench;
 mod end;
+mod group;
 mod intake;
 mod owner;
 mod shared;

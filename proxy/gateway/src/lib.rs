@@ -15,9 +15,10 @@
 //!    are found, and the understudies are asked in the order of their cost, within
 //!    the provider's own time. Whatever they cannot do, the provider does; `counters`
 //!    says why.
-//! 3. *forward*: request and reply stream through without being held, the request's
-//!    head and body in one segment where both are there (`cork`); the chunks are kept
-//!    for the journal up to a limit, shared, not copied.
+//! 3. *forward*: request and reply stream through without being held; while several
+//!    calls are under way, a request's head and body leave in one segment (`cork`). The
+//!    chunks are kept for the journal up to a limit, shared; when the call ends, bodies
+//!    of usual size become one block (`tap`).
 //! 4. *end*: the call is offered to the recorder, which never waits, and
 //!    telemetry is told.
 //!

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::end::end_of;
+use super::group::Group;
 use super::intake::{Intake, Printed};
 use super::owner::Mark;
 use super::space::Space;
@@ -50,16 +51,6 @@ pub(super) struct Writer {
     space: Space,
     /// Bytes of calls since it last gave way.
     worked: usize,
-}
-
-/// What waits for the next commit.
-#[derive(Default)]
-struct Group {
-    acks: Vec<Ack>,
-    calls: u64,
-    records: u64,
-    bytes: usize,
-    since: Option<Instant>,
 }
 
 impl Writer {

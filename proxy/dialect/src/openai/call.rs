@@ -26,7 +26,17 @@ impl<'de> Fields<'de> for Reading {
         match key {
             "id" => self.id = map.next_value()?,
             "type" => self.kind = Some(map.next_value()?),
-            "function" => self.function = Some(map.next_value::<Object<Body>>()?.0),
+            "function" => match map.next_value::<Option<Object<Body>>>()? {
+                Some(Object(body)) => {
+                    self.outer.remove("function");
+                    self.function = Some(body);
+                }
+                // A custom call may write out what it has not.
+                None => {
+                    self.function = None;
+                    self.outer.insert("function".to_owned(), Value::Null);
+                }
+            },
             _ => {
                 self.outer.insert(key.to_owned(), map.next_value()?);
             }

@@ -3,7 +3,7 @@
 pub(crate) mod odd;
 pub(crate) mod usual;
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{Serialize, Serializer};
 use serde_json::Value;
 use understudy_call::{Choice, Part, Reply};
 
@@ -127,13 +127,9 @@ impl Serialize for MessageOut<'_> {
             w.put("refusal", &refusal)?;
             w.put_some("audio", audio)?;
         }
-        put_calls(&mut w, c)?;
+        call::put_calls(&mut w, &c.tool_calls, &c.extra)?;
         w.put("annotations", c.extra.get("annotations").unwrap_or(&Value::Array(Vec::new())))?;
         w.kept(&c.extra)?;
         w.end()
     }
-}
-
-fn put_calls<M: SerializeMap>(w: &mut Writer<M>, c: &Choice) -> Result<(), M::Error> {
-    call::put_calls(w, &c.tool_calls, &c.extra)
 }

@@ -107,13 +107,20 @@ struct Function {
     strict: Option<bool>,
     extra: Map<String, Value>,
     unknown: bool,
+    /// Which of the known fields, in the order of [`KNOWN`], have come.
+    seen: [bool; KNOWN.len()],
 }
+
+const KNOWN: [&str; 4] = ["name", "description", "parameters", "strict"];
 
 impl<'de> Fields<'de> for Function {
     const EXPECTED: &'static str = "an object";
 
     fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         let v: Value = map.next_value()?;
+        let seen = KNOWN.iter().zip(&mut self.seen).find(|(known, _)| **known == key);
+        // Which of two the provider takes is not for us to say.
+        self.unknown |= seen.is_some_and(|(_, seen)| std::mem::replace(seen, true));
         match (key, v) {
             ("name", Value::String(s)) => self.name = Some(s),
             ("name", _) => return Err(Fault::expected("a string").raise()),
@@ -139,7 +146,7 @@ impl<'de> Fields<'de> for Function {
 
 impl Function {
     fn tool(self) -> Weighed {
-        let Self { name, description, parameters, strict, extra, unknown } = self;
+        let Self { name, description, parameters, strict, extra, unknown, .. } = self;
         let name = name.unwrap_or_default();
         let hinders = unknown.then_some(Ineligible::UnknownField);
         (Tool { name, description, parameters, strict, extra }, hinders)

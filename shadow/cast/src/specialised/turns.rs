@@ -6,8 +6,7 @@ use understudy_tasks::Part;
 
 use crate::{example, window};
 
-/// Characters of one turn of several; a longer one is cut in its middle. One that stands
-/// alone, a letter to read something out of, say, may have the room of them all.
+/// Characters of one turn; a longer one is cut in its middle.
 const TURN_CHARS: usize = 2_000;
 
 /// Characters of all turns. Of a longer conversation the first turn stays, which
@@ -25,8 +24,7 @@ const STEP_CHARS: usize = 2_500;
 #[must_use]
 pub fn messages(part: &Part, calls: CallText) -> Vec<Message> {
     let masked: String = part.masked.iter().map(|m| format!("{}: {}\n", m.kind, m.value)).collect();
-    let most = if part.turns.len() == 1 { PART_CHARS } else { TURN_CHARS };
-    let mut turns: Vec<Message> = part.turns.iter().map(|m| turn(m, calls, most)).collect();
+    let mut turns: Vec<Message> = part.turns.iter().map(|m| turn(m, calls)).collect();
     match turns.first_mut() {
         Some(first) if !masked.is_empty() => {
             *first = Message::text_of(first.role, format!("{masked}{}", first.text()));
@@ -37,7 +35,7 @@ pub fn messages(part: &Part, calls: CallText) -> Vec<Message> {
     latest(turns)
 }
 
-fn turn(message: &Message, calls: CallText, most: usize) -> Message {
+fn turn(message: &Message, calls: CallText) -> Message {
     let said: String = message
         .content
         .iter()
@@ -53,7 +51,7 @@ fn turn(message: &Message, calls: CallText, most: usize) -> Message {
         Some(calls) => format!("{said}\n{calls}"),
         None => said,
     };
-    Message::text_of(message.role, window::cut(&text, most))
+    Message::text_of(message.role, window::cut(&text, TURN_CHARS))
 }
 
 fn latest(turns: Vec<Message>) -> Vec<Message> {
@@ -87,18 +85,6 @@ mod tests {
         let part = Part { masked: Vec::new(), turns: vec![said(Role::User, "play jazz")] };
         let turns = messages(&part, CallText::Line);
         assert_eq!((turns.len(), turns[0].text().as_str()), (1, "play jazz"));
-    }
-
-    #[test]
-    fn a_lone_letter_has_the_room_of_all_turns() {
-        let letter =
-            said(Role::User, &format!("{} the number is 7, {}", "a".repeat(2_500), "b".repeat(2_500)));
-        let kept = |turns: Vec<Message>| messages(&Part { masked: Vec::new(), turns }, CallText::Line);
-        assert_eq!(kept(vec![letter.clone()])[0].text(), letter.text());
-        let beside = kept(vec![letter, said(Role::Assistant, "7")]);
-        assert!(!beside[0].text().contains("the number is 7"));
-        let longer = kept(vec![said(Role::User, &"c".repeat(9_000))]);
-        assert!((PART_CHARS..PART_CHARS + 100).contains(&longer[0].text().len()));
     }
 
     #[test]

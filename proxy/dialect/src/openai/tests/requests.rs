@@ -178,10 +178,25 @@ fn the_order_of_a_tools_and_a_calls_fields_says_nothing() {
         json!({ "id": null, "type": null, "function": { "name": "f", "arguments": { "a": 1 }, "new": 1 } }),
         json!({ "index": 0, "type": "new", "custom": 7, "function": { "name": "f" } }),
         json!({ "id": "c", "type": "custom", "custom": { "name": "f", "input": "x", "new": 1 }, "function": function }),
+        json!({ "id": "c", "type": "custom", "custom": { "name": "f", "input": "x" }, "function": null }),
     ] {
         let message = json!({ "role": "assistant", "content": null, "tool_calls": [call] });
         let body = json!({ "model": "m", "messages": [message] });
         assert_eq!(request(&turned(&body)), request(&body), "{body}");
+    }
+}
+
+#[test]
+fn a_field_of_a_function_that_is_given_twice_keeps_the_call_with_the_provider() {
+    for twice in [
+        r#""parameters":{"type":"object"},"parameters":null"#,
+        r#""description":"a","description":"b""#,
+        r#""name":"g""#,
+    ] {
+        let tool = format!(r#"{{"type":"function","function":{{"name":"f",{twice}}}}}"#);
+        let body = format!(r#"{{"model":"m","messages":[],"tools":[{tool}]}}"#);
+        let parsed = crate::parse_request(D, body.as_bytes()).unwrap();
+        assert_eq!(parsed.ineligible, [Ineligible::UnknownField], "{tool}");
     }
 }
 
