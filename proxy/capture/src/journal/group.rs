@@ -1,6 +1,10 @@
+use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
-use super::writer::Ack;
+use crate::JournalError;
+
+/// Tells an append that it is durable, and up to which number, or why it is not.
+pub(super) type Ack = SyncSender<Result<u64, JournalError>>;
 
 /// What waits for the next commit.
 #[derive(Default)]

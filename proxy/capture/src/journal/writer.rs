@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::end::end_of;
-use super::group::Group;
+use super::group::{Ack, Group};
 use super::intake::{Intake, Printed};
 use super::owner::Mark;
 use super::space::Space;
@@ -22,8 +22,6 @@ pub(super) enum Entry {
     Append { records: Vec<Record>, ack: Ack },
     Close,
 }
-
-pub(super) type Ack = SyncSender<Result<u64, JournalError>>;
 
 /// Between looks at the queue while calls come.
 const POLL: Duration = Duration::from_millis(5);
