@@ -14,13 +14,15 @@ pub(crate) fn agent(cluster: &Cluster) -> Value {
     cluster.api.pod("the agent runs", "agents", "app=help-desk", is_ready)
 }
 
+const ANSWERED: &str = "the first call was answered";
+
 /// The agent's first call, which is tried once (`tests/agents/desk.py`), was answered. Its
 /// failure would stand in the log, which is whole as long as no container was started anew.
 pub(crate) fn first_call_answered(cluster: &Cluster, pod: &Value) {
     let now = cluster.api.get(&format!("/api/v1/namespaces/agents/pods/{}", name(pod)));
     let log = cluster.api.log("agents", name(pod), "agent");
     assert_eq!(status(&now, "agent")["restartCount"], 0, "{log}");
-    assert!(log.contains("the first call was answered") && !log.contains("Error"), "{log}");
+    assert!(log.contains(ANSWERED) && !log.contains("Error"), "{log}");
 }
 
 /// Calls go on, and the agent has not noticed anything.
@@ -80,6 +82,10 @@ fn sidecar_ends(cluster: &Cluster, app: &str, end: impl FnOnce(&str)) -> Value {
     };
     let (restarts, id) = of(&pod, "understudy");
     let agents = of(&pod, "agent");
+    // The call that is tried once comes before: it shows that a pod begins well, and a
+    // sidecar that ends under it fails it, as it should.
+    let said = || cluster.api.log("agents", name(&pod), "agent");
+    cluster.api.until("its first call is answered", Duration::from_secs(60), || said().contains(ANSWERED), said);
     let process = told("UNDERSTUDY_NODE_TASKS");
     end(&pid_of(&process, &id));
     let back = cluster
