@@ -24,7 +24,8 @@ use crate::volume::{Content, Place, lock};
 use crate::{
     Captured, Cursor, DropReason, Hooks, JournalConfig, JournalError, KeyVault, Offered, Record, Stats,
 };
-use writer::{Entry, Writer};
+use group::Entry;
+use writer::Writer;
 
 /// The journal: one process owns it, one thread writes it, many read it. Clones
 /// are handles to the same journal; the last one dropped closes it.

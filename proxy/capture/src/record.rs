@@ -10,6 +10,7 @@ use understudy_call::{
 use understudy_policy::{Decision, EntryOpened, Trial};
 
 use crate::DropReason;
+use crate::seal::KeyName;
 
 /// What the gateway saw of one call: raw bodies, chunk by chunk as they passed.
 #[derive(Clone)]
@@ -127,6 +128,14 @@ pub enum Record {
 }
 
 impl Record {
+    /// Whose key it is sealed with.
+    pub(crate) fn key_name(&self) -> KeyName {
+        match self {
+            Self::Exchange(ex) => KeyName { form: ex.meta.form, credential: Some(ex.meta.credential) },
+            _ => KeyName::default(),
+        }
+    }
+
     /// The name used in tables and labels.
     #[must_use]
     pub fn label(&self) -> &'static str {

@@ -9,7 +9,9 @@
 //!
 //! Calls of one form say most of the same each time, so all but a few records are
 //! compressed against an earlier one of the same key, their primer (version 2).
-//! A primer itself stands alone (version 1).
+//! A primer itself stands alone (version 1). Several short ones of a key that came
+//! together are sealed as one, a block (version 3), with all their numbers as
+//! associated data: a record costs zstd and the cipher more than its bytes do.
 
 mod primer;
 mod ring;
@@ -29,6 +31,7 @@ use crate::{JournalError, KeyError};
 
 const ALONE: u8 = 1;
 const PRIMED: u8 = 2;
+const BLOCK: u8 = 3;
 const KEY_ID: usize = 8;
 const HEADER: usize = 1 + KEY_ID + 4;
 const NONCE: usize = 12;
@@ -94,11 +97,35 @@ impl Sealer {
         self.primers = Primers::default();
     }
 
+    /// Whether a primer of this key is held that may prime so many more.
+    pub(crate) fn primes(
+        &mut self,
+        ring: &KeyRing,
+        name: KeyName,
+        records: usize,
+    ) -> Result<bool, JournalError> {
+        let (id, _) = ring.key_for(name)?;
+        Ok(self.primers.is_ready(ring.volume(), id, records))
+    }
+
+    /// Seals the record of this number. It may become the primer of those to come.
     pub(crate) fn seal(
         &mut self,
         ring: &KeyRing,
         name: KeyName,
         seq: u64,
+        plain: &[u8],
+    ) -> Result<Vec<u8>, JournalError> {
+        self.seal_block(ring, name, &[seq], plain)
+    }
+
+    /// Seals the plain text of several records as one, of a key for which
+    /// [`Sealer::primes`].
+    pub(crate) fn seal_block(
+        &mut self,
+        ring: &KeyRing,
+        name: KeyName,
+        numbers: &[u64],
         plain: &[u8],
     ) -> Result<Vec<u8>, JournalError> {
         let raw_len =
@@ -108,8 +135,14 @@ impl Sealer {
         let (id, key) = ring.key_for(name)?;
         self.body.clear();
         self.body.reserve(zstd_safe::compress_bound(plain.len()));
-        let primer = self.primers.of(ring.volume(), id);
+        let primer = self.primers.of(ring.volume(), id, numbers.len());
         let by = primer.as_ref().map(|(by, _)| *by);
+        let version = match (numbers, by) {
+            ([_], None) => ALONE,
+            ([_], Some(_)) => PRIMED,
+            (_, Some(_)) => BLOCK,
+            (_, None) => return Err(JournalError::Record("its block has no primer".to_owned())),
+        };
         let compressed = match primer {
             Some((_, dictionary)) => self.zstd.compress_using_cdict(&mut self.body, plain, dictionary),
             None => self.zstd.compress(&mut self.body, plain, LEVEL),
@@ -117,12 +150,12 @@ impl Sealer {
         compressed.map_err(|_| JournalError::Record("it does not compress".to_owned()))?;
         let nonce = key
             .seal_in_place_append_tag(
-                Aad::from(associated(ring.volume(), seq, id, raw_len, by)),
+                Aad::from(associated(ring.volume(), numbers, version, id, raw_len, by)),
                 &mut self.body,
             )
             .map_err(|_| KeyError::Crypto)?;
         let mut out = Vec::with_capacity(HEADER + NAMED + NONCE + self.body.len());
-        out.push(if by.is_some() { PRIMED } else { ALONE });
+        out.push(version);
         out.extend_from_slice(&id);
         out.extend_from_slice(&raw_len.to_be_bytes());
         if let Some(by) = by {
@@ -133,7 +166,7 @@ impl Sealer {
         out.extend_from_slice(&self.body);
         self.body.clear();
         self.body.shrink_to(KEPT);
-        if by.is_none()
+        if let (&[seq], None) = (numbers, by)
             && let Some(mark) = mark(&out)
         {
             self.primers.keep(id, PrimedBy { seq, mark }, plain);
@@ -144,6 +177,7 @@ impl Sealer {
 
 /// The header of a sealed record, and what follows it.
 struct Header {
+    version: u8,
     id: KeyId,
     raw_len: u32,
     by: Option<PrimedBy>,
@@ -156,7 +190,7 @@ impl Header {
         let [version, i0, i1, i2, i3, i4, i5, i6, i7, l0, l1, l2, l3] = *header;
         let by = match version {
             ALONE => None,
-            PRIMED => {
+            PRIMED | BLOCK => {
                 let (seq, after) = rest.split_first_chunk_mut::<8>()?;
                 let (mark, after) = after.split_first_chunk_mut::<8>()?;
                 rest = after;
@@ -166,26 +200,27 @@ impl Header {
         };
         let (nonce, body) = rest.split_first_chunk_mut::<NONCE>()?;
         let id = [i0, i1, i2, i3, i4, i5, i6, i7];
-        Some((Self { id, raw_len: u32::from_be_bytes([l0, l1, l2, l3]), by, nonce: *nonce }, body))
+        Some((Self { version, id, raw_len: u32::from_be_bytes([l0, l1, l2, l3]), by, nonce: *nonce }, body))
     }
 }
 
-/// Opens what [`Sealer::seal`] made for this volume and this sequence number.
+/// Opens what a [`Sealer`] made for this volume and these numbers: one, or a block's.
 /// `primer` gives the record of a number of the same volume, as a primer.
 pub(crate) fn open(
     ring: &KeyRing,
-    seq: u64,
+    numbers: &[u64],
     sealed: &mut [u8],
     primer: impl FnOnce(u64) -> Option<Arc<Primer>>,
 ) -> Result<Vec<u8>, Unopened> {
     let (header, body) = Header::of(sealed).ok_or(Unopened::Damaged)?;
-    let plain = decrypted(ring, seq, &header, body)?;
+    let plain = decrypted(ring, numbers, &header, body)?;
     let cap = usize::try_from(header.raw_len).ok().filter(|n| *n <= MAX_RECORD).ok_or(Unopened::Damaged)?;
     let Some(by) = header.by else {
         return zstd::bulk::decompress(plain, cap).map_err(|_| Unopened::Damaged);
     };
     // Only what came before it, or two records could wait for each other.
-    let found = if by.seq < seq { primer(by.seq) } else { None };
+    let earlier = numbers.first().is_some_and(|first| by.seq < *first);
+    let found = if earlier { primer(by.seq) } else { None };
     let found = found.ok_or(Unopened::Damaged)?;
     found.decompress(header.id, by, plain, cap).ok_or(Unopened::Damaged)
 }
@@ -194,7 +229,7 @@ pub(crate) fn open(
 pub(crate) fn open_primer(ring: &KeyRing, seq: u64, sealed: &mut [u8]) -> Option<Primer> {
     let id = Header::of(sealed).filter(|(header, _)| header.by.is_none())?.0.id;
     let mark = mark(sealed)?;
-    let plain = open(ring, seq, sealed, |_| None).ok()?;
+    let plain = open(ring, &[seq], sealed, |_| None).ok()?;
     Primer::of(id, mark, &plain)
 }
 
@@ -202,28 +237,46 @@ pub(crate) fn open_primer(ring: &KeyRing, seq: u64, sealed: &mut [u8]) -> Option
 ///
 /// # Errors
 /// Why it is not, or why nobody can say.
-pub(crate) fn intact(ring: &KeyRing, seq: u64, sealed: &mut [u8]) -> Result<(), Unopened> {
+pub(crate) fn intact(ring: &KeyRing, numbers: &[u64], sealed: &mut [u8]) -> Result<(), Unopened> {
     let (header, body) = Header::of(sealed).ok_or(Unopened::Damaged)?;
-    decrypted(ring, seq, &header, body).map(|_| ())
+    decrypted(ring, numbers, &header, body).map(|_| ())
 }
 
 fn decrypted<'b>(
     ring: &KeyRing,
-    seq: u64,
+    numbers: &[u64],
     header: &Header,
     body: &'b mut [u8],
 ) -> Result<&'b [u8], Unopened> {
+    if (header.version == BLOCK) != (numbers.len() > 1) {
+        return Err(Unopened::Damaged);
+    }
     let key = ring.key(header.id)?;
-    let with = associated(ring.volume(), seq, header.id, header.raw_len, header.by);
+    let with = associated(ring.volume(), numbers, header.version, header.id, header.raw_len, header.by);
     let plain = key.open_in_place(Nonce::assume_unique_for_key(header.nonce), Aad::from(with), body);
     plain.map(|p| &*p).map_err(|_| Unopened::Damaged)
 }
 
-fn associated(volume: &str, seq: u64, id: KeyId, raw_len: u32, by: Option<PrimedBy>) -> Vec<u8> {
-    let mut a = Vec::with_capacity(96);
-    a.extend_from_slice(if by.is_some() { b"understudy record 2 " } else { b"understudy record 1 " });
+/// All of it but the numbers is of one length in a version, so no two lists of fields
+/// are the same bytes.
+fn associated(
+    volume: &str,
+    numbers: &[u64],
+    version: u8,
+    id: KeyId,
+    raw_len: u32,
+    by: Option<PrimedBy>,
+) -> Vec<u8> {
+    let mut a = Vec::with_capacity(96 + 8 * numbers.len());
+    a.extend_from_slice(match version {
+        ALONE => b"understudy record 1 ",
+        PRIMED => b"understudy record 2 ",
+        _ => b"understudy record 3 ",
+    });
     a.extend_from_slice(volume.as_bytes());
-    a.extend_from_slice(&seq.to_be_bytes());
+    for seq in numbers {
+        a.extend_from_slice(&seq.to_be_bytes());
+    }
     a.extend_from_slice(&id);
     a.extend_from_slice(&raw_len.to_be_bytes());
     if let Some(by) = by {

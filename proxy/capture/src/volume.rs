@@ -1,5 +1,5 @@
 //! A volume: a small sled database that holds sealed records, small ones together in
-//! packs, large ones cut into frames.
+//! packs, long values cut into frames.
 //!
 //! sled writes a leaf page of up to 16 values in one piece, and a page larger than
 //! a quarter segment (128 KiB) goes to a file of its own under `blobs/`, which sled
@@ -20,9 +20,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use pack::{PACKED, Pack};
+use pack::PACKED;
+pub(crate) use pack::{Pack, Value};
 pub(crate) use shelf::{Place, Shelf};
-use spot::{Spot, key, last_of, seq_of};
+use spot::{Sealed, Spot, key, last_of, seq_of};
 
 use crate::error::IoContext;
 use crate::seal::{KeyRing, Primer, Unopened, intact, open, open_primer};
@@ -82,12 +83,28 @@ pub(crate) struct Volume {
     /// and holds its lock until it is dropped.
     db: RwLock<Option<sled::Db>>,
     file: File,
-    /// The writer's. Nobody reads what is in it: it was not told to be durable.
-    pack: Mutex<Pack>,
     pub(crate) ring: KeyRing,
     /// Those that were asked for last, with their numbers.
     primers: Mutex<VecDeque<(u64, Arc<Primer>)>>,
+    /// The one that was opened last: whoever reads in order finds the next record in it.
+    block: Mutex<Option<Block>>,
     failed: AtomicU8,
+}
+
+/// A block, opened.
+struct Block {
+    numbers: Vec<u64>,
+    /// How many of them are still its own.
+    standing: usize,
+    plain: Vec<u8>,
+}
+
+impl Block {
+    fn record(&self, seq: u64) -> Option<Result<Vec<u8>, Unopened>> {
+        let at = self.numbers.iter().take(self.standing).position(|n| *n == seq)?;
+        let record = pack::record(&self.plain, self.numbers.len(), at);
+        Some(record.map(<[u8]>::to_vec).ok_or(Unopened::Damaged))
+    }
 }
 
 const SOUND: u8 = 0;
@@ -115,9 +132,9 @@ impl Volume {
             name: name.clone(),
             db: RwLock::new(Some(db)),
             file,
-            pack: Mutex::default(),
             ring,
             primers: Mutex::default(),
+            block: Mutex::default(),
             failed: AtomicU8::new(SOUND),
         })
     }
@@ -140,68 +157,49 @@ impl Volume {
         self.file.metadata().map_or(0, |m| m.len())
     }
 
-    /// Adds a sealed record, after all that were added before; durable only after
-    /// [`Volume::commit`]. It waits in the open pack, or goes into frames of its own.
-    ///
-    /// # Errors
-    /// Also where records that were added before it could not be put. They are gone then.
-    pub(crate) fn add(&self, seq: u64, sealed: &[u8]) -> Result<(), JournalError> {
-        let mut pack = lock(&self.pack);
-        if pack.try_add(seq, sealed) {
-            return Ok(());
-        }
-        self.put_pack(&mut pack)?;
-        if pack.try_add(seq, sealed) { Ok(()) } else { self.put(seq, sealed) }
-    }
-
-    /// Puts the open pack into the database.
-    pub(crate) fn close_pack(&self) -> Result<(), JournalError> {
-        self.put_pack(&mut lock(&self.pack))
-    }
-
-    /// Forgets what was added and has not been put.
-    pub(crate) fn forget(&self) {
-        lock(&self.pack).clear();
-    }
-
-    fn put_pack(&self, pack: &mut Pack) -> Result<(), JournalError> {
-        let Some((first, value)) = pack.value() else { return Ok(()) };
-        let done = self.guarded(|db| db.insert(key(first, 0), value).map(|_| ()));
-        pack.clear();
-        done
-    }
-
-    /// Puts a record into the database, in frames of its own.
+    /// Puts a sealed record into the database; durable only after [`Volume::commit`].
+    #[cfg(test)]
     pub(crate) fn put(&self, seq: u64, sealed: &[u8]) -> Result<(), JournalError> {
-        let len = u32::try_from(sealed.len()).ok().filter(|len| len & PACKED == 0);
+        self.put_value(&Value { seq, is_pack: false, bytes: sealed.to_vec() })
+    }
+
+    /// Puts a record or a pack into the database, in frames; durable only after
+    /// [`Volume::commit`].
+    pub(crate) fn put_value(&self, value: &Value) -> Result<(), JournalError> {
+        let Value { seq, is_pack, bytes } = value;
+        let len = u32::try_from(bytes.len()).ok().filter(|len| len & PACKED == 0);
         let len = len.ok_or_else(|| JournalError::Record("it is too long".to_owned()))?;
-        let first = sealed.len().min(FRAME - LEN);
-        let (head, rest) = sealed.split_at(first);
+        let (head, rest) = bytes.split_at(bytes.len().min(FRAME - LEN));
         let mut start = Vec::with_capacity(LEN + head.len());
-        start.extend_from_slice(&len.to_be_bytes());
+        start.extend_from_slice(&(if *is_pack { len | PACKED } else { len }).to_be_bytes());
         start.extend_from_slice(head);
         self.guarded(|db| {
-            db.insert(key(seq, 0), start)?;
+            db.insert(key(*seq, 0), start)?;
             for (i, frame) in (1u32..).zip(rest.chunks(FRAME)) {
-                db.insert(key(seq, i), frame)?;
+                db.insert(key(*seq, i), frame)?;
             }
             Ok(())
         })
     }
 
-    /// Makes everything that was added durable: the keys first, then the open pack, then
-    /// sled's buffers into the file, then the file. The next pack begins after it, so
-    /// that none is durable in part.
+    /// Makes everything that was put durable: the keys first, then sled's buffers into
+    /// the file, then the file.
     pub(crate) fn commit(&self) -> Result<(), JournalError> {
         self.ring.save()?;
-        self.close_pack()?;
         self.guarded(|db| db.flush().map(|_| ()))?;
         self.file.sync_data().during("sync the volume", Path::new(self.name.as_str()))
     }
 
     /// Reads and opens the record of this number.
     pub(crate) fn read(&self, seq: u64) -> Result<Content, JournalError> {
-        let mut sealed = match self.sealed(seq)? {
+        let of = |record| match record {
+            Ok(plain) => Content::Record(plain),
+            Err(why) => Content::Bad(why),
+        };
+        if let Some(record) = lock(&self.block).as_ref().and_then(|block| block.record(seq)) {
+            return Ok(of(record));
+        }
+        let Sealed { mut bytes, numbers, standing } = match self.sealed(seq)? {
             None => return Ok(Content::Missing),
             Some(Err(why)) => return Ok(Content::Bad(why)),
             Some(Ok(sealed)) => sealed,
@@ -213,14 +211,18 @@ impl Volume {
                 None
             })
         };
-        let opened = open(&self.ring, seq, &mut sealed, primer);
+        let opened = open(&self.ring, &numbers, &mut bytes, primer);
         if let Some(e) = failed {
             return Err(e);
         }
-        Ok(match opened {
-            Ok(plain) => Content::Record(plain),
-            Err(why) => Content::Bad(why),
-        })
+        let plain = match opened {
+            Ok(plain) if numbers.len() > 1 => plain,
+            record => return Ok(of(record)),
+        };
+        let block = Block { numbers, standing, plain };
+        let record = block.record(seq).unwrap_or(Err(Unopened::Damaged));
+        *lock(&self.block) = Some(block);
+        Ok(of(record))
     }
 
     /// The record of this number as a primer of others; `None` where it is none.
@@ -229,7 +231,9 @@ impl Volume {
             return Ok(Some(held));
         }
         let Some(Ok(mut sealed)) = self.sealed(seq)? else { return Ok(None) };
-        let Some(made) = open_primer(&self.ring, seq, &mut sealed).map(Arc::new) else { return Ok(None) };
+        let Some(made) = open_primer(&self.ring, seq, &mut sealed.bytes).map(Arc::new) else {
+            return Ok(None);
+        };
         let mut primers = lock(&self.primers);
         if primers.len() >= PRIMERS {
             primers.pop_front();
@@ -251,14 +255,14 @@ impl Volume {
     /// primer may not be.
     pub(crate) fn flaw(&self, seq: u64) -> Result<Option<Unopened>, JournalError> {
         Ok(match self.sealed(seq)? {
-            Some(Ok(mut sealed)) => intact(&self.ring, seq, &mut sealed).err(),
+            Some(Ok(mut sealed)) => intact(&self.ring, &sealed.numbers, &mut sealed.bytes).err(),
             Some(Err(why)) => Some(why),
             None => Some(Unopened::Damaged),
         })
     }
 
     /// The bytes of a record, out of its pack or its frames.
-    fn sealed(&self, seq: u64) -> Result<Option<Result<Vec<u8>, Unopened>>, JournalError> {
+    fn sealed(&self, seq: u64) -> Result<Option<Result<Sealed, Unopened>>, JournalError> {
         self.guarded(|db| Spot::of(db, seq)?.sealed(db, seq))
     }
 
@@ -276,12 +280,16 @@ impl Volume {
 
     /// The last number that is there.
     pub(crate) fn last_seq(&self) -> Result<Option<u64>, JournalError> {
-        self.guarded(|db| Ok(db.last()?.and_then(|(k, v)| last_of(&k, &v))))
+        self.guarded(|db| match db.last()? {
+            Some((k, v)) => last_of(db, &k, &v),
+            None => Ok(None),
+        })
     }
 
     /// Takes out a record that was never durable, and those after it in the same pack.
     pub(crate) fn remove(&self, seq: u64) -> Result<(), JournalError> {
         lock(&self.primers).clear();
+        *lock(&self.block) = None;
         self.guarded(|db| Spot::of(db, seq)?.remove(db, seq))
     }
 

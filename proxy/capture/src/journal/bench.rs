@@ -8,11 +8,9 @@ use std::time::Duration;
 use understudy_call::Exchange;
 
 use super::intake::{Intake, Printed};
-use super::writer::key_name;
 use crate::redact::Redactor;
-use crate::seal::Sealer;
 use crate::stats::Counters;
-use crate::volume::Shelf;
+use crate::volume::{Pack, Shelf, Value};
 use crate::{Captured, Hooks, JournalError, KeyVault, Record};
 
 /// Calls that go through a step together, so that reading the clock costs nothing.
@@ -52,7 +50,7 @@ pub fn steps(
     };
     let shelf = Shelf::open(dir, 0, Arc::clone(vault), Arc::clone(&counters))?;
     let volume = shelf.begin(1)?;
-    let mut sealer = Sealer::new()?;
+    let mut pack = Pack::new()?;
     let mut spent = [Duration::ZERO; NAMES.len()];
     let (mut encoded, mut stored, mut seq) = (0, 0, 0);
     for _ in 0..rounds {
@@ -77,19 +75,21 @@ pub fn steps(
             lap.end();
             encoded += plain.iter().map(Vec::len).sum::<usize>();
             lap.start();
-            let mut sealed = Vec::with_capacity(records.len());
-            for ((record, plain), n) in records.iter().zip(&plain).zip(seq + 1..) {
-                sealed.push(sealer.seal(&volume.ring, key_name(record), n, plain)?);
-            }
-            lap.end();
-            for bytes in &sealed {
+            let mut sealed: Vec<Value> = Vec::new();
+            for (record, plain) in records.iter().zip(&plain) {
                 seq += 1;
-                volume.add(seq, bytes)?;
+                pack.add(&volume.ring, record.key_name(), seq, plain)?;
+                sealed.extend(pack.take_ready());
             }
             // A commit would do it first, and it is no part of what is called commit here.
-            volume.close_pack()?;
+            pack.close(&volume.ring)?;
+            sealed.extend(pack.take_ready());
             lap.end();
-            stored += sealed.iter().map(Vec::len).sum::<usize>();
+            for value in &sealed {
+                volume.put_value(value)?;
+            }
+            lap.end();
+            stored += sealed.iter().map(|value| value.bytes.len()).sum::<usize>();
             lap.start();
             volume.commit()?;
             lap.end();

@@ -1,10 +1,17 @@
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
-use crate::JournalError;
+use crate::{Captured, JournalError, Record};
 
 /// Tells an append that it is durable, and up to which number, or why it is not.
 pub(super) type Ack = SyncSender<Result<u64, JournalError>>;
+
+/// What the writer is given.
+pub(super) enum Entry {
+    Call(Box<Captured>),
+    Append { records: Vec<Record>, ack: Ack },
+    Close,
+}
 
 /// What waits for the next commit.
 #[derive(Default)]

@@ -8,20 +8,14 @@ use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::end::end_of;
-use super::group::{Ack, Group};
+use super::group::{Ack, Entry, Group};
 use super::intake::{Intake, Printed};
 use super::owner::Mark;
 use super::space::Space;
 use crate::redact::Redactor;
-use crate::seal::{KEPT, KeyName, Sealer};
-use crate::volume::{Volume, lock};
+use crate::seal::KEPT;
+use crate::volume::{Pack, Volume, lock};
 use crate::{Captured, DropReason, Hooks, JournalError, Record};
-
-pub(super) enum Entry {
-    Call(Box<Captured>),
-    Append { records: Vec<Record>, ack: Ack },
-    Close,
-}
 
 /// Between looks at the queue while calls come.
 const POLL: Duration = Duration::from_millis(5);
@@ -38,7 +32,9 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     queue: Receiver<Entry>,
     intake: Intake,
-    sealer: Sealer,
+    /// What waits for company. It is closed before each commit, so that none is durable
+    /// in part.
+    pack: Pack,
     volume: Option<Arc<Volume>>,
     next_seq: u64,
     floor: u64,
@@ -68,7 +64,7 @@ impl Writer {
             shared,
             queue,
             intake,
-            sealer: Sealer::new()?,
+            pack: Pack::new()?,
             volume: None,
             next_seq: 1,
             floor: mark.map_or(0, |m| m.floor),
@@ -175,7 +171,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Seals a record and adds it to the volume.
+    /// Gives a record the next number, in the pack that is being filled.
     fn write(&mut self, record: &Record) -> Result<(), JournalError> {
         let done = self.ready().and_then(|volume| self.put(&volume, record));
         match &done {
@@ -188,20 +184,34 @@ impl Writer {
     fn put(&mut self, volume: &Volume, record: &Record) -> Result<(), JournalError> {
         self.plain.clear();
         ciborium::into_writer(record, &mut self.plain).map_err(|e| JournalError::Record(e.to_string()))?;
-        let sealed = self.sealer.seal(&volume.ring, key_name(record), self.next_seq, &self.plain)?;
+        // It is written later and shorter, but a full disk is told at once.
+        self.enough_space(self.plain.len())?;
+        self.pack.add(&volume.ring, record.key_name(), self.next_seq, &self.plain)?;
         // Keeps the buffer of a usual record, not of the largest.
         self.plain.clear();
         self.plain.shrink_to(KEPT);
-        self.enough_space(sealed.len())?;
-        volume.add(self.next_seq, &sealed)?;
+        self.put_ready(volume)?;
         self.next_seq += 1;
         self.group.records += 1;
-        self.group.bytes += sealed.len();
         self.group.since.get_or_insert_with(Instant::now);
         if matches!(record, Record::Exchange(_)) {
             self.shared.counters.exchanges.fetch_add(1, Relaxed);
         }
         Ok(())
+    }
+
+    fn put_ready(&mut self, volume: &Volume) -> Result<(), JournalError> {
+        for value in self.pack.take_ready() {
+            volume.put_value(&value)?;
+            self.group.bytes += value.bytes.len();
+        }
+        Ok(())
+    }
+
+    fn make_durable(&mut self, volume: &Volume) -> Result<(), JournalError> {
+        self.pack.close(&volume.ring)?;
+        self.put_ready(volume)?;
+        volume.commit()
     }
 
     fn commit_if_due(&mut self) {
@@ -219,7 +229,7 @@ impl Writer {
         if self.group.records > 0
             && let Some(volume) = self.volume.clone()
         {
-            if let Err(e) = volume.commit() {
+            if let Err(e) = self.make_durable(&volume) {
                 self.fail(&e);
                 return;
             }
@@ -349,7 +359,7 @@ impl Writer {
     /// there), and the disk is left alone for a while.
     fn fail(&mut self, e: &JournalError) {
         let why = e.drop_reason();
-        self.sealer.forget();
+        self.pack.forget();
         self.space = Space::default();
         let group = std::mem::take(&mut self.group);
         tracing::warn!(reason = why.label(), error = %e, records = group.records, "the journal cannot be written for now");
@@ -358,8 +368,6 @@ impl Writer {
             ack.send(Err(e.again())).ok();
         }
         if let Some(volume) = self.volume.take() {
-            // While a cursor has it, it is taken up as it is, and its numbers are given again.
-            volume.forget();
             // Opened anew, it shows whether the disk or the volume is to blame.
             if volume.has_failed()
                 && let Err(e) = self.shared.shelf.failed(&volume)
@@ -385,11 +393,4 @@ impl Writer {
 /// A volume that is damaged is moved aside at its second failure, and the next try finds another.
 fn again_worth(e: &JournalError) -> bool {
     matches!(e, JournalError::Volume { .. })
-}
-
-pub(super) fn key_name(record: &Record) -> KeyName {
-    match record {
-        Record::Exchange(ex) => KeyName { form: ex.meta.form, credential: Some(ex.meta.credential) },
-        _ => KeyName::default(),
-    }
 }

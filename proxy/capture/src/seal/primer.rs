@@ -48,8 +48,28 @@ enum Form {
 }
 
 impl Primers {
-    /// The primer of this key, used once more.
-    pub(super) fn of(&mut self, volume: &str, id: KeyId) -> Option<(PrimedBy, &CDict<'static>)> {
+    /// Whether there is one of this key that may be used for so many records more.
+    pub(super) fn is_ready(&mut self, volume: &str, id: KeyId, records: usize) -> bool {
+        let wanted = u32::try_from(records).unwrap_or(u32::MAX);
+        self.find(volume, id).is_some_and(|held| held.left >= wanted && matches!(held.form, Form::Made(_)))
+    }
+
+    /// The primer of this key, used for so many records more.
+    pub(super) fn of(
+        &mut self,
+        volume: &str,
+        id: KeyId,
+        records: usize,
+    ) -> Option<(PrimedBy, &CDict<'static>)> {
+        let held = self.find(volume, id)?;
+        held.left = held.left.checked_sub(u32::try_from(records).ok()?)?;
+        match &held.form {
+            Form::Made(dictionary) => Some((held.by, dictionary)),
+            _ => None,
+        }
+    }
+
+    fn find(&mut self, volume: &str, id: KeyId) -> Option<&mut Held> {
         if self.volume != volume {
             *self = Self { volume: volume.to_owned(), held: VecDeque::new() };
         }
@@ -59,14 +79,10 @@ impl Primers {
             self.held.push_back(held);
         }
         let held = self.held.back_mut()?;
-        held.left = held.left.checked_sub(1)?;
         if let Form::Plain(plain) = &held.form {
             held.form = CDict::try_create(plain, LEVEL).map_or(Form::Useless, Form::Made);
         }
-        match &held.form {
-            Form::Made(dictionary) => Some((held.by, dictionary)),
-            _ => None,
-        }
+        Some(held)
     }
 
     /// Keeps a record that was sealed alone as the primer of those to come.

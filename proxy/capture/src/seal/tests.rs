@@ -16,13 +16,24 @@ fn name(n: u8) -> KeyName {
 
 /// Opens one that stands alone.
 fn opened(ring: &KeyRing, seq: u64, sealed: &mut [u8]) -> Result<Vec<u8>, Unopened> {
-    open(ring, seq, sealed, |_| None)
+    open(ring, &[seq], sealed, |_| None)
 }
 
 /// Opens one of a row of sealed records, its primer among them.
 fn opened_in(ring: &KeyRing, all: &[(u64, Vec<u8>)], seq: u64) -> Result<Vec<u8>, Unopened> {
+    let sealed = all.iter().find(|(s, _)| *s == seq).unwrap().1.clone();
+    opened_with(ring, all, &[seq], &sealed)
+}
+
+/// Opens one whose primer is among these.
+fn opened_with(
+    ring: &KeyRing,
+    all: &[(u64, Vec<u8>)],
+    numbers: &[u64],
+    sealed: &[u8],
+) -> Result<Vec<u8>, Unopened> {
     let of = |seq| all.iter().find(|(s, _)| *s == seq).map(|(_, sealed)| sealed.clone());
-    open(ring, seq, &mut of(seq).unwrap(), |p| open_primer(ring, p, &mut of(p)?).map(Arc::new))
+    open(ring, numbers, &mut sealed.to_vec(), |p| open_primer(ring, p, &mut of(p)?).map(Arc::new))
 }
 
 fn call(n: u64) -> Vec<u8> {
@@ -123,8 +134,8 @@ fn a_record_opens_with_its_own_primer_only() {
     let all = [seal(&mut back, 1, 9, 1), seal(&mut back, 1, 8, 2)];
     assert_eq!(all[1].1[0], PRIMED);
     assert_eq!(opened_in(&ring, &all, 8), Err(Unopened::Damaged));
-    assert_eq!(intact(&ring, 8, &mut all[1].1.clone()), Ok(()));
-    assert_eq!(intact(&ring, 7, &mut all[1].1.clone()), Err(Unopened::Damaged));
+    assert_eq!(intact(&ring, &[8], &mut all[1].1.clone()), Ok(()));
+    assert_eq!(intact(&ring, &[7], &mut all[1].1.clone()), Err(Unopened::Damaged));
 }
 
 #[test]
@@ -141,6 +152,41 @@ fn a_primed_record_with_any_changed_byte_or_cut_does_not_open() {
         assert!(opened_in(&ring, &all, 2).is_err(), "byte {i}");
         all[1].1 = whole[..i].to_vec();
         assert!(opened_in(&ring, &all, 2).is_err(), "cut at {i}");
+    }
+}
+
+#[test]
+fn a_block_opens_under_its_own_numbers_in_their_order_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = ring(dir.path(), "a");
+    let mut sealer = Sealer::new().unwrap();
+    assert!(!sealer.primes(&ring, name(1), 1).unwrap());
+    assert!(sealer.seal_block(&ring, name(1), &[2, 4], b"two").is_err(), "there is no primer");
+    let primer = [(1, sealer.seal(&ring, name(1), 1, &call(1)).unwrap())];
+    assert!(sealer.primes(&ring, name(1), 1024).unwrap() && !sealer.primes(&ring, name(1), 1025).unwrap());
+    let plain = [call(2), call(3), call(4)].concat();
+    let block = sealer.seal_block(&ring, name(1), &[2, 4, 9], &plain).unwrap();
+    assert!(!sealer.primes(&ring, name(1), 1022).unwrap() && sealer.primes(&ring, name(1), 1021).unwrap());
+    assert!(!sealer.primes(&ring, name(2), 1).unwrap());
+    assert_eq!(opened_with(&ring, &primer, &[2, 4, 9], &block).unwrap(), plain);
+    for others in [&[2][..], &[2, 4], &[2, 9, 4], &[2, 4, 10], &[1, 4, 9], &[2, 4, 9, 9], &[]] {
+        assert_eq!(opened_with(&ring, &primer, others, &block), Err(Unopened::Damaged), "{others:?}");
+        assert_eq!(intact(&ring, others, &mut block.clone()), Err(Unopened::Damaged), "{others:?}");
+    }
+    assert_eq!(intact(&ring, &[2, 4, 9], &mut block.clone()), Ok(()));
+    assert_eq!(opened_with(&ring, &[], &[2, 4, 9], &block), Err(Unopened::Damaged));
+    // A record says that it is one, and nothing makes a block of it.
+    for version in [ALONE, PRIMED] {
+        let mut other = block.clone();
+        other[0] = version;
+        assert!(opened_with(&ring, &primer, &[2, 4, 9], &other).is_err());
+        assert!(opened_with(&ring, &primer, &[2], &other).is_err());
+    }
+    for i in 0..block.len() {
+        let mut changed = block.clone();
+        changed[i] ^= 1 << (i % 8);
+        assert!(opened_with(&ring, &primer, &[2, 4, 9], &changed).is_err(), "byte {i}");
+        assert!(opened_with(&ring, &primer, &[2, 4, 9], &block[..i]).is_err(), "cut at {i}");
     }
 }
 

@@ -1,119 +1,303 @@
-//! A pack: several sealed records in one value. An insert costs sled about the same
-//! whatever its size, since it copies the leaf's lists each time, and under load many
-//! records wait for the same commit; so they go in together.
+//! A pack: several records in one value. An insert costs sled about the same whatever
+//! its size, since it copies the leaf's lists each time, and zstd and the cipher cost a
+//! short record more than its bytes do. Under load many records wait for the same commit,
+//! so those of a key are compressed and sealed as one, a *block*, and what came together
+//! goes in together.
 //!
 //! ```text
-//! count, highest bit set  [length         sealed record] …
-//! 4, big endian            4, big endian  …
+//! length of the rest, highest bit set  numbers  standing  member of each number  [length  member] …
+//! 4, big endian                        1        1         1 each                 4        …
 //! ```
 //!
-//! It stands under the key of its first record, and the others' numbers follow one by
-//! one. The length that begins a record of frames never has that bit, so the first four
-//! bytes of a value say which of the two it is.
+//! It stands under the key of its first number, and the others follow one by one. A
+//! member is a sealed record of one number, or a block of several, whose plain text is a
+//! row of records with their lengths. The length that begins a record of frames never has
+//! that bit, so the first four bytes of a value say which of the two it is. A pack longer
+//! than a frame goes on in frames as a record does. `standing` is how many of its numbers
+//! are still its own: what was never durable is taken out from the end.
 
 use super::{FRAME, LEN};
+use crate::JournalError;
+use crate::seal::{KeyName, KeyRing, MAX_RECORD, Sealer};
 
 /// Marks a pack: far above the length of any record.
 pub(super) const PACKED: u32 = 1 << 31;
-const HEAD: usize = 4;
+/// Numbers and standing.
+const HEAD: usize = 2;
+/// Records of a pack at most: what a damaged one may cost.
+const MOST: usize = 64;
+/// Bytes of a record that goes into a block, before compression. One that is longer
+/// takes so long by itself that the company saves little.
+const SHORT: usize = 8 << 10;
+/// Bytes of the blocks of a pack, before compression: what is decompressed to read one
+/// of their records. They make a value of a frame or two, as a rule.
+const OPEN: usize = 64 << 10;
+
+/// What goes into the database under the keys of a number.
+pub(crate) struct Value {
+    pub(super) seq: u64,
+    pub(super) is_pack: bool,
+    pub(crate) bytes: Vec<u8>,
+}
 
 /// The pack that is being filled: nothing of it is in the database yet.
-#[derive(Default)]
-pub(super) struct Pack {
+pub(crate) struct Pack {
+    sealer: Sealer,
     first: u64,
-    count: u32,
-    /// Its value; the buffer serves one pack after the other.
+    /// Which member each number is in.
+    member_of: Vec<u8>,
+    members: Vec<Member>,
+    /// Bytes of the members that are sealed.
+    sealed: usize,
+    /// And of those that are not.
+    open: usize,
+    /// What is to be put next, in order.
+    ready: Vec<Value>,
+}
+
+struct Member {
+    name: KeyName,
+    numbers: Vec<u64>,
+    is_open: bool,
+    /// Records with their lengths while it is open; then sealed.
     bytes: Vec<u8>,
 }
 
-/// A pack as it was read.
-pub(super) struct Packed<'v> {
-    count: u32,
-    members: &'v [u8],
-}
-
 impl Pack {
-    /// Takes a record in; `false` where it does not fit, or is not the next in order.
-    pub(super) fn try_add(&mut self, seq: u64, sealed: &[u8]) -> bool {
-        if self.count == 0 {
-            self.first = seq;
-            self.bytes.clear();
-            self.bytes.extend_from_slice(&PACKED.to_be_bytes());
+    pub(crate) fn new() -> Result<Self, JournalError> {
+        Ok(Self {
+            sealer: Sealer::new()?,
+            first: 0,
+            member_of: Vec::new(),
+            members: Vec::new(),
+            sealed: 0,
+            open: 0,
+            ready: Vec::new(),
+        })
+    }
+
+    /// Takes in the record of the next number. What has become ready by it is to be put
+    /// into the database ([`Pack::take_ready`]), before anything that comes later.
+    ///
+    /// # Errors
+    /// [`JournalError::Record`] where only this record cannot be written. After any other
+    /// the pack is to forget what it holds.
+    pub(crate) fn add(
+        &mut self,
+        ring: &KeyRing,
+        name: KeyName,
+        seq: u64,
+        plain: &[u8],
+    ) -> Result<(), JournalError> {
+        if plain.len() > MAX_RECORD {
+            let len = plain.len();
+            return Err(JournalError::Record(format!("it has {len} bytes, {MAX_RECORD} are allowed")));
         }
-        let follows = self.first.checked_add(u64::from(self.count)) == Some(seq);
-        let fits = self.bytes.len() + LEN + sealed.len() <= FRAME;
-        let len = u32::try_from(sealed.len()).ok().filter(|_| follows && fits);
-        let Some(len) = len else { return false };
-        self.bytes.extend_from_slice(&len.to_be_bytes());
-        self.bytes.extend_from_slice(sealed);
-        self.count += 1;
-        true
+        let follows = self.first.checked_add(self.member_of.len() as u64) == Some(seq);
+        if !follows || self.member_of.len() >= MOST || self.sealed >= FRAME || self.open >= OPEN {
+            self.close(ring)?;
+        }
+        let block = self.members.iter().position(|m| m.is_open && m.name == name);
+        let held = block.and_then(|at| self.members.get(at)).map_or(0, |m| m.numbers.len());
+        let primed = self.sealer.primes(ring, name, held + 1).map_err(|e| of_many(ring, e))?;
+        if primed && plain.len() <= SHORT {
+            self.join(block, name, seq, plain);
+            return Ok(());
+        }
+        if !primed {
+            // This record will be a primer, in the place of another one perhaps, and what
+            // is in the blocks came before it.
+            self.seal_blocks(ring)?;
+        }
+        let sealed = self.sealer.seal(ring, name, seq, plain).map_err(|e| of_many(ring, e))?;
+        let alone = LEN + sealed.len() > FRAME;
+        if alone || self.sealed + LEN + sealed.len() > FRAME {
+            self.close(ring)?;
+        }
+        if alone {
+            self.ready.push(Value { seq, is_pack: false, bytes: sealed });
+        } else {
+            self.sealed += LEN + sealed.len();
+            self.begin_member(Member { name, numbers: vec![seq], is_open: false, bytes: sealed });
+        }
+        Ok(())
     }
 
-    /// The number of its key, and its value; `None` where it is empty. A record alone
-    /// is its length and its bytes, as a record of one frame always was.
-    pub(super) fn value(&mut self) -> Option<(u64, &[u8])> {
-        let value = match self.count {
-            0 => return None,
-            1 => self.bytes.get(HEAD..)?,
-            n => {
-                *self.bytes.first_chunk_mut::<HEAD>()? = (PACKED | n).to_be_bytes();
-                self.bytes.as_slice()
+    /// Makes what it holds ready, and begins anew.
+    ///
+    /// # Errors
+    /// It is to forget what it holds then.
+    pub(crate) fn close(&mut self, ring: &KeyRing) -> Result<(), JournalError> {
+        self.seal_blocks(ring)?;
+        let (seq, numbers) = (self.first, self.member_of.len());
+        match self.members.as_mut_slice() {
+            [] => return Ok(()),
+            // As a record of one frame always was.
+            [only] if numbers == 1 => {
+                let bytes = std::mem::take(&mut only.bytes);
+                self.ready.push(Value { seq, is_pack: false, bytes });
             }
-        };
-        Some((self.first, value))
+            members => {
+                let numbers = u8::try_from(numbers).unwrap_or(u8::MAX);
+                let mut bytes = Vec::with_capacity(HEAD + self.member_of.len() + self.sealed);
+                bytes.extend_from_slice(&[numbers, numbers]);
+                bytes.extend_from_slice(&self.member_of);
+                for member in members {
+                    bytes.extend_from_slice(&length(&member.bytes));
+                    bytes.extend_from_slice(&member.bytes);
+                }
+                self.ready.push(Value { seq, is_pack: true, bytes });
+            }
+        }
+        self.empty();
+        Ok(())
     }
 
-    pub(super) fn clear(&mut self) {
-        self.count = 0;
+    /// What is to be put into the database now, in order.
+    pub(crate) fn take_ready(&mut self) -> impl Iterator<Item = Value> + use<> {
+        std::mem::take(&mut self.ready).into_iter()
+    }
+
+    /// Forgets what it holds, and the primers: what was sealed last may not have been
+    /// written.
+    pub(crate) fn forget(&mut self) {
+        self.sealer.forget();
+        self.ready.clear();
+        self.empty();
+    }
+
+    fn empty(&mut self) {
+        self.member_of.clear();
+        self.members.clear();
+        (self.sealed, self.open) = (0, 0);
+    }
+
+    fn join(&mut self, block: Option<usize>, name: KeyName, seq: u64, plain: &[u8]) {
+        self.open += LEN + plain.len();
+        if let Some(at) = block
+            && let Some(member) = self.members.get_mut(at)
+        {
+            member.take(seq, plain);
+            self.member_of.push(u8::try_from(at).unwrap_or(u8::MAX));
+            return;
+        }
+        let mut member = Member { name, numbers: Vec::new(), is_open: true, bytes: Vec::new() };
+        member.take(seq, plain);
+        self.begin_member(member);
+    }
+
+    fn begin_member(&mut self, member: Member) {
+        if self.member_of.is_empty() {
+            self.first = member.numbers.first().copied().unwrap_or_default();
+        }
+        self.member_of.push(u8::try_from(self.members.len()).unwrap_or(u8::MAX));
+        self.members.push(member);
+    }
+
+    fn seal_blocks(&mut self, ring: &KeyRing) -> Result<(), JournalError> {
+        for member in self.members.iter_mut().filter(|m| m.is_open) {
+            let sealed = match *member.numbers.as_slice() {
+                [seq] => {
+                    self.sealer.seal(ring, member.name, seq, member.bytes.get(LEN..).unwrap_or_default())
+                }
+                _ => self.sealer.seal_block(ring, member.name, &member.numbers, &member.bytes),
+            };
+            member.bytes = sealed.map_err(|e| of_many(ring, e))?;
+            member.is_open = false;
+            self.sealed += LEN + member.bytes.len();
+        }
+        self.open = 0;
+        Ok(())
     }
 }
 
-impl<'v> Packed<'v> {
-    /// `None` where the value is a record's first frame.
-    pub(super) fn of(value: &'v [u8]) -> Option<Self> {
-        let (head, members) = value.split_first_chunk::<HEAD>()?;
-        let head = u32::from_be_bytes(*head);
-        (head & PACKED != 0).then_some(Self { count: head & !PACKED, members })
-    }
-
-    /// How many numbers it stands for: as many as it says, where its bytes could hold
-    /// their lengths, and never none.
-    pub(super) fn span(&self) -> u64 {
-        let most = (self.members.len() / LEN) as u64;
-        u64::from(self.count).min(most).max(1)
-    }
-
-    /// The member at this place, from 0; `None` where there is none, or where count and
-    /// lengths do not add up: then nobody can say what is whose.
-    pub(super) fn member(&self, at: u64) -> Option<&'v [u8]> {
-        let (mut rest, mut found) = (self.members, None);
-        for i in 0..u64::from(self.count) {
-            let (member, after) = split(rest)?;
-            if i == at {
-                found = Some(member);
-            }
-            rest = after;
-        }
-        found.filter(|_| rest.is_empty())
-    }
-
-    /// The value of a pack of the members before this one; `None` where there are none,
-    /// or as for [`Packed::member`].
-    pub(super) fn before(&self, at: u64) -> Option<Vec<u8>> {
-        self.member(at)?;
-        let count = u32::try_from(at).ok().filter(|n| *n > 0)?;
-        let mut rest = self.members;
-        for _ in 0..count {
-            rest = split(rest)?.1;
-        }
-        let kept = self.members.get(..self.members.len() - rest.len())?;
-        Some([(PACKED | count).to_be_bytes().as_slice(), kept].concat())
+impl Member {
+    fn take(&mut self, seq: u64, plain: &[u8]) {
+        self.numbers.push(seq);
+        self.bytes.extend_from_slice(&length(plain));
+        self.bytes.extend_from_slice(plain);
     }
 }
 
-/// The first member of these, and what comes after it.
-fn split(members: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (len, rest) = members.split_first_chunk::<LEN>()?;
+/// An error that costs more than one record.
+fn of_many(ring: &KeyRing, e: JournalError) -> JournalError {
+    match e {
+        JournalError::Record(problem) => JournalError::Volume { volume: ring.volume().to_owned(), problem },
+        other => other,
+    }
+}
+
+/// Of a record before compression, or of what was made of at most [`MOST`] short ones.
+#[expect(clippy::cast_possible_truncation, reason = "no record has more than 64 MiB")]
+fn length(bytes: &[u8]) -> [u8; LEN] {
+    (bytes.len() as u32).to_be_bytes()
+}
+
+/// How many numbers a value stands for, by its first frame; `None` where it is no pack.
+/// As many as it says, where it says of each which member it is in, and never none.
+pub(super) fn span(frame: &[u8]) -> Option<u64> {
+    let (word, rest) = frame.split_first_chunk::<LEN>()?;
+    if u32::from_be_bytes(*word) & PACKED == 0 {
+        return None;
+    }
+    let [numbers, standing, map @ ..] = rest else { return Some(1) };
+    Some((*numbers.min(standing) as usize).min(map.len()).max(1) as u64)
+}
+
+/// The first frame of a pack of which only so many numbers are still its own; `None`
+/// where none would be.
+pub(super) fn shortened(frame: &[u8], standing: u64) -> Option<Vec<u8>> {
+    let standing = u8::try_from(standing).ok().filter(|n| *n > 0)?;
+    let mut frame = frame.to_vec();
+    *frame.get_mut(LEN + 1)? = standing;
+    Some(frame)
+}
+
+/// A member of a pack, and the numbers that it holds.
+pub(super) struct Found<'p> {
+    pub(super) sealed: &'p [u8],
+    pub(super) numbers: Vec<u64>,
+    /// How many of them, from the first on, are still the pack's own.
+    pub(super) standing: usize,
+}
+
+/// The member that a number is in, `at` places after the first; `None` where there is
+/// none, or where lengths and counts do not add up: then nobody can say what is whose.
+pub(super) fn member(pack: &[u8], first: u64, at: u64) -> Option<Found<'_>> {
+    let ([numbers, standing], rest) = pack.split_first_chunk::<HEAD>()?;
+    let (map, mut rest) = rest.split_at_checked(usize::from(*numbers))?;
+    let at = usize::try_from(at).ok().filter(|at| *at < usize::from(*standing))?;
+    let wanted = *map.get(at)?;
+    let mut found = None;
+    for i in 0..=usize::from(*map.iter().max()?) {
+        let (sealed, after) = split(rest)?;
+        if i == usize::from(wanted) {
+            found = Some(sealed);
+        }
+        rest = after;
+    }
+    let is_in = |member: &&u8| **member == wanted;
+    let numbers = (first..).zip(map).filter(|(_, member)| is_in(member)).map(|(seq, _)| seq).collect();
+    let standing = map.iter().take(usize::from(*standing)).filter(is_in).count();
+    found.filter(|_| rest.is_empty()).map(|sealed| Found { sealed, numbers, standing })
+}
+
+/// A record of an opened block, `at` places after its first of `numbers`; `None` as for
+/// [`member`].
+pub(super) fn record(block: &[u8], numbers: usize, at: usize) -> Option<&[u8]> {
+    let (mut rest, mut found) = (block, None);
+    for i in 0..numbers {
+        let (record, after) = split(rest)?;
+        if i == at {
+            found = Some(record);
+        }
+        rest = after;
+    }
+    found.filter(|_| rest.is_empty())
+}
+
+/// The first of a row of bytes with their lengths, and what comes after it.
+fn split(row: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = row.split_first_chunk::<LEN>()?;
     rest.split_at_checked(u32::from_be_bytes(*len) as usize)
 }

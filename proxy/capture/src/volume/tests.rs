@@ -4,6 +4,8 @@ use super::*;
 use crate::FileKey;
 use crate::seal::{KeyName, Sealer};
 
+mod packs;
+
 fn fresh(dir: &Path) -> Volume {
     let name = VolumeName::new(1).unwrap();
     std::fs::create_dir(dir.join("keys")).unwrap();
@@ -29,22 +31,8 @@ fn get(v: &Volume, seq: u64) -> Vec<u8> {
     }
 }
 
-fn sealed(v: &Volume, sealer: &mut Sealer, seq: u64, plain: &[u8]) -> Vec<u8> {
-    sealer.seal(&v.ring, KeyName::default(), seq, plain).unwrap()
-}
-
 fn in_db<T>(v: &Volume, f: impl FnOnce(&sled::Db) -> T) -> T {
     f(v.db.read().unwrap().as_ref().unwrap())
-}
-
-/// A pack's value as it should be.
-fn packed(members: &[Vec<u8>]) -> Vec<u8> {
-    let mut value = (PACKED | members.len() as u32).to_be_bytes().to_vec();
-    for member in members {
-        value.extend_from_slice(&(member.len() as u32).to_be_bytes());
-        value.extend_from_slice(member);
-    }
-    value
 }
 
 #[test]
@@ -67,13 +55,14 @@ fn blobs_stay_empty_for_bodies_from_1_kib_to_4_mib() {
         put(&v, seq, &noise(100 + seq as usize * 13 % 6000, seq));
     }
     v.commit().unwrap();
-    // And packs, most of them nearly full.
-    let mut sealer = Sealer::new().unwrap();
-    for _ in 0..2000 {
+    // And packs, most of them full, of one frame and of several.
+    let mut filler = packs::Filler::of(&v);
+    for _ in 0..3000 {
         seq += 1;
-        v.add(seq, &sealed(&v, &mut sealer, seq, &noise(100 + seq as usize * 13 % 900, seq))).unwrap();
+        let size = if seq % 700 < 350 { 1200 } else { 6000 };
+        filler.add(seq, &noise(100 + seq as usize * 13 % size, seq));
     }
-    v.commit().unwrap();
+    filler.commit();
     assert_eq!(get(&v, sizes.len() as u64), noise(*sizes.last().unwrap(), sizes.len() as u64));
     let blobs = dir.path().join(v.name().as_str()).join("blobs");
     drop(v);
@@ -96,189 +85,6 @@ proptest! {
         v.remove(seq).unwrap();
         prop_assert!(matches!(v.read(seq).unwrap(), Content::Missing));
     }
-
-    #[test]
-    fn records_of_mixed_sizes_come_back_each_under_its_number(
-        sizes in prop::collection::vec(
-            prop_oneof![8 => 0usize..500, 2 => 500usize..FRAME, 1 => FRAME..3 * FRAME],
-            1..60,
-        ),
-        commits in 1u64..30,
-        first in 1u64..1 << 40,
-    ) {
-        let dir = tempfile::tempdir().unwrap();
-        let v = fresh(dir.path());
-        let mut sealer = Sealer::new().unwrap();
-        let all: Vec<(u64, usize)> = (first..).zip(sizes).collect();
-        for &(seq, size) in &all {
-            let bytes = sealed(&v, &mut sealer, seq, &noise(size, seq));
-            if seq % 9 == 0 {
-                // As all were written before there were packs.
-                v.close_pack().unwrap();
-                v.put(seq, &bytes).unwrap();
-            } else {
-                v.add(seq, &bytes).unwrap();
-            }
-            if seq % commits == 0 {
-                v.commit().unwrap();
-            }
-        }
-        v.commit().unwrap();
-        let last = first + all.len() as u64 - 1;
-        prop_assert_eq!(v.next_after(first - 1).unwrap(), Some(first));
-        for &(seq, size) in &all {
-            prop_assert_eq!(get(&v, seq), noise(size, seq));
-            prop_assert_eq!(v.flaw(seq).unwrap(), None);
-            prop_assert_eq!(v.next_after(seq).unwrap(), (seq < last).then_some(seq + 1));
-        }
-        for nowhere in [first - 1, last + 1] {
-            prop_assert!(matches!(v.read(nowhere).unwrap(), Content::Missing));
-        }
-        for &(seq, size) in all.iter().rev() {
-            prop_assert_eq!(v.last_seq().unwrap(), Some(seq));
-            prop_assert_eq!(get(&v, seq), noise(size, seq));
-            v.remove(seq).unwrap();
-            prop_assert!(matches!(v.read(seq).unwrap(), Content::Missing));
-        }
-        prop_assert_eq!(v.last_seq().unwrap(), None);
-        prop_assert_eq!(v.next_after(first - 1).unwrap(), None);
-    }
-}
-
-#[test]
-fn one_alone_is_written_as_before_packs_and_many_share_values_of_a_frame_at_most() {
-    let dir = tempfile::tempdir().unwrap();
-    let v = fresh(dir.path());
-    let mut sealer = Sealer::new().unwrap();
-    let one = sealed(&v, &mut sealer, 1, &noise(100, 1));
-    v.add(1, &one).unwrap();
-    assert_eq!(v.last_seq().unwrap(), None, "it waits for the commit");
-    v.commit().unwrap();
-    let before = [(one.len() as u32).to_be_bytes().as_slice(), one.as_slice()].concat();
-    assert_eq!(in_db(&v, |db| db.get(key(1, 0))).unwrap().unwrap().to_vec(), before);
-    for seq in 2..=301 {
-        v.add(seq, &sealed(&v, &mut sealer, seq, &noise(100, seq))).unwrap();
-    }
-    v.commit().unwrap();
-    let sizes: Vec<usize> = in_db(&v, |db| db.iter().values().map(|value| value.unwrap().len()).collect());
-    assert!(sizes.len() < 30 && sizes.iter().all(|n| *n <= FRAME), "{sizes:?}");
-    assert_eq!(get(&v, 150), noise(100, 150));
-}
-
-#[test]
-fn numbers_that_were_left_out_stay_out_and_what_was_forgotten_is_not_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let v = fresh(dir.path());
-    let mut sealer = Sealer::new().unwrap();
-    for seq in [5, 6, 7, 20, 21] {
-        v.add(seq, &sealed(&v, &mut sealer, seq, b"short")).unwrap();
-    }
-    v.commit().unwrap();
-    assert_eq!(
-        [4, 5, 6, 7, 19, 20, 21].map(|seq| v.next_after(seq).unwrap()),
-        [Some(5), Some(6), Some(7), Some(20), Some(20), Some(21), None]
-    );
-    for seq in [4, 8, 19, 22] {
-        assert!(matches!(v.read(seq).unwrap(), Content::Missing), "{seq}");
-        assert_eq!(v.flaw(seq).unwrap(), Some(Unopened::Damaged), "{seq}");
-    }
-    for seq in [22, 23] {
-        v.add(seq, &sealed(&v, &mut sealer, seq, b"forgotten")).unwrap();
-    }
-    v.forget();
-    v.commit().unwrap();
-    assert_eq!(v.last_seq().unwrap(), Some(21));
-    v.add(22, &sealed(&v, &mut sealer, 22, b"again")).unwrap();
-    v.commit().unwrap();
-    assert_eq!((v.last_seq().unwrap(), get(&v, 22)), (Some(22), b"again".to_vec()));
-}
-
-#[test]
-fn a_member_within_a_pack_goes_with_those_after_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let v = fresh(dir.path());
-    let mut sealer = Sealer::new().unwrap();
-    for seq in 1..=6 {
-        v.add(seq, &sealed(&v, &mut sealer, seq, &noise(50, seq))).unwrap();
-    }
-    v.commit().unwrap();
-    v.remove(4).unwrap();
-    assert_eq!((v.last_seq().unwrap(), v.next_after(3).unwrap()), (Some(3), None));
-    v.add(4, &sealed(&v, &mut sealer, 4, b"another")).unwrap();
-    v.commit().unwrap();
-    assert_eq!((1..=3).map(|seq| get(&v, seq)).collect::<Vec<_>>(), [1, 2, 3].map(|seq| noise(50, seq)));
-    assert_eq!((v.last_seq().unwrap(), get(&v, 4)), (Some(4), b"another".to_vec()));
-    assert!(matches!(v.read(5).unwrap(), Content::Missing));
-}
-
-#[test]
-fn a_damaged_pack_is_no_record_whatever_it_claims() {
-    let dir = tempfile::tempdir().unwrap();
-    let v = fresh(dir.path());
-    let mut sealer = Sealer::new().unwrap();
-    let members: Vec<_> = (1..=5).map(|seq| sealed(&v, &mut sealer, seq, &noise(200, seq))).collect();
-    for (seq, member) in (1..).zip(&members) {
-        v.add(seq, member).unwrap();
-    }
-    v.commit().unwrap();
-    let good = packed(&members);
-    assert_eq!(in_db(&v, |db| db.get(key(1, 0))).unwrap().unwrap().to_vec(), good);
-    let with = |at: usize, word: u32| {
-        let mut bad = good.clone();
-        bad[at..at + 4].copy_from_slice(&word.to_be_bytes());
-        bad
-    };
-    // Where the second one's length is.
-    let second = 4 + LEN + members[0].len();
-    let len = members[1].len() as u32;
-    let bad = [
-        with(0, PACKED),
-        with(0, PACKED | 4),
-        with(0, PACKED | 6),
-        with(0, u32::MAX),
-        with(second, 0),
-        with(second, len - 1),
-        with(second, len + 1),
-        with(second, u32::MAX),
-        good[..4].to_vec(),
-        good[..second + 2].to_vec(),
-        good[..good.len() - 1].to_vec(),
-        [good.as_slice(), [0].as_slice()].concat(),
-    ];
-    for (i, bad) in bad.into_iter().enumerate() {
-        let longest = bad.len() as u64;
-        in_db(&v, |db| db.insert(key(1, 0), bad)).unwrap();
-        assert!(matches!(v.read(1).unwrap(), Content::Bad(Unopened::Damaged)), "{i}");
-        for seq in 2..=7 {
-            assert!(!matches!(v.read(seq).unwrap(), Content::Record(_)), "{i}: {seq}");
-            v.next_after(seq).unwrap();
-        }
-        let last = v.last_seq().unwrap().unwrap();
-        assert!(last <= longest, "{i}: {last}");
-        assert_eq!(v.flaw(last).unwrap(), Some(Unopened::Damaged), "{i}");
-        // Nobody knows where its members end: it goes whole.
-        v.remove(last).unwrap();
-        assert_eq!(v.last_seq().unwrap(), None, "{i}");
-    }
-}
-
-#[test]
-fn a_member_opens_under_its_own_number_only() {
-    let dir = tempfile::tempdir().unwrap();
-    let v = fresh(dir.path());
-    let mut sealer = Sealer::new().unwrap();
-    let [one, two, three] = [1, 2, 3].map(|seq| {
-        sealer.forget();
-        sealed(&v, &mut sealer, seq, &noise(200, seq))
-    });
-    in_db(&v, |db| {
-        db.insert(key(11, 0), packed(&[one.clone(), two.clone(), three.clone()])).unwrap();
-        db.insert(key(1, 0), packed(&[two, one, three])).unwrap();
-    });
-    for seq in [1, 2, 11, 12, 13] {
-        assert!(matches!(v.read(seq).unwrap(), Content::Bad(Unopened::Damaged)), "{seq}");
-    }
-    assert_eq!(get(&v, 3), noise(200, 3));
 }
 
 #[test]
@@ -290,17 +96,6 @@ fn a_later_frame_that_begins_like_a_pack_is_none() {
     assert!(matches!(v.read(2).unwrap(), Content::Missing));
     v.remove(1).unwrap();
     assert_eq!(v.last_seq().unwrap(), None);
-}
-
-#[test]
-fn a_pack_that_cannot_be_put_is_told_by_the_next_record_or_the_commit() {
-    let dir = tempfile::tempdir().unwrap();
-    let v = fresh(dir.path());
-    v.break_off();
-    let told = (1..=100).find(|seq| v.add(*seq, &noise(200, *seq)).is_err());
-    assert!(told.is_some_and(|seq| seq > 20), "{told:?}");
-    v.add(101, &noise(200, 101)).unwrap();
-    assert!(v.commit().is_err());
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use super::super::end::end_of;
 use super::*;
-use crate::seal::{KeyName, Sealer};
-use crate::volume::{Volume, VolumeName};
+use crate::seal::{KeyName, Unopened};
+use crate::volume::{Pack, Volume, VolumeName};
 
 /// Commits only where it is told to, and tries a failing disk no second time.
 fn patient(dir: &Path) -> JournalConfig {
@@ -130,6 +130,15 @@ fn a_pack_that_cannot_be_put_costs_each_of_its_calls_once() {
     assert_eq!((j.stats().set_aside, j.stats().lost), (0, 0));
 }
 
+/// Where a member's bytes begin in the value of a pack.
+fn member_at(pack: &[u8], member: usize) -> usize {
+    let mut at = 2 + usize::from(pack[0]);
+    for _ in 0..member {
+        at += 4 + u32::from_be_bytes(pack[at..at + 4].try_into().unwrap()) as usize;
+    }
+    at + 4
+}
+
 #[test]
 fn of_a_pack_at_the_end_only_what_is_damaged_goes() {
     let dir = tempfile::tempdir().unwrap();
@@ -137,25 +146,31 @@ fn of_a_pack_at_the_end_only_what_is_damaged_goes() {
     let vault = Arc::new(FileKey::from_bytes(&[3; 32]).unwrap());
     let name = VolumeName::new(1).unwrap();
     let volume = Volume::open(dir.path(), &dir.path().join("keys"), &name, vault).unwrap();
-    let mut sealer = Sealer::new().unwrap();
-    let mut sealed =
-        |seq: u64| sealer.seal(&volume.ring, KeyName::default(), seq, &seq.to_be_bytes()).unwrap();
+    let text = |seq: u64| format!("{}{seq}", "what all of them share ".repeat(8)).into_bytes();
+    let of = |form: u64| KeyName { form: Some(FormHash([form as u8; 16])), credential: None };
+    let mut pack = Pack::new().unwrap();
+    // Two forms in turns: a block of 3 and 5, and one between them.
     for seq in 1..=5 {
-        let mut bytes = sealed(seq);
-        if seq > 3 {
-            *bytes.last_mut().unwrap() ^= 1;
-        }
-        volume.add(seq, &bytes).unwrap();
+        pack.add(&volume.ring, of(seq % 2), seq, &text(seq)).unwrap();
+    }
+    pack.close(&volume.ring).unwrap();
+    for mut value in pack.take_ready() {
+        let at = member_at(&value.bytes, 2);
+        value.bytes[at + 60] ^= 1;
+        volume.put_value(&value).unwrap();
     }
     volume.commit().unwrap();
     assert_eq!(end_of(&volume, Some(5)).unwrap(), Some(5), "it was promised");
-    assert_eq!(end_of(&volume, Some(1)).unwrap(), Some(3));
-    assert_eq!(volume.last_seq().unwrap(), Some(3));
-    volume.add(4, &sealed(4)).unwrap();
+    assert_eq!(end_of(&volume, Some(1)).unwrap(), Some(4));
+    assert_eq!(volume.last_seq().unwrap(), Some(4));
+    pack.add(&volume.ring, of(0), 5, &text(50)).unwrap();
+    pack.close(&volume.ring).unwrap();
+    pack.take_ready().for_each(|value| volume.put_value(&value).unwrap());
     volume.commit().unwrap();
-    for seq in 1..=4 {
+    for (seq, n) in [(1, 1), (2, 2), (4, 4), (5, 50)] {
         let Content::Record(plain) = volume.read(seq).unwrap() else { panic!("{seq}") };
-        assert_eq!(plain, seq.to_be_bytes());
+        assert_eq!(plain, text(n));
     }
-    assert_eq!(end_of(&volume, None).unwrap(), Some(4));
+    assert!(matches!(volume.read(3).unwrap(), Content::Bad(Unopened::Damaged)));
+    assert_eq!(end_of(&volume, None).unwrap(), Some(5));
 }
