@@ -14,8 +14,8 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::task::JoinHandle;
 use understudy_call::{
-    Answer, Ask, ConversationKey, Declined, Dialect, Lane, Priority, Reply, Request, Responder, Role,
-    UnderstudyId, Usage,
+    Answer, Ask, ConversationKey, Declined, Dialect, Lane, Priority, Reply, Request, Responder, UnderstudyId,
+    Usage,
 };
 use understudy_dialect::LocalReply;
 use understudy_policy::{Roster, RosterEntry, RosterTask, lane};
@@ -102,14 +102,11 @@ impl Gateway {
     /// Finds the call's task and lane; `None` where the provider is to answer
     /// it anyway, a reason where only this call is kept from the understudy.
     fn cast_for(&self, roster: &Roster, call: &mut Call, body: Bytes) -> Result<Option<Part>, Fallback> {
-        let key = &self.seams.hash_key;
         let request =
             understudy_dialect::parse_request(call.dialect, &body).map_err(|_| Fallback::Unparsed)?;
         let form = understudy_tasks::fingerprint(call.dialect, &request);
-        let first_user =
-            request.messages.iter().find(|m| m.role == Role::User).map(|m| m.text()).unwrap_or_default();
-        let conversation =
-            key.conversation(call.credential, form, call.explicit_conversation.as_deref(), &first_user);
+        let explicit = call.explicit_conversation.as_deref();
+        let conversation = self.seams.conversations.of(call.credential, form, explicit, &request);
         call.form = Some(form);
         call.conversation = Some(conversation);
         call.model = Some(request.model.clone());
@@ -119,7 +116,7 @@ impl Gateway {
             .or_else(|| of_form().find(|t| t.credential.is_none()));
         let Some(task) = task else { return Ok(None) };
         call.task = Some((task.task, task.stage));
-        let draw = key.call(&body);
+        let draw = self.seams.hash_key.call(&body);
         let lane = lane::choose(task, conversation, draw);
         if matches!(lane, Lane::Provider | Lane::Control) {
             call.lane = lane;

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use understudy_call::{ExchangeId, Metadata, Reply, Responder, UnderstudyId, Usage};
 use understudy_policy::{Roster, Stage, TaskId};
-use understudy_tasks::HashKey;
+use understudy_tasks::{Conversations, HashKey};
 
 use crate::Counters;
 
@@ -88,8 +88,11 @@ pub struct Seams {
     pub roster: Arc<ArcSwap<Roster>>,
     /// The cast.
     pub responders: Responders,
-    /// The key of credential, conversation and call hashes.
+    /// The key of credential and call hashes.
     pub hash_key: HashKey,
+    /// Names conversations, by the same key. The recorder's writer has a clone of it, so
+    /// that both name a call alike.
+    pub conversations: Conversations,
     /// What is counted.
     pub counters: Arc<Counters>,
     /// Told of every call.
@@ -112,6 +115,7 @@ impl Seams {
             recorder: None,
             roster: Arc::new(ArcSwap::from_pointee(Roster::default())),
             responders: Arc::new(|_| None),
+            conversations: Conversations::new(hash_key.clone()),
             hash_key,
             counters: Arc::new(Counters::default()),
             on_call: Arc::new(|_| {}),

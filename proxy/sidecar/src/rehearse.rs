@@ -17,12 +17,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use understudy_call::{Dialect, Exchange, ExchangeId, Metadata, Role, Timings};
+use understudy_call::{Dialect, Exchange, ExchangeId, Metadata, Timings};
 use understudy_capture::{FileKey, Journal, JournalConfig, KeyVault, Record};
 use understudy_policy::{Approval, Stage};
 use understudy_rehearsal::logs::{self, Halves, Log, LoggedCall};
 use understudy_rehearsal::{Mode, Outlets, Pace, Rehearsal};
-use understudy_tasks::{HashKey, fingerprint};
+use understudy_tasks::{Conversations, HashKey, fingerprint};
 
 pub(crate) use args::Rehearse;
 
@@ -130,10 +130,11 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
         .map_err(|e| Failure::Failed(with_sources(&e)))?;
     let hash_key = HashKey::new(key.hash_key());
     let caller = Caller::of(&args, &hash_key)?;
+    let conversations = Conversations::new(hash_key.clone());
     import::begins_the_same(&dir, &log, &caller)?;
     let journal_config =
         JournalConfig { dir: dir.join("journal"), nice: 0, ..config.capture.journal.clone() };
-    let journal = Journal::open(journal_config, Arc::new(key), recording::hooks(&hash_key))
+    let journal = Journal::open(journal_config, Arc::new(key), recording::hooks(&conversations))
         .map_err(|e| Failure::Failed(with_sources(&e)))?;
 
     let (engine, socket) = engine(&config, &dir).await?;
@@ -146,7 +147,7 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
         worker::settings(&config, Mode::Recorded),
         journal.clone(),
         cast,
-        hash_key.clone(),
+        hash_key,
         worker::book(&config),
         Pace::free(),
         Outlets::default(),
@@ -162,7 +163,7 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
     let measured = if held.calls.is_empty() || rest.interrupted {
         None
     } else {
-        Some(held_out::measure(&mut rehearsal, &held, &caller, &hash_key, budget).await?)
+        Some(held_out::measure(&mut rehearsal, &held, &caller, &conversations, budget).await?)
     };
     drop(engine);
     journal.close();
@@ -334,24 +335,19 @@ impl Caller {
     }
 
     /// The exchange that a recorded call would have been.
-    pub(crate) fn exchange(&self, number: u64, call: &LoggedCall, key: &HashKey) -> Exchange {
+    pub(crate) fn exchange(&self, number: u64, call: &LoggedCall, conversations: &Conversations) -> Exchange {
         let form = fingerprint(Dialect::OpenaiChat, &call.request);
-        let first =
-            call.request.messages.iter().find(|m| m.role == Role::User).map(|m| m.text()).unwrap_or_default();
+        let explicit = call.conversation.as_deref();
         let mut id = [0u8; 16];
         let (order, name) = id.split_at_mut(8);
         order.copy_from_slice(&number.to_be_bytes());
-        name.copy_from_slice(&key.call(call.id.as_deref().unwrap_or_default().as_bytes()).to_be_bytes());
+        let named = conversations.key().call(call.id.as_deref().unwrap_or_default().as_bytes());
+        name.copy_from_slice(&named.to_be_bytes());
         Exchange::new(
             ExchangeId(id),
             Metadata {
                 form: Some(form),
-                conversation: Some(key.conversation(
-                    self.credential,
-                    form,
-                    call.conversation.as_deref(),
-                    &first,
-                )),
+                conversation: Some(conversations.of(self.credential, form, explicit, &call.request)),
                 status: call.status,
                 timings: Timings {
                     started_unix_ms: call.at_ms.unwrap_or(0),

@@ -126,6 +126,7 @@ pub(crate) async fn start(mut config: Config, claimed: Claimed) -> Result<Servin
             Arc::new(move |id| cast.find(id))
         },
         hash_key: recording.hash_key(),
+        conversations: recording.conversations(),
         counters: Arc::clone(&counters),
         on_call: {
             let metrics = Arc::clone(&metrics);
@@ -310,6 +311,11 @@ impl Serving {
 
 /// The engine as our child, where it is to be one and there is a model for it.
 fn engine(config: &Config) -> Option<Supervised> {
+    if casting::is_off(config) && config.worker.enabled {
+        tracing::info!(
+            "the engine is off (engine.enabled is false, and there is no engine.address): only remotes rehearse and answer; what others have earned stands, and waits"
+        );
+    }
     if !config.engine.enabled || config.engine.address.is_some() {
         return None;
     }

@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use understudy_call::{ConversationKey, Credential, Dialect, Exchange, ExchangeId, Metadata};
+use understudy_call::{Credential, Dialect, Exchange, ExchangeId, Metadata};
 use understudy_curriculum::{Curated, Permission, Reason, Rules, Split, curate};
 use understudy_dialect::{parse_reply, parse_request};
-use understudy_tasks::{HashKey, TaskBook, fingerprint};
+use understudy_tasks::{Conversations, HashKey, TaskBook, fingerprint};
 
 /// A line's call, or every reply of its trajectory with all that stands before it.
 fn calls_of(line: Value) -> Vec<Value> {
@@ -23,7 +23,7 @@ fn calls_of(line: Value) -> Vec<Value> {
 fn exchanges(folder: &Path, name: &str) -> Vec<(u64, Exchange)> {
     let agent: Value =
         serde_json::from_slice(&std::fs::read(folder.join(format!("{name}.agent.json"))).unwrap()).unwrap();
-    let hash = HashKey::new([1; 32]);
+    let conversations = Conversations::new(HashKey::new([1; 32]));
     let credential = Credential([2; 16]);
     let calls = folder.join(format!("{name}.calls.jsonl"));
     let file = if calls.exists() { calls } else { folder.join(format!("{name}.trajectories.jsonl")) };
@@ -53,12 +53,11 @@ fn exchanges(folder: &Path, name: &str) -> Vec<(u64, Exchange)> {
                 parse_reply(Dialect::OpenaiChat, 200, "application/json", reply.to_string().as_bytes())
                     .unwrap();
             let form = fingerprint(Dialect::OpenaiChat, &request);
-            let first = request.turns().next().map(|m| m.text()).unwrap_or_default();
             // A trajectory names its conversation; a lone call does not.
             let named = line["id"]
                 .as_str()
                 .filter(|_| line["messages"].as_array().unwrap().len() > 1 || line.get("split").is_none());
-            let conversation: ConversationKey = hash.conversation(credential, form, named, &first);
+            let conversation = conversations.of(credential, form, named, &request);
             let mut id = [0; 16];
             id[..8].copy_from_slice(&seq.to_be_bytes());
             let meta = Metadata {

@@ -30,15 +30,16 @@ impl HashKey {
         Credential(first16(&h))
     }
 
-    /// The conversation of a call: the caller's own id where there is one, else
-    /// the form with the first user message. Retries and pods agree on it.
+    /// The conversation of a call: the caller's own id where there is one, else the
+    /// form with the text of the user message that names it, which
+    /// [`crate::Conversations`] finds.
     #[must_use]
-    pub fn conversation(
+    pub(crate) fn conversation(
         &self,
         credential: Credential,
         form: FormHash,
         explicit: Option<&str>,
-        first_user: &str,
+        named_by: &str,
     ) -> ConversationKey {
         let mut h = self.domain(b"conversation");
         field(&mut h, &credential.0);
@@ -49,7 +50,7 @@ impl HashKey {
             }
             None => {
                 field(&mut h, &form.0);
-                field(&mut h, first_user.as_bytes());
+                field(&mut h, named_by.as_bytes());
             }
         }
         ConversationKey(first16(&h))
@@ -64,7 +65,7 @@ impl HashKey {
         first8(&h)
     }
 
-    fn domain(&self, name: &[u8]) -> blake3::Hasher {
+    pub(crate) fn domain(&self, name: &[u8]) -> blake3::Hasher {
         let mut h = blake3::Hasher::new_keyed(&self.0);
         field(&mut h, name);
         h
@@ -96,7 +97,7 @@ pub(crate) fn first16(h: &blake3::Hasher) -> [u8; 16] {
     out
 }
 
-fn first8(h: &blake3::Hasher) -> u64 {
+pub(crate) fn first8(h: &blake3::Hasher) -> u64 {
     let mut out = [0u8; 8];
     h.finalize_xof().fill(&mut out);
     u64::from_le_bytes(out)

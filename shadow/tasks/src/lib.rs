@@ -6,9 +6,9 @@
 //! with one credential, are a *task*: the unit that is promoted. What varies is
 //! the *part*.
 //!
-//! The phases: [`fingerprint`] on the call's path (microseconds, no model);
-//! [`TaskBook::assign`] off the path, which meets a form for the first time and
-//! names it; [`part`] for whoever needs the text that varies.
+//! The phases: [`fingerprint`] and [`Conversations::of`] on the call's path
+//! (microseconds, no model); [`TaskBook::assign`] off the path, which meets a form for
+//! the first time and names it; [`part`] for whoever needs the text that varies.
 //!
 //! A value that changes from call to call inside a system text (a timestamp, a
 //! UUID, an address) would make every call its own form, so such values are
@@ -20,6 +20,7 @@ mod effect;
 mod form;
 mod keys;
 mod mask;
+mod openings;
 mod part;
 
 pub use book::{Sharing, Task, TaskBook};
@@ -27,6 +28,7 @@ pub use effect::{Effect, reads_or_acts};
 pub use form::{Form, fingerprint};
 pub use keys::{HashKey, task_id};
 pub use mask::{Masked, mask};
+pub use openings::Conversations;
 pub use part::{Part, part};
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use understudy_cast::{CastMember, Kind};
 use understudy_policy::{Outcome, interval};
 use understudy_rehearsal::Rehearsal;
 use understudy_rehearsal::logs::{Log, LoggedCall};
-use understudy_tasks::{Effect, HashKey, TaskBook};
+use understudy_tasks::{Conversations, Effect, TaskBook};
 
 use super::Caller;
 use crate::failure::Failure;
@@ -172,7 +172,7 @@ pub(crate) async fn measure(
     rehearsal: &mut Rehearsal,
     held: &Log,
     caller: &Caller,
-    key: &HashKey,
+    conversations: &Conversations,
     budget: Duration,
 ) -> Result<Vec<Measured>, Failure> {
     let until = Instant::now() + budget;
@@ -182,7 +182,7 @@ pub(crate) async fn measure(
     let bar = indicatif::ProgressBar::new(held.calls.len() as u64);
     for (n, call) in held.calls.iter().enumerate() {
         bar.inc(1);
-        let exchange = caller.exchange(n as u64, call, key);
+        let exchange = caller.exchange(n as u64, call, conversations);
         let mut also = |m: &CastMember| {
             let n = asked.entry(m.id.clone()).or_insert(0u32);
             *n += 1;

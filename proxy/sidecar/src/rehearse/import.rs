@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use understudy_capture::{Journal, Record};
 use understudy_rehearsal::logs::{Log, LoggedCall};
-use understudy_tasks::HashKey;
+use understudy_tasks::{Conversations, HashKey};
 
 use super::Caller;
 use crate::failure::Failure;
@@ -88,16 +88,16 @@ pub(super) fn import(journal: &Journal, log: &Log, caller: &Caller) -> Result<u6
     while let Some((_, record)) = cursor.next().map_err(|e| failed(&e))? {
         there += usize::from(matches!(record, Record::Exchange(_)));
     }
-    // The writer's fingerprint names form and conversation again, so this key
-    // only has to make ids.
-    let key = HashKey::new([0; 32]);
+    // The writer's fingerprint names form and conversation again, so this key only has
+    // to make ids, and what is learnt here of openings is forgotten.
+    let ids = Conversations::new(HashKey::new([0; 32]));
     let rest = log.calls.get(there.min(log.calls.len())..).unwrap_or_default();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     for (group, calls) in rest.chunks(GROUP).enumerate() {
         let exchanges = calls
             .iter()
             .enumerate()
-            .map(|(i, call)| caller.exchange((there + group * GROUP + i) as u64 + (now << 32), call, &key))
+            .map(|(i, call)| caller.exchange((there + group * GROUP + i) as u64 + (now << 32), call, &ids))
             .collect();
         journal.append_exchanges(exchanges).map_err(|e| failed(&e))?;
     }

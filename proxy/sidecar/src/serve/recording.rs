@@ -6,7 +6,7 @@ use std::sync::Arc;
 use understudy_call::{Dialect, Request};
 use understudy_capture::{Captured, FileKey, Hooks, Journal, KeyVault, Offered};
 use understudy_gateway::{Recorded, Recorder};
-use understudy_tasks::{HashKey, fingerprint};
+use understudy_tasks::{Conversations, HashKey, fingerprint};
 
 use crate::config::Config;
 use crate::failure::with_sources;
@@ -16,7 +16,7 @@ use crate::telemetry::{Outward, own};
 /// The journal, or why there is none.
 pub(crate) struct Recording {
     journal: Result<Journal, String>,
-    hash_key: HashKey,
+    conversations: Conversations,
     outward: Option<Outward>,
 }
 
@@ -29,11 +29,12 @@ impl Recording {
             // Credentials still have to be told apart within this process.
             Err(_) => HashKey::new(*blake3::hash(crate::admin::new_token().as_bytes()).as_bytes()),
         };
+        let conversations = Conversations::new(hash_key);
         let opening = own::open_journal();
         let journal = if config.capture.enabled {
             let _within = opening.enter();
             key.map_err(|e| with_sources(&e)).and_then(|key| {
-                Journal::open(config.capture.journal.clone(), Arc::new(key), hooks(&hash_key))
+                Journal::open(config.capture.journal.clone(), Arc::new(key), hooks(&conversations))
                     .map_err(|e| with_sources(&e))
             })
         } else {
@@ -48,7 +49,7 @@ impl Recording {
                 tracing::warn!(why, "nothing is recorded, and nobody rehearses; calls flow");
             }
         }
-        Self { journal, hash_key, outward }
+        Self { journal, conversations, outward }
     }
 
     /// The journal, if there is one.
@@ -58,7 +59,12 @@ impl Recording {
 
     /// The key of all hashes.
     pub(crate) fn hash_key(&self) -> HashKey {
-        self.hash_key.clone()
+        self.conversations.key().clone()
+    }
+
+    /// What names conversations, here and in the gateway.
+    pub(crate) fn conversations(&self) -> Conversations {
+        self.conversations.clone()
     }
 
     /// For people.
@@ -111,25 +117,15 @@ impl Recorder for Bridge {
 }
 
 /// What the journal's writer asks about a raw call.
-pub(crate) fn hooks(hash_key: &HashKey) -> Hooks {
-    let key = hash_key.clone();
+pub(crate) fn hooks(conversations: &Conversations) -> Hooks {
+    let conversations = conversations.clone();
     Hooks {
         fingerprint: Arc::new(move |dialect, request: &Request, credential, explicit| {
             let form = fingerprint(dialect, request);
-            let first = first_user(request);
-            (form, key.conversation(credential, form, explicit, &first))
+            (form, conversations.of(credential, form, explicit, request))
         }),
         audit: Arc::new(audit),
     }
-}
-
-fn first_user(request: &Request) -> String {
-    request
-        .messages
-        .iter()
-        .find(|m| m.role == understudy_call::Role::User)
-        .map(understudy_call::Message::text)
-        .unwrap_or_default()
 }
 
 /// An audit counts as a trial does: 1 where the replies agree. A near miss is a miss.

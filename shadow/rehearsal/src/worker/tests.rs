@@ -9,6 +9,7 @@ use understudy_call::{
 use understudy_capture::{FileKey, Hooks, JournalConfig};
 use understudy_cast::{CastConfig, Kind};
 use understudy_policy::{Approval, Outcome};
+use understudy_tasks::Conversations;
 
 use super::*;
 
@@ -71,12 +72,11 @@ fn key() -> HashKey {
 }
 
 fn journal(dir: &std::path::Path) -> Journal {
+    let conversations = Conversations::new(key());
     let hooks = Hooks {
-        fingerprint: Arc::new(|d, r: &Request, c, e| {
+        fingerprint: Arc::new(move |d, r: &Request, c, e| {
             let form = understudy_tasks::fingerprint(d, r);
-            let first =
-                r.messages.iter().find(|m| m.role == Role::User).map(Message::text).unwrap_or_default();
-            (form, key().conversation(c, form, e, &first))
+            (form, conversations.of(c, form, e, r))
         }),
         audit: Arc::new(|_, _, _| 1.0),
     };
@@ -275,6 +275,25 @@ async fn repeats_within_a_day_count_once() {
     let report = &r.reports()[0];
     assert_eq!(report.tally.repeats, 49);
     assert!(report.evidence.entries.is_empty());
+}
+
+#[tokio::test]
+async fn calls_that_begin_with_the_same_examples_are_evidence() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let mut calls = questions(200);
+    for call in &mut calls {
+        let messages = &mut call.request.as_mut().unwrap().messages;
+        messages.insert(1, Message::text_of(Role::User, "say one"));
+        messages.insert(2, Message::text_of(Role::Assistant, "one"));
+    }
+    let last = journal.append_exchanges(calls).unwrap();
+    let mut r = rehearsal(&journal, Mode::Recorded, Outlets::default());
+    publish(&r);
+    r.restore().await.unwrap();
+    go_through(&mut r, &journal, 0, last).await;
+    let report = &r.reports()[0];
+    assert!(!report.evidence.entries.is_empty(), "{:#?}", report.evidence);
 }
 
 #[test]

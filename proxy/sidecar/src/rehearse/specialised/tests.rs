@@ -7,7 +7,7 @@ use understudy_call::{
 use understudy_capture::{FileKey, JournalConfig, Record};
 use understudy_policy::{Ledger, TaskId, TaskPolicy};
 use understudy_rehearsal::worker::Tally;
-use understudy_tasks::{HashKey, TaskBook};
+use understudy_tasks::{Conversations, HashKey, TaskBook};
 
 use super::*;
 use crate::config;
@@ -48,7 +48,7 @@ fn exchange(n: u64) -> Exchange {
 /// A rehearsal's journal of 200 tickets, their task, and the last one's place.
 fn recorded(dir: &Path) -> (Journal, Task, u64) {
     let key = FileKey::from_bytes(&[5; 32]).unwrap();
-    let hooks = recording::hooks(&HashKey::new([3; 32]));
+    let hooks = recording::hooks(&Conversations::new(HashKey::new([3; 32])));
     let config =
         JournalConfig { dir: dir.join("journal"), free_floor_bytes: 0, nice: 0, ..JournalConfig::default() };
     let journal = Journal::open(config, Arc::new(key), hooks).unwrap();

@@ -3,14 +3,14 @@ use std::sync::Arc;
 
 use understudy_call::{Credential, Dialect, ExchangeId, Message, Metadata, Reply, Request, Role};
 use understudy_capture::{FileKey, JournalConfig, KeyVault as _};
-use understudy_tasks::HashKey;
+use understudy_tasks::{Conversations, HashKey};
 
 use super::*;
 use crate::serve::recording::hooks;
 
 fn open(dir: &Path) -> Journal {
     let key = FileKey::open_or_create(dir.join("key")).unwrap();
-    let hooks = hooks(&HashKey::new(key.hash_key()));
+    let hooks = hooks(&Conversations::new(HashKey::new(key.hash_key())));
     let config = JournalConfig { dir: dir.join("journal"), ..JournalConfig::default() };
     Journal::open(config, Arc::new(key), hooks).unwrap()
 }

@@ -59,7 +59,8 @@ pub(super) fn waits_for(report: &TaskReport) -> Option<String> {
 const ONE_CONVERSATION: u64 = 200;
 
 /// Whether no conversation of the task ever ends: where the agent names none, calls
-/// that begin with the same user message are of one.
+/// that begin with the same user message are of one, unless
+/// [`understudy_tasks::Conversations`] finds that it belongs to many.
 fn is_one_conversation(view: &LedgerView) -> bool {
     view.calls >= ONE_CONVERSATION
         && view.open_conversations == 1
