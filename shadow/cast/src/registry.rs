@@ -40,6 +40,9 @@ pub struct CastConfig {
     pub prompt: PromptRules,
     /// Servers elsewhere.
     pub remotes: Vec<RemoteConfig>,
+    /// Whether the engine is off by configuration: who needs it is kept, and neither made
+    /// nor asked.
+    pub engine_off: bool,
 }
 
 /// A version that was made.
@@ -134,6 +137,20 @@ impl Cast {
         of
     }
 
+    /// Whether the engine is off by configuration: nothing that needs it is worth a try.
+    #[must_use]
+    pub fn engine_is_off(&self) -> bool {
+        self.config.engine_off
+    }
+
+    /// Whether an understudy may be asked: while the engine is off, remotes only. What the
+    /// others have earned stands.
+    #[must_use]
+    pub fn may_ask(&self, id: &UnderstudyId) -> bool {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        !self.engine_is_off() || members.get(id).is_none_or(|m| m.shown.kind == Kind::Remote)
+    }
+
     /// Everyone.
     #[must_use]
     pub fn all(&self) -> Vec<CastMember> {
@@ -178,7 +195,7 @@ impl Cast {
 
     /// Makes the task's new versions out of `examples` up to `born_seq`,
     /// publishes them and returns their names. A kind that cannot be made now
-    /// (replies not few, engine away) is left out. The fit runs on a blocking
+    /// (replies not few, engine away or off) is left out. The fit runs on a blocking
     /// thread; embeddings are asked for as shadow work.
     ///
     /// A prompted version costs seconds a trial: while the newest is `undecided`
@@ -199,6 +216,9 @@ impl Cast {
             self.missed.add(task.id, born_seq);
             Fit { made, baselines: None, engine_away: true }
         };
+        if self.engine_is_off() {
+            return only(all);
+        }
         let of_task = |e: &&Example| e.seq <= born_seq && task.credential.is_none_or(|c| c == e.credential);
         // The texts are all a version needs; a part's turns stay behind.
         let mut own: Vec<Example> = examples

@@ -281,7 +281,8 @@ impl Rehearsal {
 
         // What was, or would have been, done with the call.
         let may_be_served = self.settings.mode == Mode::Recorded && seen.eligible && !seen.repeats;
-        let roster_task = may_be_served.then(|| state.roster_task(&task, &self.settings)).flatten();
+        let roster_task =
+            may_be_served.then(|| state.roster_task(&task, &self.settings, &self.cast)).flatten();
         let serving = roster_task.as_ref().map_or(&[][..], |t| t.entries_for(seen.conversation));
         let budget_ms = roster_task.as_ref().map_or(f64::MAX, |t| t.budget_ms);
         let mut judged = Vec::new();

@@ -24,6 +24,10 @@ pub(crate) struct Status {
     pub(crate) engine: String,
     /// `rehearsing`, or why not.
     pub(crate) worker: String,
+    /// Whether it reads the journal or is down: nothing is served then, whatever its
+    /// tasks had come to.
+    #[serde(default)]
+    pub(crate) worker_away: bool,
 }
 
 /// A share with its interval, all from 0 to 1.

@@ -24,15 +24,14 @@ fn post<T: DeserializeOwned + Serialize>(
 
 pub(super) fn tasks(config: &Config, out: &Out) -> Result<Exit, Failure> {
     let rows = get::<Vec<TaskRow>>(config, "/v1/tasks")?;
-    let worker = if out.json { String::new() } else { get::<Status>(config, "/v1/status")?.worker };
-    out.show(&rows, |t| format!("{}{}", away(&worker), tables::tasks(t)))
+    let status = if out.json { Status::default() } else { get::<Status>(config, "/v1/status")? };
+    out.show(&rows, |t| format!("{}{}", away(&status), tables::tasks(t)))
 }
 
-/// A line where the worker is not at work: nothing is served then, whatever its tasks
-/// had come to.
-fn away(worker: &str) -> String {
-    if ["down", "reading"].iter().any(|how| worker.starts_with(how)) {
-        format!("the worker is {worker}; every call goes to the provider meanwhile\n")
+/// A line where the worker is away.
+fn away(status: &Status) -> String {
+    if status.worker_away {
+        format!("the worker is {}; every call goes to the provider meanwhile\n", status.worker)
     } else {
         String::new()
     }
@@ -90,11 +89,17 @@ mod tests {
 
     #[test]
     fn whoever_asks_for_tasks_is_told_that_the_worker_is_away() {
-        let said = away("down: the journal failed: the disk is full; it begins again in 4 s");
-        assert!(said.starts_with("the worker is down: the journal failed"), "{said}");
-        assert!(away("reading the journal").contains("is reading the journal"));
-        for well in ["rehearsing", "frozen: nothing is learnt", "off"] {
-            assert_eq!(away(well), "");
-        }
+        let said = |worker: &str, worker_away| {
+            away(&Status { worker: worker.to_owned(), worker_away, ..Status::default() })
+        };
+        let down = said("down: the journal failed: the disk is full; it begins again in 4 s", true);
+        assert!(down.starts_with("the worker is down: the journal failed"), "{down}");
+        assert_eq!(said("frozen: nothing is learnt", false), "");
+        // What an older proxy answers, which does not say it.
+        let older = serde_json::from_value::<Status>(serde_json::json!({
+            "version": "0", "pid": 1, "up_seconds": 1, "listen": [], "stopped": false,
+            "capture": "recording", "engine": "ready", "worker": "rehearsing",
+        }));
+        assert_eq!(away(&older.unwrap()), "");
     }
 }

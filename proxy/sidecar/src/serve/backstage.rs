@@ -124,6 +124,7 @@ impl Wings {
 
 impl Backstage for Wings {
     fn status(&self) -> Status {
+        let worker = self.worker.as_ref().map(|(shown, _)| shown.load_full());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -135,10 +136,8 @@ impl Backstage for Wings {
                 .as_ref()
                 .map_or_else(|why| format!("off: {why}"), |_| "recording".to_owned()),
             engine: self.engine.as_ref().map_or_else(|| self.engine_off.clone(), |(h, _)| h.borrow().line()),
-            worker: match &self.worker {
-                Some((shown, _)) => shown.load().line.clone(),
-                None => "off".to_owned(),
-            },
+            worker: worker.as_ref().map_or_else(|| "off".to_owned(), |w| w.line.clone()),
+            worker_away: worker.is_some_and(|w| w.away),
         }
     }
 

@@ -78,7 +78,7 @@ fn made(config: &Config) -> CastConfig {
         k: usize::try_from(config.worker.examples).unwrap_or(usize::MAX),
         ..PromptRules::default()
     };
-    CastConfig { remotes, prompt, ..CastConfig::default() }
+    CastConfig { remotes, prompt, engine_off: is_off(config), ..CastConfig::default() }
 }
 
 /// Books in a file of the state folder.

@@ -15,12 +15,14 @@ pub(crate) struct Snapshot {
     pub(crate) decisions: Vec<Decision>,
     /// `rehearsing`, or why not.
     pub(crate) line: String,
+    /// Whether it reads the journal or is down: nothing is served then.
+    pub(crate) away: bool,
 }
 
 impl Default for Snapshot {
     /// Before the worker has read anything.
     fn default() -> Self {
         let line = "reading the journal".to_owned();
-        Self { reports: Vec::new(), tasks: Vec::new(), decisions: Vec::new(), line }
+        Self { reports: Vec::new(), tasks: Vec::new(), decisions: Vec::new(), line, away: true }
     }
 }

@@ -23,6 +23,7 @@ use understudy_cast::Kind;
 use understudy_policy::TaskId;
 use understudy_rehearsal::TaskReport;
 
+use super::casting;
 use super::snapshot::Snapshot;
 use super::told;
 use crate::config::Config;
@@ -68,7 +69,7 @@ struct Rounds {
 }
 
 impl Teacher {
-    /// `None` where it is off, or has nobody to learn from.
+    /// `None` where it is off, has nobody to learn from, or nobody to answer with what is learnt.
     pub(super) fn of(config: &Config, shown: Arc<ArcSwap<Snapshot>>) -> Option<Self> {
         if !config.specialise.auto || config.worker.frozen {
             return None;
@@ -76,6 +77,12 @@ impl Teacher {
         if config.train.is_empty() {
             tracing::warn!(
                 "specialise.auto is on, but no provider has train = true: say so under [providers.NAME] where its terms allow it"
+            );
+            return None;
+        }
+        if casting::is_off(config) {
+            tracing::warn!(
+                "specialise.auto is on, but the engine is off, and nobody could answer with an adapter: no round begins"
             );
             return None;
         }

@@ -113,6 +113,7 @@ impl Worker {
             frozen: config.worker.frozen,
             up: up.clone(),
             end: ending.clone(),
+            checkpoint: None,
             given,
         };
         let thread = std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
@@ -175,6 +176,8 @@ struct Work {
     frozen: bool,
     up: Up,
     end: watch::Receiver<bool>,
+    /// Of the life that is, or was.
+    checkpoint: Option<Arc<dyn Fn() -> Value + Send + Sync>>,
 }
 
 impl Life for Work {
@@ -183,10 +186,15 @@ impl Life for Work {
     }
 
     fn clear(&mut self) {
-        // What it had saved for the next volume may be ahead of what is durable.
-        self.given.journal.set_checkpoint(Arc::new(|| Value::Null));
-        // So may its versions: one whose note was lost would be tried, and gone with the
-        // next start. The others come back from their notes.
+        // A volume that begins before the journal was read again opens with what was durable,
+        // versions included: with an empty beginning, all evidence would go once the volumes
+        // before it are let go. A life that had not read the journal leaves this as it was.
+        let durable = self.checkpoint.take().map(|ask| ask()).filter(|state| !state.is_null());
+        if let Some(state) = durable {
+            self.given.journal.set_checkpoint(Arc::new(move || state.clone()));
+        }
+        // Versions may be ahead of it: one whose note was lost would be tried, and gone with
+        // the next start. The others come back from their notes.
         for member in self.given.cast.all() {
             self.given.cast.retire(&member.id);
         }
@@ -218,6 +226,7 @@ impl Work {
             self.pace.clone(),
             outlets,
         );
+        self.checkpoint = Some(rehearsal.checkpoint());
         let restored = own::within(own::restore_ledgers(), rehearsal.restore_unless(&ended));
         let Some(from) = restored.await? else { return Ok(()) };
         ruling.remember(&rehearsal);
@@ -302,5 +311,6 @@ fn show(rehearsal: &Rehearsal, shown: &ArcSwap<Snapshot>, line: &str) {
         tasks: rehearsal.book().tasks().into_iter().cloned().collect(),
         decisions: rehearsal.decisions().to_vec(),
         line: line.to_owned(),
+        away: false,
     }));
 }

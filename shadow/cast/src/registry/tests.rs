@@ -39,7 +39,7 @@ fn examples() -> (Vec<Example>, Vectors) {
     (all, vectors)
 }
 
-fn cast(vectors: Vectors) -> Cast {
+fn configured(engine_off: bool) -> CastConfig {
     let remote = RemoteConfig {
         name: "smaller".into(),
         url: "http://127.0.0.1:1/v1".into(),
@@ -48,8 +48,11 @@ fn cast(vectors: Vectors) -> Cast {
         logprobs: false,
         budget: Budget { tokens_per_day: Some(0), ..Budget::default() },
     };
-    let config = CastConfig { remotes: vec![remote], ..CastConfig::default() };
-    Cast::new(config, Some(Arc::new(vectors)), Some(Script::new(Vec::new())), || 0)
+    CastConfig { remotes: vec![remote], engine_off, ..CastConfig::default() }
+}
+
+fn cast(vectors: Vectors) -> Cast {
+    Cast::new(configured(false), Some(Arc::new(vectors)), Some(Script::new(Vec::new())), || 0)
 }
 
 fn names(fit: Fit) -> Vec<UnderstudyId> {
@@ -195,6 +198,28 @@ fn a_fit_that_the_engine_is_away_for_says_so_and_rests_longer_each_time() {
     assert_eq!(rest(200), 0);
     // Nobody is missed where there is nothing to embed, or nobody to do it.
     assert!(!block_on(cast.rehearse_fit(&task(), &[], 400, &|_| false)).engine_away);
+}
+
+#[test]
+fn while_the_engine_is_off_it_is_not_asked_and_who_needs_it_is_kept() {
+    let (all, vectors) = examples();
+    let before = cast(vectors);
+    let made = names(block_on(before.rehearse_fit(&task(), &all, 39, &|_| false)));
+    let vectors = Arc::new(examples().1);
+    let embedder: Arc<dyn Embedder> = Arc::<Vectors>::clone(&vectors);
+    let off = Cast::new(configured(true), Some(embedder), Some(Script::new(Vec::new())), || 0);
+    // One that was not there before: a remote is made all the same.
+    let fit = block_on(off.rehearse_fit(&task(), &all, 39, &|_| false));
+    assert!(!fit.engine_away && fit.baselines.is_none(), "nothing is owed");
+    assert_eq!(names(fit), made[2..]);
+    for id in &made[..2] {
+        off.from_note(&before.to_note(id).unwrap()).unwrap();
+    }
+    assert_eq!(off.of_task(TaskId(7)), before.of_task(TaskId(7)), "what was earned is not gone");
+    let may: Vec<bool> = made.iter().map(|id| off.may_ask(id)).collect();
+    assert_eq!(may, [false, false, true]);
+    assert!(made.iter().all(|id| before.may_ask(id)));
+    assert!(vectors.asked().is_empty());
 }
 
 #[test]

@@ -187,9 +187,9 @@ impl Rehearsal {
     }
 
     /// The next draft that is to be made, one at a time; it comes back by
-    /// [`Rehearsal::drafted`].
+    /// [`Rehearsal::drafted`]. While the engine is off, orders wait.
     pub fn next_draft(&mut self) -> Option<Due> {
-        if self.adopting.coming.iter().any(|c| matches!(c.at, At::Drafting)) {
+        if self.cast.engine_is_off() || self.adopting.coming.iter().any(|c| matches!(c.at, At::Drafting)) {
             return None;
         }
         let (book, cast, folded, now) = (&self.book, &self.cast, self.folded, Instant::now());

@@ -68,15 +68,19 @@ impl Rehearsal {
     /// The journal failed: nothing new is published.
     pub async fn flush(&mut self) -> Result<(), RehearsalError> {
         if !self.pending.is_empty() {
+            let before = self.saved.load_full();
             // Saved first: a volume that begins within this append then knows
             // all that the append says, and a replay passes over it.
             self.save();
             let mut records = std::mem::take(&mut self.pending);
-            records.push(Record::Note { kind: "folded".to_owned(), json: json!({"seq": self.folded}) });
+            let decided = records.iter().any(|r| matches!(r, Record::Decision(_)));
+            records.push(self.saved.load().note());
             let journal = self.journal.clone();
-            tokio::task::spawn_blocking(move || journal.append(records))
-                .await
-                .map_err(|_| RehearsalError::CutOff)??;
+            let written = tokio::task::spawn_blocking(move || journal.append(records)).await;
+            if !matches!(written, Ok(Ok(_))) {
+                self.unsave(before, decided);
+            }
+            written.map_err(|_| RehearsalError::CutOff)??;
         }
         self.publish();
         Ok(())
@@ -86,7 +90,7 @@ impl Rehearsal {
         let tasks: Vec<_> = self
             .tasks
             .iter()
-            .filter_map(|(id, state)| state.roster_task(self.book.task(*id)?, &self.settings))
+            .filter_map(|(id, state)| state.roster_task(self.book.task(*id)?, &self.settings, &self.cast))
             .collect();
         if tasks != self.roster.tasks {
             self.roster.tasks = tasks;

@@ -50,7 +50,7 @@ impl Rehearsal {
         let state = self.tasks.get_mut(&id)?;
         let reference = Example::reference(u64::MAX, exchange)?;
         let eligible = exchange.request.as_ref().is_some_and(|r| r.ineligible.is_empty());
-        let roster_task = state.roster_task(task, &self.settings);
+        let roster_task = state.roster_task(task, &self.settings, &self.cast);
         let lane = match (&roster_task, eligible, exchange.meta.conversation) {
             (Some(t), true, Some(c)) => understudy_policy::lane::choose(t, c, self.key.call(&exchange.id.0)),
             _ => Lane::Provider,

@@ -11,6 +11,7 @@ use understudy_policy::{Event, TaskId};
 
 use super::adopt::{ADOPTION, Adoption, ORDERED, Ordered};
 use super::report::tokens;
+use super::saved::FOLDED;
 use super::state::TaskState;
 use super::{Mode, Rehearsal, RehearsalError, saved};
 
@@ -37,6 +38,11 @@ fn keep_noted(events: &mut Vec<Event>) {
         i += 1;
         keep
     });
+}
+
+/// Whether it followed a call, as orders do, and is not what the call itself says.
+fn followed(event: &Event) -> bool {
+    !matches!(event, Event::Exchange(_) | Event::Served(_) | Event::Trial(_))
 }
 
 /// Counts what a task's events say, call by call.
@@ -86,7 +92,7 @@ fn last_folded(journal: &Journal, ended: &(dyn Fn() -> bool + Sync)) -> Result<u
 /// What a record says was folded, if it is such a note.
 fn folded_in(record: &Record) -> Option<u64> {
     match record {
-        Record::Note { kind, json } if kind == "folded" => json.get("seq")?.as_u64(),
+        Record::Note { kind, json } if kind == FOLDED => json.get("seq")?.as_u64(),
         _ => None,
     }
 }
@@ -119,7 +125,6 @@ impl Rehearsal {
         &mut self,
         ended: &(dyn Fn() -> bool + Sync),
     ) -> Result<Option<u64>, RehearsalError> {
-        self.offer_checkpoint();
         let mut events: BTreeMap<TaskId, Vec<Event>> = BTreeMap::new();
         let mut written = 0usize;
         // Losses that an earlier start has drawn its conclusions from.
@@ -129,6 +134,8 @@ impl Rehearsal {
         let folded = last_folded(&self.journal, ended)?;
         let mut sizes: BTreeMap<u64, [u64; 3]> = BTreeMap::new();
         let mut coming = BTreeSet::new();
+        // The number of the state that is gone on from, and the last one given.
+        let (mut at, mut last) = (0u64, 0u64);
         let mut cursor = self.journal.cursor(0);
         while let Some((seq, record)) = cursor.next()? {
             if ended() {
@@ -137,14 +144,20 @@ impl Rehearsal {
             match record {
                 // Older volumes were let go: what was known then stands at the
                 // beginning of the oldest that is left.
-                Record::Checkpoint(state) if first && !state.is_null() => self.take_up(&state),
+                Record::Checkpoint(state) if first && !state.is_null() => {
+                    at = self.take_up(&state);
+                    last = at;
+                }
                 Record::Exchange(exchange) if seq <= folded => {
                     sizes.insert(seq, tokens(&exchange));
                     self.remember(seq, &exchange, &mut events);
                 }
                 // Read on from there by whoever asked.
                 Record::Exchange(exchange) => coming.extend(self.book.id_of(&exchange)),
-                Record::Checkpoint(state) => saved::numbers(&state, &mut numbers),
+                Record::Checkpoint(state) => {
+                    saved::numbers(&state, &mut numbers);
+                    last = last.max(saved::number(&state));
+                }
                 Record::Trial(trial) => events.entry(trial.task).or_default().push(Event::Trial(trial)),
                 Record::EntryOpened(opened) => {
                     events.entry(opened.task).or_default().push(Event::EntryOpened(opened));
@@ -152,6 +165,18 @@ impl Rehearsal {
                 Record::Decision(_) => written += 1,
                 Record::Note { kind, json } if kind == "lost" => {
                     known.extend(Vec::<(u64, u64)>::deserialize(json).unwrap_or_default());
+                }
+                Record::Note { kind, json } if kind == FOLDED => {
+                    let number = saved::noted_number(&json);
+                    last = last.max(number);
+                    // It ends the append in the midst of which the checkpoint was taken,
+                    // and which the checkpoint knows.
+                    if (1..=at).contains(&number) {
+                        let base = self.folded;
+                        for of_task in events.values_mut() {
+                            of_task.retain(|e| e.seq().is_none_or(|seq| seq > base));
+                        }
+                    }
                 }
                 Record::Note { kind, json } => self.note(&kind, &json, &mut events),
             }
@@ -181,7 +206,10 @@ impl Rehearsal {
                 return Ok(None);
             }
             self.meet(id);
-            of_task.retain(|e| e.seq().is_none_or(|seq| seq > base));
+            // What followed the checkpoint's own call is taken where it is known not to be
+            // in the checkpoint: an order, say, with no call since.
+            let is_new = |e: &Event, seq: u64| seq > base || (seq == base && at > 0 && followed(e));
+            of_task.retain(|e| e.seq().is_none_or(|seq| is_new(e, seq)));
             keep_noted(&mut of_task);
             understudy_policy::replay_order(&mut of_task);
             if let Some(state) = self.tasks.get_mut(&id) {
@@ -202,6 +230,10 @@ impl Rehearsal {
         }
         self.decisions.sort_by_key(|d| d.seq);
         self.folded = folded.max(base);
+        // A volume that begins before the first flush is to know all this, too. It is
+        // durable; what follows from it now is not yet.
+        self.save_restored(last);
+        self.journal.set_checkpoint(self.checkpoint());
         if !lost.is_empty() {
             tracing::error!(
                 gaps = lost.len(),
@@ -224,8 +256,6 @@ impl Rehearsal {
             state.owed = enough && state.tally.baselines.is_none() && none_made;
         }
         self.flush().await?;
-        // A volume that begins before the first flush is to know all this, too.
-        self.save();
         Ok(Some(self.folded + 1))
     }
 

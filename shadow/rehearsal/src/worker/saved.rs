@@ -1,11 +1,13 @@
 //! What a volume of the journal begins with, so that older ones may be let go:
 //! the tasks, their ledgers and tallies, and the cast.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use understudy_call::UnderstudyId;
+use understudy_capture::Record;
 use understudy_policy::{Event, Ledger, TaskId};
 use understudy_tasks::TaskBook;
 
@@ -14,15 +16,32 @@ use super::adopt::{Adoption, Ordered};
 use super::report::Tally;
 use super::state::TaskState;
 
+/// The kind of the journal's notes that end an append of the worker's.
+pub(super) const FOLDED: &str = "folded";
+
 /// The worker's state as of one exchange.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Saved {
     folded: u64,
+    /// Each state that is saved has a greater one, and the note that ends an append has
+    /// that of the state which knows the append. 0 in a journal from before there were any.
+    #[serde(default)]
+    number: u64,
     book: TaskBook,
     tasks: Vec<SavedTask>,
     /// Adapters on their way in.
     #[serde(default)]
     ordered: Vec<Ordered>,
+    /// The versions that there were; what they are is asked of the cast.
+    #[serde(skip)]
+    versions: BTreeSet<UnderstudyId>,
+}
+
+impl Saved {
+    /// The note that ends the append which this state knows.
+    pub(super) fn note(&self) -> Record {
+        Record::Note { kind: FOLDED.to_owned(), json: json!({ "seq": self.folded, "saved": self.number }) }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -49,6 +68,16 @@ pub(super) fn numbers(checkpoint: &Value, into: &mut BTreeMap<TaskId, u32>) {
     }
 }
 
+/// The number of a checkpoint's state.
+pub(super) fn number(checkpoint: &Value) -> u64 {
+    checkpoint.pointer("/saved/number").and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// The number in a note of the kind [`FOLDED`].
+pub(super) fn noted_number(note: &Value) -> u64 {
+    note.get("saved").and_then(Value::as_u64).unwrap_or_default()
+}
+
 impl Rehearsal {
     /// Keeps the present state for the next volume.
     pub(super) fn save(&self) {
@@ -61,37 +90,58 @@ impl Rehearsal {
         });
         let saved = Saved {
             folded: self.folded,
+            number: self.saved.load().number + 1,
             book: self.book.clone(),
             tasks: tasks.collect(),
             ordered: self.adopting.orders(),
+            versions: self.cast.all().into_iter().map(|m| m.id).collect(),
         };
         self.saved.store(Arc::new(saved));
     }
 
-    /// Lets the journal ask for it: the closure never waits for the worker.
-    pub(super) fn offer_checkpoint(&self) {
+    /// Saves what was read again, numbered on from the last number that was given.
+    pub(super) fn save_restored(&self, last_number: u64) {
+        self.saved.store(Arc::new(Saved { number: last_number, ..Saved::default() }));
+        self.save();
+    }
+
+    /// After an append that failed: the next volume is to begin with what was durable
+    /// `before` it, so that it knows nothing that the journal may not say. Nobody knows
+    /// whether a decision of that append was written. A task that was taken back must not
+    /// come back with an older state, so then it begins with nothing.
+    pub(super) fn unsave(&self, before: Arc<Saved>, decided: bool) {
+        let nothing = Saved { number: before.number, ..Saved::default() };
+        self.saved.store(if decided { Arc::new(nothing) } else { before });
+    }
+
+    /// Gives what the journal's next volume is to begin with, null before the journal was
+    /// read. It never waits for the worker, and outlives it.
+    #[must_use]
+    pub fn checkpoint(&self) -> Arc<dyn Fn() -> Value + Send + Sync> {
         let (saved, cast) = (Arc::clone(&self.saved), Arc::clone(&self.cast));
-        self.journal.set_checkpoint(Arc::new(move || {
+        Arc::new(move || {
             let saved = saved.load_full();
             if saved.folded == 0 {
                 return Value::Null;
             }
-            let versions: Vec<Value> = cast.all().iter().filter_map(|m| cast.to_note(&m.id)).collect();
+            let known = saved.versions.iter();
+            let versions: Vec<Value> = known.filter_map(|id| cast.to_note(id)).collect();
             json!({ "saved": &*saved, "cast": versions })
-        }));
+        })
     }
 
-    /// Goes on from a checkpoint.
-    pub(super) fn take_up(&mut self, state: &Value) {
+    /// Goes on from a checkpoint; gives its number.
+    pub(super) fn take_up(&mut self, state: &Value) -> u64 {
         let saved = match state.get("saved").map(Saved::deserialize) {
             Some(Ok(saved)) => saved,
             _ => {
                 tracing::error!(
                     "the journal's oldest checkpoint is not readable: evidence before it is gone"
                 );
-                return;
+                return 0;
             }
         };
+        let number = saved.number;
         self.folded = saved.folded;
         self.book.take_up(saved.book);
         for task in saved.tasks.into_iter().filter(|t| self.book.task(t.id).is_some()) {
@@ -109,6 +159,7 @@ impl Rehearsal {
                 tracing::warn!(error = %e, "a version of the cast is gone");
             }
         }
+        number
     }
 
     /// Closes entries whose version can no longer answer.

@@ -99,9 +99,9 @@ impl Outside {
         Self { publisher, shown, up }
     }
 
-    /// How the worker is; its tasks are shown as they were.
+    /// How the worker is while it is away; its tasks are shown as they were.
     pub(super) fn say(&self, line: &str) {
-        self.shown.rcu(|now| Snapshot { line: line.to_owned(), ..Snapshot::clone(now) });
+        self.shown.rcu(|now| Snapshot { line: line.to_owned(), away: true, ..Snapshot::clone(now) });
     }
 }
 

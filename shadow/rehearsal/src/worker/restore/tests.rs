@@ -5,6 +5,7 @@ use serde_json::json;
 use understudy_call::{ConversationKey, Credential, Dialect, ExchangeId, Message, Metadata, Request, Role};
 use understudy_capture::{FileKey, Hooks, JournalConfig};
 use understudy_cast::{Cast, CastConfig};
+use understudy_policy::Action;
 use understudy_tasks::{HashKey, TaskBook};
 
 use super::super::{Outlets, Pace, Settings};
@@ -30,6 +31,16 @@ fn rehearsal(journal: &Journal) -> Rehearsal {
 
 fn folded(seq: u64) -> Record {
     Record::Note { kind: "folded".to_owned(), json: json!({ "seq": seq }) }
+}
+
+/// A call that an earlier run has folded; its place.
+fn one_call(journal: &Journal) -> u64 {
+    let question = Request { messages: vec![Message::text_of(Role::User, "say it")], ..Request::default() };
+    let meta = Metadata::answered("openai", Dialect::OpenaiChat, Credential([1; 16]));
+    let call = Exchange::new(ExchangeId([7; 16]), meta, Some(question), None);
+    let seq = journal.append_exchanges(vec![call]).unwrap();
+    journal.append(vec![folded(seq)]).unwrap();
+    seq
 }
 
 /// So many records that say nothing of it.
@@ -79,13 +90,57 @@ async fn a_restart_is_given_up_at_the_next_record_when_the_process_ends() {
 async fn a_volume_that_begins_before_the_first_flush_knows_what_was_restored() {
     let dir = tempfile::tempdir().unwrap();
     let journal = journal(dir.path());
-    let question = Request { messages: vec![Message::text_of(Role::User, "say it")], ..Request::default() };
-    let meta = Metadata::answered("openai", Dialect::OpenaiChat, Credential([1; 16]));
-    let call = Exchange::new(ExchangeId([7; 16]), meta, Some(question), None);
-    let seq = journal.append_exchanges(vec![call]).unwrap();
-    journal.append(vec![folded(seq)]).unwrap();
+    let seq = one_call(&journal);
     let mut again = rehearsal(&journal);
     assert_eq!(again.restore().await.unwrap(), seq + 1);
     let saved = serde_json::to_value(&*again.saved.load_full()).unwrap();
     assert_eq!(saved["folded"], seq, "{saved}");
+}
+
+#[tokio::test]
+async fn an_order_at_the_place_of_the_checkpoint_counts_once_whether_or_not_it_is_in_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = journal(&dir.path().join("first"));
+    one_call(&first);
+    let mut r = rehearsal(&first);
+    r.restore().await.unwrap();
+    let task = r.reports()[0].task.to_string();
+    let (before, from) = (r.checkpoint()(), first.durable_seq() + 1);
+    r.operate(&task, Action::Pin(true), "a person").await.unwrap();
+    let after = r.checkpoint()();
+    let mut order = Vec::new();
+    let mut cursor = first.cursor(from);
+    while let Some((_, record)) = cursor.next().unwrap() {
+        order.push(record);
+    }
+    // A volume that began before the order was given, and one that began as it was written.
+    for (name, checkpoint, again) in [("before", before, 1), ("after", after, 0)] {
+        let rest = journal(&dir.path().join(name));
+        rest.set_checkpoint(Arc::new(move || checkpoint.clone()));
+        rest.append(order.clone()).unwrap();
+        let mut r = rehearsal(&rest);
+        r.restore().await.unwrap();
+        assert!(r.reports()[0].evidence.pinned, "{name}");
+        assert_eq!(r.decisions().len(), again, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn after_an_append_that_failed_a_volume_begins_with_what_was_durable_or_with_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    one_call(&journal);
+    let mut r = rehearsal(&journal);
+    let checkpoint = r.checkpoint();
+    assert!(checkpoint().is_null());
+    r.restore().await.unwrap();
+    let task = r.reports()[0].task.to_string();
+    let durable = checkpoint();
+    assert!(durable["saved"]["tasks"][0].is_object(), "{durable}");
+    journal.close();
+    assert!(r.rename(&task, "another").await.is_err());
+    assert_eq!(checkpoint(), durable);
+    // Whether a decision was written nobody knows, and an older state would undo it.
+    assert!(r.operate(&task, Action::Pin(true), "a person").await.is_err());
+    assert!(checkpoint().is_null());
 }

@@ -55,9 +55,13 @@ impl ChatModel for Engine {
 }
 
 fn with_engine(journal: &Journal, engine: &Arc<Engine>) -> Rehearsal {
+    cast_as(journal, engine, CastConfig::default())
+}
+
+fn cast_as(journal: &Journal, engine: &Arc<Engine>, config: CastConfig) -> Rehearsal {
     let embedder: Arc<dyn Embedder> = Arc::<Engine>::clone(engine);
     let model: Arc<dyn ChatModel> = Arc::<Engine>::clone(engine);
-    let cast = Arc::new(Cast::new(CastConfig::default(), Some(embedder), Some(model), || 0));
+    let cast = Arc::new(Cast::new(config, Some(embedder), Some(model), || 0));
     let settings = Settings {
         mode: Mode::Recorded,
         policy: loose(),
@@ -242,6 +246,22 @@ async fn a_draft_waits_for_its_engine_and_reads_its_lesson_once() {
     assert!(tries > 10 && !r.is_adopting());
     let reason = r.reports()[0].adoptions[0].reason.clone();
     assert!(reason.contains("the engine was away for too long"), "{reason}");
+}
+
+#[tokio::test]
+async fn an_order_waits_while_the_engine_is_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, engine) = (journal(dir.path()), Arc::new(Engine::default()));
+    let (mut r, task) = recorded(&journal, &engine).await;
+    r.order_adoption(&task, "a1", "the test").await.unwrap();
+    drop(r);
+    let mut off = cast_as(&journal, &engine, CastConfig { engine_off: true, ..CastConfig::default() });
+    off.restore().await.unwrap();
+    assert!(off.is_adopting() && off.next_draft().is_none() && !off.can_adopt());
+    drop(off);
+    let mut on = with_engine(&journal, &engine);
+    on.restore().await.unwrap();
+    assert!(on.next_draft().is_some());
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! When versions are made.
+//! When versions are made, and who is tried.
 
 use understudy_call::Embedder;
 
@@ -29,4 +29,51 @@ async fn a_fit_that_the_engine_was_away_for_is_made_when_it_is_back_and_not_at_t
     engine.away.store(false, Ordering::Relaxed);
     go_through(&mut r, &journal, last - 19, last).await;
     assert!(is_measured(&r));
+}
+
+/// A worker whose echo needs the engine, and counts its trials.
+fn with_a_head(journal: &Journal, engine_off: bool, trials: &Arc<AtomicUsize>) -> Rehearsal {
+    let config = CastConfig { engine_off, ..CastConfig::default() };
+    let cast = Arc::new(Cast::new(config, None, None, || 0));
+    let settings = Settings { mode: Mode::Recorded, policy: loose(), ..Settings::default() };
+    let trials = Arc::clone(trials);
+    let told = move |what| {
+        trials.fetch_add(usize::from(matches!(what, Happened::Trial(_))), Ordering::Relaxed);
+    };
+    let outlets = Outlets { told: Arc::new(told), ..Outlets::default() };
+    let (book, pace) = (TaskBook::default(), Pace::free());
+    let r = Rehearsal::new(settings, journal.clone(), cast, key(), book, pace, outlets);
+    let echo = Echo(UnderstudyId("head-echo".into()));
+    r.cast.publish(the_task(), Kind::Head, Arc::new(echo), 0, "echo");
+    r
+}
+
+#[tokio::test]
+async fn while_the_engine_is_off_who_needs_it_is_not_tried_and_does_not_serve_but_keeps_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let last = journal.append_exchanges(questions(600)).unwrap();
+    let trials = Arc::new(AtomicUsize::new(0));
+    let mut on = with_a_head(&journal, false, &trials);
+    on.restore().await.unwrap();
+    go_through(&mut on, &journal, 0, last).await;
+    assert_eq!((on.roster().tasks.len(), on.reports()[0].evidence.stage), (1, Stage::Live));
+    let decisions = on.decisions().to_vec();
+    assert!(trials.swap(0, Ordering::Relaxed) > 0);
+    drop(on);
+
+    let mut off = with_a_head(&journal, true, &trials);
+    off.restore().await.unwrap();
+    assert!(off.roster().tasks.is_empty());
+    let more = (600..640).map(|i| exchange(i, &format!("say word{i}"), AnsweredBy::Provider)).collect();
+    let end = journal.append_exchanges(more).unwrap();
+    go_through(&mut off, &journal, last + 1, end).await;
+    assert_eq!(trials.load(Ordering::Relaxed), 0);
+    assert!(off.roster().tasks.is_empty());
+    assert_eq!(off.decisions(), decisions, "what was earned stands");
+    drop(off);
+
+    let mut on = with_a_head(&journal, false, &trials);
+    on.restore().await.unwrap();
+    assert_eq!(on.roster().tasks.len(), 1, "it is back with the engine");
 }

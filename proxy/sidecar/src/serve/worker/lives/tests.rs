@@ -33,6 +33,7 @@ struct Acts {
 impl Life for Acts {
     async fn live(&mut self, _: &mut mpsc::Receiver<Ordered>) -> Result<(), String> {
         self.outside.publisher.publish(vec![task()]);
+        self.outside.shown.rcu(|now| Snapshot { away: false, ..Snapshot::clone(now) });
         self.outside.up.begin();
         assert_eq!(self.roster.load().tasks.len(), 1);
         match self.acts.pop_front() {
@@ -95,6 +96,7 @@ async fn an_order_is_refused_while_the_worker_is_away_and_who_is_told_to_end_doe
         assert!(refused.contains("begins again"), "{refused}");
         let line = outside.shown.load().line.clone();
         assert!(line.starts_with("down: the disk is full; it begins again in 3600 s"), "{line}");
+        assert!(outside.shown.load().away);
         end.send_replace(true);
     };
     let times = Times::new(60 * PATIENCE, 60 * PATIENCE, MOMENT);
