@@ -1,8 +1,8 @@
 //! What is done with one call: a pure function of the roster and two hashes.
 //!
 //! Control and canary are drawn per conversation, from different bytes of its
-//! key, so retries and other pods agree and a conversation stays where it
-//! began. Audit and trial are drawn per call, from the call's own hash before
+//! key: while that is the same, retries and other pods agree and a conversation
+//! stays where it began. Audit and trial are drawn per call, from the call's own hash before
 //! any answer is seen; a different constant keeps each draw apart.
 
 use understudy_call::{ConversationKey, Lane};

@@ -1,6 +1,6 @@
 //! Sealing: zstd, then AES-256-GCM under a data key of the volume, the form and
 //! the credential. The header names the key, and the volume's name and the
-//! sequence number are associated data, so that a record opens in its own place only.
+//! sequence numbers are associated data, so that a record opens in its own place only.
 //!
 //! ```text
 //! version  key id  length before compression  [primer's number, its mark]  nonce  ciphertext and tag
@@ -10,8 +10,8 @@
 //! Calls of one form say most of the same each time, so all but a few records are
 //! compressed against an earlier one of the same key, their primer (version 2).
 //! A primer itself stands alone (version 1). Several short ones of a key that came
-//! together are sealed as one, a block (version 3), with all their numbers as
-//! associated data: a record costs zstd and the cipher more than its bytes do.
+//! together are sealed as one, a block (version 3, primed too): a record costs zstd and
+//! the cipher more than its bytes do.
 
 mod primer;
 mod ring;
@@ -98,14 +98,8 @@ impl Sealer {
     }
 
     /// Whether a primer of this key is held that may prime so many more.
-    pub(crate) fn primes(
-        &mut self,
-        ring: &KeyRing,
-        name: KeyName,
-        records: usize,
-    ) -> Result<bool, JournalError> {
-        let (id, _) = ring.key_for(name)?;
-        Ok(self.primers.is_ready(ring.volume(), id, records))
+    pub(crate) fn primes(&mut self, ring: &KeyRing, id: KeyId, records: usize) -> bool {
+        self.primers.is_ready(ring.volume(), id, records)
     }
 
     /// Seals the record of this number. It may become the primer of those to come.

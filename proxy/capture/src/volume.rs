@@ -36,6 +36,8 @@ const LEN: usize = 4;
 const CACHE_BYTES: u64 = 4 << 20;
 /// Primers that a volume's readers hold.
 const PRIMERS: usize = 16;
+/// And opened blocks: one for each form that takes its turn.
+const BLOCKS: usize = 8;
 
 /// Locks, whoever panicked before: what the locks here guard is never left half changed.
 pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -86,8 +88,8 @@ pub(crate) struct Volume {
     pub(crate) ring: KeyRing,
     /// Those that were asked for last, with their numbers.
     primers: Mutex<VecDeque<(u64, Arc<Primer>)>>,
-    /// The one that was opened last: whoever reads in order finds the next record in it.
-    block: Mutex<Option<Block>>,
+    /// Those that were opened last: whoever reads in order finds the next records there.
+    blocks: Mutex<VecDeque<Block>>,
     failed: AtomicU8,
 }
 
@@ -134,7 +136,7 @@ impl Volume {
             file,
             ring,
             primers: Mutex::default(),
-            block: Mutex::default(),
+            blocks: Mutex::default(),
             failed: AtomicU8::new(SOUND),
         })
     }
@@ -196,7 +198,7 @@ impl Volume {
             Ok(plain) => Content::Record(plain),
             Err(why) => Content::Bad(why),
         };
-        if let Some(record) = lock(&self.block).as_ref().and_then(|block| block.record(seq)) {
+        if let Some(record) = lock(&self.blocks).iter().find_map(|block| block.record(seq)) {
             return Ok(of(record));
         }
         let Sealed { mut bytes, numbers, standing } = match self.sealed(seq)? {
@@ -221,7 +223,9 @@ impl Volume {
         };
         let block = Block { numbers, standing, plain };
         let record = block.record(seq).unwrap_or(Err(Unopened::Damaged));
-        *lock(&self.block) = Some(block);
+        let mut blocks = lock(&self.blocks);
+        blocks.truncate(BLOCKS - 1);
+        blocks.push_front(block);
         Ok(of(record))
     }
 
@@ -289,7 +293,7 @@ impl Volume {
     /// Takes out a record that was never durable, and those after it in the same pack.
     pub(crate) fn remove(&self, seq: u64) -> Result<(), JournalError> {
         lock(&self.primers).clear();
-        *lock(&self.block) = None;
+        lock(&self.blocks).clear();
         self.guarded(|db| Spot::of(db, seq)?.remove(db, seq))
     }
 

@@ -33,8 +33,9 @@ const REMEMBERED: usize = 1024;
 ///
 /// What it knows is in memory alone: after a restart an opening is learnt anew, and
 /// until then its calls are of one conversation, as they were at first. A conversation
-/// that is under way when its opening is learnt changes its key once. Of what calls say
-/// only keyed hashes are kept.
+/// changes its key when it comes to the end of an opening, as after a greeting that many
+/// were given, and when one that it began with is learnt: then its calls may be drawn
+/// into other lanes than before. Of what calls say only keyed hashes are kept.
 ///
 /// Examples that differ from call to call, or are longer than 32 messages or 32 KiB of
 /// text, are no opening; nor, so far, are examples that are tool calls.
@@ -54,7 +55,7 @@ struct Openings {
     known: Bounded<()>,
 }
 
-/// What is held of [`REMEMBERED`] rows: the one that came first leaves first.
+/// What is held of [`REMEMBERED`] rows: the one that was of use longest ago leaves first.
 #[derive(Default)]
 struct Bounded<V> {
     held: HashMap<Row, V>,
@@ -82,7 +83,7 @@ impl Conversations {
 
     /// The conversation of a call: the caller's own id where there is one, else the form
     /// with the first user message after the longest opening that the call begins with.
-    /// Retries agree on it.
+    /// Retries agree on it, but for those under way while an opening is learnt.
     ///
     /// The call itself counts: what stands before its last user message was continued by
     /// that message. The same call again adds nothing, so the gateway and the journal's
@@ -120,7 +121,9 @@ impl Conversations {
         if let Some(by) = by {
             openings.continued(*longest, by);
         }
-        rows.iter().rev().find(|(_, row)| openings.known.holds(row)).map_or(0, |(end, _)| *end)
+        let Some((end, row)) = rows.iter().rev().find(|(_, row)| openings.known.holds(row)) else { return 0 };
+        openings.known.used(row);
+        *end
     }
 }
 
@@ -166,9 +169,10 @@ impl Openings {
             return;
         }
         let ways = self.candidates.hold(row);
-        if !ways.contains(&by) {
-            ways.push(by);
+        if ways.contains(&by) {
+            return;
         }
+        ways.push(by);
         if ways.len() >= MANY {
             self.candidates.let_go(&row);
             self.known.hold(row);
@@ -183,7 +187,9 @@ impl<V: Default> Bounded<V> {
 
     /// What is held of a row, which is taken in if it is new.
     fn hold(&mut self, row: Row) -> &mut V {
-        if !self.holds(&row) {
+        if self.holds(&row) {
+            self.used(&row);
+        } else {
             if self.order.len() >= REMEMBERED
                 && let Some(oldest) = self.order.pop_front()
             {
@@ -192,6 +198,15 @@ impl<V: Default> Bounded<V> {
             self.order.push_back(row);
         }
         self.held.entry(row).or_default()
+    }
+
+    fn used(&mut self, row: &Row) {
+        if self.order.back() != Some(row)
+            && let Some(at) = self.order.iter().position(|r| r == row)
+        {
+            self.order.remove(at);
+            self.order.push_back(*row);
+        }
     }
 
     fn let_go(&mut self, row: &Row) {

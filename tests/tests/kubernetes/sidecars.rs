@@ -85,7 +85,12 @@ fn sidecar_ends(cluster: &Cluster, app: &str, end: impl FnOnce(&str)) -> Value {
     // The call that is tried once comes before: it shows that a pod begins well, and a
     // sidecar that ends under it fails it, as it should.
     let said = || cluster.api.log("agents", name(&pod), "agent");
-    cluster.api.until("its first call is answered", Duration::from_secs(60), || said().contains(ANSWERED), said);
+    cluster.api.until(
+        "its first call is answered",
+        Duration::from_secs(60),
+        || said().contains(ANSWERED),
+        said,
+    );
     let process = told("UNDERSTUDY_NODE_TASKS");
     end(&pid_of(&process, &id));
     let back = cluster

@@ -14,7 +14,7 @@ use super::owner::Mark;
 use super::space::Space;
 use crate::redact::Redactor;
 use crate::seal::KEPT;
-use crate::volume::{Pack, Volume, lock};
+use crate::volume::{FRAME, Pack, Volume, lock};
 use crate::{Captured, DropReason, Hooks, JournalError, Record};
 
 /// Between looks at the queue while calls come.
@@ -184,8 +184,8 @@ impl Writer {
     fn put(&mut self, volume: &Volume, record: &Record) -> Result<(), JournalError> {
         self.plain.clear();
         ciborium::into_writer(record, &mut self.plain).map_err(|e| JournalError::Record(e.to_string()))?;
-        // It is written later and shorter, but a full disk is told at once.
-        self.enough_space(self.plain.len())?;
+        // A short record is written later, but a full disk is told at once.
+        self.enough_space(self.plain.len().min(FRAME))?;
         self.pack.add(&volume.ring, record.key_name(), self.next_seq, &self.plain)?;
         // Keeps the buffer of a usual record, not of the largest.
         self.plain.clear();
@@ -202,6 +202,7 @@ impl Writer {
 
     fn put_ready(&mut self, volume: &Volume) -> Result<(), JournalError> {
         for value in self.pack.take_ready() {
+            self.enough_space(value.bytes.len())?;
             volume.put_value(&value)?;
             self.group.bytes += value.bytes.len();
         }

@@ -18,7 +18,7 @@
 
 use super::{FRAME, LEN};
 use crate::JournalError;
-use crate::seal::{KeyName, KeyRing, MAX_RECORD, Sealer};
+use crate::seal::{KeyId, KeyName, KeyRing, MAX_RECORD, Sealer};
 
 /// Marks a pack: far above the length of any record.
 pub(super) const PACKED: u32 = 1 << 31;
@@ -56,6 +56,8 @@ pub(crate) struct Pack {
 }
 
 struct Member {
+    /// Whose key it is sealed with; several names may share one.
+    id: KeyId,
     name: KeyName,
     numbers: Vec<u64>,
     is_open: bool,
@@ -97,11 +99,12 @@ impl Pack {
         if !follows || self.member_of.len() >= MOST || self.sealed >= FRAME || self.open >= OPEN {
             self.close(ring)?;
         }
-        let block = self.members.iter().position(|m| m.is_open && m.name == name);
+        let (id, _) = ring.key_for(name)?;
+        let block = self.members.iter().position(|m| m.is_open && m.id == id);
         let held = block.and_then(|at| self.members.get(at)).map_or(0, |m| m.numbers.len());
-        let primed = self.sealer.primes(ring, name, held + 1).map_err(|e| of_many(ring, e))?;
+        let primed = self.sealer.primes(ring, id, held + 1);
         if primed && plain.len() <= SHORT {
-            self.join(block, name, seq, plain);
+            self.join(block, (id, name), seq, plain);
             return Ok(());
         }
         if !primed {
@@ -118,7 +121,7 @@ impl Pack {
             self.ready.push(Value { seq, is_pack: false, bytes: sealed });
         } else {
             self.sealed += LEN + sealed.len();
-            self.begin_member(Member { name, numbers: vec![seq], is_open: false, bytes: sealed });
+            self.begin_member(Member { id, name, numbers: vec![seq], is_open: false, bytes: sealed });
         }
         Ok(())
     }
@@ -172,7 +175,7 @@ impl Pack {
         (self.sealed, self.open) = (0, 0);
     }
 
-    fn join(&mut self, block: Option<usize>, name: KeyName, seq: u64, plain: &[u8]) {
+    fn join(&mut self, block: Option<usize>, (id, name): (KeyId, KeyName), seq: u64, plain: &[u8]) {
         self.open += LEN + plain.len();
         if let Some(at) = block
             && let Some(member) = self.members.get_mut(at)
@@ -181,7 +184,7 @@ impl Pack {
             self.member_of.push(u8::try_from(at).unwrap_or(u8::MAX));
             return;
         }
-        let mut member = Member { name, numbers: Vec::new(), is_open: true, bytes: Vec::new() };
+        let mut member = Member { id, name, numbers: Vec::new(), is_open: true, bytes: Vec::new() };
         member.take(seq, plain);
         self.begin_member(member);
     }

@@ -6,6 +6,16 @@ use understudy_policy::{Action, Decision, Event, TaskId};
 
 use super::{Rehearsal, RehearsalError};
 
+/// Whether it may take something back: a decision, or what was not a call's doing, as
+/// when a version is gone.
+fn decides(record: &Record) -> bool {
+    match record {
+        Record::Decision(_) => true,
+        Record::Note { kind, .. } => kind == "event",
+        _ => false,
+    }
+}
+
 impl Rehearsal {
     /// What a person did. Durable and published when this returns.
     ///
@@ -73,7 +83,7 @@ impl Rehearsal {
             // all that the append says, and a replay passes over it.
             self.save();
             let mut records = std::mem::take(&mut self.pending);
-            let decided = records.iter().any(|r| matches!(r, Record::Decision(_)));
+            let decided = records.iter().any(decides);
             records.push(self.saved.load().note());
             let journal = self.journal.clone();
             let written = tokio::task::spawn_blocking(move || journal.append(records)).await;

@@ -136,6 +136,8 @@ impl Rehearsal {
         let mut coming = BTreeSet::new();
         // The number of the state that is gone on from, and the last one given.
         let (mut at, mut last) = (0u64, 0u64);
+        // Where a worker went on that had found a loss after the checkpoint.
+        let (mut is_lost, mut went_back_to) = (false, u64::MAX);
         let mut cursor = self.journal.cursor(0);
         while let Some((seq, record)) = cursor.next()? {
             if ended() {
@@ -165,10 +167,17 @@ impl Rehearsal {
                 Record::Decision(_) => written += 1,
                 Record::Note { kind, json } if kind == "lost" => {
                     known.extend(Vec::<(u64, u64)>::deserialize(json).unwrap_or_default());
+                    is_lost = at > 0;
                 }
                 Record::Note { kind, json } if kind == FOLDED => {
                     let number = saved::noted_number(&json);
                     last = last.max(number);
+                    if std::mem::take(&mut is_lost) {
+                        // Its conclusions, and what followed, are new, though the checkpoint
+                        // knew calls beyond that place.
+                        went_back_to =
+                            json.get("seq").and_then(serde_json::Value::as_u64).unwrap_or(went_back_to);
+                    }
                     // It ends the append in the midst of which the checkpoint was taken,
                     // and which the checkpoint knows.
                     if (1..=at).contains(&number) {
@@ -189,7 +198,7 @@ impl Rehearsal {
             .map(|g| (g.from, g.to))
             .filter(|gap| !known.contains(gap))
             .collect();
-        let base = self.folded;
+        let base = self.folded.min(went_back_to);
         let all = events.len();
         events.retain(|id, _| self.book.task(*id).is_some() || coming.contains(id));
         if events.len() < all {

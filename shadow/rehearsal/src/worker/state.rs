@@ -196,8 +196,8 @@ impl TaskState {
         })
     }
 
-    /// Who is worth a trial, of those that the rules let answer and that may be
-    /// asked: the newest version of each kind, whoever serves or has an open entry, all born before
+    /// Who is worth a trial, if the rules let it answer and its engine is not off: the
+    /// newest version of each kind, whoever serves or has an open entry, all born before
     /// the call. A version that was given up rests until the next doubling, but
     /// trials are what a cooldown counts.
     pub(super) fn wanted(&self, cast: &Cast, task: TaskId, seq: u64) -> Vec<CastMember> {
@@ -224,17 +224,19 @@ impl TaskState {
         if open { Claim::Evidence } else { Claim::Development }
     }
 
-    /// The task as the gateway sees it, if it serves. Who needs an engine that is off is
-    /// left out, so that no call is held up for nobody.
+    /// The task as the gateway sees it, if it serves. Where the serving one or its
+    /// successor needs an engine that is off, it does not: no call is held up for nobody,
+    /// and neither is judged by calls that the other answered.
     pub(super) fn roster_task(&self, task: &Task, settings: &Settings, cast: &Cast) -> Option<RosterTask> {
-        let mut found = self.ledger.roster_task(&RosterMeta {
+        let found = self.ledger.roster_task(&RosterMeta {
             name: task.name.clone(),
             form: task.form.hash,
             credential: task.credential,
             budget_ms: settings.budget_ms.or_else(|| self.median_ms()).unwrap_or(f64::MAX),
         })?;
-        found.successor = found.successor.filter(|s| cast.may_ask(&s.entry.understudy));
-        found.entries.iter().all(|e| cast.may_ask(&e.understudy)).then_some(found)
+        let successor = found.successor.iter().map(|s| &s.entry);
+        let mut all = found.entries.iter().chain(successor);
+        all.all(|entry| cast.may_ask(&entry.understudy)).then_some(found)
     }
 
     /// The provider's median over the latest calls, to a tenth, so that the

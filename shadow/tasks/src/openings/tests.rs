@@ -212,6 +212,30 @@ fn the_oldest_are_forgotten_first_and_memory_is_bounded() {
 }
 
 #[test]
+fn an_opening_is_learnt_and_kept_among_the_conversations_of_others() {
+    let c = conversations();
+    let begun = |first: &str, said: &str| {
+        ask(&[(Role::User, first), (Role::Assistant, "Go on."), (Role::User, said)])
+    };
+    let others = |round: usize| {
+        for n in 0..REMEMBERED - 1 {
+            key_of(&c, &begun(&format!("conversation {round}.{n}"), "yes"));
+        }
+    };
+    for way in 0..MANY {
+        key_of(&c, &begun("an example", &format!("question {way}")));
+        others(way);
+    }
+    assert_eq!(openings(&c), 1);
+    for n in 0..REMEMBERED {
+        assert_eq!(key_of(&c, &begun("an example", "another question")), by("another question"));
+        for way in 0..MANY {
+            key_of(&c, &begun(&format!("opening {n}"), &format!("way {way}")));
+        }
+    }
+}
+
+#[test]
 fn nothing_is_shown_of_what_is_held() {
     assert_eq!(format!("{:?}", conversations()), "Conversations(…)");
 }

@@ -154,9 +154,53 @@ fn a_primer_that_is_replaced_stays_that_of_the_blocks_before() {
         filler.add_of(form, seq, &text(seq));
     }
     filler.commit();
+    let mut primers = std::collections::BTreeSet::new();
     for seq in 1..=2600 {
         assert_eq!(get(&v, seq), text(seq));
+        primers.extend(lock(&v.primers).iter().map(|(of, _)| *of));
     }
+    // Of the first form, too.
+    assert!(primers.iter().filter(|seq| *seq % 50 != 0).count() >= 3, "{primers:?}");
+}
+
+#[test]
+fn forms_that_share_a_key_share_its_primer_and_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let v = fresh(dir.path());
+    // A volume has keys for so many forms; the rest have their credential's.
+    let form = |n: u16| {
+        let mut form = [0; 16];
+        form[..2].copy_from_slice(&n.to_be_bytes());
+        KeyName { form: Some(FormHash(form)), credential: None }
+    };
+    (0..1100).for_each(|n| drop(v.ring.key_for(form(n)).unwrap()));
+    assert_eq!(v.ring.key_for(form(2000)).unwrap().0, v.ring.key_for(form(2001)).unwrap().0);
+    let mut filler = Filler::of(&v);
+    for seq in 1..=2200 {
+        filler.pack.add(&v.ring, form(2000 + (seq % 2) as u16), seq, &text(seq)).unwrap();
+        filler.put_ready();
+    }
+    filler.commit();
+    for seq in 1..=2200 {
+        assert_eq!(get(&v, seq), text(seq));
+    }
+}
+
+#[test]
+fn who_reads_in_order_opens_each_block_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let v = fresh(dir.path());
+    let mut filler = Filler::of(&v);
+    for seq in 1..=60 {
+        filler.add_of((seq % 3) as u8, seq, &text(seq));
+    }
+    filler.commit();
+    (1..=6).for_each(|seq| assert_eq!(get(&v, seq), text(seq)));
+    assert_eq!(lock(&v.blocks).len(), 3);
+    // Nothing more is asked of the database, but for the primers.
+    in_db(&v, |db| db.remove(key(1, 0)).unwrap());
+    (4..=60).for_each(|seq| assert_eq!(get(&v, seq), text(seq)));
+    assert!(matches!(v.read(1).unwrap(), Content::Missing));
 }
 
 #[test]
@@ -248,7 +292,7 @@ fn a_pack_longer_than_a_frame_goes_on_in_frames() {
     assert_eq!([5, 6, 7].map(|seq| get(&v, seq)), [noise(5000, 5), text(6), text(7)]);
     // One of its frames is gone.
     in_db(&v, |db| db.remove(key(1, 3)).unwrap());
-    *lock(&v.block) = None;
+    lock(&v.blocks).clear();
     for seq in 1..=5 {
         assert!(matches!(v.read(seq).unwrap(), Content::Bad(Unopened::Damaged)), "{seq}");
     }
@@ -283,7 +327,7 @@ fn a_pack_with_any_changed_byte_or_cut_gives_no_wrong_record() {
     bad.push([good.as_slice(), &[0]].concat());
     for (i, bad) in bad.into_iter().enumerate() {
         in_db(&v, |db| db.insert(key(1, 0), bad.as_slice())).unwrap();
-        *lock(&v.block) = None;
+        lock(&v.blocks).clear();
         lock(&v.primers).clear();
         let mut found = 0;
         for seq in 1..=9 {

@@ -126,6 +126,34 @@ async fn an_order_at_the_place_of_the_checkpoint_counts_once_whether_or_not_it_i
 }
 
 #[tokio::test]
+async fn a_loss_after_the_checkpoint_is_no_older_than_it_though_its_place_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = journal(&dir.path().join("first"));
+    one_call(&first);
+    let mut r = rehearsal(&first);
+    r.restore().await.unwrap();
+    let (task, at) = (r.reports()[0].task, r.folded);
+    r.operate(&task.to_string(), Action::Pin(true), "a person").await.unwrap();
+    let checkpoint = r.checkpoint()();
+    let number = saved::number(&checkpoint) + 1;
+    let note = |kind: &str, json| Record::Note { kind: kind.to_owned(), json };
+    let unpinned = Event::Operator { action: Action::Pin(false), by: "a person".to_owned(), seq: at - 1 };
+    for (name, lost, pinned) in [("lost", true, false), ("not", false, true)] {
+        // Of the volumes before this one the last note is gone, so its worker went back.
+        let rest = journal(&dir.path().join(name));
+        let state = checkpoint.clone();
+        rest.set_checkpoint(Arc::new(move || state.clone()));
+        let mut records = vec![note("event", json!({"task": task, "event": unpinned}))];
+        records.extend(lost.then(|| note("lost", json!([[at, at]]))));
+        records.push(note("folded", json!({"seq": at - 1, "saved": number})));
+        rest.append(records).unwrap();
+        let mut r = rehearsal(&rest);
+        r.restore().await.unwrap();
+        assert_eq!(r.reports()[0].evidence.pinned, pinned, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn after_an_append_that_failed_a_volume_begins_with_what_was_durable_or_with_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let journal = journal(dir.path());
