@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::end::end_of;
+use super::end::{Durable, end_of};
 use super::group::{Ack, Entry, Group};
 use super::intake::{Intake, Printed};
 use super::owner::Mark;
@@ -74,7 +74,7 @@ impl Writer {
             space: Space::default(),
             worked: 0,
         };
-        writer.take_up(mark.map(|m| m.durable), 2)?;
+        writer.take_up(mark.map_or(Durable::Unknown, |m| Durable::AtLeast(m.durable)), 2)?;
         Ok(writer)
     }
 
@@ -266,7 +266,7 @@ impl Writer {
             }
         }
         self.enough_space(0)?;
-        self.take_up(Some(self.shared.durable_seq()), 2)?;
+        self.take_up(Durable::Exactly(self.shared.durable_seq()), 2)?;
         let volume = match self.volume.clone() {
             Some(v) if v.name().first == self.next_seq => self.checkpoint(v)?,
             Some(v) => v,
@@ -298,9 +298,9 @@ impl Writer {
     }
 
     /// Takes up the newest volume where it ends, or leaves `volume` empty when there
-    /// is none that opens. `durable` is what was promised before, where that is known.
-    fn take_up(&mut self, durable: Option<u64>, tries: u32) -> Result<(), JournalError> {
-        let mut last = durable.unwrap_or(0);
+    /// is none that opens.
+    fn take_up(&mut self, durable: Durable, tries: u32) -> Result<(), JournalError> {
+        let mut last = durable.known().unwrap_or(0);
         let newest = self.shared.shelf.newest()?;
         let (_, aside) = self.shared.shelf.newest_firsts();
         // One older than a volume moved aside is not gone on with: its successor is
@@ -356,8 +356,8 @@ impl Writer {
         }
     }
 
-    /// What was not committed is counted as dropped (some of it may turn out to be
-    /// there), and the disk is left alone for a while.
+    /// What was not committed is counted as dropped, and the disk is left alone for a
+    /// while.
     fn fail(&mut self, e: &JournalError) {
         let why = e.drop_reason();
         self.pack.forget();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::super::end::end_of;
+use super::super::end::{Durable, end_of};
 use super::*;
 use crate::KeyError;
 use crate::seal::{KeyName, KeyRing, Sealer};
@@ -152,8 +152,8 @@ fn a_record_whose_key_was_never_written_goes_only_where_the_end_is_known() {
     for (seq, ring) in [(1, &volume.ring), (2, &elsewhere)] {
         volume.put(seq, &sealer.seal(ring, KeyName::default(), seq, b"a record").unwrap()).unwrap();
     }
-    assert_eq!(end_of(&volume, Some(2)).unwrap(), Some(2));
-    assert_eq!(end_of(&volume, None).unwrap(), Some(2));
-    assert_eq!(end_of(&volume, Some(1)).unwrap(), Some(1));
+    assert_eq!(end_of(&volume, Durable::AtLeast(2)).unwrap(), Some(2));
+    assert_eq!(end_of(&volume, Durable::Unknown).unwrap(), Some(2));
+    assert_eq!(end_of(&volume, Durable::AtLeast(1)).unwrap(), Some(1));
     assert_eq!(volume.last_seq().unwrap(), Some(1));
 }

@@ -1,6 +1,8 @@
 //! Records that share a value of the database.
 
-use super::super::end::end_of;
+use std::sync::OnceLock;
+
+use super::super::end::{Durable, end_of};
 use super::*;
 use crate::seal::{KeyName, Unopened};
 use crate::volume::{Pack, Volume, VolumeName};
@@ -130,6 +132,38 @@ fn a_pack_that_cannot_be_put_costs_each_of_its_calls_once() {
     assert_eq!((j.stats().set_aside, j.stats().lost), (0, 0));
 }
 
+#[test]
+fn of_an_append_that_failed_nothing_is_found_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let (seen, shared) = (AtomicUsize::new(0), Arc::new(OnceLock::<Arc<Shared>>::new()));
+    let (at, Hooks { fingerprint, audit }) = (Arc::clone(&shared), hooks());
+    // The disk is full when some packs of the append have been put.
+    let filling = Hooks {
+        fingerprint: Arc::new(move |dialect, request, credential, id| {
+            if seen.fetch_add(1, Relaxed) == 400 {
+                at.get().unwrap().free_floor.store(u64::MAX, Relaxed);
+            }
+            fingerprint(dialect, request, credential, id)
+        }),
+        audit,
+    };
+    let j = open_with(patient(dir.path()), filling).unwrap();
+    shared.set(Arc::clone(&j.handle.shared)).ok().unwrap();
+    let made = |n| {
+        let question = Request { messages: vec![Message::text_of(Role::User, "call")], ..Request::default() };
+        Exchange::new(ExchangeId(u128::to_be_bytes(n)), meta(Dialect::OpenaiChat), Some(question), None)
+    };
+    // Its key is on the disk, so that the others could be opened.
+    assert_eq!(j.append_exchanges(vec![made(0)]).unwrap(), 2);
+    let refused = j.append_exchanges((1..500).map(made).collect());
+    assert!(matches!(refused, Err(JournalError::DiskFull { .. })), "{refused:?}");
+    j.handle.shared.free_floor.store(0, Relaxed);
+    assert_eq!(j.append(vec![note(1)]).unwrap(), 3);
+    j.close();
+    let (records, gaps) = all(&open(dir.path()), 3);
+    assert_eq!((records, gaps), (vec![(3, note(1))], vec![]));
+}
+
 /// Where a member's bytes begin in the value of a pack.
 fn member_at(pack: &[u8], member: usize) -> usize {
     let mut at = 2 + usize::from(pack[0]);
@@ -160,8 +194,8 @@ fn of_a_pack_at_the_end_only_what_is_damaged_goes() {
         volume.put_value(&value).unwrap();
     }
     volume.commit().unwrap();
-    assert_eq!(end_of(&volume, Some(5)).unwrap(), Some(5), "it was promised");
-    assert_eq!(end_of(&volume, Some(1)).unwrap(), Some(4));
+    assert_eq!(end_of(&volume, Durable::AtLeast(5)).unwrap(), Some(5), "it was promised");
+    assert_eq!(end_of(&volume, Durable::AtLeast(1)).unwrap(), Some(4));
     assert_eq!(volume.last_seq().unwrap(), Some(4));
     pack.add(&volume.ring, of(0), 5, &text(50)).unwrap();
     pack.close(&volume.ring).unwrap();
@@ -172,5 +206,5 @@ fn of_a_pack_at_the_end_only_what_is_damaged_goes() {
         assert_eq!(plain, text(n));
     }
     assert!(matches!(volume.read(3).unwrap(), Content::Bad(Unopened::Damaged)));
-    assert_eq!(end_of(&volume, None).unwrap(), Some(5));
+    assert_eq!(end_of(&volume, Durable::Unknown).unwrap(), Some(5));
 }
