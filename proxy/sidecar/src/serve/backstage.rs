@@ -68,8 +68,8 @@ impl Wings {
         stopped: Arc<AtomicBool>,
     ) -> Self {
         let engine_off = match (&config.engine.address, config.engine.enabled) {
-            (_, false) => "off: engine.enabled is false".to_owned(),
-            (Some(url), true) => format!("elsewhere: {url}"),
+            (Some(url), _) => format!("elsewhere: {url}"),
+            (None, false) => "off: engine.enabled is false".to_owned(),
             (None, true) => "off: there is no model; `understudy model pull` fetches one".to_owned(),
         };
         Self {
