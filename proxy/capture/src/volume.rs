@@ -104,7 +104,7 @@ struct Block {
 impl Block {
     fn record(&self, seq: u64) -> Option<Result<Vec<u8>, Unopened>> {
         let at = self.numbers.iter().take(self.standing).position(|n| *n == seq)?;
-        let record = pack::record(&self.plain, self.numbers.len(), at);
+        let record = pack::nth(&self.plain, self.numbers.len(), at);
         Some(record.map(<[u8]>::to_vec).ok_or(Unopened::Damaged))
     }
 }

@@ -18,7 +18,7 @@
 
 use super::{FRAME, LEN};
 use crate::JournalError;
-use crate::seal::{KeyId, KeyName, KeyRing, MAX_RECORD, Sealer};
+use crate::seal::{KeyId, KeyName, KeyRing, Sealer};
 
 /// Marks a pack: far above the length of any record.
 pub(super) const PACKED: u32 = 1 << 31;
@@ -91,10 +91,6 @@ impl Pack {
         seq: u64,
         plain: &[u8],
     ) -> Result<(), JournalError> {
-        if plain.len() > MAX_RECORD {
-            let len = plain.len();
-            return Err(JournalError::Record(format!("it has {len} bytes, {MAX_RECORD} are allowed")));
-        }
         let follows = self.first.checked_add(self.member_of.len() as u64) == Some(seq);
         if !follows || self.member_of.len() >= MOST || self.sealed >= FRAME || self.open >= OPEN {
             self.close(ring)?;
@@ -112,7 +108,7 @@ impl Pack {
             // is in the blocks came before it.
             self.seal_blocks(ring)?;
         }
-        let sealed = self.sealer.seal(ring, name, seq, plain).map_err(|e| of_many(ring, e))?;
+        let sealed = self.sealer.seal(ring, name, seq, plain)?;
         let alone = LEN + sealed.len() > FRAME;
         if alone || self.sealed + LEN + sealed.len() > FRAME {
             self.close(ring)?;
@@ -268,39 +264,27 @@ pub(super) struct Found<'p> {
 /// none, or where lengths and counts do not add up: then nobody can say what is whose.
 pub(super) fn member(pack: &[u8], first: u64, at: u64) -> Option<Found<'_>> {
     let ([numbers, standing], rest) = pack.split_first_chunk::<HEAD>()?;
-    let (map, mut rest) = rest.split_at_checked(usize::from(*numbers))?;
+    let (map, members) = rest.split_at_checked(usize::from(*numbers))?;
     let at = usize::try_from(at).ok().filter(|at| *at < usize::from(*standing))?;
     let wanted = *map.get(at)?;
-    let mut found = None;
-    for i in 0..=usize::from(*map.iter().max()?) {
-        let (sealed, after) = split(rest)?;
-        if i == usize::from(wanted) {
-            found = Some(sealed);
-        }
-        rest = after;
-    }
+    let sealed = nth(members, usize::from(*map.iter().max()?) + 1, usize::from(wanted))?;
     let is_in = |member: &&u8| **member == wanted;
     let numbers = (first..).zip(map).filter(|(_, member)| is_in(member)).map(|(seq, _)| seq).collect();
     let standing = map.iter().take(usize::from(*standing)).filter(is_in).count();
-    found.filter(|_| rest.is_empty()).map(|sealed| Found { sealed, numbers, standing })
+    Some(Found { sealed, numbers, standing })
 }
 
-/// A record of an opened block, `at` places after its first of `numbers`; `None` as for
-/// [`member`].
-pub(super) fn record(block: &[u8], numbers: usize, at: usize) -> Option<&[u8]> {
-    let (mut rest, mut found) = (block, None);
-    for i in 0..numbers {
-        let (record, after) = split(rest)?;
+/// One of a row of so many with their lengths, as the members of a pack are and the
+/// records of an opened block; `None` as for [`member`].
+pub(super) fn nth(row: &[u8], count: usize, at: usize) -> Option<&[u8]> {
+    let (mut rest, mut found) = (row, None);
+    for i in 0..count {
+        let (len, after) = rest.split_first_chunk::<LEN>()?;
+        let (one, after) = after.split_at_checked(u32::from_be_bytes(*len) as usize)?;
         if i == at {
-            found = Some(record);
+            found = Some(one);
         }
         rest = after;
     }
     found.filter(|_| rest.is_empty())
-}
-
-/// The first of a row of bytes with their lengths, and what comes after it.
-fn split(row: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (len, rest) = row.split_first_chunk::<LEN>()?;
-    rest.split_at_checked(u32::from_be_bytes(*len) as usize)
 }

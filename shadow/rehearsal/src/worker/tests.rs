@@ -262,16 +262,22 @@ async fn nothing_is_published_before_it_is_durable() {
     }
 }
 
+/// A worker that has gone through these calls.
+async fn gone_through(journal: &Journal, calls: Vec<Exchange>) -> Rehearsal {
+    let last = journal.append_exchanges(calls).unwrap();
+    let mut r = rehearsal(journal, Mode::Recorded, Outlets::default());
+    publish(&r);
+    r.restore().await.unwrap();
+    go_through(&mut r, journal, 0, last).await;
+    r
+}
+
 #[tokio::test]
 async fn repeats_within_a_day_count_once() {
     let dir = tempfile::tempdir().unwrap();
     let journal = journal(dir.path());
     let calls = (0..50).map(|i| exchange(i, "say again", AnsweredBy::Provider)).collect();
-    let last = journal.append_exchanges(calls).unwrap();
-    let mut r = rehearsal(&journal, Mode::Recorded, Outlets::default());
-    publish(&r);
-    r.restore().await.unwrap();
-    go_through(&mut r, &journal, 0, last).await;
+    let r = gone_through(&journal, calls).await;
     let report = &r.reports()[0];
     assert_eq!(report.tally.repeats, 49);
     assert!(report.evidence.entries.is_empty());
@@ -287,11 +293,7 @@ async fn calls_that_begin_with_the_same_examples_are_evidence() {
         messages.insert(1, Message::text_of(Role::User, "say one"));
         messages.insert(2, Message::text_of(Role::Assistant, "one"));
     }
-    let last = journal.append_exchanges(calls).unwrap();
-    let mut r = rehearsal(&journal, Mode::Recorded, Outlets::default());
-    publish(&r);
-    r.restore().await.unwrap();
-    go_through(&mut r, &journal, 0, last).await;
+    let r = gone_through(&journal, calls).await;
     let report = &r.reports()[0];
     assert!(!report.evidence.entries.is_empty(), "{:#?}", report.evidence);
 }

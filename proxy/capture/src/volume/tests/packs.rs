@@ -48,6 +48,13 @@ fn text(n: u64) -> Vec<u8> {
     format!("{}{n}", "what all calls of a form share, ".repeat(8)).into_bytes()
 }
 
+/// Records 1 to `last`, of so many forms in turns.
+fn fill(v: &Volume, last: u64, forms: u64) {
+    let mut filler = Filler::of(v);
+    (1..=last).for_each(|seq| filler.add_of((seq % forms) as u8, seq, &text(seq)));
+    filler.commit();
+}
+
 fn values(v: &Volume) -> Vec<(Vec<u8>, Vec<u8>)> {
     in_db(v, |db| db.iter().map(|kv| kv.map(|(k, v)| (k.to_vec(), v.to_vec())).unwrap()).collect())
 }
@@ -129,11 +136,7 @@ fn one_alone_is_written_as_before_packs_and_many_share_values() {
 fn forms_in_turns_have_a_block_each() {
     let dir = tempfile::tempdir().unwrap();
     let v = fresh(dir.path());
-    let mut filler = Filler::of(&v);
-    for seq in 1..=60 {
-        filler.add_of((seq % 3) as u8, seq, &text(seq));
-    }
-    filler.commit();
+    fill(&v, 60, 3);
     let [(_, pack)] = &values(&v)[..] else { panic!() };
     // A primer and a block of each.
     let members = pack[LEN + 2..][..60].iter().max().unwrap() + 1;
@@ -190,11 +193,7 @@ fn forms_that_share_a_key_share_its_primer_and_block() {
 fn who_reads_in_order_opens_each_block_once() {
     let dir = tempfile::tempdir().unwrap();
     let v = fresh(dir.path());
-    let mut filler = Filler::of(&v);
-    for seq in 1..=60 {
-        filler.add_of((seq % 3) as u8, seq, &text(seq));
-    }
-    filler.commit();
+    fill(&v, 60, 3);
     (1..=6).for_each(|seq| assert_eq!(get(&v, seq), text(seq)));
     assert_eq!(lock(&v.blocks).len(), 3);
     // Nothing more is asked of the database, but for the primers.
@@ -249,11 +248,7 @@ fn a_record_too_long_is_refused_alone_and_its_number_given_to_the_next() {
 fn a_record_within_a_block_goes_with_those_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let v = fresh(dir.path());
-    let mut filler = Filler::of(&v);
-    for seq in 1..=6 {
-        filler.add(seq, &text(seq));
-    }
-    filler.commit();
+    fill(&v, 6, 1);
     // It was read, so its block is held, opened.
     assert_eq!(get(&v, 4), text(4));
     v.remove(4).unwrap();
@@ -355,11 +350,7 @@ fn a_pack_with_any_changed_byte_or_cut_gives_no_wrong_record() {
 fn a_pack_opens_under_its_own_numbers_only() {
     let dir = tempfile::tempdir().unwrap();
     let v = fresh(dir.path());
-    let mut filler = Filler::of(&v);
-    for seq in 1..=8 {
-        filler.add(seq, &text(seq));
-    }
-    filler.commit();
+    fill(&v, 8, 1);
     let [(_, pack)] = &values(&v)[..] else { panic!() };
     in_db(&v, |db| db.insert(key(11, 0), pack.as_slice()).unwrap());
     for seq in 11..=18 {
