@@ -158,6 +158,12 @@ pub struct Metadata {
     pub form: Option<FormHash>,
     /// Its conversation, likewise.
     pub conversation: Option<ConversationKey>,
+    /// So many messages at the request's beginning, system text among them, are what all
+    /// calls of the form begin with: examples that the agent gives as turns. They are
+    /// form, not part, and the model's words in them are no turn of this conversation. 0
+    /// where there are none, or nobody had noticed them yet.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub opening: u16,
     /// What was done with it.
     pub lane: Lane,
     /// Who answered.
@@ -191,6 +197,7 @@ impl Metadata {
             credential,
             form: None,
             conversation: None,
+            opening: 0,
             lane: Lane::Provider,
             answered_by: AnsweredBy::Provider,
             status: 200,
@@ -202,6 +209,11 @@ impl Metadata {
             asked: None,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(n: &u16) -> bool {
+    *n == 0
 }
 
 /// An understudy was asked a live call.

@@ -49,7 +49,12 @@ impl Request {
 
     /// The turns: everything that is not system text.
     pub fn turns(&self) -> impl DoubleEndedIterator<Item = &Message> {
-        self.messages.iter().filter(|m| m.role != Role::System)
+        self.turns_after(0)
+    }
+
+    /// The turns behind the first `opening` messages ([`crate::Metadata::opening`]).
+    pub fn turns_after(&self, opening: u16) -> impl DoubleEndedIterator<Item = &Message> {
+        self.messages.iter().skip(usize::from(opening)).filter(|m| m.role != Role::System)
     }
 }
 

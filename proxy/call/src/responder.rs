@@ -64,6 +64,8 @@ impl CallText {
 pub struct Ask<'a> {
     /// The call.
     pub request: &'a Request,
+    /// So many of its messages are of the form ([`crate::Metadata::opening`]).
+    pub opening: u16,
     /// Who calls: examples come from this credential's exchanges only.
     pub credential: Credential,
     /// The exchange itself when it is already captured, so that it is never its own example.

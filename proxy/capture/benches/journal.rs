@@ -10,11 +10,15 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use understudy_call::{ConversationKey, Credential, Dialect, ExchangeId, FormHash, Metadata};
 use understudy_capture::redact::Redactor;
-use understudy_capture::{Captured, FileKey, Hooks, Journal, JournalConfig, Offered};
+use understudy_capture::{Belongs, Captured, FileKey, Hooks, Journal, JournalConfig, Offered};
 
 fn open(dir: &Path) -> Journal {
     let hooks = Hooks {
-        fingerprint: Arc::new(|_, _, _, _| (FormHash([1; 16]), ConversationKey([1; 16]))),
+        fingerprint: Arc::new(|_, _, _, _| Belongs {
+            form: FormHash([1; 16]),
+            conversation: ConversationKey([1; 16]),
+            opening: 0,
+        }),
         audit: Arc::new(|_, _, _| 1.0),
     };
     let config = JournalConfig { dir: dir.to_owned(), keep_bytes: 512 << 20, ..JournalConfig::default() };

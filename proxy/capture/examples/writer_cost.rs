@@ -8,12 +8,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 use understudy_call::{ConversationKey, Credential, Dialect, ExchangeId, FormHash, Metadata, Sizes, Timings};
-use understudy_capture::{Captured, FileKey, Hooks, Journal, JournalConfig, KeyVault, Offered, bench};
+use understudy_capture::{
+    Belongs, Captured, FileKey, Hooks, Journal, JournalConfig, KeyVault, Offered, bench,
+};
 
 fn main() {
     let vault: Arc<dyn KeyVault> = Arc::new(FileKey::from_bytes(&[8; 32]).unwrap());
     let hooks = Hooks {
-        fingerprint: Arc::new(|_, _, _, _| (FormHash([1; 16]), ConversationKey([1; 16]))),
+        fingerprint: Arc::new(|_, _, _, _| Belongs {
+            form: FormHash([1; 16]),
+            conversation: ConversationKey([1; 16]),
+            opening: 0,
+        }),
         audit: Arc::new(|_, _, _| 1.0),
     };
     let shapes: [(&str, Vec<Captured>); 3] = [

@@ -86,10 +86,20 @@ pub enum Offered {
     Dropped(DropReason),
 }
 
-/// Gives a call's form and conversation, from the dialect, the request, the
-/// credential and an id of the conversation where the caller gave one.
-pub type Fingerprint =
-    dyn Fn(Dialect, &Request, Credential, Option<&str>) -> (FormHash, ConversationKey) + Send + Sync;
+/// Where a call belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Belongs {
+    /// Its form.
+    pub form: FormHash,
+    /// Its conversation.
+    pub conversation: ConversationKey,
+    /// See [`understudy_call::Metadata::opening`].
+    pub opening: u16,
+}
+
+/// Says where a call belongs, from the dialect, the request, the credential and an id of
+/// the conversation where the caller gave one.
+pub type Fingerprint = dyn Fn(Dialect, &Request, Credential, Option<&str>) -> Belongs + Send + Sync;
 
 /// Scores an understudy's answer (third) against the provider's (second).
 pub type AuditScore = dyn Fn(&Request, &Reply, &Reply) -> f64 + Send + Sync;
@@ -97,7 +107,7 @@ pub type AuditScore = dyn Fn(&Request, &Reply, &Reply) -> f64 + Send + Sync;
 /// What the writer asks of its neighbours about the raw pair, before it is redacted.
 #[derive(Clone)]
 pub struct Hooks {
-    /// Form and conversation.
+    /// Where it belongs.
     pub fingerprint: Arc<Fingerprint>,
     /// An audit's score, 0 to 1.
     pub audit: Arc<AuditScore>,

@@ -106,9 +106,11 @@ impl Gateway {
             understudy_dialect::parse_request(call.dialect, &body).map_err(|_| Fallback::Unparsed)?;
         let form = understudy_tasks::fingerprint(call.dialect, &request);
         let explicit = call.explicit_conversation.as_deref();
-        let conversation = self.seams.conversations.of(call.credential, form, explicit, &request);
+        let understudy_tasks::Named { conversation, opening } =
+            self.seams.conversations.of(call.credential, form, explicit, &request);
         call.form = Some(form);
         call.conversation = Some(conversation);
+        call.opening = opening;
         call.model = Some(request.model.clone());
         let of_form = || roster.tasks.iter().filter(|t| t.form == form);
         let task = of_form()
@@ -199,10 +201,11 @@ impl Gateway {
         bar: f64,
         deadline: Duration,
     ) -> JoinHandle<Result<Answer, Declined>> {
-        let (request, credential) = (Arc::clone(&part.request), call.credential);
+        let (request, opening, credential) = (Arc::clone(&part.request), call.opening, call.credential);
         self.aside.spawn(async move {
             let ask = Ask {
                 request: &request,
+                opening,
                 credential,
                 exchange: None,
                 deadline,

@@ -22,7 +22,7 @@ use understudy_capture::{FileKey, Journal, JournalConfig, KeyVault, Record};
 use understudy_policy::{Approval, Stage};
 use understudy_rehearsal::logs::{self, Halves, Log, LoggedCall};
 use understudy_rehearsal::{Mode, Outlets, Pace, Rehearsal};
-use understudy_tasks::{Conversations, HashKey, fingerprint};
+use understudy_tasks::{Conversations, HashKey, Named, fingerprint};
 
 pub(crate) use args::Rehearse;
 
@@ -337,7 +337,8 @@ impl Caller {
     /// The exchange that a recorded call would have been.
     pub(crate) fn exchange(&self, number: u64, call: &LoggedCall, conversations: &Conversations) -> Exchange {
         let form = fingerprint(Dialect::OpenaiChat, &call.request);
-        let explicit = call.conversation.as_deref();
+        let Named { conversation, opening } =
+            conversations.of(self.credential, form, call.conversation.as_deref(), &call.request);
         let mut id = [0u8; 16];
         let (order, name) = id.split_at_mut(8);
         order.copy_from_slice(&number.to_be_bytes());
@@ -347,7 +348,8 @@ impl Caller {
             ExchangeId(id),
             Metadata {
                 form: Some(form),
-                conversation: Some(conversations.of(self.credential, form, explicit, &call.request)),
+                conversation: Some(conversation),
+                opening,
                 status: call.status,
                 timings: Timings {
                     started_unix_ms: call.at_ms.unwrap_or(0),

@@ -52,7 +52,7 @@ impl Example {
     pub fn reference(seq: u64, exchange: &Exchange) -> Option<Self> {
         let (request, reply) = (exchange.request.as_ref()?, exchange.reply.as_ref()?);
         let meta = &exchange.meta;
-        let part = understudy_tasks::part(request);
+        let part = understudy_tasks::part(request, meta.opening);
         let by_provider = match &meta.answered_by {
             AnsweredBy::Provider => exchange.understudy_reply.is_none() || !part.is_multi_turn(),
             AnsweredBy::Understudy(_) => exchange.understudy_reply.is_some() && !part.is_multi_turn(),

@@ -284,7 +284,7 @@ impl Head {
         {
             return Err(Declined::Unavailable);
         }
-        let text = understudy_tasks::part(ask.request).text();
+        let text = understudy_tasks::part(ask.request, ask.opening).text();
         let vector = asking::vector(self.embedder.as_ref(), &text, ask.priority, ask.deadline).await?;
         if self.embedder.id() != s.embedder {
             return Err(Declined::Unavailable);

@@ -88,7 +88,7 @@ impl Prompted {
             return Err(Declined::Unavailable);
         }
         let left = || ask.deadline.checked_sub(begun.elapsed()).ok_or(Declined::Late);
-        let part = understudy_tasks::part(ask.request).text();
+        let part = understudy_tasks::part(ask.request, ask.opening).text();
         if part.len() > s.rules.prompt_chars {
             return Err(Declined::TooLong);
         }

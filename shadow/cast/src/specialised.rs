@@ -101,7 +101,7 @@ impl Specialised {
         if self.snapshot.credential.is_some_and(|c| c != ask.credential) {
             return Err(Declined::Unavailable);
         }
-        let part = understudy_tasks::part(ask.request);
+        let part = understudy_tasks::part(ask.request, ask.opening);
         let question = Question {
             request: ask.request,
             part: &part,

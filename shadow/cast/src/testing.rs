@@ -62,6 +62,7 @@ pub(crate) fn question(text: &str) -> Request {
 pub(crate) fn ask(request: &Request, exchange: Option<ExchangeId>) -> Ask<'_> {
     Ask {
         request,
+        opening: 0,
         credential: CREDENTIAL,
         exchange,
         deadline: Duration::from_secs(5),

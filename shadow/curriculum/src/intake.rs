@@ -141,7 +141,7 @@ impl<'a> Intake<'a> {
         if request.ineligible.contains(&Ineligible::Media) {
             return Err(Reason::NotText);
         }
-        let part = understudy_tasks::part(request);
+        let part = understudy_tasks::part(request, exchange.meta.opening);
         if exchange.understudy_reply.is_some() && part.is_multi_turn() {
             return Err(Reason::AfterUnderstudy);
         }

@@ -57,7 +57,7 @@ fn exchanges(folder: &Path, name: &str) -> Vec<(u64, Exchange)> {
             let named = line["id"]
                 .as_str()
                 .filter(|_| line["messages"].as_array().unwrap().len() > 1 || line.get("split").is_none());
-            let conversation = conversations.of(credential, form, named, &request);
+            let conversation = conversations.of(credential, form, named, &request).conversation;
             let mut id = [0; 16];
             id[..8].copy_from_slice(&seq.to_be_bytes());
             let meta = Metadata {

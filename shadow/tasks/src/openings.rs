@@ -6,8 +6,14 @@
 //! never ends, and no evidence would ever count. A conversation goes on in one way,
 //! though, and examples in many. So leading turns that were continued in many ways are
 //! nobody's own: they are an *opening*, and what comes after it names the conversation.
+//!
+//! An opening that all calls of a form begin with is form by nature, as a system text
+//! with the same examples would be: it belongs to no part, and is no earlier turn. One
+//! that some begin with (a greeting, a way through a menu) says something of the call,
+//! and stays.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use understudy_call::{ConversationKey, Credential, FormHash, Message, Request, Role};
@@ -18,6 +24,10 @@ use crate::keys::{HashKey, field, first8, first16};
 /// be one person's, who puts a question again in other words.
 const MANY: usize = 8;
 
+/// So many calls of a form in a row that began with an opening make it the form's. The
+/// gateway and the journal's writer may both ask for a call, so it may be half as many.
+const ALL: u32 = 64;
+
 /// Most messages of an opening: examples that are given as turns are seldom more than
 /// some ten pairs.
 const MESSAGES: usize = 32;
@@ -25,8 +35,8 @@ const MESSAGES: usize = 32;
 /// Most bytes of its text, which is hashed at every call.
 const BYTES: usize = 32 << 10;
 
-/// Most candidates, and most openings, of all callers together: some 200 KiB when there
-/// are as many of both.
+/// Most candidates, most openings and most forms that have one, of all callers together:
+/// some 250 KiB when there are as many of each.
 const REMEMBERED: usize = 1024;
 
 /// Names the conversations of calls. A clone knows, and learns, the same openings.
@@ -38,11 +48,29 @@ const REMEMBERED: usize = 1024;
 /// into other lanes than before. Of what calls say only keyed hashes are kept.
 ///
 /// Examples that differ from call to call, or are longer than 32 messages or 32 KiB of
-/// text, are no opening; nor, so far, are examples that are tool calls.
+/// text, are no opening.
 #[derive(Clone)]
 pub struct Conversations {
     key: HashKey,
-    openings: Arc<Mutex<Openings>>,
+    learnt: Arc<Learnt>,
+}
+
+/// What [`Conversations::of`] finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named {
+    /// The call's conversation.
+    pub conversation: ConversationKey,
+    /// So many messages, system text among them, are an opening that all calls of the
+    /// form begin with: see [`understudy_call::Metadata::opening`].
+    pub opening: u16,
+}
+
+#[derive(Default)]
+struct Learnt {
+    /// Whether any form has an opening. Where none has, a call without leading turns is
+    /// not looked up.
+    any: AtomicBool,
+    openings: Mutex<Openings>,
 }
 
 /// A keyed hash of a credential, a form and the turns that a call begins with.
@@ -53,6 +81,16 @@ struct Openings {
     /// Rows that may be one, with hashes of the user messages that came after.
     candidates: Bounded<Vec<u64>>,
     known: Bounded<()>,
+    /// By a hash of credential and form: with what its latest calls all began.
+    forms: Bounded<Common>,
+}
+
+/// An opening that calls of a form have in common.
+#[derive(Default)]
+struct Common {
+    row: Row,
+    /// So many calls in a row began with it.
+    calls: u32,
 }
 
 /// What is held of [`REMEMBERED`] rows: the one that was of use longest ago leaves first.
@@ -72,7 +110,7 @@ impl Conversations {
     /// Knows no openings yet.
     #[must_use]
     pub fn new(key: HashKey) -> Self {
-        Self { key, openings: Arc::default() }
+        Self { key, learnt: Arc::default() }
     }
 
     /// The key by which it names them.
@@ -86,45 +124,64 @@ impl Conversations {
     /// Retries agree on it, but for those under way while an opening is learnt.
     ///
     /// The call itself counts: what stands before its last user message was continued by
-    /// that message. The same call again adds nothing, so the gateway and the journal's
-    /// writer may both ask.
+    /// that message. The same call again adds nothing to that, so the gateway and the
+    /// journal's writer may both ask.
     pub fn of(
         &self,
         credential: Credential,
         form: FormHash,
         explicit: Option<&str>,
         request: &Request,
-    ) -> ConversationKey {
-        if explicit.is_some() {
-            return self.key.conversation(credential, form, explicit, "");
+    ) -> Named {
+        let Opening { longest, all } = self.opening(credential, form, &request.messages);
+        let names = || request.messages.iter().skip(longest).find(|m| m.role == Role::User);
+        let words = if explicit.is_some() { None } else { names() };
+        Named {
+            conversation: self.key.conversation(
+                credential,
+                form,
+                explicit,
+                &words.map(Message::text).unwrap_or_default(),
+            ),
+            opening: u16::try_from(all).unwrap_or(0),
         }
-        let after = leading(&request.messages)
-            .map_or(0, |(before, last)| self.opening(credential, form, before, last));
-        let names = request.messages.iter().skip(after).find(|m| m.role == Role::User);
-        self.key.conversation(credential, form, None, &names.map(Message::text).unwrap_or_default())
     }
 
-    /// How many of the messages before the last user message are the longest opening
-    /// that they begin with.
-    fn opening(&self, credential: Credential, form: FormHash, before: &[Message], last: &Message) -> usize {
+    fn opening(&self, credential: Credential, form: FormHash, messages: &[Message]) -> Opening {
+        let leading = leading(messages);
+        if leading.is_none() && !self.learnt.any.load(Relaxed) {
+            return Opening::default();
+        }
         let mut h = self.key.domain(b"opening");
         field(&mut h, &credential.0);
         field(&mut h, &form.0);
-        let (rows, whole) = rows(h, before);
-        let Some((_, longest)) = rows.last() else { return 0 };
-        let by = whole.then(|| {
+        let of_form = first16(&h);
+        let (rows, whole) = leading.map_or((Vec::new(), false), |(before, _)| rows(h, before));
+        let continued = leading.filter(|_| whole).zip(rows.last()).map(|((_, last), (_, row))| {
             let mut h = self.key.domain(b"continued");
             field(&mut h, last.text().as_bytes());
-            first8(&h)
+            (*row, first8(&h))
         });
-        let mut openings = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(by) = by {
-            openings.continued(*longest, by);
+        let mut openings = self.learnt.openings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((row, by)) = continued {
+            openings.continued(row, by);
         }
-        let Some((end, row)) = rows.iter().rev().find(|(_, row)| openings.known.holds(row)) else { return 0 };
-        openings.known.used(row);
-        *end
+        let longest = openings.longest(&rows);
+        let all = openings.of_all(of_form, &rows, longest);
+        if longest.is_some() {
+            self.learnt.any.store(true, Relaxed);
+        }
+        Opening { longest: longest.map_or(0, |(end, _)| end), all: all.unwrap_or(0) }
     }
+}
+
+/// Numbers of messages with which a call begins.
+#[derive(Default)]
+struct Opening {
+    /// Of the longest opening.
+    longest: usize,
+    /// Of the one with which all calls of the form begin.
+    all: usize,
 }
 
 /// What stands before the last user message, if the model has spoken there, and that
@@ -146,15 +203,20 @@ fn rows(mut h: blake3::Hasher, before: &[Message]) -> (Vec<(usize, Row)>, bool) 
         let text = message.text();
         turns += 1;
         bytes += text.len();
+        bytes += message.tool_calls.iter().map(|c| c.name.len() + c.arguments.len()).sum::<usize>();
         let begins_otherwise = turns == 1 && message.role != Role::User;
-        let of_tools = message.role == Role::Tool || !message.tool_calls.is_empty();
-        if begins_otherwise || of_tools || turns > MESSAGES || bytes > BYTES {
+        if begins_otherwise || turns > MESSAGES || bytes > BYTES {
             return (rows, false);
         }
-        let answers = message.role == Role::Assistant;
-        answered |= answers;
-        h.update(&[u8::from(answers)]);
+        answered |= message.role == Role::Assistant;
+        h.update(&[message.role as u8]);
         field(&mut h, text.as_bytes());
+        // Ids of calls may be drawn anew where the rest is the same.
+        h.update(&(message.tool_calls.len() as u64).to_le_bytes());
+        for call in &message.tool_calls {
+            field(&mut h, call.name.as_bytes());
+            field(&mut h, call.arguments.as_bytes());
+        }
         if answered {
             rows.push((end, first16(&h)));
         }
@@ -177,6 +239,31 @@ impl Openings {
             self.candidates.let_go(&row);
             self.known.hold(row);
         }
+    }
+
+    /// The longest opening among these.
+    fn longest(&mut self, rows: &[(usize, Row)]) -> Option<(usize, Row)> {
+        let found = *rows.iter().rev().find(|(_, row)| self.known.holds(row))?;
+        self.known.used(&found.1);
+        Some(found)
+    }
+
+    /// The number of messages of the opening that all calls of a form begin with, as far
+    /// as its latest calls and this one say. One call that begins otherwise, and they are
+    /// counted anew.
+    fn of_all(&mut self, form: Row, rows: &[(usize, Row)], longest: Option<(usize, Row)>) -> Option<usize> {
+        let common = self.forms.held.get(&form).map(|c| c.row);
+        let goes_on = common.and_then(|common| rows.iter().find(|(_, row)| *row == common));
+        let Some((end, row)) = goes_on.copied().or(longest) else {
+            self.forms.let_go(&form);
+            return None;
+        };
+        let common = self.forms.hold(form);
+        if common.row != row {
+            *common = Common { row, calls: 0 };
+        }
+        common.calls = common.calls.saturating_add(1);
+        (common.calls >= ALL).then_some(end)
     }
 }
 
@@ -210,8 +297,9 @@ impl<V: Default> Bounded<V> {
     }
 
     fn let_go(&mut self, row: &Row) {
-        self.held.remove(row);
-        self.order.retain(|r| r != row);
+        if self.held.remove(row).is_some() {
+            self.order.retain(|r| r != row);
+        }
     }
 }
 

@@ -5,22 +5,23 @@ use understudy_call::{Message, Part as ContentPart, Request, Role};
 
 use crate::mask::{Masked, mask};
 
-/// What varies: the turns, and the values masked out of the form.
+/// What varies: the turns after the form's opening, and the values masked out of the form.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Part {
     /// Values masked out of the system text, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub masked: Vec<Masked>,
-    /// The turns, system text aside.
+    /// The turns, system text and the form's opening aside.
     pub turns: Vec<Message>,
 }
 
-/// The part of a call.
+/// The part of a call whose first `opening` messages all calls of its form begin with
+/// ([`understudy_call::Metadata::opening`]).
 #[must_use]
-pub fn part(request: &Request) -> Part {
+pub fn part(request: &Request, opening: u16) -> Part {
     let masked =
         request.messages.iter().filter(|m| m.role == Role::System).flat_map(|m| mask(&m.text()).1).collect();
-    Part { masked, turns: request.turns().cloned().collect() }
+    Part { masked, turns: request.turns_after(opening).cloned().collect() }
 }
 
 impl Part {

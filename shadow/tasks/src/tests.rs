@@ -167,8 +167,17 @@ fn months_and_days_are_masked_in_full_and_shortened() {
 
 #[test]
 fn masked_values_belong_to_the_part() {
-    let p = part(&ask("Today is 2024-05-15.", &[(Role::User, "book it for tomorrow")]));
+    let p = part(&ask("Today is 2024-05-15.", &[(Role::User, "book it for tomorrow")]), 0);
     assert_eq!(p.text(), "time: 2024-05-15\nbook it for tomorrow");
+}
+
+#[test]
+fn what_all_calls_begin_with_is_no_part() {
+    let turns = [(Role::User, "2+2"), (Role::Assistant, "4"), (Role::User, "3+5")];
+    let request = ask("Today is 2024-05-15. Add.", &turns);
+    assert_eq!(part(&request, 3).text(), "time: 2024-05-15\n3+5");
+    assert!(!part(&request, 3).is_multi_turn() && part(&request, 0).is_multi_turn());
+    assert_eq!(part(&request, 0).turns.len(), 3);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use understudy_call::{AnsweredBy, Dialect, Exchange, Lane, Truncation};
 use crate::encoding::plain;
 use crate::redact::{Noted, Redactor};
 use crate::stats::Counters;
-use crate::{Captured, Hooks};
+use crate::{Belongs, Captured, Hooks};
 
 /// Whether form and conversation of an exchange are to be believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,9 +90,10 @@ impl Intake {
                 (_, _, given) => given,
             };
             ex.audit_score = score;
-            if let Some((form, conversation)) = found {
+            if let Some(Belongs { form, conversation, opening }) = found {
                 ex.meta.form = Some(form);
                 ex.meta.conversation = Some(conversation);
+                ex.meta.opening = opening;
             }
         }
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 use understudy_call::*;
 
 use super::*;
-use crate::{FileKey, GapWhy};
+use crate::{Belongs, FileKey, GapWhy};
 
 mod intake;
 mod keys;
@@ -18,7 +18,11 @@ fn hooks() -> Hooks {
     Hooks {
         fingerprint: Arc::new(|_, r, _, _| {
             let h = blake3::hash(r.messages.first().map(Message::text).unwrap_or_default().as_bytes());
-            (FormHash(h.as_bytes()[..16].try_into().unwrap()), ConversationKey([1; 16]))
+            Belongs {
+                form: FormHash(h.as_bytes()[..16].try_into().unwrap()),
+                conversation: ConversationKey([1; 16]),
+                opening: 0,
+            }
         }),
         audit: Arc::new(|_, reference, answer| f64::from(u8::from(reference.choices == answer.choices))),
     }

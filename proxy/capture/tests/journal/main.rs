@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use understudy_call::{ConversationKey, Credential, Dialect, ExchangeId, FormHash, Metadata};
-use understudy_capture::{Captured, FileKey, Hooks, Journal, JournalConfig};
+use understudy_capture::{Belongs, Captured, FileKey, Hooks, Journal, JournalConfig};
 
 fn open(dir: &Path) -> Journal {
     let hooks = Hooks {
-        fingerprint: Arc::new(|_, r, _, _| {
-            (FormHash([r.messages.len() as u8; 16]), ConversationKey([1; 16]))
+        fingerprint: Arc::new(|_, r, _, _| Belongs {
+            form: FormHash([r.messages.len() as u8; 16]),
+            conversation: ConversationKey([1; 16]),
+            opening: 0,
         }),
         audit: Arc::new(|_, _, _| 1.0),
     };

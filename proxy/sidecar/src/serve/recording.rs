@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use understudy_call::{Dialect, Request};
-use understudy_capture::{Captured, FileKey, Hooks, Journal, KeyVault, Offered};
+use understudy_capture::{Belongs, Captured, FileKey, Hooks, Journal, KeyVault, Offered};
 use understudy_gateway::{Recorded, Recorder};
-use understudy_tasks::{Conversations, HashKey, fingerprint};
+use understudy_tasks::{Conversations, HashKey, Named, fingerprint};
 
 use crate::config::Config;
 use crate::failure::with_sources;
@@ -122,7 +122,8 @@ pub(crate) fn hooks(conversations: &Conversations) -> Hooks {
     Hooks {
         fingerprint: Arc::new(move |dialect, request: &Request, credential, explicit| {
             let form = fingerprint(dialect, request);
-            (form, conversations.of(credential, form, explicit, request))
+            let Named { conversation, opening } = conversations.of(credential, form, explicit, request);
+            Belongs { form, conversation, opening }
         }),
         audit: Arc::new(audit),
     }

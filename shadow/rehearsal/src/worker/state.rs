@@ -114,7 +114,7 @@ impl TaskState {
             later_turn: exchange
                 .request
                 .as_ref()
-                .is_some_and(|r| r.turns().any(|m| m.role == Role::Assistant)),
+                .is_some_and(|r| r.turns_after(meta.opening).any(|m| m.role == Role::Assistant)),
         }
     }
 

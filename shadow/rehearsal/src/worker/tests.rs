@@ -6,16 +6,17 @@ use understudy_call::{
     Answer, AnsweredBy, Ask, Choice, Credential, Declined, Dialect, ExchangeId, Finish, Message, Metadata,
     Part, Reply, Request, Responder, Role,
 };
-use understudy_capture::{FileKey, Hooks, JournalConfig};
+use understudy_capture::{Belongs, FileKey, Hooks, JournalConfig};
 use understudy_cast::{CastConfig, Kind};
 use understudy_policy::{Approval, Outcome};
-use understudy_tasks::Conversations;
+use understudy_tasks::{Conversations, Named};
 
 use super::*;
 
 mod adoptions;
 mod fits;
 mod memory;
+mod openings;
 mod rules;
 mod times;
 
@@ -76,7 +77,8 @@ fn journal(dir: &std::path::Path) -> Journal {
     let hooks = Hooks {
         fingerprint: Arc::new(move |d, r: &Request, c, e| {
             let form = understudy_tasks::fingerprint(d, r);
-            (form, conversations.of(c, form, e, r))
+            let Named { conversation, opening } = conversations.of(c, form, e, r);
+            Belongs { form, conversation, opening }
         }),
         audit: Arc::new(|_, _, _| 1.0),
     };
@@ -281,21 +283,6 @@ async fn repeats_within_a_day_count_once() {
     let report = &r.reports()[0];
     assert_eq!(report.tally.repeats, 49);
     assert!(report.evidence.entries.is_empty());
-}
-
-#[tokio::test]
-async fn calls_that_begin_with_the_same_examples_are_evidence() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = journal(dir.path());
-    let mut calls = questions(200);
-    for call in &mut calls {
-        let messages = &mut call.request.as_mut().unwrap().messages;
-        messages.insert(1, Message::text_of(Role::User, "say one"));
-        messages.insert(2, Message::text_of(Role::Assistant, "one"));
-    }
-    let r = gone_through(&journal, calls).await;
-    let report = &r.reports()[0];
-    assert!(!report.evidence.entries.is_empty(), "{:#?}", report.evidence);
 }
 
 #[test]

@@ -39,6 +39,7 @@ pub(super) async fn answer(
     let responder = cast.find(id)?;
     let ask = Ask {
         request,
+        opening: exchange.meta.opening,
         credential: exchange.meta.credential,
         exchange: Some(reference.exchange),
         deadline,

@@ -32,7 +32,12 @@ fn after(examples: usize, question: &str) -> Request {
 }
 
 fn key_of(conversations: &Conversations, request: &Request) -> ConversationKey {
-    conversations.of(CALLER, FORM, None, request)
+    conversations.of(CALLER, FORM, None, request).conversation
+}
+
+/// How many of its messages all calls of the form have.
+fn shared_by_all(conversations: &Conversations, request: &Request) -> u16 {
+    conversations.of(CALLER, FORM, None, request).opening
 }
 
 /// The key by a message's words.
@@ -48,7 +53,7 @@ fn learn(conversations: &Conversations, examples: usize) {
 }
 
 fn openings(conversations: &Conversations) -> usize {
-    conversations.openings.lock().unwrap().known.held.len()
+    conversations.learnt.openings.lock().unwrap().known.held.len()
 }
 
 #[test]
@@ -130,19 +135,93 @@ fn an_opening_is_of_one_credential_and_form() {
     let request = after(4, "My card fails.");
     for (caller, form) in [(Credential([9; 16]), FORM), (CALLER, FormHash([9; 16]))] {
         let as_before = key.conversation(caller, form, None, "Where is my parcel?");
-        assert_eq!(c.of(caller, form, None, &request), as_before);
+        assert_eq!(c.of(caller, form, None, &request).conversation, as_before);
     }
     assert_eq!(key_of(&c, &request), by("My card fails."));
 }
 
 #[test]
-fn a_conversation_that_is_named_teaches_nothing() {
+fn a_conversation_that_is_named_keeps_its_name_and_teaches_what_all_share() {
     let c = conversations();
-    for n in 0..2 * MANY {
-        let named = c.of(CALLER, FORM, Some("t1"), &after(4, &format!("question {n}")));
-        assert_eq!(named, HashKey::new([7; 32]).conversation(CALLER, FORM, Some("t1"), "whatever"));
+    let mut named = c.of(CALLER, FORM, Some("t1"), &after(4, "question"));
+    for n in 0..ALL + MANY as u32 {
+        named = c.of(CALLER, FORM, Some("t1"), &after(4, &format!("question {n}")));
+        assert_eq!(
+            named.conversation,
+            HashKey::new([7; 32]).conversation(CALLER, FORM, Some("t1"), "whatever")
+        );
     }
-    assert_eq!(key_of(&c, &after(4, "My card fails.")), by("Where is my parcel?"));
+    assert_eq!(named.opening, 5);
+    assert_eq!(key_of(&c, &after(4, "My card fails.")), by("My card fails."));
+}
+
+#[test]
+fn examples_that_all_calls_bring_are_the_forms_and_system_text_among_them_counts() {
+    let c = conversations();
+    let mut opening = 0;
+    for n in 0..(MANY as u32 + ALL) {
+        opening = shared_by_all(&c, &after(4, &format!("question {n}")));
+        assert_eq!(opening, if n + 2 > MANY as u32 + ALL - 1 { 5 } else { 0 }, "{n}");
+    }
+    assert_eq!(opening, 5);
+    let mut request = after(4, "My card fails.");
+    request.messages.extend(
+        [(Role::Assistant, "Which bank?"), (Role::User, "The red one.")]
+            .map(|(role, text)| Message::text_of(role, text)),
+    );
+    assert_eq!(shared_by_all(&c, &request), 5);
+    assert_eq!(request.turns_after(5).next().map(Message::text).as_deref(), Some("My card fails."));
+}
+
+#[test]
+fn one_call_that_begins_otherwise_and_they_are_counted_anew() {
+    let otherwise = [
+        ask(&[(Role::User, "Are you there?")]),
+        after(2, "Are you there?"),
+        ask(&[(Role::User, "Hi"), (Role::Assistant, "Hello"), (Role::User, "Are you there?")]),
+    ];
+    for other in otherwise {
+        let c = conversations();
+        learn(&c, 4);
+        let asked = |n: u32| shared_by_all(&c, &after(4, &format!("again {n}")));
+        assert_eq!((0..=ALL).map(asked).collect::<Vec<_>>().last(), Some(&5));
+        assert_eq!(shared_by_all(&c, &other), 0);
+        assert!((1..ALL).all(|n| asked(n) == 0));
+        assert_eq!(asked(ALL), 5);
+    }
+}
+
+#[test]
+fn what_some_calls_begin_with_is_not_the_forms() {
+    let c = conversations();
+    let menu = |choice: &str, said: &str| {
+        let says = format!("{choice}. Go on.");
+        ask(&[(Role::User, choice), (Role::Assistant, says.as_str()), (Role::User, said)])
+    };
+    for n in 0..4 * ALL {
+        let choice = if n.is_multiple_of(3) { "billing" } else { "support" };
+        let Named { conversation, opening } = c.of(CALLER, FORM, None, &menu(choice, &format!("it is {n}")));
+        assert_eq!(opening, 0);
+        assert!(n < 3 * MANY as u32 || conversation == by(&format!("it is {n}")));
+    }
+}
+
+#[test]
+fn a_longer_opening_of_some_does_not_take_the_place_of_the_one_of_all() {
+    let c = conversations();
+    let often = |said: &str| {
+        let mut request = after(4, "Hi");
+        request.messages.push(Message::text_of(Role::Assistant, "How can I help?"));
+        request.messages.push(Message::text_of(Role::User, said));
+        request
+    };
+    learn(&c, 4);
+    for n in 0..2 * ALL {
+        let request =
+            if n.is_multiple_of(2) { after(4, &format!("question {n}")) } else { often(&format!("{n}")) };
+        assert_eq!(shared_by_all(&c, &request), if n + 2 >= ALL { 5 } else { 0 }, "{n}");
+    }
+    assert_eq!(key_of(&c, &often("Where is it?")), by("Where is it?"));
 }
 
 #[test]
@@ -157,7 +236,7 @@ fn the_longest_opening_counts() {
 }
 
 #[test]
-fn what_is_of_tools_or_too_long_or_begun_by_the_model_is_no_opening() {
+fn what_is_too_long_or_begun_by_the_model_is_no_opening_and_examples_of_tools_are() {
     let user = || Message::text_of(Role::User, "u");
     let model = || Message::text_of(Role::Assistant, "m");
     let turns = |n: usize| -> Vec<Message> {
@@ -168,8 +247,8 @@ fn what_is_of_tools_or_too_long_or_begun_by_the_model_is_no_opening() {
     let leading = [
         (turns(MESSAGES), 1),
         (turns(MESSAGES + 1), 0),
-        (vec![user(), called], 0),
-        (vec![user(), model(), Message::text_of(Role::Tool, "{}"), model()], 0),
+        (vec![user(), called.clone()], 1),
+        (vec![user(), called, Message::text_of(Role::Tool, "{}"), model()], 1),
         (vec![model(), user(), model()], 0),
         (vec![user(), Message::text_of(Role::Assistant, "x".repeat(BYTES - 1))], 1),
         (vec![user(), Message::text_of(Role::Assistant, "x".repeat(BYTES))], 0),
@@ -202,7 +281,7 @@ fn the_oldest_are_forgotten_first_and_memory_is_bounded() {
         key_of(&c, &begun(&format!("candidate {n}"), "only way"));
     }
     {
-        let held = c.openings.lock().unwrap();
+        let held = c.learnt.openings.lock().unwrap();
         assert_eq!((held.known.held.len(), held.known.order.len()), (REMEMBERED, REMEMBERED));
         assert_eq!((held.candidates.held.len(), held.candidates.order.len()), (REMEMBERED, REMEMBERED));
     }
@@ -251,6 +330,6 @@ proptest! {
         let first = turns.iter().find(|(role, _)| *role == 1).map_or("", |(_, text)| text.as_str());
         let c = conversations();
         prop_assert_eq!(key_of(&c, &Request { messages, ..Request::default() }), by(first));
-        prop_assert!(c.openings.lock().unwrap().candidates.held.is_empty());
+        prop_assert!(c.learnt.openings.lock().unwrap().candidates.held.is_empty());
     }
 }

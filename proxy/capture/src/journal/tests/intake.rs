@@ -58,7 +58,7 @@ fn form_and_score_are_taken_from_the_raw_pair() {
     let hooks = Hooks {
         fingerprint: Arc::new(|_, r, _, _| {
             assert!(r.messages[1].text().contains("bob@corp.com"));
-            (FormHash([4; 16]), ConversationKey([5; 16]))
+            Belongs { form: FormHash([4; 16]), conversation: ConversationKey([5; 16]), opening: 6 }
         }),
         audit: Arc::new(move |_, a, b| {
             lock(&told).push((a.choices[0].text(), b.choices[0].text()));
@@ -77,7 +77,7 @@ fn form_and_score_are_taken_from_the_raw_pair() {
     j.append(vec![]).unwrap();
     let e = &exchanges(&j)[0];
     assert_eq!(e.audit_score, Some(0.25));
-    assert_eq!(e.meta.form, Some(FormHash([4; 16])));
+    assert_eq!((e.meta.form, e.meta.opening), (Some(FormHash([4; 16])), 6));
     assert_eq!(*lock(&seen), [("bob@corp.com".to_owned(), "rob@corp.com".to_owned())]);
     let texts =
         (e.reply.as_ref().unwrap().choices[0].text(), e.understudy_reply.as_ref().unwrap().choices[0].text());

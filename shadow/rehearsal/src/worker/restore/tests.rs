@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 use understudy_call::{ConversationKey, Credential, Dialect, ExchangeId, Message, Metadata, Request, Role};
-use understudy_capture::{FileKey, Hooks, JournalConfig};
+use understudy_capture::{Belongs, FileKey, Hooks, JournalConfig};
 use understudy_cast::{Cast, CastConfig};
 use understudy_policy::Action;
 use understudy_tasks::{HashKey, TaskBook};
@@ -14,7 +14,8 @@ use super::*;
 fn journal(dir: &std::path::Path) -> Journal {
     let hooks = Hooks {
         fingerprint: Arc::new(|dialect, request: &Request, _, _| {
-            (understudy_tasks::fingerprint(dialect, request), ConversationKey([0; 16]))
+            let form = understudy_tasks::fingerprint(dialect, request);
+            Belongs { form, conversation: ConversationKey([0; 16]), opening: 0 }
         }),
         audit: Arc::new(|_, _, _| 1.0),
     };
