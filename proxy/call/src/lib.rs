@@ -25,6 +25,7 @@ mod exchange;
 mod reply;
 mod request;
 mod responder;
+mod tools;
 
 pub use exchange::{
     AnsweredBy, Asked, ConversationKey, Credential, Exchange, ExchangeId, FormHash, Lane, Metadata, Sizes,
@@ -35,6 +36,7 @@ pub use request::{Format, Ineligible, Message, Part, Request, Role, Sampling, To
 pub use responder::{
     Answer, Ask, CallText, Declined, EmbedError, Embedder, Priority, Responder, UnderstudyId,
 };
+pub use tools::Tools;
 
 /// The wire API in which a call was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::Tools;
+
 /// What an agent asks of a model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -10,8 +12,8 @@ pub struct Request {
     /// System text first, then the turns, in the order given.
     pub messages: Vec<Message>,
     /// The tools on offer.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub tools: Vec<Tool>,
+    #[serde(skip_serializing_if = "no_tools")]
+    pub tools: Tools,
     /// Which of them may or must be called.
     pub tool_choice: ToolChoice,
     /// Whether several calls may come in one reply; `None` is the provider's default.
@@ -31,6 +33,10 @@ pub struct Request {
     /// Fields this dialect does not know, as they came.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
+}
+
+fn no_tools(tools: &Tools) -> bool {
+    tools.is_empty()
 }
 
 impl Request {

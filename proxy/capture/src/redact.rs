@@ -30,6 +30,7 @@ mod phone;
 mod secret;
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -96,6 +97,7 @@ pub struct Redactor {
     shortest: usize,
     /// `None` with detectors that are not ours: theirs may find what they like.
     clean: Option<Mutex<Clean>>,
+    tools: Mutex<VecDeque<nouns::Redacted>>,
 }
 
 impl std::fmt::Debug for Redactor {
@@ -115,7 +117,7 @@ impl Redactor {
     #[must_use]
     pub fn with(key: [u8; 32], detectors: Vec<Box<dyn Detector>>) -> Self {
         let key = blake3::derive_key("understudy 2026-11 journal: stand-ins", &key);
-        Self { key, detectors, shortest: 0, clean: None }
+        Self { key, detectors, shortest: 0, clean: None, tools: Mutex::default() }
     }
 
     /// Replaces what is found in a text. JSON is looked at string by string.

@@ -178,7 +178,7 @@ mod tests {
             strict: None,
             extra: Default::default(),
         };
-        Request { tools: vec![tool], ..Request::default() }
+        Request { tools: vec![tool].into(), ..Request::default() }
     }
 
     fn call(name: &str, arguments: &str) -> Choice {

@@ -163,7 +163,7 @@ impl Prompted {
         Request {
             model: String::new(),
             messages,
-            tools: if with_tools { asked.tools.clone() } else { Vec::new() },
+            tools: if with_tools { asked.tools.clone() } else { understudy_call::Tools::default() },
             tool_choice: match &asked.tool_choice {
                 _ if !with_tools => ToolChoice::Auto,
                 ToolChoice::Auto | ToolChoice::None => ToolChoice::Required,

@@ -33,7 +33,7 @@ fn tools() -> Vec<Tool> {
 fn request(turns: Vec<Message>) -> Request {
     let mut messages = vec![Message::text_of(Role::System, "You are a speaker.")];
     messages.extend(turns);
-    Request { model: "gpt-4o-mini".to_owned(), messages, tools: tools(), ..Request::default() }
+    Request { model: "gpt-4o-mini".to_owned(), messages, tools: tools().into(), ..Request::default() }
 }
 
 fn asks(text: &str) -> Vec<Message> {

@@ -15,7 +15,7 @@ use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Map, Value, json};
 use toktrie::{InferenceCapabilities, TokEnv};
-use understudy_call::{CallText, Tool, ToolChoice};
+use understudy_call::{CallText, Tool, ToolChoice, Tools};
 
 /// What a reply may look like.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +27,7 @@ pub enum Grammar {
     /// A call of a tool as text.
     ToolCall {
         /// The tools on offer.
-        tools: Vec<Tool>,
+        tools: Tools,
         /// `Auto` also allows text that does not begin like a call; `None` allows anything.
         choice: ToolChoice,
         /// Whether several calls may come.

@@ -50,7 +50,7 @@ pub fn pairs() -> Vec<Pair> {
         all.push(Pair {
             scorer: "tools",
             kind,
-            request: Request { tools: tools(), ..Request::default() },
+            request: Request { tools: tools().into(), ..Request::default() },
             reference: called(&reference),
             answer: called(&answer),
             should_agree,

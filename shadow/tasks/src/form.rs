@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
-use understudy_call::{Dialect, FormHash, Format, Request, Role, Tool, ToolChoice};
+use understudy_call::{Dialect, FormHash, Format, Request, Role, ToolChoice, Tools};
 
 use crate::keys::{field, first16};
 use crate::mask::mask;
@@ -19,7 +19,7 @@ pub struct Form {
     /// The system text, its variables masked.
     pub system: String,
     /// The tools on offer.
-    pub tools: Vec<Tool>,
+    pub tools: Tools,
     /// Which of them may or must be called.
     pub tool_choice: ToolChoice,
     /// The form that a reply's text must have.
@@ -67,11 +67,9 @@ pub fn fingerprint(dialect: Dialect, request: &Request) -> FormHash {
         masked(&message.text(), |text| field(&mut h, text.as_bytes()));
     }
     field(&mut h, b"tools");
-    for tool in &request.tools {
-        field(&mut h, tool.name.as_bytes());
-        field(&mut h, tool.description.as_deref().unwrap_or_default().as_bytes());
-        json(&mut h, &tool.parameters);
-    }
+    written(&request.tools, |tools| {
+        h.update(tools);
+    });
     field(&mut h, b"choice");
     match &request.tool_choice {
         ToolChoice::Auto => field(&mut h, b"auto"),
@@ -88,14 +86,16 @@ pub fn fingerprint(dialect: Dialect, request: &Request) -> FormHash {
         Format::JsonSchema { name, schema, .. } => {
             field(&mut h, b"schema");
             field(&mut h, name.as_bytes());
-            json(&mut h, schema);
+            let mut out = Vec::new();
+            json(&mut out, schema);
+            h.update(&out);
         }
     }
     FormHash(first16(&h))
 }
 
-/// System texts that a thread remembers, masked: all calls of a task bring the
-/// same, and masking one takes longer than the rest of its fingerprint.
+/// System texts that a thread remembers, masked, and lists of tools, written: all calls
+/// of a task bring the same, and either takes longer than the rest of its fingerprint.
 const REMEMBERED: usize = 8;
 /// The longest of them.
 const LONGEST: usize = 64 << 10;
@@ -118,12 +118,44 @@ fn masked(text: &str, then: impl FnOnce(&str)) {
     });
 }
 
-/// Hashes JSON as it was written. In one piece: a hasher takes many small ones
+/// Gives the tools as they enter the hash.
+fn written(tools: &Tools, then: impl FnOnce(&[u8])) {
+    thread_local! {
+        static LAST: RefCell<VecDeque<(Tools, Vec<u8>)>> = const { RefCell::new(VecDeque::new()) };
+    }
+    if tools.is_empty() {
+        return;
+    }
+    LAST.with_borrow_mut(|last| {
+        if let Some((_, written)) = last.iter().find(|(whole, _)| whole.is_same(tools)) {
+            return then(written);
+        }
+        let mut out = Vec::new();
+        for tool in tools {
+            text(&mut out, &tool.name);
+            text(&mut out, tool.description.as_deref().unwrap_or_default());
+            json(&mut out, &tool.parameters);
+        }
+        then(&out);
+        if tools.is_shared() && out.len() <= LONGEST {
+            last.truncate(REMEMBERED - 1);
+            last.push_front((tools.clone(), out));
+        }
+    });
+}
+
+/// Writes what [`field`] hashes.
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Writes JSON as it came. A hasher gets it in one piece, for it takes many small ones
 /// slowly.
-fn json(h: &mut blake3::Hasher, value: &serde_json::Value) {
+fn json(out: &mut Vec<u8>, value: &serde_json::Value) {
     // A `Value` always serialises.
-    h.update(&serde_json::to_vec(value).unwrap_or_default());
-    field(h, b"json");
+    let _ = serde_json::to_writer(&mut *out, value);
+    text(out, "json");
 }
 
 /// At most six words in lower case with hyphens, 48 characters.

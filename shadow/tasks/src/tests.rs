@@ -55,7 +55,7 @@ fn a_number_in_a_rule_is_form() {
 fn tools_and_schema_are_form() {
     let base = ask("s", &[(Role::User, "u")]);
     let mut with_tool = base.clone();
-    with_tool.tools = vec![tool("get_user", "Looks up a user.")];
+    with_tool.tools = vec![tool("get_user", "Looks up a user.")].into();
     let mut with_format = base.clone();
     with_format.format = Format::JsonObject;
     let hashes: std::collections::HashSet<_> =
@@ -91,7 +91,8 @@ fn tools_met_before_are_known_again_by_how_they_were_written() {
         .clone()
         .map(|r| std::thread::spawn(move || fingerprint(Dialect::OpenaiChat, &r)).join().unwrap());
     assert_eq!(alone.iter().collect::<std::collections::HashSet<_>>().len(), requests.len());
-    // There are more of them than are remembered.
+    // Only what is shared is remembered, and there are more of them than that.
+    let _again = requests.clone();
     for _ in 0..3 {
         for (r, form) in requests.iter().zip(&alone) {
             assert_eq!(fingerprint(Dialect::OpenaiChat, r), *form);
@@ -103,8 +104,8 @@ fn tools_met_before_are_known_again_by_how_they_were_written() {
 #[test]
 fn a_form_s_hash_is_the_same_in_every_version() {
     let mut r = ask("Today is 2024-05-15. Be kind.", &[(Role::User, "hi")]);
-    r.tools = offering(&[("book", r#"{"b":[1,-0.0],"a":null}"#)]).tools;
-    r.tools.insert(0, tool("get_user", "Looks up a user."));
+    let book = offering(&[("book", r#"{"b":[1,-0.0],"a":null}"#)]).tools;
+    r.tools = [tool("get_user", "Looks up a user."), book[0].clone()].into_iter().collect();
     let schema = serde_json::json!({"type": "string"});
     r.format = Format::JsonSchema { name: "s".into(), schema, strict: None };
     // By another BLAKE3 (Python's), field by field: journals name their tasks by it.

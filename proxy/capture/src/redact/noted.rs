@@ -14,6 +14,11 @@ impl Noted {
         self.0.insert(draw.seed());
     }
 
+    /// Notes what another has.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.0.extend(&other.0);
+    }
+
     /// What these values, of a reply, are to those of its request.
     pub(crate) fn in_reply_to(&self, request: &Self) -> StandIns {
         if self.0.is_empty() {

@@ -2,14 +2,35 @@
 //! Names of tools and models stay, for they are vocabulary.
 
 use std::borrow::Cow;
+use std::sync::PoisonError;
 
 use serde_json::{Map, Value};
-use understudy_call::{Choice, Format, Message, Part, Reply, Request, Tool, ToolCall};
+use understudy_call::{Choice, Format, Message, Part, Reply, Request, Tool, ToolCall, Tools};
 
 use super::{Noted, Redactor, card};
 
 /// The smallest number of as many digits as the shortest card's.
 const SHORTEST_CARD: u64 = 10_u64.pow(card::SHORTEST as u32 - 1);
+
+/// Lists of tools of which it is known what comes of them.
+const REMEMBERED: usize = 8;
+
+/// A list of tools, and what came of it.
+pub(super) struct Redacted {
+    read: Tools,
+    /// The same list where nothing was found.
+    written: Tools,
+    noted: Noted,
+}
+
+impl Redacted {
+    /// Puts what came of it in its place; says whether anything changed.
+    fn put(&self, tools: &mut Tools, noted: &mut Noted) -> bool {
+        noted.add(&self.noted);
+        tools.clone_from(&self.written);
+        !self.written.is_same(&self.read)
+    }
+}
 
 impl Redactor {
     /// Redacts a request in place; says whether anything changed.
@@ -23,11 +44,7 @@ impl Redactor {
         for m in &mut r.messages {
             changed |= self.message(m, noted);
         }
-        for Tool { description, parameters, extra, .. } in &mut r.tools {
-            changed |= description.as_mut().is_some_and(|d| self.replace_noting(d, noted));
-            changed |= self.value(parameters, noted);
-            changed |= self.map(extra, &mut Noted::default());
-        }
+        changed |= self.tools(&mut r.tools, noted);
         if let Format::JsonSchema { schema, .. } = &mut r.format {
             changed |= self.value(schema, noted);
         }
@@ -35,6 +52,36 @@ impl Redactor {
             changed |= self.replace(stop);
         }
         changed | self.map(&mut r.extra, &mut Noted::default())
+    }
+
+    /// All calls of an agent share the list that was read first, so what comes of it is
+    /// shared, too.
+    fn tools(&self, tools: &mut Tools, noted: &mut Noted) -> bool {
+        if tools.is_empty() {
+            return false;
+        }
+        let mut known = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.iter().find(|t| t.read.is_same(tools)) {
+            return found.put(tools, noted);
+        }
+        let comes_again = tools.is_shared();
+        let mut redacted = Redacted { read: tools.clone(), written: tools.clone(), noted: Noted::default() };
+        let mut list = tools.to_vec();
+        let mut changed = false;
+        for Tool { description, parameters, extra, .. } in &mut list {
+            changed |= description.as_mut().is_some_and(|d| self.replace_noting(d, &mut redacted.noted));
+            changed |= self.value(parameters, &mut redacted.noted);
+            changed |= self.map(extra, &mut Noted::default());
+        }
+        if changed {
+            redacted.written = list.into();
+        }
+        redacted.put(tools, noted);
+        if comes_again {
+            known.truncate(REMEMBERED - 1);
+            known.push_front(redacted);
+        }
+        changed
     }
 
     /// Redacts a reply in place; says whether anything changed.

@@ -8,6 +8,7 @@ use super::iban::mod97;
 use super::*;
 
 mod beside;
+mod tools;
 
 fn redactor() -> &'static Redactor {
     static ONE: LazyLock<Redactor> = LazyLock::new(|| Redactor::new([5; 32]));

@@ -23,7 +23,7 @@ mod out;
 
 use serde::de::MapAccess;
 use serde_json::{Map, Value};
-use understudy_call::{Format, Ineligible, Request, Tool, ToolChoice};
+use understudy_call::{Format, Ineligible, Request, ToolChoice};
 
 use super::wire::{Fault, Fields, List, Object, fit, keep, malformed};
 use super::{message, tool};
@@ -106,9 +106,13 @@ impl Reading {
         self.request.extra.insert(key.to_owned(), v.into());
     }
 
-    fn tool(&mut self, tool: Tool, why: Option<Ineligible>) {
-        why.into_iter().for_each(|why| self.hinder(why));
-        self.request.tools.push(tool);
+    fn tools(&mut self, read: tool::Offer) {
+        read.hinders.into_iter().for_each(|why| self.hinder(why));
+        self.request.tools = if self.request.tools.is_empty() {
+            read.tools
+        } else {
+            self.request.tools.iter().chain(&read.tools).cloned().collect()
+        };
     }
 
     /// Keeps a field of tools that is null, or a list that came empty.
@@ -315,25 +319,21 @@ impl<'de> Fields<'de> for Reading {
                     self.request.messages.push(reading.message);
                 }
             }
-            "tools" => match map.next_value::<Option<List<Object<tool::Reading>>>>()? {
-                Some(List(list)) if !list.is_empty() => {
-                    self.request.tools.reserve(list.len());
-                    for (tool, why) in list.into_iter().filter_map(|Object(reading)| reading.tool) {
-                        self.tool(tool, why);
-                    }
-                }
+            "tools" => match tool::offered(map.next_value()?)? {
+                Some(read) if !read.tools.is_empty() => self.tools(read),
                 given => self.no_tools(key, given.is_some()),
             },
             "functions" => match map.next_value::<Option<List<Value>>>()? {
                 Some(List(list)) if !list.is_empty() => {
-                    for (i, v) in list.into_iter().enumerate() {
+                    let read = list.into_iter().enumerate().map(|(i, v)| {
                         let read = match v {
                             Value::Object(f) => tool::parse_function(f),
                             _ => Err(Fault::expected("a tool object")),
                         };
-                        let (tool, why) = read.map_err(|e| e.within(&format!("[{i}]")).raise())?;
-                        self.tool(tool, why);
-                    }
+                        read.map_err(|e| e.within(&format!("[{i}]")).raise())
+                    });
+                    let read: Vec<tool::Weighed> = read.collect::<Result<_, A::Error>>()?;
+                    self.tools(read.into_iter().collect());
                     self.hinder(Ineligible::UnknownField);
                     self.note("@tools", key);
                 }

@@ -106,9 +106,10 @@ impl Fault {
         Self(format!("missing field {field}"))
     }
 
-    /// What the typed reading of a tree raised.
+    /// What the typed reading of a tree or of a piece of text raised. A place within a
+    /// piece is none in the body.
     pub(crate) fn raised(e: &serde_json::Error) -> Self {
-        Self(e.to_string())
+        Self(unplaced(e))
     }
 
     pub(crate) fn within(self, segment: &str) -> Self {
@@ -124,12 +125,7 @@ impl Fault {
 /// not want, escaped and before the last `, expected `: only what follows is
 /// kept.
 pub(crate) fn malformed(e: &serde_json::Error) -> DialectError {
-    let mut text = e.to_string();
-    if e.line() > 0
-        && let Some(at) = text.rfind(" at line ")
-    {
-        text.truncate(at);
-    }
+    let text = unplaced(e);
     let (path, problem) = text.rsplit_once(SEGMENT).unwrap_or(("", &text));
     let mut at = String::new();
     for segment in path.split(SEGMENT).filter(|s| !s.is_empty()) {
@@ -146,6 +142,17 @@ pub(crate) fn malformed(e: &serde_json::Error) -> DialectError {
         None => problem.to_owned(),
     };
     DialectError::Malformed { at, problem, line: e.line(), column: e.column() }
+}
+
+/// Its text without the place that serde adds.
+fn unplaced(e: &serde_json::Error) -> String {
+    let mut text = e.to_string();
+    if e.line() > 0
+        && let Some(at) = text.rfind(" at line ")
+    {
+        text.truncate(at);
+    }
+    text
 }
 
 /// Turns a fault that stands outside any JSON error into ours.

@@ -172,7 +172,7 @@ fn a_reply_of_digits_has_room_and_the_callers_limit_stays() {
 fn tools_constrain_the_reply_and_are_named_in_the_form() {
     let schema = json!({"type": "object", "properties": {"city": {"type": "string"}, "unit": {"enum": ["C", "F"]}}, "required": ["city"]});
     let mut request = question("weather in Oslo?");
-    request.tools = vec![tool("weather", schema)];
+    request.tools = vec![tool("weather", schema)].into();
     let mut all = examples(8);
     for e in &mut all {
         e.reply = tool_call("weather", &format!("{{\"city\":\"Town {}\"}}", e.seq));

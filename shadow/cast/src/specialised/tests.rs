@@ -40,7 +40,7 @@ fn said(choice: Choice, sum: f64, least: f64) -> Result<ChatAnswer, Declined> {
 fn weather() -> Request {
     let mut r = question("weather in Oslo?");
     let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
-    r.tools = vec![tool("weather", schema)];
+    r.tools = vec![tool("weather", schema)].into();
     r
 }
 

@@ -1,4 +1,4 @@
-use understudy_call::{Format, ToolChoice};
+use understudy_call::{Format, ToolChoice, Tools};
 
 use super::*;
 use crate::written::{Unwritable, reply};
@@ -23,8 +23,10 @@ fn arguments_come_in_the_schemas_order_on_one_line() {
 #[test]
 fn nested_objects_follow_their_schema_through_references_and_lists() {
     let mut form = form();
-    form.tools[0].parameters = json!({"$defs": {"p": {"type": "object", "properties": {"x": {}, "y": {"anyOf": [{"type": "null"}, {"type": "object", "properties": {"a": {}, "b": {}}}]}}}},
+    let mut tools = form.tools.to_vec();
+    tools[0].parameters = json!({"$defs": {"p": {"type": "object", "properties": {"x": {}, "y": {"anyOf": [{"type": "null"}, {"type": "object", "properties": {"a": {}, "b": {}}}]}}}},
         "type": "object", "additionalProperties": true, "properties": {"first": {"type": "array", "items": {"$ref": "#/$defs/p"}}}});
+    form.tools = tools.into();
     let choice = calls(
         "play",
         &json!({"more": {"z": 1, "a": 2}, "first": [{"y": {"b": 1, "a": 2}, "x": 0}, {"y": null}]}),
@@ -53,7 +55,7 @@ fn what_the_grammar_could_not_write_is_refused() {
 #[test]
 fn json_replies_are_written_as_the_grammar_writes_them() {
     let mut form = form();
-    form.tools.clear();
+    form.tools = Tools::default();
     assert_eq!(reply(&form, &says("{as it is}\n")).unwrap(), "{as it is}\n");
     form.format = Format::JsonObject;
     assert_eq!(reply(&form, &says("{\"b\":1,\n \"a\":[1,2]}")).unwrap(), r#"{"b": 1, "a": [1, 2]}"#);
@@ -62,7 +64,7 @@ fn json_replies_are_written_as_the_grammar_writes_them() {
     form.format = Format::JsonSchema { name: "n".into(), schema, strict: None };
     assert_eq!(reply(&form, &says("{\"b\":1,\"a\":2}")).unwrap(), r#"{"a": 2, "b": 1}"#);
     assert_eq!(reply(&form, &says("{\"b\":2,\"a\":2}")), Err(Unwritable::OffGrammar));
-    form.tools = tools();
+    form.tools = tools().into();
     form.tool_choice = ToolChoice::None;
     assert_eq!(reply(&form, &says("{\"b\":1}")).unwrap(), r#"{"b": 1}"#);
 }

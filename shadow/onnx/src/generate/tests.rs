@@ -129,7 +129,7 @@ fn a_tool_call_is_right_by_construction_and_mostly_forced() {
     let Some(mut g) = model() else { return };
     let prompt = chat(&g, "You call tools.", "What is the weather in Berlin, in celsius?");
     let grammar = Grammar::ToolCall {
-        tools: vec![weather()],
+        tools: vec![weather()].into(),
         choice: ToolChoice::Required,
         parallel: false,
         written: CallText::Json,

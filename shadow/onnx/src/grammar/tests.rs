@@ -23,11 +23,11 @@ fn tools() -> Vec<Tool> {
 }
 
 fn calls(choice: ToolChoice, parallel: bool) -> Grammar {
-    Grammar::ToolCall { tools: tools(), choice, parallel, written: CallText::Json }
+    Grammar::ToolCall { tools: tools().into(), choice, parallel, written: CallText::Json }
 }
 
 fn lined(choice: ToolChoice, parallel: bool) -> Grammar {
-    Grammar::ToolCall { tools: tools(), choice, parallel, written: CallText::Line }
+    Grammar::ToolCall { tools: tools().into(), choice, parallel, written: CallText::Line }
 }
 
 /// Whether the whole text is allowed and complete, token by token over bytes.
@@ -101,7 +101,7 @@ fn a_tools_own_definitions_survive_the_embedding() {
             "$defs": {"p": {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}}}),
     );
     let g = Grammar::ToolCall {
-        tools: vec![tools()[2].clone(), pair],
+        tools: vec![tools()[2].clone(), pair].into(),
         choice: ToolChoice::Required,
         parallel: true,
         written: CallText::Json,
@@ -174,7 +174,7 @@ fn what_cannot_be_kept_to_is_named() {
         Err(GrammarError::UnknownTool(_))
     ));
     let none = Grammar::ToolCall {
-        tools: vec![],
+        tools: Tools::default(),
         choice: ToolChoice::Required,
         parallel: false,
         written: CallText::Json,
