@@ -58,10 +58,6 @@ use service::Service;
 /// Strata told apart in one task; what comes after them shares one name and is
 /// never taken, since a stratum that is free text is none.
 const MAX_STRATA: usize = 2000;
-/// A task has conversations of several turns while one of so many calls came after a turn
-/// of the model. Examples that an agent gives as turns look like such ones until they are
-/// known for what they are, so it is not for ever.
-const LATER_TURNS: u64 = 1_000;
 /// The name of the strata that were one too many.
 const OVERFLOW: &str = "\u{2026}";
 
@@ -93,9 +89,6 @@ pub struct Ledger {
     approved: bool,
     waiting: bool,
     multi_turn: bool,
-    /// The latest of [`Self::calls`] before which a turn of the model stood.
-    #[serde(default)]
-    later_turn: Option<u64>,
     pinned: bool,
     alarm: Option<Why>,
     last_decision: Option<Decision>,
@@ -126,7 +119,6 @@ impl Ledger {
             approved: false,
             waiting: false,
             multi_turn: false,
-            later_turn: None,
             pinned: false,
             alarm: None,
             last_decision: None,
@@ -154,7 +146,7 @@ impl Ledger {
             Event::Operator { action, by, .. } => self.operator(action, by, &mut decisions),
             Event::VersionGone { understudy, .. } => self.version_gone(understudy, &mut decisions),
             Event::JournalLost { .. } => self.journal_lost(&mut decisions),
-            Event::MultiTurn(yes) => (self.multi_turn, self.later_turn) = (*yes, None),
+            Event::MultiTurn(yes) => self.multi_turn = *yes,
             Event::Policy { policy, .. } => self.come_under(policy, &mut decisions),
         }
         self.consider(&mut decisions);
@@ -182,11 +174,6 @@ impl Ledger {
         &self.policy
     }
 
-    /// Whether its conversations have several turns, of late.
-    fn has_later_turns(&self) -> bool {
-        self.multi_turn || self.later_turn.is_some_and(|at| self.calls - at < LATER_TURNS)
-    }
-
     /// Whether trials are wanted: from shadowing on, on every call that the
     /// provider answered. Those of the version that serves are wanted too: a
     /// stratum that it may not take yet is learnt from them.
@@ -201,9 +188,7 @@ impl Ledger {
         }
         self.calls += 1;
         self.acting |= seen.acting;
-        if seen.later_turn {
-            self.later_turn = Some(self.calls);
-        }
+        self.multi_turn |= seen.later_turn;
         // The control group is drawn before anybody looks whether the call could be
         // answered at all; one that could not be is in neither arm, as it would not
         // have been offered.

@@ -163,9 +163,8 @@ impl Ledger {
     /// Keeps a conversation's trials as development of the versions that may answer
     /// and have no open entry.
     pub(super) fn develop(&mut self, unit: &Unit) {
-        let several_turns = self.has_later_turns();
         for trial in &unit.trials {
-            if trial.kind != TrialKind::Shadow || !unit.fair(trial, several_turns) {
+            if trial.kind != TrialKind::Shadow || !unit.fair(trial, self.multi_turn) {
                 continue;
             }
             if self.entries.iter().any(|e| e.closed.is_none() && e.understudy == trial.understudy) {

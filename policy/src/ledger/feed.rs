@@ -8,7 +8,7 @@ use crate::{ServedSeen, TrialKind};
 
 impl Ledger {
     pub(super) fn feed(&mut self, unit: &Unit) {
-        let (seq, several_turns) = (self.seq, self.has_later_turns());
+        let (seq, several_turns) = (self.seq, self.multi_turn);
         let mut audited: BTreeMap<u32, f64> = BTreeMap::new();
         for entry in self.entries.iter_mut().filter(|e| e.closed.is_none()) {
             if unit.first_seq <= entry.opened.after_seq {

@@ -287,7 +287,7 @@ impl Ledger {
 
     /// The furthest stage that evidence may reach.
     pub(super) fn reach(&self) -> Stage {
-        if self.has_later_turns() {
+        if self.multi_turn {
             self.policy.max_stage.min(self.policy.multi_turn_max_stage)
         } else {
             self.policy.max_stage

@@ -194,7 +194,7 @@ impl Ledger {
             needs_approval: self.needs_approval(),
             approved: self.approved,
             acting: self.acting,
-            multi_turn: self.has_later_turns(),
+            multi_turn: self.multi_turn,
             pinned: self.pinned,
             alarm: self.alarm,
             cooldown_trials: self.cooldown,

@@ -145,6 +145,17 @@ impl StandIns {
     }
 }
 
+/// Where a call belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Belongs {
+    /// Its form.
+    pub form: FormHash,
+    /// Its conversation.
+    pub conversation: ConversationKey,
+    /// See [`Metadata::opening`].
+    pub opening: u16,
+}
+
 /// What is known of a call without its content.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
@@ -159,9 +170,9 @@ pub struct Metadata {
     /// Its conversation, likewise.
     pub conversation: Option<ConversationKey>,
     /// So many messages at the request's beginning, system text among them, are what all
-    /// calls of the form begin with: examples that the agent gives as turns. They are
-    /// form, not part, and the model's words in them are no turn of this conversation. 0
-    /// where there are none, or nobody had noticed them yet.
+    /// calls of the form begin with: examples that the agent gives as turns. The form's
+    /// hash has them, they are no part of the call, and the model's words in them are no
+    /// turn of this conversation. Mostly 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub opening: u16,
     /// What was done with it.

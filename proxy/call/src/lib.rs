@@ -28,8 +28,8 @@ mod responder;
 mod tools;
 
 pub use exchange::{
-    AnsweredBy, Asked, ConversationKey, Credential, Exchange, ExchangeId, FormHash, Lane, Metadata, Sizes,
-    StandIns, Timings, Truncation,
+    AnsweredBy, Asked, Belongs, ConversationKey, Credential, Exchange, ExchangeId, FormHash, Lane, Metadata,
+    Sizes, StandIns, Timings, Truncation,
 };
 pub use reply::{Choice, Finish, Reply, ReplyError, TokenLogprob, Usage};
 pub use request::{Format, Ineligible, Message, Part, Request, Role, Sampling, Tool, ToolCall, ToolChoice};

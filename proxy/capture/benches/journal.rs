@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use understudy_call::{ConversationKey, Credential, Dialect, ExchangeId, FormHash, Metadata};
+use understudy_call::{Belongs, ConversationKey, Credential, Dialect, ExchangeId, FormHash, Metadata};
 use understudy_capture::redact::Redactor;
-use understudy_capture::{Belongs, Captured, FileKey, Hooks, Journal, JournalConfig, Offered};
+use understudy_capture::{Captured, FileKey, Hooks, Journal, JournalConfig, Offered};
 
 fn open(dir: &Path) -> Journal {
     let hooks = Hooks {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use understudy_call::{ConversationKey, Credential, Dialect, ExchangeId, FormHash, Metadata, Sizes, Timings};
-use understudy_capture::{
-    Belongs, Captured, FileKey, Hooks, Journal, JournalConfig, KeyVault, Offered, bench,
+use understudy_call::{
+    Belongs, ConversationKey, Credential, Dialect, ExchangeId, FormHash, Metadata, Sizes, Timings,
 };
+use understudy_capture::{Captured, FileKey, Hooks, Journal, JournalConfig, KeyVault, Offered, bench};
 
 fn main() {
     let vault: Arc<dyn KeyVault> = Arc::new(FileKey::from_bytes(&[8; 32]).unwrap());

@@ -52,5 +52,5 @@ pub use encoding::plain;
 pub use error::{JournalError, KeyError};
 pub use journal::{Journal, bench, is_locked, is_owned};
 pub use keys::{FileKey, KeyVault};
-pub use record::{AuditScore, Belongs, Captured, Fingerprint, Hooks, Offered, Record};
+pub use record::{AuditScore, Captured, Fingerprint, Hooks, Offered, Record};
 pub use stats::{DropReason, Stats};

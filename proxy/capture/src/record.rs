@@ -4,8 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use understudy_call::{
-    Choice, ConversationKey, Credential, Dialect, Exchange, ExchangeId, FormHash, Metadata, Part, Reply,
-    Request,
+    Belongs, Choice, Credential, Dialect, Exchange, ExchangeId, Metadata, Part, Reply, Request,
 };
 use understudy_policy::{Decision, EntryOpened, Trial};
 
@@ -84,17 +83,6 @@ pub enum Offered {
     Taken,
     /// It is gone, and counted.
     Dropped(DropReason),
-}
-
-/// Where a call belongs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Belongs {
-    /// Its form.
-    pub form: FormHash,
-    /// Its conversation.
-    pub conversation: ConversationKey,
-    /// See [`understudy_call::Metadata::opening`].
-    pub opening: u16,
 }
 
 /// Says where a call belongs, from the dialect, the request, the credential and an id of

@@ -14,8 +14,8 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::task::JoinHandle;
 use understudy_call::{
-    Answer, Ask, ConversationKey, Declined, Dialect, Lane, Priority, Reply, Request, Responder, UnderstudyId,
-    Usage,
+    Answer, Ask, Belongs, ConversationKey, Declined, Dialect, Lane, Priority, Reply, Request, Responder,
+    UnderstudyId, Usage,
 };
 use understudy_dialect::LocalReply;
 use understudy_policy::{Roster, RosterEntry, RosterTask, lane};
@@ -106,7 +106,7 @@ impl Gateway {
             understudy_dialect::parse_request(call.dialect, &body).map_err(|_| Fallback::Unparsed)?;
         let form = understudy_tasks::fingerprint(call.dialect, &request);
         let explicit = call.explicit_conversation.as_deref();
-        let understudy_tasks::Named { conversation, opening } =
+        let Belongs { form, conversation, opening } =
             self.seams.conversations.of(call.credential, form, explicit, &request);
         call.form = Some(form);
         call.conversation = Some(conversation);

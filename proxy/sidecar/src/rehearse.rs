@@ -17,12 +17,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use understudy_call::{Dialect, Exchange, ExchangeId, Metadata, Timings};
+use understudy_call::{Belongs, Dialect, Exchange, ExchangeId, Metadata, Timings};
 use understudy_capture::{FileKey, Journal, JournalConfig, KeyVault, Record};
 use understudy_policy::{Approval, Stage};
 use understudy_rehearsal::logs::{self, Halves, Log, LoggedCall};
 use understudy_rehearsal::{Mode, Outlets, Pace, Rehearsal};
-use understudy_tasks::{Conversations, HashKey, Named, fingerprint};
+use understudy_tasks::{Conversations, HashKey, fingerprint};
 
 pub(crate) use args::Rehearse;
 
@@ -138,7 +138,7 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
         .map_err(|e| Failure::Failed(with_sources(&e)))?;
 
     let (engine, socket) = engine(&config, &dir).await?;
-    let imported = import::import(&journal, &log, &caller)?;
+    let imported = import::import(&journal, &log, &caller, &conversations)?;
     let cast = match socket {
         Some(socket) => casting::cast(&config, &dir, Some(socket))?,
         None => casting::without_an_engine(&config, &dir),
@@ -334,11 +334,15 @@ impl Caller {
         })
     }
 
+    /// Where a recorded call belongs.
+    fn belongs(&self, call: &LoggedCall, conversations: &Conversations) -> Belongs {
+        let form = fingerprint(Dialect::OpenaiChat, &call.request);
+        conversations.of(self.credential, form, call.conversation.as_deref(), &call.request)
+    }
+
     /// The exchange that a recorded call would have been.
     pub(crate) fn exchange(&self, number: u64, call: &LoggedCall, conversations: &Conversations) -> Exchange {
-        let form = fingerprint(Dialect::OpenaiChat, &call.request);
-        let Named { conversation, opening } =
-            conversations.of(self.credential, form, call.conversation.as_deref(), &call.request);
+        let Belongs { form, conversation, opening } = self.belongs(call, conversations);
         let mut id = [0u8; 16];
         let (order, name) = id.split_at_mut(8);
         order.copy_from_slice(&number.to_be_bytes());

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use understudy_call::{Credential, Dialect, Exchange, ExchangeId, Metadata};
+use understudy_call::{Belongs, Credential, Dialect, Exchange, ExchangeId, Metadata};
 use understudy_curriculum::{Curated, Permission, Reason, Rules, Split, curate};
 use understudy_dialect::{parse_reply, parse_request};
 use understudy_tasks::{Conversations, HashKey, TaskBook, fingerprint};
@@ -57,12 +57,13 @@ fn exchanges(folder: &Path, name: &str) -> Vec<(u64, Exchange)> {
             let named = line["id"]
                 .as_str()
                 .filter(|_| line["messages"].as_array().unwrap().len() > 1 || line.get("split").is_none());
-            let conversation = conversations.of(credential, form, named, &request).conversation;
+            let Belongs { form, conversation, opening } = conversations.of(credential, form, named, &request);
             let mut id = [0; 16];
             id[..8].copy_from_slice(&seq.to_be_bytes());
             let meta = Metadata {
                 form: Some(form),
                 conversation: Some(conversation),
+                opening,
                 ..Metadata::answered("recorded", Dialect::OpenaiChat, credential)
             };
             let exchange = Exchange::new(ExchangeId(id), meta, Some(request), Some(reply));

@@ -127,8 +127,10 @@ fn written(tools: &Tools, then: impl FnOnce(&[u8])) {
         return;
     }
     LAST.with_borrow_mut(|last| {
-        if let Some((_, written)) = last.iter().find(|(whole, _)| whole.is_same(tools)) {
-            return then(written);
+        if let Some(at) = last.iter().position(|(whole, _)| whole.is_same(tools)) {
+            // What was of use last is the last to go.
+            last.swap(0, at);
+            return last.front().map_or((), |(_, written)| then(written));
         }
         let mut out = Vec::new();
         for tool in tools {

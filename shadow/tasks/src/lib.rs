@@ -28,7 +28,7 @@ pub use effect::{Effect, reads_or_acts};
 pub use form::{Form, fingerprint};
 pub use keys::{HashKey, task_id};
 pub use mask::{Masked, mask};
-pub use openings::{Conversations, Named};
+pub use openings::Conversations;
 pub use part::{Part, part};
 
 #[cfg(test)]

@@ -7,16 +7,16 @@
 //! though, and examples in many. So leading turns that were continued in many ways are
 //! nobody's own: they are an *opening*, and what comes after it names the conversation.
 //!
-//! An opening that all calls of a form begin with is form by nature, as a system text
-//! with the same examples would be: it belongs to no part, and is no earlier turn. One
-//! that some begin with (a greeting, a way through a menu) says something of the call,
-//! and stays.
+//! An opening that all calls of a form begin with for a while, as examples are, is form
+//! by nature: a system text with the same examples would be. So calls that begin with it
+//! are of a form of their own from then on, its words among what is hashed, and it is no
+//! part of them. Other examples are another form, as another system text is.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use understudy_call::{ConversationKey, Credential, FormHash, Message, Request, Role};
+use understudy_call::{Belongs, ConversationKey, Credential, FormHash, Message, Request, Role};
 
 use crate::keys::{HashKey, field, first8, first16};
 
@@ -24,9 +24,9 @@ use crate::keys::{HashKey, field, first8, first16};
 /// be one person's, who puts a question again in other words.
 const MANY: usize = 8;
 
-/// So many calls of a form in a row that began with an opening make it the form's. The
-/// gateway and the journal's writer may both ask for a call, so it may be half as many.
-const ALL: u32 = 64;
+/// So many conversations of a form in a row that began with an opening make a form of it.
+/// A greeting or a way through a menu, which others do not begin with, seldom gets there.
+const ALL: u32 = 32;
 
 /// Most messages of an opening: examples that are given as turns are seldom more than
 /// some ten pairs.
@@ -36,16 +36,17 @@ const MESSAGES: usize = 32;
 const BYTES: usize = 32 << 10;
 
 /// Most candidates, most openings and most forms that have one, of all callers together:
-/// some 250 KiB when there are as many of each.
+/// some 300 KiB when there are as many of each.
 const REMEMBERED: usize = 1024;
 
 /// Names the conversations of calls. A clone knows, and learns, the same openings.
 ///
 /// What it knows is in memory alone: after a restart an opening is learnt anew, and
-/// until then its calls are of one conversation, as they were at first. A conversation
-/// changes its key when it comes to the end of an opening, as after a greeting that many
-/// were given, and when one that it began with is learnt: then its calls may be drawn
-/// into other lanes than before. Of what calls say only keyed hashes are kept.
+/// until then its calls are of one conversation and of the form that they have without
+/// it, as they were at first. A conversation changes its key when it comes to the end of
+/// an opening, as after a greeting that many were given, and when one that it began with
+/// is learnt: then its calls may be drawn into other lanes than before. Of what calls say
+/// only hashes are kept.
 ///
 /// Examples that differ from call to call, or are longer than 32 messages or 32 KiB of
 /// text, are no opening.
@@ -53,16 +54,6 @@ const REMEMBERED: usize = 1024;
 pub struct Conversations {
     key: HashKey,
     learnt: Arc<Learnt>,
-}
-
-/// What [`Conversations::of`] finds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Named {
-    /// The call's conversation.
-    pub conversation: ConversationKey,
-    /// So many messages, system text among them, are an opening that all calls of the
-    /// form begin with: see [`understudy_call::Metadata::opening`].
-    pub opening: u16,
 }
 
 #[derive(Default)]
@@ -80,17 +71,18 @@ type Row = [u8; 16];
 struct Openings {
     /// Rows that may be one, with hashes of the user messages that came after.
     candidates: Bounded<Vec<u64>>,
-    known: Bounded<()>,
+    /// The form of the calls that begin with it, where it has made one.
+    known: Bounded<Option<FormHash>>,
     /// By a hash of credential and form: with what its latest calls all began.
-    forms: Bounded<Common>,
+    runs: Bounded<Run>,
 }
 
-/// An opening that calls of a form have in common.
+/// Conversations in a row that began with the same opening.
 #[derive(Default)]
-struct Common {
+struct Run {
     row: Row,
-    /// So many calls in a row began with it.
-    calls: u32,
+    conversations: u32,
+    last: Option<ConversationKey>,
 }
 
 /// What is held of [`REMEMBERED`] rows: the one that was of use longest ago leaves first.
@@ -119,38 +111,30 @@ impl Conversations {
         &self.key
     }
 
-    /// The conversation of a call: the caller's own id where there is one, else the form
-    /// with the first user message after the longest opening that the call begins with.
-    /// Retries agree on it, but for those under way while an opening is learnt.
+    /// Where a call of this form belongs.
+    ///
+    /// Its conversation is the caller's own id where there is one, else the form with the
+    /// first user message after the longest opening that the call begins with. Retries
+    /// agree on it, but for those under way while an opening is learnt.
     ///
     /// The call itself counts: what stands before its last user message was continued by
-    /// that message. The same call again adds nothing to that, so the gateway and the
-    /// journal's writer may both ask.
+    /// that message, or in the conversation of that id. The same call again adds nothing.
     pub fn of(
         &self,
         credential: Credential,
         form: FormHash,
         explicit: Option<&str>,
         request: &Request,
-    ) -> Named {
-        let Opening { longest, all } = self.opening(credential, form, &request.messages);
-        let names = || request.messages.iter().skip(longest).find(|m| m.role == Role::User);
-        let words = if explicit.is_some() { None } else { names() };
-        Named {
-            conversation: self.key.conversation(
-                credential,
-                form,
-                explicit,
-                &words.map(Message::text).unwrap_or_default(),
-            ),
-            opening: u16::try_from(all).unwrap_or(0),
-        }
-    }
-
-    fn opening(&self, credential: Credential, form: FormHash, messages: &[Message]) -> Opening {
+    ) -> Belongs {
+        let messages = &request.messages;
         let leading = leading(messages);
+        let named_after = |opening: usize| {
+            let names = || messages.iter().skip(opening).find(|m| m.role == Role::User);
+            let words = if explicit.is_some() { None } else { names() };
+            self.key.conversation(credential, form, explicit, &words.map(Message::text).unwrap_or_default())
+        };
         if leading.is_none() && !self.learnt.any.load(Relaxed) {
-            return Opening::default();
+            return Belongs { form, conversation: named_after(0), opening: 0 };
         }
         let mut h = self.key.domain(b"opening");
         field(&mut h, &credential.0);
@@ -159,7 +143,10 @@ impl Conversations {
         let (rows, whole) = leading.map_or((Vec::new(), false), |(before, _)| rows(h, before));
         let continued = leading.filter(|_| whole).zip(rows.last()).map(|((_, last), (_, row))| {
             let mut h = self.key.domain(b"continued");
-            field(&mut h, last.text().as_bytes());
+            match explicit {
+                Some(id) => field(&mut h, id.as_bytes()),
+                None => field(&mut h, last.text().as_bytes()),
+            }
             (*row, first8(&h))
         });
         let mut openings = self.learnt.openings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -167,21 +154,46 @@ impl Conversations {
             openings.continued(row, by);
         }
         let longest = openings.longest(&rows);
-        let all = openings.of_all(of_form, &rows, longest);
         if longest.is_some() {
             self.learnt.any.store(true, Relaxed);
         }
-        Opening { longest: longest.map_or(0, |(end, _)| end), all: all.unwrap_or(0) }
+        let conversation = named_after(longest.map_or(0, |(end, _)| end));
+        if let Some((end, row)) = openings.run(of_form, &rows, longest, conversation) {
+            let opening = messages.get(..end).unwrap_or_default();
+            openings.makes_a_form(row, form_with(form, opening));
+        }
+        let (end, form) = openings.form_of(&rows).unwrap_or((0, form));
+        Belongs { form, conversation, opening: u16::try_from(end).unwrap_or(0) }
     }
 }
 
-/// Numbers of messages with which a call begins.
-#[derive(Default)]
-struct Opening {
-    /// Of the longest opening.
-    longest: usize,
-    /// Of the one with which all calls of the form begin.
-    all: usize,
+/// The form of calls of this form that all begin with these messages. It is of nobody's
+/// key, as other forms are.
+fn form_with(form: FormHash, opening: &[Message]) -> FormHash {
+    let mut h = blake3::Hasher::new();
+    field(&mut h, &form.0);
+    field(&mut h, b"opening");
+    for message in opening.iter().filter(|m| m.role != Role::System) {
+        turn(&mut h, message, &message.text());
+    }
+    FormHash(first16(&h))
+}
+
+/// Adds a turn. Ids of calls may be drawn anew where the rest is the same.
+fn turn(h: &mut blake3::Hasher, message: &Message, text: &str) {
+    let role: &[u8] = match message.role {
+        Role::System => b"system",
+        Role::User => b"user",
+        Role::Assistant => b"assistant",
+        Role::Tool => b"tool",
+    };
+    field(h, role);
+    field(h, text.as_bytes());
+    h.update(&(message.tool_calls.len() as u64).to_le_bytes());
+    for call in &message.tool_calls {
+        field(h, call.name.as_bytes());
+        field(h, call.arguments.as_bytes());
+    }
 }
 
 /// What stands before the last user message, if the model has spoken there, and that
@@ -209,14 +221,7 @@ fn rows(mut h: blake3::Hasher, before: &[Message]) -> (Vec<(usize, Row)>, bool) 
             return (rows, false);
         }
         answered |= message.role == Role::Assistant;
-        h.update(&[message.role as u8]);
-        field(&mut h, text.as_bytes());
-        // Ids of calls may be drawn anew where the rest is the same.
-        h.update(&(message.tool_calls.len() as u64).to_le_bytes());
-        for call in &message.tool_calls {
-            field(&mut h, call.name.as_bytes());
-            field(&mut h, call.arguments.as_bytes());
-        }
+        turn(&mut h, message, &text);
         if answered {
             rows.push((end, first16(&h)));
         }
@@ -248,22 +253,52 @@ impl Openings {
         Some(found)
     }
 
-    /// The number of messages of the opening that all calls of a form begin with, as far
-    /// as its latest calls and this one say. One call that begins otherwise, and they are
-    /// counted anew.
-    fn of_all(&mut self, form: Row, rows: &[(usize, Row)], longest: Option<(usize, Row)>) -> Option<usize> {
-        let common = self.forms.held.get(&form).map(|c| c.row);
-        let goes_on = common.and_then(|common| rows.iter().find(|(_, row)| *row == common));
-        let Some((end, row)) = goes_on.copied().or(longest) else {
-            self.forms.let_go(&form);
+    /// Counts a call of a form. Where its latest conversations all began with one
+    /// opening, that: its messages and its row.
+    fn run(
+        &mut self,
+        form: Row,
+        rows: &[(usize, Row)],
+        longest: Option<(usize, Row)>,
+        conversation: ConversationKey,
+    ) -> Option<(usize, Row)> {
+        let Some(longest) = longest else {
+            self.runs.let_go(&form);
             return None;
         };
-        let common = self.forms.hold(form);
-        if common.row != row {
-            *common = Common { row, calls: 0 };
+        let before = self.runs.held.get(&form).map(|run| run.row);
+        let goes_on = before.and_then(|before| rows.iter().find(|(_, row)| *row == before));
+        // What some go on with alike (a greeting after the examples) ends no run; once the
+        // shorter one has made its form, a longer one may.
+        let goes_on = goes_on.filter(|(_, row)| *row == longest.1 || !self.has_a_form(row));
+        let (end, row) = goes_on.copied().unwrap_or(longest);
+        let run = self.runs.hold(form);
+        if run.row != row {
+            *run = Run { row, ..Run::default() };
         }
-        common.calls = common.calls.saturating_add(1);
-        (common.calls >= ALL).then_some(end)
+        if run.last.replace(conversation) != Some(conversation) {
+            run.conversations = run.conversations.saturating_add(1);
+        }
+        (run.conversations >= ALL && !self.has_a_form(&row)).then_some((end, row))
+    }
+
+    fn has_a_form(&self, row: &Row) -> bool {
+        self.known.held.get(row).is_some_and(Option::is_some)
+    }
+
+    fn makes_a_form(&mut self, row: Row, form: FormHash) {
+        if self.known.holds(&row) {
+            *self.known.hold(row) = Some(form);
+        }
+    }
+
+    /// The longest of these that has made a form.
+    fn form_of(&mut self, rows: &[(usize, Row)]) -> Option<(usize, FormHash)> {
+        let known = &self.known.held;
+        let (end, row, form) =
+            rows.iter().rev().find_map(|(end, row)| Some((*end, *row, (*known.get(row)?)?)))?;
+        self.known.used(&row);
+        Some((end, form))
     }
 }
 

@@ -265,26 +265,6 @@ fn the_furthest_stage_is_kept() {
 }
 
 #[test]
-fn a_task_has_several_turns_only_as_long_as_its_calls_have() {
-    let who = name("head-1");
-    let mut play = Play::new(TaskPolicy { multi_turn_max_stage: Stage::Canary { step: 0 }, ..policy() });
-    play.seq += 1;
-    let first = ExchangeSeen { later_turn: true, ..seen(play.seq, play.seq, Lane::Provider) };
-    play.apply(&Event::Exchange(first));
-    play.reach_canary(&who);
-    assert!(play.ledger.view().multi_turn);
-    let calls = play.ledger.view().calls;
-    assert!(calls < LATER_TURNS, "{calls}");
-    play.calls((LATER_TURNS - calls) as u32, Lane::Audit, &who);
-    assert!(play.ledger.view().multi_turn);
-    assert_eq!(play.ledger.stage(), Stage::Canary { step: 0 });
-    play.calls(300, Lane::Audit, &who);
-    play.end();
-    assert!(!play.ledger.view().multi_turn);
-    assert_eq!(play.ledger.stage(), Stage::Live);
-}
-
-#[test]
 fn a_better_covering_entry_takes_over_through_all_steps() {
     let (first, second) = (name("head-1"), name("head-2"));
     let mut play = Play::new(policy());

@@ -7,12 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
-use understudy_call::{AnsweredBy, Dialect, Exchange, Lane, Truncation};
+use understudy_call::{AnsweredBy, Belongs, Dialect, Exchange, Lane, Truncation};
 
 use crate::encoding::plain;
 use crate::redact::{Noted, Redactor};
 use crate::stats::Counters;
-use crate::{Belongs, Captured, Hooks};
+use crate::{Captured, Hooks};
 
 /// Whether form and conversation of an exchange are to be believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

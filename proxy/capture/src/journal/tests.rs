@@ -6,7 +6,7 @@ use serde_json::json;
 use understudy_call::*;
 
 use super::*;
-use crate::{Belongs, FileKey, GapWhy};
+use crate::{FileKey, GapWhy};
 
 mod intake;
 mod keys;

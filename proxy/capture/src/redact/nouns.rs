@@ -23,6 +23,11 @@ pub(super) struct Redacted {
     noted: Noted,
 }
 
+/// Whether it takes no more than 32 KiB, written.
+fn is_short(tools: &Tools) -> bool {
+    serde_json::to_vec(tools).is_ok_and(|written| written.len() <= 32 << 10)
+}
+
 impl Redacted {
     /// Puts what came of it in its place; says whether anything changed.
     fn put(&self, tools: &mut Tools, noted: &mut Noted) -> bool {
@@ -61,10 +66,16 @@ impl Redactor {
             return false;
         }
         let mut known = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = known.iter().find(|t| t.read.is_same(tools)) {
-            return found.put(tools, noted);
+        if let Some(at) = known.iter().position(|t| t.read.is_same(tools)) {
+            // What was of use last is the last to go.
+            let Some(found) = known.remove(at) else { return false };
+            let changed = found.put(tools, noted);
+            known.push_front(found);
+            return changed;
         }
-        let comes_again = tools.is_shared();
+        // Detectors that are not ours may find something another time. What is too long
+        // to be shared by the calls of an agent is not shared but by chance.
+        let comes_again = self.clean.is_some() && tools.is_shared() && is_short(tools);
         let mut redacted = Redacted { read: tools.clone(), written: tools.clone(), noted: Noted::default() };
         let mut list = tools.to_vec();
         let mut changed = false;

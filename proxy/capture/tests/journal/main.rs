@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use understudy_call::{ConversationKey, Credential, Dialect, ExchangeId, FormHash, Metadata};
-use understudy_capture::{Belongs, Captured, FileKey, Hooks, Journal, JournalConfig};
+use understudy_call::{Belongs, ConversationKey, Credential, Dialect, ExchangeId, FormHash, Metadata};
+use understudy_capture::{Captured, FileKey, Hooks, Journal, JournalConfig};
 
 fn open(dir: &Path) -> Journal {
     let hooks = Hooks {

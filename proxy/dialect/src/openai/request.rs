@@ -20,6 +20,7 @@
 //! `allowed_tools` because the noun has no room for it.
 
 mod out;
+mod placing;
 
 use serde::de::MapAccess;
 use serde_json::{Map, Value};
@@ -30,8 +31,14 @@ use super::{message, tool};
 use crate::DialectError;
 
 pub(crate) fn parse_request(body: &[u8]) -> Result<Request, DialectError> {
-    let Object(reading) = serde_json::from_slice::<Object<Reading>>(body).map_err(|e| malformed(&e))?;
-    Ok(reading.request)
+    match serde_json::from_slice::<Object<Reading>>(body) {
+        Ok(Object(reading)) => Ok(reading.request),
+        // Read as one piece, `tools` has no places within.
+        Err(_) => match serde_json::from_slice::<Object<placing::Placing>>(body) {
+            Ok(Object(placing::Placing(reading))) => Ok(reading.request),
+            Err(e) => Err(malformed(&e)),
+        },
+    }
 }
 
 pub(crate) fn render_request(r: &Request) -> Result<Vec<u8>, DialectError> {
@@ -113,6 +120,13 @@ impl Reading {
         } else {
             self.request.tools.iter().chain(&read.tools).cloned().collect()
         };
+    }
+
+    fn offer(&mut self, key: &str, read: Option<tool::Offer>) {
+        match read {
+            Some(read) if !read.tools.is_empty() => self.tools(read),
+            given => self.no_tools(key, given.is_some()),
+        }
     }
 
     /// Keeps a field of tools that is null, or a list that came empty.
@@ -319,10 +333,7 @@ impl<'de> Fields<'de> for Reading {
                     self.request.messages.push(reading.message);
                 }
             }
-            "tools" => match tool::offered(map.next_value()?)? {
-                Some(read) if !read.tools.is_empty() => self.tools(read),
-                given => self.no_tools(key, given.is_some()),
-            },
+            "tools" => self.offer(key, tool::offered(map.next_value()?)?),
             "functions" => match map.next_value::<Option<List<Value>>>()? {
                 Some(List(list)) if !list.is_empty() => {
                     let read = list.into_iter().enumerate().map(|(i, v)| {

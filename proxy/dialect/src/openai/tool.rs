@@ -40,6 +40,11 @@ const REMEMBERED: usize = 8;
 /// The longest of them, in bytes. What was read of one takes some five times as much.
 const LONGEST: usize = 32 << 10;
 
+/// What a list says that was read.
+pub(crate) fn offer(List(list): List<Object<Reading>>) -> Offer {
+    list.into_iter().filter_map(|Object(reading)| reading.tool).collect()
+}
+
 /// Reads a call's `tools`; `None` for `null`.
 pub(crate) fn offered<E: serde::de::Error>(raw: &RawValue) -> Result<Option<Offer>, E> {
     thread_local! {
@@ -47,13 +52,14 @@ pub(crate) fn offered<E: serde::de::Error>(raw: &RawValue) -> Result<Option<Offe
     }
     let raw = raw.get();
     LAST.with_borrow_mut(|last| {
-        if let Some((_, offer)) = last.iter().find(|(text, _)| **text == *raw) {
-            return Ok(Some(offer.clone()));
+        if let Some(at) = last.iter().position(|(text, _)| **text == *raw) {
+            // What was of use last is the last to go.
+            last.swap(0, at);
+            return Ok(last.front().map(|(_, offer)| offer.clone()));
         }
         let read: Option<List<Object<Reading>>> =
             serde_json::from_str(raw).map_err(|e| Fault::raised(&e).raise())?;
-        let Some(List(list)) = read else { return Ok(None) };
-        let offer: Offer = list.into_iter().filter_map(|Object(reading)| reading.tool).collect();
+        let Some(offer) = read.map(offer) else { return Ok(None) };
         if raw.len() <= LONGEST {
             last.truncate(REMEMBERED - 1);
             last.push_front((raw.into(), offer.clone()));

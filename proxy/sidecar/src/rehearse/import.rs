@@ -77,16 +77,26 @@ fn hashes(
     Ok((beginning.map(|b| b.to_hex().to_string()), whole.to_hex().to_string()))
 }
 
-/// Appends what the journal does not have yet; returns how many it has then.
+/// Appends what the journal does not have yet; returns how many it has then. Its writer
+/// learns `conversations` from what it is given; from what it has they are learnt here, so
+/// that calls belong where they would in one run.
 ///
 /// # Errors
 /// What the journal says.
-pub(super) fn import(journal: &Journal, log: &Log, caller: &Caller) -> Result<u64, Failure> {
+pub(super) fn import(
+    journal: &Journal,
+    log: &Log,
+    caller: &Caller,
+    conversations: &Conversations,
+) -> Result<u64, Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
     let mut there = 0usize;
     let mut cursor = journal.cursor(0);
     while let Some((_, record)) = cursor.next().map_err(|e| failed(&e))? {
         there += usize::from(matches!(record, Record::Exchange(_)));
+    }
+    for call in log.calls.iter().take(there) {
+        caller.belongs(call, conversations);
     }
     // The writer's fingerprint names form and conversation again, so this key only has
     // to make ids, and what is learnt here of openings is forgotten.

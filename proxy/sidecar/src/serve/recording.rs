@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use understudy_call::{Dialect, Request};
-use understudy_capture::{Belongs, Captured, FileKey, Hooks, Journal, KeyVault, Offered};
+use understudy_capture::{Captured, FileKey, Hooks, Journal, KeyVault, Offered};
 use understudy_gateway::{Recorded, Recorder};
-use understudy_tasks::{Conversations, HashKey, Named, fingerprint};
+use understudy_tasks::{Conversations, HashKey, fingerprint};
 
 use crate::config::Config;
 use crate::failure::with_sources;
@@ -121,9 +121,7 @@ pub(crate) fn hooks(conversations: &Conversations) -> Hooks {
     let conversations = conversations.clone();
     Hooks {
         fingerprint: Arc::new(move |dialect, request: &Request, credential, explicit| {
-            let form = fingerprint(dialect, request);
-            let Named { conversation, opening } = conversations.of(credential, form, explicit, request);
-            Belongs { form, conversation, opening }
+            conversations.of(credential, fingerprint(dialect, request), explicit, request)
         }),
         audit: Arc::new(audit),
     }

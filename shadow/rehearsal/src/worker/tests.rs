@@ -6,10 +6,10 @@ use understudy_call::{
     Answer, AnsweredBy, Ask, Choice, Credential, Declined, Dialect, ExchangeId, Finish, Message, Metadata,
     Part, Reply, Request, Responder, Role,
 };
-use understudy_capture::{Belongs, FileKey, Hooks, JournalConfig};
+use understudy_capture::{FileKey, Hooks, JournalConfig};
 use understudy_cast::{CastConfig, Kind};
 use understudy_policy::{Approval, Outcome};
-use understudy_tasks::{Conversations, Named};
+use understudy_tasks::Conversations;
 
 use super::*;
 
@@ -76,9 +76,7 @@ fn journal(dir: &std::path::Path) -> Journal {
     let conversations = Conversations::new(key());
     let hooks = Hooks {
         fingerprint: Arc::new(move |d, r: &Request, c, e| {
-            let form = understudy_tasks::fingerprint(d, r);
-            let Named { conversation, opening } = conversations.of(c, form, e, r);
-            Belongs { form, conversation, opening }
+            conversations.of(c, understudy_tasks::fingerprint(d, r), e, r)
         }),
         audit: Arc::new(|_, _, _| 1.0),
     };

@@ -2,8 +2,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
-use understudy_call::{ConversationKey, Credential, Dialect, ExchangeId, Message, Metadata, Request, Role};
-use understudy_capture::{Belongs, FileKey, Hooks, JournalConfig};
+use understudy_call::{
+    Belongs, ConversationKey, Credential, Dialect, ExchangeId, Message, Metadata, Request, Role,
+};
+use understudy_capture::{FileKey, Hooks, JournalConfig};
 use understudy_cast::{Cast, CastConfig};
 use understudy_policy::Action;
 use understudy_tasks::{HashKey, TaskBook};

@@ -13,20 +13,27 @@ fn after_an_example(n: u64) -> Vec<Exchange> {
     calls
 }
 
-#[tokio::test]
-async fn calls_that_begin_with_the_same_examples_are_evidence() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = journal(dir.path());
-    let r = gone_through(&journal, after_an_example(200)).await;
-    let report = &r.reports()[0];
-    assert!(!report.evidence.entries.is_empty(), "{:#?}", report.evidence);
+/// The calls as the journal has them, and the tasks of the first and of the last.
+fn recorded(journal: &Journal) -> (Vec<Exchange>, [TaskId; 2]) {
+    let mut cursor = journal.cursor(0);
+    let mut calls = Vec::new();
+    while let Some((_, record)) = cursor.next().unwrap() {
+        if let Record::Exchange(call) = record {
+            calls.push(call);
+        }
+    }
+    let task =
+        |call: &Exchange| understudy_tasks::task_id(call.meta.form.unwrap(), Some(call.meta.credential));
+    let tasks = [task(&calls[0]), task(calls.last().unwrap())];
+    (calls, tasks)
 }
 
 #[tokio::test]
-async fn examples_are_neither_part_of_a_call_nor_earlier_turns_of_it() {
+async fn calls_that_all_bring_the_same_examples_go_live_without_them() {
     let dir = tempfile::tempdir().unwrap();
     let journal = journal(dir.path());
-    let last = journal.append_exchanges(after_an_example(1_500)).unwrap();
+    let last = journal.append_exchanges(after_an_example(700)).unwrap();
+    let (calls, [without, with]) = recorded(&journal);
     let cast = Arc::new(Cast::new(CastConfig::default(), None, None, || 0));
     // As `understudy rehearse` has it: of turns that an understudy answered there is no
     // record, so no task goes further that has them.
@@ -34,20 +41,22 @@ async fn examples_are_neither_part_of_a_call_nor_earlier_turns_of_it() {
     let settings = Settings { mode: Mode::Recorded, policy, ..Settings::default() };
     let (book, pace) = (TaskBook::default(), Pace::free());
     let mut r = Rehearsal::new(settings, journal.clone(), cast, key(), book, pace, Outlets::default());
-    publish(&r);
+    let echo = || Arc::new(Echo(UnderstudyId("remote-echo".into())));
+    r.cast.publish(with, Kind::Remote, echo(), 0, "echo");
     r.restore().await.unwrap();
-    go_through(&mut r, &journal, 0, 900).await;
-    assert_eq!(r.reports()[0].evidence.stage, Stage::Canary { step: 0 });
-    go_through(&mut r, &journal, 901, last).await;
-    assert_eq!(r.reports()[0].evidence.stage, Stage::Live);
+    go_through(&mut r, &journal, 0, last).await;
+    let reports = r.reports();
+    let of = |task: TaskId| reports.iter().find(|r| r.evidence.task == task).unwrap();
+    assert_eq!(of(with).evidence.stage, Stage::Live, "{:#?}", of(with).evidence);
+    assert!(!of(with).evidence.multi_turn && of(without).evidence.multi_turn);
 
-    let mut cursor = journal.cursor(0);
-    let mut parts = Vec::new();
-    while let Some((_, record)) = cursor.next().unwrap() {
-        if let Record::Exchange(call) = record {
-            parts.push(understudy_tasks::part(call.request.as_ref().unwrap(), call.meta.opening).text());
-        }
-    }
-    assert!(parts[0].starts_with("user: say one\nassistant: one\nuser: hard say word0"), "{}", parts[0]);
-    assert_eq!(parts[1_499], "say word1499");
+    // Eight questions make it an opening, 32 conversations a form.
+    let parts: Vec<String> = calls
+        .iter()
+        .map(|call| understudy_tasks::part(call.request.as_ref().unwrap(), call.meta.opening).text())
+        .collect();
+    let (learning, learnt) = parts.split_at(8 - 1 + 32 - 1);
+    assert!(learning.iter().all(|p| p.starts_with("user: say one\nassistant: one\nuser: ")), "{learning:?}");
+    assert!(learnt.iter().all(|p| p.starts_with("say word") || p.starts_with("hard say")), "{learnt:?}");
+    assert_eq!(of(without).evidence.calls, learning.len() as u64);
 }
