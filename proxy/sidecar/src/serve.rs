@@ -6,6 +6,7 @@ pub(crate) mod casting;
 mod claimed;
 mod flags;
 pub(crate) mod lessons;
+mod openings;
 mod publisher;
 pub(crate) mod recording;
 mod records;
@@ -42,6 +43,7 @@ use crate::telemetry::{self, Exporting};
 use backstage::Wings;
 pub(crate) use claimed::Claimed;
 use claimed::only_pass_through;
+use openings::Openings;
 use publisher::Publisher;
 pub(crate) use recording::Recording;
 use ruling::Ruling;
@@ -86,6 +88,7 @@ pub(crate) struct Serving {
     gateway: understudy_gateway::Running,
     metrics: Arc<Metrics>,
     recording: Recording,
+    openings: Option<Openings>,
     worker: Option<Worker>,
     engine: Option<Supervised>,
     exporting: Option<Exporting>,
@@ -109,6 +112,9 @@ pub(crate) async fn start(mut config: Config, claimed: Claimed) -> Result<Servin
     }
     let outward = exporting.as_ref().map(Exporting::outward);
     let recording = Recording::open(&config, outward.clone());
+    // They are of the journal's key.
+    let openings = recording.journal().is_ok() && claim.is_some();
+    let openings = openings.then(|| Openings::of(&config.state, recording.conversations()));
     let stopped = Arc::new(AtomicBool::new(state::is_stopped(&config.state)));
     let roster = Arc::new(ArcSwap::from_pointee(Roster {
         stopped: state::is_stopped(&config.state),
@@ -232,6 +238,9 @@ pub(crate) async fn start(mut config: Config, claimed: Claimed) -> Result<Servin
     if let Some(source) = source {
         pages.spawn(source.run(ending.clone()));
     }
+    if let Some(openings) = openings.clone() {
+        pages.spawn(openings.run(told(ending.clone())));
+    }
     pages.spawn(async move {
         if let Err(error) = admin::serve(admin_listener, router, told(ending)).await {
             tracing::error!(%error, "the admin API ended");
@@ -253,6 +262,7 @@ pub(crate) async fn start(mut config: Config, claimed: Claimed) -> Result<Servin
         gateway,
         metrics,
         recording,
+        openings,
         worker,
         engine,
         exporting,
@@ -295,10 +305,14 @@ impl Serving {
         .await;
         let (worker, engine, recording, exporting) =
             (self.worker, self.engine, self.recording, self.exporting);
+        let openings = self.openings;
         let _ = tokio::task::spawn_blocking(move || {
             drop(worker);
             drop(engine);
             recording.close();
+            if let Some(openings) = openings {
+                openings.keep();
+            }
             drop(exporting);
         })
         .await;

@@ -12,10 +12,13 @@
 //! are of a form of their own from then on, its words among what is hashed, and it is no
 //! part of them. Other examples are another form, as another system text is.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+mod bounded;
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bounded::Bounded;
+use serde::{Deserialize, Serialize};
 use understudy_call::{Belongs, ConversationKey, Credential, FormHash, Message, Request, Role};
 
 use crate::keys::{HashKey, field, first8, first16};
@@ -35,18 +38,14 @@ const MESSAGES: usize = 32;
 /// Most bytes of its text, which is hashed at every call.
 const BYTES: usize = 32 << 10;
 
-/// Most candidates, most openings and most forms that have one, of all callers together:
-/// some 300 KiB when there are as many of each.
-const REMEMBERED: usize = 1024;
-
 /// Names the conversations of calls. A clone knows, and learns, the same openings.
 ///
-/// What it knows is in memory alone: after a restart an opening is learnt anew, and
-/// until then its calls are of one conversation and of the form that they have without
-/// it, as they were at first. A conversation changes its key when it comes to the end of
-/// an opening, as after a greeting that many were given, and when one that it began with
-/// is learnt: then its calls may be drawn into other lanes than before. Of what calls say
-/// only hashes are kept.
+/// What it knows is in memory, and outlives the process by [`Self::learnt`] alone. Until an
+/// opening is learnt its calls are of one conversation, and of the form that they have
+/// without it. A conversation changes its key when it comes to the end of an opening, as
+/// after a greeting that many were given, and when one that it began with is learnt: then
+/// its calls may be drawn into other lanes than before. Of what calls say only hashes are
+/// kept.
 ///
 /// Examples that differ from call to call, or are longer than 32 messages or 32 KiB of
 /// text, are no opening.
@@ -61,13 +60,15 @@ struct Learnt {
     /// Whether any form has an opening. Where none has, a call without leading turns is
     /// not looked up.
     any: AtomicBool,
+    /// Whether there is more to keep than was asked for last.
+    news: AtomicBool,
     openings: Mutex<Openings>,
 }
 
 /// A keyed hash of a credential, a form and the turns that a call begins with.
 type Row = [u8; 16];
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Openings {
     /// Rows that may be one, with hashes of the user messages that came after.
     candidates: Bounded<Vec<u64>>,
@@ -78,18 +79,11 @@ struct Openings {
 }
 
 /// Conversations in a row that began with the same opening.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Run {
     row: Row,
     conversations: u32,
     last: Option<ConversationKey>,
-}
-
-/// What is held of [`REMEMBERED`] rows: the one that was of use longest ago leaves first.
-#[derive(Default)]
-struct Bounded<V> {
-    held: HashMap<Row, V>,
-    order: VecDeque<Row>,
 }
 
 impl std::fmt::Debug for Conversations {
@@ -109,6 +103,31 @@ impl Conversations {
     #[must_use]
     pub fn key(&self) -> &HashKey {
         &self.key
+    }
+
+    /// What it has learnt, for another process with the same key: hashes and counts.
+    /// `None` where no opening is more sure than when this was asked last.
+    #[must_use]
+    pub fn learnt(&self) -> Option<Vec<u8>> {
+        self.learnt.news.swap(false, Relaxed).then(|| {
+            // Always some: it is made of lists and numbers.
+            serde_json::to_vec(&*self.openings()).unwrap_or_default()
+        })
+    }
+
+    /// Takes up what another process had learnt.
+    ///
+    /// # Errors
+    /// Where it is something else.
+    pub fn take_up(&self, learnt: &[u8]) -> Result<(), serde_json::Error> {
+        let learnt: Openings = serde_json::from_slice(learnt)?;
+        self.learnt.any.store(!learnt.known.is_empty(), Relaxed);
+        *self.openings() = learnt;
+        Ok(())
+    }
+
+    fn openings(&self) -> MutexGuard<'_, Openings> {
+        self.learnt.openings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where a call of this form belongs.
@@ -149,13 +168,14 @@ impl Conversations {
             }
             (*row, first8(&h))
         });
-        let mut openings = self.learnt.openings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut openings = self.openings();
         if let Some((row, by)) = continued {
             openings.continued(row, by);
         }
         let longest = openings.longest(&rows);
         if longest.is_some() {
             self.learnt.any.store(true, Relaxed);
+            self.learnt.news.store(true, Relaxed);
         }
         let conversation = named_after(longest.map_or(0, |(end, _)| end));
         if let Some((end, row)) = openings.run(of_form, &rows, longest, conversation) {
@@ -266,7 +286,7 @@ impl Openings {
             self.runs.let_go(&form);
             return None;
         };
-        let before = self.runs.held.get(&form).map(|run| run.row);
+        let before = self.runs.get(&form).map(|run| run.row);
         let goes_on = before.and_then(|before| rows.iter().find(|(_, row)| *row == before));
         // What some go on with alike (a greeting after the examples) ends no run; once the
         // shorter one has made its form, a longer one may.
@@ -283,7 +303,7 @@ impl Openings {
     }
 
     fn has_a_form(&self, row: &Row) -> bool {
-        self.known.held.get(row).is_some_and(Option::is_some)
+        self.known.get(row).is_some_and(Option::is_some)
     }
 
     fn makes_a_form(&mut self, row: Row, form: FormHash) {
@@ -294,47 +314,10 @@ impl Openings {
 
     /// The longest of these that has made a form.
     fn form_of(&mut self, rows: &[(usize, Row)]) -> Option<(usize, FormHash)> {
-        let known = &self.known.held;
         let (end, row, form) =
-            rows.iter().rev().find_map(|(end, row)| Some((*end, *row, (*known.get(row)?)?)))?;
+            rows.iter().rev().find_map(|(end, row)| Some((*end, *row, (*self.known.get(row)?)?)))?;
         self.known.used(&row);
         Some((end, form))
-    }
-}
-
-impl<V: Default> Bounded<V> {
-    fn holds(&self, row: &Row) -> bool {
-        self.held.contains_key(row)
-    }
-
-    /// What is held of a row, which is taken in if it is new.
-    fn hold(&mut self, row: Row) -> &mut V {
-        if self.holds(&row) {
-            self.used(&row);
-        } else {
-            if self.order.len() >= REMEMBERED
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.held.remove(&oldest);
-            }
-            self.order.push_back(row);
-        }
-        self.held.entry(row).or_default()
-    }
-
-    fn used(&mut self, row: &Row) {
-        if self.order.back() != Some(row)
-            && let Some(at) = self.order.iter().position(|r| r == row)
-        {
-            self.order.remove(at);
-            self.order.push_back(*row);
-        }
-    }
-
-    fn let_go(&mut self, row: &Row) {
-        if self.held.remove(row).is_some() {
-            self.order.retain(|r| r != row);
-        }
     }
 }
 

@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 use understudy_call::ToolCall;
 
+use super::bounded::REMEMBERED;
 use super::*;
+
+mod forms;
 
 const CALLER: Credential = Credential([1; 16]);
 const FORM: FormHash = FormHash([2; 16]);
@@ -33,20 +36,6 @@ fn after(examples: usize, question: &str) -> Request {
 
 fn key_of(conversations: &Conversations, request: &Request) -> ConversationKey {
     conversations.of(CALLER, FORM, None, request).conversation
-}
-
-fn belongs(conversations: &Conversations, request: &Request) -> Belongs {
-    conversations.of(CALLER, FORM, None, request)
-}
-
-/// The form of questions after the examples, once they have one.
-fn with_examples() -> FormHash {
-    form_with(FORM, &after(4, "q").messages[..5])
-}
-
-/// So many questions after the first so many turns of the examples, each met in turn.
-fn meet(conversations: &Conversations, examples: usize, n: u32, of: &str) -> Vec<Belongs> {
-    (0..n).map(|n| belongs(conversations, &after(examples, &format!("{of} {n}")))).collect()
 }
 
 /// The key by a message's words.
@@ -147,139 +136,6 @@ fn an_opening_is_of_one_credential_and_form() {
         assert_eq!(c.of(caller, form, None, &request), Belongs { form, conversation: as_before, opening: 0 });
     }
     assert_eq!(key_of(&c, &request), by("My card fails."));
-}
-
-#[test]
-fn conversations_that_are_named_keep_their_names_and_each_teaches_once() {
-    let c = conversations();
-    let named = |id: &str, n: u32| c.of(CALLER, FORM, Some(id), &after(4, &format!("question {n}")));
-    let by_id = |id: &str| HashKey::new([7; 32]).conversation(CALLER, FORM, Some(id), "whatever");
-    for n in 0..4 * ALL {
-        assert_eq!(named("t1", n), Belongs { form: FORM, conversation: by_id("t1"), opening: 0 });
-    }
-    assert_eq!(key_of(&c, &after(4, "My card fails.")), by("Where is my parcel?"));
-    for n in 0..MANY as u32 + ALL {
-        assert_eq!(named(&format!("u{n}"), 0).conversation, by_id(&format!("u{n}")));
-    }
-    assert_eq!(named("t1", 0), Belongs { form: with_examples(), conversation: by_id("t1"), opening: 5 });
-    assert_eq!(key_of(&c, &after(4, "My card fails.")), by("My card fails."));
-}
-
-#[test]
-fn examples_that_conversations_in_a_row_bring_make_a_form_and_system_text_among_them_counts() {
-    let c = conversations();
-    let first = (MANY as u32 - 1) + (ALL - 1);
-    for (n, belongs) in (0..).zip(meet(&c, 4, 2 * first, "question")) {
-        let expected = if n < first { (FORM, 0) } else { (with_examples(), 5) };
-        assert_eq!((belongs.form, belongs.opening), expected, "{n}");
-    }
-    let mut request = after(4, "My card fails.");
-    request.messages.extend(
-        [(Role::Assistant, "Which bank?"), (Role::User, "The red one.")]
-            .map(|(role, text)| Message::text_of(role, text)),
-    );
-    let expected = Belongs { form: with_examples(), conversation: by("My card fails."), opening: 5 };
-    assert_eq!(belongs(&c, &request), expected);
-    assert_eq!(request.turns_after(5).next().map(Message::text).as_deref(), Some("My card fails."));
-}
-
-#[test]
-fn one_call_that_begins_otherwise_and_they_are_counted_anew_until_there_is_a_form() {
-    let otherwise = [
-        ask(&[(Role::User, "Are you there?")]),
-        after(2, "Are you there?"),
-        ask(&[(Role::User, "Hi"), (Role::Assistant, "Hello"), (Role::User, "Are you there?")]),
-    ];
-    for other in otherwise {
-        let c = conversations();
-        learn(&c, 4);
-        assert!(meet(&c, 4, ALL - 2, "a").iter().all(|b| b.form == FORM));
-        assert_eq!(belongs(&c, &other).form, FORM);
-        assert!(meet(&c, 4, ALL - 1, "b").iter().all(|b| b.form == FORM));
-        assert_eq!(meet(&c, 4, 1, "c")[0].form, with_examples());
-        assert_eq!(belongs(&c, &other), Belongs { form: FORM, opening: 0, ..belongs(&c, &other) });
-        assert_eq!(meet(&c, 4, 1, "d")[0].form, with_examples());
-    }
-}
-
-#[test]
-fn calls_of_one_conversation_count_once() {
-    let c = conversations();
-    learn(&c, 4);
-    let mut request = after(4, "My card fails.");
-    for turn in 0..2 * ALL {
-        request.messages.push(Message::text_of(Role::Assistant, "Go on."));
-        request.messages.push(Message::text_of(Role::User, format!("And {turn}?")));
-        assert_eq!(belongs(&c, &request).opening, 0);
-    }
-}
-
-#[test]
-fn what_some_calls_begin_with_makes_no_form() {
-    let c = conversations();
-    let menu = |choice: &str, said: &str| {
-        let says = format!("{choice}. Go on.");
-        ask(&[(Role::User, choice), (Role::Assistant, says.as_str()), (Role::User, said)])
-    };
-    for n in 0..4 * ALL {
-        let choice = if n.is_multiple_of(3) { "billing" } else { "support" };
-        let found = belongs(&c, &menu(choice, &format!("it is {n}")));
-        assert_eq!((found.form, found.opening), (FORM, 0));
-        assert!(n < 3 * MANY as u32 || found.conversation == by(&format!("it is {n}")));
-    }
-}
-
-#[test]
-fn other_examples_are_another_form_and_more_of_them_too() {
-    let c = conversations();
-    let other = |said: &str| {
-        ask(&[(Role::User, "Where is my parcel?"), (Role::Assistant, "sales"), (Role::User, said)])
-    };
-    let enough = MANY as u32 + ALL;
-    meet(&c, 2, enough, "a");
-    let two = meet(&c, 2, 1, "b")[0];
-    assert_eq!(two.opening, 3);
-    meet(&c, 4, enough, "c");
-    let four = meet(&c, 4, 1, "d")[0];
-    assert_eq!((four.form, four.opening), (with_examples(), 5));
-    for n in 0..enough {
-        belongs(&c, &other(&format!("e {n}")));
-    }
-    let changed = belongs(&c, &other("f"));
-    assert_eq!(changed.opening, 3);
-    let forms = std::collections::HashSet::from([FORM, two.form, four.form, changed.form]);
-    assert_eq!(forms.len(), 4);
-    // Who goes back finds what there was.
-    assert_eq!(meet(&c, 2, 1, "g")[0].form, two.form);
-}
-
-#[test]
-fn the_same_examples_are_the_same_form_whoever_calls() {
-    let forms = [CALLER, Credential([9; 16])].map(|caller| {
-        let c = Conversations::new(HashKey::new(caller.0.repeat(2).try_into().unwrap()));
-        let of = |n: u32| c.of(caller, FORM, None, &after(4, &format!("question {n}"))).form;
-        (0..=MANY as u32 + ALL).map(of).collect::<Vec<_>>()
-    });
-    assert_eq!(forms[0], forms[1]);
-    assert_eq!(forms[0].last(), Some(&with_examples()));
-}
-
-#[test]
-fn what_some_go_on_with_alike_keeps_no_examples_from_making_a_form() {
-    let c = conversations();
-    let often = |said: &str| {
-        let mut request = after(4, "Hi");
-        request.messages.push(Message::text_of(Role::Assistant, "How can I help?"));
-        request.messages.push(Message::text_of(Role::User, said));
-        request
-    };
-    learn(&c, 4);
-    for n in 0..2 * ALL {
-        let (plain, greeted) = (after(4, &format!("question {n}")), often(&format!("{n}")));
-        let found = belongs(&c, if n.is_multiple_of(2) { &plain } else { &greeted });
-        assert_eq!(found.opening, if n + 2 >= ALL { 5 } else { 0 }, "{n}");
-    }
-    assert_eq!(key_of(&c, &often("Where is it?")), by("Where is it?"));
 }
 
 #[test]
