@@ -119,8 +119,12 @@ pub fn is_out_of_reach(dev: &[DevCall], tau: f64, grid: &[f64]) -> bool {
     let under = |(bar, sum, _): (Bar, f64, bool)| {
         interval::upper_is_under(sum, f64::from(bar.conversations), 0.99, tau)
     };
-    let widest = figures.next();
-    widest.is_some_and(|w| w.0.conversations >= SEEN && under(w)) && figures.all(under)
+    let Some(widest) = figures.next() else {
+        // It never answered.
+        return dev.iter().map(|c| c.conversation).collect::<std::collections::BTreeSet<_>>().len()
+            >= SEEN as usize;
+    };
+    widest.0.conversations >= SEEN && under(widest) && figures.all(under)
 }
 
 /// Every different bar of the grid, the most permissive first.
@@ -262,6 +266,11 @@ mod tests {
         };
         assert!(!is_out_of_reach(&calls(11, 0), 0.95, COARSE));
         assert!(is_out_of_reach(&calls(12, 0), 0.95, COARSE));
+        let declined = |n: u32| -> Vec<DevCall> {
+            calls(n, 0).into_iter().map(|c| DevCall { confidence: None, ..c }).collect()
+        };
+        assert!(!is_out_of_reach(&declined(11), 0.95, COARSE));
+        assert!(is_out_of_reach(&declined(12), 0.95, COARSE));
         // Sure and right on a quarter of them: a bar may still be found there, however
         // few there are yet.
         assert!(!is_out_of_reach(&calls(60, 16), 0.95, COARSE));

@@ -311,7 +311,7 @@ impl Serving {
             drop(engine);
             recording.close();
             if let Some(openings) = openings {
-                openings.keep();
+                openings.keep(true);
             }
             drop(exporting);
         })

@@ -129,8 +129,9 @@ fn written(tools: &Tools, then: impl FnOnce(&[u8])) {
     LAST.with_borrow_mut(|last| {
         if let Some(at) = last.iter().position(|(whole, _)| whole.is_same(tools)) {
             // What was of use last is the last to go.
-            last.swap(0, at);
-            return last.front().map_or((), |(_, written)| then(written));
+            let Some(known) = last.remove(at) else { return };
+            then(&known.1);
+            return last.push_front(known);
         }
         let mut out = Vec::new();
         for tool in tools {

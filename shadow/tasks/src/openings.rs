@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use understudy_call::{Belongs, ConversationKey, Credential, FormHash, Message, Request, Role};
 
 use crate::keys::{HashKey, field, first8, first16};
+use crate::mask::mask;
 
 /// So many different user messages after the same turns make them an opening. Fewer may
 /// be one person's, who puts a question again in other words.
@@ -29,7 +30,7 @@ const MANY: usize = 8;
 
 /// So many conversations of a form in a row that began with an opening make a form of it.
 /// A greeting or a way through a menu, which others do not begin with, seldom gets there.
-const ALL: u32 = 32;
+const ALL: usize = 32;
 
 /// Most messages of an opening: examples that are given as turns are seldom more than
 /// some ten pairs.
@@ -60,8 +61,10 @@ struct Learnt {
     /// Whether any form has an opening. Where none has, a call without leading turns is
     /// not looked up.
     any: AtomicBool,
-    /// Whether there is more to keep than was asked for last.
+    /// Whether an opening is more sure, or less, than when it was asked last.
     news: AtomicBool,
+    /// Whether there is anything else to keep.
+    more: AtomicBool,
     openings: Mutex<Openings>,
 }
 
@@ -82,8 +85,8 @@ struct Openings {
 #[derive(Default, Serialize, Deserialize)]
 struct Run {
     row: Row,
-    conversations: u32,
-    last: Option<ConversationKey>,
+    /// The beginnings of their keys, [`ALL`] at most.
+    conversations: Vec<u64>,
 }
 
 impl std::fmt::Debug for Conversations {
@@ -106,13 +109,20 @@ impl Conversations {
     }
 
     /// What it has learnt, for another process with the same key: hashes and counts.
-    /// `None` where no opening is more sure than when this was asked last.
+    /// `None` where no opening is more sure than when this was asked last; or, with `all`,
+    /// where nothing at all has come.
     #[must_use]
-    pub fn learnt(&self) -> Option<Vec<u8>> {
-        self.learnt.news.swap(false, Relaxed).then(|| {
+    pub fn learnt(&self, all: bool) -> Option<Vec<u8>> {
+        let news = self.learnt.news.swap(false, Relaxed);
+        (news | (all && self.learnt.more.swap(false, Relaxed))).then(|| {
             // Always some: it is made of lists and numbers.
             serde_json::to_vec(&*self.openings()).unwrap_or_default()
         })
+    }
+
+    /// What was given last could not be kept: it is given again.
+    pub fn not_kept(&self) {
+        self.learnt.news.store(true, Relaxed);
     }
 
     /// Takes up what another process had learnt.
@@ -169,12 +179,16 @@ impl Conversations {
             (*row, first8(&h))
         });
         let mut openings = self.openings();
-        if let Some((row, by)) = continued {
-            openings.continued(row, by);
+        if let Some((row, by)) = continued
+            && openings.continued(row, by)
+        {
+            self.learnt.more.store(true, Relaxed);
         }
         let longest = openings.longest(&rows);
         if longest.is_some() {
             self.learnt.any.store(true, Relaxed);
+        }
+        if longest.is_some() || openings.runs.holds(&of_form) {
             self.learnt.news.store(true, Relaxed);
         }
         let conversation = named_after(longest.map_or(0, |(end, _)| end));
@@ -188,13 +202,13 @@ impl Conversations {
 }
 
 /// The form of calls of this form that all begin with these messages. It is of nobody's
-/// key, as other forms are.
+/// key, and masked, as other forms are.
 fn form_with(form: FormHash, opening: &[Message]) -> FormHash {
     let mut h = blake3::Hasher::new();
     field(&mut h, &form.0);
     field(&mut h, b"opening");
     for message in opening.iter().filter(|m| m.role != Role::System) {
-        turn(&mut h, message, &message.text());
+        turn(&mut h, message, &mask(&message.text()).0);
     }
     FormHash(first16(&h))
 }
@@ -209,6 +223,7 @@ fn turn(h: &mut blake3::Hasher, message: &Message, text: &str) {
     };
     field(h, role);
     field(h, text.as_bytes());
+    field(h, message.name.as_deref().unwrap_or_default().as_bytes());
     h.update(&(message.tool_calls.len() as u64).to_le_bytes());
     for call in &message.tool_calls {
         field(h, call.name.as_bytes());
@@ -250,20 +265,21 @@ fn rows(mut h: blake3::Hasher, before: &[Message]) -> (Vec<(usize, Row)>, bool) 
 }
 
 impl Openings {
-    /// A row of turns was continued by the message of this hash.
-    fn continued(&mut self, row: Row, by: u64) {
+    /// A row of turns was continued by the message of this hash; says whether that is new.
+    fn continued(&mut self, row: Row, by: u64) -> bool {
         if self.known.holds(&row) {
-            return;
+            return false;
         }
         let ways = self.candidates.hold(row);
         if ways.contains(&by) {
-            return;
+            return false;
         }
         ways.push(by);
         if ways.len() >= MANY {
             self.candidates.let_go(&row);
             self.known.hold(row);
         }
+        true
     }
 
     /// The longest opening among these.
@@ -296,10 +312,12 @@ impl Openings {
         if run.row != row {
             *run = Run { row, ..Run::default() };
         }
-        if run.last.replace(conversation) != Some(conversation) {
-            run.conversations = run.conversations.saturating_add(1);
+        let [a, b, c, d, e, f, g, h, ..] = conversation.0;
+        let key = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        if run.conversations.len() < ALL && !run.conversations.contains(&key) {
+            run.conversations.push(key);
         }
-        (run.conversations >= ALL && !self.has_a_form(&row)).then_some((end, row))
+        (run.conversations.len() >= ALL && !self.has_a_form(&row)).then_some((end, row))
     }
 
     fn has_a_form(&self, row: &Row) -> bool {

@@ -54,8 +54,11 @@ pub(crate) fn offered<E: serde::de::Error>(raw: &RawValue) -> Result<Option<Offe
     LAST.with_borrow_mut(|last| {
         if let Some(at) = last.iter().position(|(text, _)| **text == *raw) {
             // What was of use last is the last to go.
-            last.swap(0, at);
-            return Ok(last.front().map(|(_, offer)| offer.clone()));
+            let known = last.remove(at);
+            let offer = known.as_ref().map(|(_, offer)| offer.clone());
+            last.extend(known);
+            last.rotate_right(1);
+            return Ok(offer);
         }
         let read: Option<List<Object<Reading>>> =
             serde_json::from_str(raw).map_err(|e| Fault::raised(&e).raise())?;

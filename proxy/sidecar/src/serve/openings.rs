@@ -2,6 +2,7 @@
 //! each run of an agent, and a run of twenty calls teaches little by itself.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use understudy_tasks::Conversations;
@@ -16,6 +17,8 @@ const EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Openings {
     file: PathBuf,
     conversations: Conversations,
+    /// One writes at a time.
+    writing: Arc<Mutex<()>>,
 }
 
 impl Openings {
@@ -31,13 +34,15 @@ impl Openings {
             let file = file.display();
             tracing::warn!(%file, problem, "what examples agents bring as turns is learnt anew");
         }
-        Self { file, conversations }
+        Self { file, conversations, writing: Arc::default() }
     }
 
-    /// Writes what is new.
-    pub(super) fn keep(&self) {
-        let Some(learnt) = self.conversations.learnt() else { return };
+    /// Writes what is new; at the end all of it, half-learnt openings too.
+    pub(super) fn keep(&self, all: bool) {
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(learnt) = self.conversations.learnt(all) else { return };
         if let Err(error) = state::write_private(&self.file, &learnt) {
+            self.conversations.not_kept();
             tracing::warn!(%error, "what examples agents bring as turns will be learnt anew after a restart");
         }
     }
@@ -47,7 +52,7 @@ impl Openings {
         let mut ending = std::pin::pin!(ending);
         while tokio::time::timeout(EVERY, &mut ending).await.is_err() {
             let this = self.clone();
-            let _ = tokio::task::spawn_blocking(move || this.keep()).await;
+            let _ = tokio::task::spawn_blocking(move || this.keep(false)).await;
         }
     }
 }
@@ -75,10 +80,13 @@ mod tests {
             let conversations = Conversations::new(HashKey::new([3; 32]));
             let openings = Openings::of(dir.path(), conversations.clone());
             let last = questions.fold(0, |_, q| opening(&conversations, q));
-            openings.keep();
+            openings.keep(true);
             last
         };
-        assert_eq!([run(0..15), run(15..30), run(30..45)], [0, 0, 2]);
+        for n in 0..12 {
+            assert_eq!(run(3 * n..3 * n + 3), 0, "{n}");
+        }
+        assert_eq!(run(36..40), 2);
         std::fs::write(dir.path().join("openings.json"), "{").unwrap();
         assert_eq!(run(45..60), 0);
     }

@@ -266,7 +266,7 @@ impl Rehearsal {
     pub async fn adopt_next(&mut self) -> Result<bool, RehearsalError> {
         let Some(i) = self.adopting.in_turn() else { return Ok(false) };
         let Adopting { coming, looks } = &mut self.adopting;
-        if let Some(Coming { tries, at: At::Answering(answering), .. }) = coming.get_mut(i)
+        if let Some(Coming { order, tries, at: At::Answering(answering) }) = coming.get_mut(i)
             && !answering.left.is_empty()
         {
             if tries.rest(Instant::now()) || !self.pace.turn(Crowded::GoOn).await {
@@ -275,6 +275,10 @@ impl Rehearsal {
             answering.begin(&self.cast);
             let Err(why) = answering.answer(self.settings.trial_deadline).await else {
                 tries.succeeded();
+                // Less than this, and no bar could take enough of the calls.
+                if let Some(policy) = self.tasks.get(&order.task).map(|state| state.ledger.policy()) {
+                    answering.stop_under(policy.tau * policy.min_coverage);
+                }
                 return Ok(true);
             };
             let engine = match why {
@@ -296,7 +300,8 @@ impl Rehearsal {
 
     /// What becomes of an adapter that has answered.
     fn weigh(&mut self, order: Ordered, done: Answering) -> Adoption {
-        let Answering { task, rows, draft, before, judged, agreed_before, of, given_up, .. } = done;
+        let Answering { task, rows, draft, before, judged, agreed_before, of, given_up, told_enough, .. } =
+            done;
         if judged.len() * 2 < of {
             let why = given_up.map_or_else(|| CastError::NoRows.to_string(), str::to_owned);
             return Adoption::failed(order, rows, &why);
@@ -312,6 +317,8 @@ impl Rehearsal {
             round: None,
             reason: "the task's first".to_owned(),
         };
+        let told = |reason: String| told_enough.iter().fold(reason, |all, told| format!("{all}; {told}"));
+        adoption.reason = told(adoption.reason);
         if let Some((before, _)) = before {
             let rows = agreed_before.iter().zip(&judged).map(|(b, j)| (j.conversation, *b, j.agrees));
             let round = Round::of(rows);
@@ -321,10 +328,10 @@ impl Rehearsal {
                 round.won, round.lost, round.p
             );
             if !round.is_better() {
-                adoption.reason = format!("kept beside: {of}");
+                adoption.reason = told(format!("kept beside: {of}"));
                 return adoption;
             }
-            adoption.reason = format!("better: {of}");
+            adoption.reason = told(format!("better: {of}"));
         }
         let made = match self.cast.adopt(draft, &judged) {
             Ok(made) => made,

@@ -1,11 +1,12 @@
 //! An adapter answers its development rows.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use understudy_call::{Choice, Declined, Reply, Request, UnderstudyId};
+use understudy_call::{Choice, ConversationKey, Declined, Reply, Request, UnderstudyId};
 use understudy_cast::specialised::{Draft, Judgement};
 use understudy_cast::{Cast, Example};
+use understudy_policy::interval;
 use understudy_tasks::{Form, Part, Task};
 
 use crate::score;
@@ -26,10 +27,15 @@ pub(super) struct Answering {
     pub(super) agreed_before: Vec<bool>,
     /// Why rows were left unasked.
     pub(super) given_up: Option<&'static str>,
+    /// What the first rows told, where it was enough.
+    pub(super) told_enough: Option<String>,
 }
 
 impl Answering {
     pub(super) fn new(task: Task, rows: u64, draft: Draft, development: Vec<Example>) -> Self {
+        // In no order of theirs, so that the first of them speak for all.
+        let mut development = development;
+        development.sort_by_cached_key(|example| *blake3::hash(&example.exchange.0).as_bytes());
         Self {
             task,
             rows,
@@ -41,6 +47,7 @@ impl Answering {
             judged: Vec::new(),
             agreed_before: Vec::new(),
             given_up: None,
+            told_enough: None,
         }
     }
 
@@ -64,6 +71,29 @@ impl Answering {
     pub(super) fn give_up(&mut self, why: &'static str) {
         self.left.clear();
         self.given_up = Some(why);
+    }
+
+    /// Leaves the rest of the rows unasked where hardly this share of them can be agreed
+    /// on: over the conversations of those that were asked, which were drawn, the
+    /// one-sided 99 % bound is under it. It is looked at after each row, so it errs more
+    /// often than that, but it only saves time and promotes nobody: long rows that nobody
+    /// answers would else keep other tasks from their evidence.
+    pub(super) fn stop_under(&mut self, needed: f64) {
+        let mut of: BTreeMap<ConversationKey, (f64, f64)> = BTreeMap::new();
+        for one in &self.judged {
+            let (agreed, n) = of.entry(one.conversation).or_default();
+            *agreed += f64::from(u8::from(one.agrees));
+            *n += 1.0;
+        }
+        let sum = of.values().map(|(agreed, n)| agreed / n).sum();
+        if !self.left.is_empty() && interval::upper_is_under(sum, of.len() as f64, 0.99, needed) {
+            let agreed = self.judged.iter().filter(|j| j.agrees).count();
+            let n = self.judged.len();
+            self.told_enough =
+                Some(format!("{agreed} of {n} rows agreed, so the other {} were not asked", self.left.len()));
+            self.of = n;
+            self.left.clear();
+        }
     }
 
     /// Answers the next row.

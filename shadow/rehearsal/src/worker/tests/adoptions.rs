@@ -10,12 +10,14 @@ use super::*;
 /// Development rows of the lesson.
 const ROWS: u64 = 20;
 
-/// An engine that answers with the question's last word, in one of three moods.
+/// An engine that answers with the question's last word, in one of four moods.
 #[derive(Default)]
 pub(super) struct Engine {
     pub(super) away: AtomicBool,
     /// It is there, but not for the adapter.
     refuses: AtomicBool,
+    /// It says the same to everything.
+    mumbles: AtomicBool,
     asked: AtomicUsize,
     /// How often it was asked for vectors.
     pub(super) embedded: AtomicUsize,
@@ -48,7 +50,9 @@ impl ChatModel for Engine {
     fn chat(&self, ask: ChatAsk) -> BoxFuture<'_, Result<ChatAnswer, Declined>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let declines = self.away.load(Ordering::Relaxed) || self.refuses.load(Ordering::Relaxed);
-        let reply = said(&last_word(&ask.request.messages.last().unwrap().text()));
+        let mumbles = self.mumbles.load(Ordering::Relaxed);
+        let asked = if mumbles { "well".to_owned() } else { ask.request.messages.last().unwrap().text() };
+        let reply = said(&last_word(&asked));
         let answer = ChatAnswer { reply, confidence: Some(-0.1), min_logprob: Some(-0.1), free_tokens: 1 };
         Box::pin(async move { if declines { Err(Declined::Unavailable) } else { Ok(answer) } })
     }
@@ -177,6 +181,28 @@ async fn rows_that_the_engine_could_not_be_asked_are_asked_when_it_is_back() {
     engine.away.store(false, Ordering::Relaxed);
     to_its_end(&mut r, 100).await;
     assert_eq!(r.reports()[0].adoptions[0].answered, ROWS);
+}
+
+#[tokio::test]
+async fn an_adapter_without_hope_is_not_asked_all_of_its_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, engine) = (journal(dir.path()), Arc::new(Engine::default()));
+    let last = journal.append_exchanges(questions(60)).unwrap();
+    let mut r = with_engine(&journal, &engine);
+    // With τ at .8 nearly half of the rows have to agree.
+    r.settings.policy.min_coverage = 0.6;
+    r.restore().await.unwrap();
+    go_through(&mut r, &journal, 0, last).await;
+    let task = r.reports()[0].task.to_string();
+    engine.mumbles.store(true, Ordering::Relaxed);
+    r.order_adoption(&task, "a1", "the test").await.unwrap();
+    draft(&mut r, &journal).await;
+    to_its_end(&mut r, 100).await;
+    let adoption = &r.reports()[0].adoptions[0];
+    // 1 - .01^(1/8) = .44
+    assert_eq!((adoption.answered, adoption.agreed), (8, 0));
+    assert_eq!(adoption.reason, "the task's first; 0 of 8 rows agreed, so the other 12 were not asked");
+    assert!(adoption.understudy.is_some());
 }
 
 #[tokio::test]
