@@ -1,6 +1,7 @@
 mod properties;
 mod replies;
 mod requests;
+mod tools;
 mod usual;
 
 use serde_json::Value;
