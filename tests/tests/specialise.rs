@@ -115,7 +115,9 @@ fn an_adapter_comes_in_and_a_second_that_is_no_better_is_kept_beside() {
     let ids = |split: &str| -> Vec<Value> {
         rows.iter().filter(|r| r["split"] == split).map(|r| r["id"].clone()).collect()
     };
-    let (train, development) = (ids("train"), ids("development"));
+    let (train, mut development) = (ids("train"), ids("development"));
+    // These weights answer nothing as the provider does: of more rows than these the last are not asked.
+    development.truncate(16);
     assert!(train.len() > 100 && development.len() > 5, "{} {}", train.len(), development.len());
 
     // What is not there, and what has no such name, is refused.

@@ -73,12 +73,13 @@ impl Ledger {
         development.is_some_and(|d| d.is_due(self.policy.dev_conversations))
     }
 
-    /// Whether more development of a version would tell nothing: there was
-    /// twice as much as a bar needs and none came of it, or none can be hoped for.
+    /// Whether more development of a version would tell nothing: there was twice
+    /// as much as a bar needs, beyond what its fit judged, and none came of it, or
+    /// none can be hoped for.
     #[must_use]
     pub fn is_given_up(&self, understudy: &UnderstudyId) -> bool {
         self.number_of(understudy).and_then(|n| self.development.get(&n)).is_some_and(|d| {
-            d.conversations >= self.policy.dev_conversations.saturating_mul(2)
+            d.beyond_fit() >= self.policy.dev_conversations.saturating_mul(2)
                 || bar::is_out_of_reach(&d.calls, self.policy.tau, bar::COARSE)
         })
     }
@@ -213,6 +214,12 @@ impl Ledger {
 }
 
 impl Development {
+    /// Conversations of the traffic, those that its fit judged left out: a version
+    /// that comes with many would else be given up before its first trial.
+    fn beyond_fit(&self) -> u32 {
+        self.conversations.saturating_sub(self.from_fit)
+    }
+
     pub(super) fn is_due(&self, enough: u32) -> bool {
         let n = self.conversations;
         let step = (n.next_power_of_two() / 32).max(1);

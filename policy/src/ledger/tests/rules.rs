@@ -167,6 +167,34 @@ fn a_fit_that_judged_its_examples_opens_an_entry_at_once_and_its_strata_are_not_
 }
 
 #[test]
+fn a_version_whose_fit_judged_many_examples_gets_its_trials_before_it_is_given_up() {
+    let who = name("specialised-1");
+    let mut play = Play::new(policy());
+    play.calls(10, Lane::Provider, &name("other"));
+    // 930 examples, one in twenty wrong however sure: too near τ for a bar, and not out of reach.
+    let agrees = |n: u64| !n.is_multiple_of(20);
+    let call =
+        |n: u32| DevCall { conversation: n, confidence: Some(0.9), agrees: agrees(u64::from(n)), stratum: 0 };
+    play.apply(&Event::Fitted(Fitted {
+        understudy: who.clone(),
+        seq: play.seq,
+        strata: vec!["odd".to_owned()],
+        calls: (0..930).map(call).collect(),
+    }));
+    let more = play.ledger.policy().dev_conversations * 2;
+    assert!(930 > more && play.ledger.propose_entry(&who).is_none());
+    assert!(!play.ledger.is_given_up(&who));
+    for n in 0..u64::from(more) - 1 {
+        play.call(Lane::Provider, &who, agrees(n));
+    }
+    play.end();
+    assert_eq!((play.ledger.is_given_up(&who), play.ledger.propose_entry(&who)), (false, None));
+    play.call(Lane::Provider, &who, true);
+    play.end();
+    assert!(play.ledger.is_given_up(&who) && play.ledger.view().given_up == [who]);
+}
+
+#[test]
 fn a_class_that_is_always_wrong_is_declined() {
     let who = name("head-1");
     let mut play = Play::new(policy());
