@@ -22,6 +22,7 @@
 //! No I/O here.
 
 mod exchange;
+mod latest;
 mod reply;
 mod request;
 mod responder;
@@ -31,6 +32,7 @@ pub use exchange::{
     AnsweredBy, Asked, Belongs, ConversationKey, Credential, Exchange, ExchangeId, FormHash, Lane, Metadata,
     Sizes, StandIns, Timings, Truncation,
 };
+pub use latest::Latest;
 pub use reply::{Choice, Finish, Reply, ReplyError, TokenLogprob, Usage};
 pub use request::{Format, Ineligible, Message, Part, Request, Role, Sampling, Tool, ToolCall, ToolChoice};
 pub use responder::{

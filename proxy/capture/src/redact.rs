@@ -30,7 +30,6 @@ mod phone;
 mod secret;
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -97,7 +96,7 @@ pub struct Redactor {
     shortest: usize,
     /// `None` with detectors that are not ours: theirs may find what they like.
     clean: Option<Mutex<Clean>>,
-    tools: Mutex<VecDeque<nouns::Redacted>>,
+    tools: Mutex<nouns::Known>,
 }
 
 impl std::fmt::Debug for Redactor {

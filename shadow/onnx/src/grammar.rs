@@ -8,14 +8,13 @@
 //! properties come in the order of the schema, and separators are fixed, so most
 //! of a call is forced: forced tokens cost no step and no confidence.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Map, Value, json};
 use toktrie::{InferenceCapabilities, TokEnv};
-use understudy_call::{CallText, Tool, ToolChoice, Tools};
+use understudy_call::{CallText, Latest, Tool, ToolChoice, Tools};
 
 /// What a reply may look like.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +58,7 @@ const KEPT: usize = 32;
 /// Compiles grammars for one vocabulary, and keeps the last ones.
 pub(crate) struct Compiler {
     factory: ParserFactory,
-    kept: VecDeque<(Arc<str>, Matcher)>,
+    kept: Latest<(Arc<str>, Matcher), KEPT>,
 }
 
 impl Compiler {
@@ -69,7 +68,7 @@ impl Compiler {
         let mut factory = ParserFactory::new(vocabulary, caps, &slices)
             .map_err(|e| GrammarError::Unsupported(e.to_string()))?;
         factory.quiet();
-        Ok(Self { factory, kept: VecDeque::new() })
+        Ok(Self { factory, kept: Latest::new() })
     }
 
     /// A matcher at its start; `None` when anything is allowed.
@@ -77,19 +76,14 @@ impl Compiler {
         let Some(whole) = top_level(grammar)? else { return Ok(None) };
         let key: Arc<str> =
             serde_json::to_string(&whole).map_err(|e| GrammarError::Unsupported(e.to_string()))?.into();
-        if let Some(at) = self.kept.iter().position(|(k, _)| *k == key)
-            && let Some(hit) = self.kept.remove(at)
-        {
-            let matcher = hit.1.clone();
-            self.kept.push_front(hit);
-            return Ok(Some(matcher));
+        if let Some((_, matcher)) = self.kept.find(|(k, _)| *k == key) {
+            return Ok(Some(matcher.clone()));
         }
         let matcher = Matcher::new(self.factory.create_parser(whole));
         if let Some(problem) = matcher.get_error() {
             return Err(GrammarError::Unsupported(problem));
         }
-        self.kept.push_front((key, matcher.clone()));
-        self.kept.truncate(KEPT);
+        self.kept.keep((key, matcher.clone()));
         Ok(Some(matcher))
     }
 }

@@ -1,10 +1,9 @@
 //! What a task's calls have in common.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
-use understudy_call::{Dialect, FormHash, Format, Request, Role, ToolChoice, Tools};
+use understudy_call::{Dialect, FormHash, Format, Latest, Request, Role, ToolChoice, Tools};
 
 use crate::keys::{field, first16};
 use crate::mask::mask;
@@ -103,17 +102,16 @@ const LONGEST: usize = 64 << 10;
 /// Gives the text with its variables masked.
 fn masked(text: &str, then: impl FnOnce(&str)) {
     thread_local! {
-        static LAST: RefCell<VecDeque<(String, String)>> = const { RefCell::new(VecDeque::new()) };
+        static LAST: RefCell<Latest<(String, String), REMEMBERED>> = const { RefCell::new(Latest::new()) };
     }
     LAST.with_borrow_mut(|last| {
-        if let Some((_, masked)) = last.iter().find(|(whole, _)| whole == text) {
+        if let Some((_, masked)) = last.find(|(whole, _)| whole == text) {
             return then(masked);
         }
         let (masked, _) = mask(text);
         then(&masked);
         if text.len() <= LONGEST {
-            last.truncate(REMEMBERED - 1);
-            last.push_front((text.to_owned(), masked.into_owned()));
+            last.keep((text.to_owned(), masked.into_owned()));
         }
     });
 }
@@ -121,36 +119,26 @@ fn masked(text: &str, then: impl FnOnce(&str)) {
 /// Gives the tools as they enter the hash.
 fn written(tools: &Tools, then: impl FnOnce(&[u8])) {
     thread_local! {
-        static LAST: RefCell<VecDeque<(Tools, Vec<u8>)>> = const { RefCell::new(VecDeque::new()) };
+        static LAST: RefCell<Latest<(Tools, Vec<u8>), REMEMBERED>> = const { RefCell::new(Latest::new()) };
     }
     if tools.is_empty() {
         return;
     }
     LAST.with_borrow_mut(|last| {
-        if let Some(at) = last.iter().position(|(whole, _)| whole.is_same(tools)) {
-            // What was of use last is the last to go.
-            let Some(known) = last.remove(at) else { return };
-            then(&known.1);
-            return last.push_front(known);
+        if let Some((_, known)) = last.find(|(whole, _)| whole.is_same(tools)) {
+            return then(known);
         }
         let mut out = Vec::new();
         for tool in tools {
-            text(&mut out, &tool.name);
-            text(&mut out, tool.description.as_deref().unwrap_or_default());
+            field(&mut out, tool.name.as_bytes());
+            field(&mut out, tool.description.as_deref().unwrap_or_default().as_bytes());
             json(&mut out, &tool.parameters);
         }
         then(&out);
         if tools.is_shared() && out.len() <= LONGEST {
-            last.truncate(REMEMBERED - 1);
-            last.push_front((tools.clone(), out));
+            last.keep((tools.clone(), out));
         }
     });
-}
-
-/// Writes what [`field`] hashes.
-fn text(out: &mut Vec<u8>, text: &str) {
-    out.extend_from_slice(&(text.len() as u64).to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
 }
 
 /// Writes JSON as it came. A hasher gets it in one piece, for it takes many small ones
@@ -158,7 +146,7 @@ fn text(out: &mut Vec<u8>, text: &str) {
 fn json(out: &mut Vec<u8>, value: &serde_json::Value) {
     // A `Value` always serialises.
     let _ = serde_json::to_writer(&mut *out, value);
-    text(out, "json");
+    field(out, b"json");
 }
 
 /// At most six words in lower case with hyphens, 48 characters.

@@ -1,6 +1,8 @@
 //! Keyed hashes: who called, which conversation, which call. The key is the
 //! journal's, so that none of them can be found by trying values.
 
+use std::io::Write;
+
 use understudy_call::{ConversationKey, Credential, FormHash};
 use understudy_policy::TaskId;
 
@@ -85,10 +87,12 @@ pub fn task_id(form: FormHash, credential: Option<Credential>) -> TaskId {
     TaskId(first8(&h))
 }
 
-/// Adds a field with its length, so that no two lists of fields hash alike.
-pub(crate) fn field(h: &mut blake3::Hasher, bytes: &[u8]) {
-    h.update(&(bytes.len() as u64).to_le_bytes());
-    h.update(bytes);
+/// Adds a field with its length, so that no two lists of fields hash alike: to a hasher,
+/// or to what one gets in one piece.
+pub(crate) fn field(out: &mut impl Write, bytes: &[u8]) {
+    // Hashers and buffers take everything.
+    let _ = out.write_all(&(bytes.len() as u64).to_le_bytes());
+    let _ = out.write_all(bytes);
 }
 
 pub(crate) fn first16(h: &blake3::Hasher) -> [u8; 16] {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::PoisonError;
 
 use serde_json::{Map, Value};
-use understudy_call::{Choice, Format, Message, Part, Reply, Request, Tool, ToolCall, Tools};
+use understudy_call::{Choice, Format, Latest, Message, Part, Reply, Request, Tool, ToolCall, Tools};
 
 use super::{Noted, Redactor, card};
 
@@ -13,7 +13,7 @@ use super::{Noted, Redactor, card};
 const SHORTEST_CARD: u64 = 10_u64.pow(card::SHORTEST as u32 - 1);
 
 /// Lists of tools of which it is known what comes of them.
-const REMEMBERED: usize = 8;
+pub(super) type Known = Latest<Redacted, 8>;
 
 /// A list of tools, and what came of it.
 pub(super) struct Redacted {
@@ -66,12 +66,8 @@ impl Redactor {
             return false;
         }
         let mut known = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = known.iter().position(|t| t.read.is_same(tools)) {
-            // What was of use last is the last to go.
-            let Some(found) = known.remove(at) else { return false };
-            let changed = found.put(tools, noted);
-            known.push_front(found);
-            return changed;
+        if let Some(found) = known.find(|t| t.read.is_same(tools)) {
+            return found.put(tools, noted);
         }
         // Detectors that are not ours may find something another time. What is too long
         // to be shared by the calls of an agent is not shared but by chance.
@@ -89,8 +85,7 @@ impl Redactor {
         }
         redacted.put(tools, noted);
         if comes_again {
-            known.truncate(REMEMBERED - 1);
-            known.push_front(redacted);
+            known.keep(redacted);
         }
         changed
     }

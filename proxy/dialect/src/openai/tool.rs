@@ -1,14 +1,13 @@
 //! Tools, and the choice among them.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 
 use serde::Deserialize;
 use serde::de::MapAccess;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use understudy_call::{Finish, Ineligible, Tool, ToolChoice, Tools};
+use understudy_call::{Finish, Ineligible, Latest, Tool, ToolChoice, Tools};
 
 use super::wire::{Fault, Fields, List, Object, Writer, keep};
 
@@ -48,24 +47,18 @@ pub(crate) fn offer(List(list): List<Object<Reading>>) -> Offer {
 /// Reads a call's `tools`; `None` for `null`.
 pub(crate) fn offered<E: serde::de::Error>(raw: &RawValue) -> Result<Option<Offer>, E> {
     thread_local! {
-        static LAST: RefCell<VecDeque<(Box<str>, Offer)>> = const { RefCell::new(VecDeque::new()) };
+        static LAST: RefCell<Latest<(Box<str>, Offer), REMEMBERED>> = const { RefCell::new(Latest::new()) };
     }
     let raw = raw.get();
     LAST.with_borrow_mut(|last| {
-        if let Some(at) = last.iter().position(|(text, _)| **text == *raw) {
-            // What was of use last is the last to go.
-            let known = last.remove(at);
-            let offer = known.as_ref().map(|(_, offer)| offer.clone());
-            last.extend(known);
-            last.rotate_right(1);
-            return Ok(offer);
+        if let Some((_, offer)) = last.find(|(text, _)| **text == *raw) {
+            return Ok(Some(offer.clone()));
         }
         let read: Option<List<Object<Reading>>> =
             serde_json::from_str(raw).map_err(|e| Fault::raised(&e).raise())?;
         let Some(offer) = read.map(offer) else { return Ok(None) };
         if raw.len() <= LONGEST {
-            last.truncate(REMEMBERED - 1);
-            last.push_front((raw.into(), offer.clone()));
+            last.keep((raw.into(), offer.clone()));
         }
         Ok(Some(offer))
     })
