@@ -269,7 +269,7 @@ impl Rehearsal {
         let Some(id) = found else {
             return self.settle().await;
         };
-        self.meet_now(id, seq);
+        self.meet_now(id, seq, exchange.meta.opening);
         // Where something serves, its audits stand in the journal: it may not wait.
         let crowded = if self.serves() { Crowded::GoOn } else { Crowded::Wait };
         let (Some(task), Some(state)) = (self.book.task(id).cloned(), self.tasks.get_mut(&id)) else {

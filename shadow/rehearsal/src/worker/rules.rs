@@ -73,9 +73,19 @@ impl Rehearsal {
         }
     }
 
-    /// The same for a call of the present, whose rules are noted.
-    pub(super) fn meet_now(&mut self, id: TaskId, seq: u64) {
+    /// The same for a call of the present, whose rules are noted. Where its `opening`
+    /// turns made it a task, the one that its agent's calls were of until now stays
+    /// behind with what people gave it.
+    pub(super) fn meet_now(&mut self, id: TaskId, seq: u64, opening: u16) {
         if !self.tasks.contains_key(&id) {
+            if let Some(task) = self.book.task(id).filter(|_| opening > 0) {
+                tracing::info!(
+                    task = task.name,
+                    opening,
+                    "calls that begin with the same turns are a task of their own; the name, rules and pin of \
+                     the task that they were of before are not its"
+                );
+            }
             self.meet(id);
             let policy = Box::new(self.rules_now(id));
             self.fold(id, vec![Event::Policy { policy, seq, afterwards: false }]);
