@@ -79,6 +79,12 @@ cat <<'NOTE'
   bar_delta           0.05           0.20      permitted chance that the bar does not exceed tau
   stratum_min         20             6         judged conversations a stratum needs
   cusum_limit         1000           50        one false alarm in so many audits
+  observe_calls       30             10        calls before anyone rehearses
+  conversation_gap    200            20        entries without a call that end a conversation
+  audit_first         500            100       served calls that are audited more often
+  audit_first_share   0.20           0.50      that share of them
+  audit_share         0.05           0.25      the share of all others
+  worker.busy_share   0.5            1.0       share of time that trials may take
 NOTE
 
 say "the proxy"

@@ -14,7 +14,9 @@ use crate::settings::File;
 use crate::{keeper, pods, policies, resources, routes, understudies};
 
 /// How long kept connections have to be given up with an answer, before they are closed.
-const LEAVE: Duration = Duration::from_secs(3);
+/// For some seconds reviews may still be sent here: a `preStop` hook that sleeps would do
+/// for them, but Kubernetes 1.29 refuses it.
+const LEAVE: Duration = Duration::from_secs(5);
 
 /// How long reviews in progress may go on: an API server waits three seconds.
 const DRAIN: Duration = Duration::from_secs(4);

@@ -22,10 +22,11 @@ fn main() {
         }),
         audit: Arc::new(|_, _, _| 1.0),
     };
-    let shapes: [(&str, Vec<Captured>); 3] = [
+    let shapes: [(&str, Vec<Captured>); 4] = [
         ("1 KB asked, 600 bytes answered, as `understudy bench` does", (0..512).map(plain).collect()),
         ("an agent's turn: 3 KB of system text, three tools, results as JSON", (0..512).map(agent).collect()),
         ("the same with personal data", (0..512).map(personal).collect()),
+        ("a choice: 2 KB of system text, a schema of 80 names", (0..512).map(choice).collect()),
     ];
     for (name, calls) in shapes {
         let dir = tempfile::tempdir().unwrap();
@@ -141,6 +142,18 @@ fn agent(n: u32) -> Captured {
 
 fn personal(n: u32) -> Captured {
     turn(n, "my card 4111 1111 1111 1111, mail anna@firma.de, phone +49 170 1234567, for my flight")
+}
+
+fn choice(n: u32) -> Captured {
+    let names: Vec<String> = (0..80).map(|i| words(i + 1, 24).trim().replace(' ', "_")).collect();
+    let schema = json!({"type": "object", "properties": {"intent": {"type": "string", "enum": names}},
+        "required": ["intent"], "additionalProperties": false});
+    let request = json!({"model": "gpt-4o-mini", "temperature": 0, "messages": [
+        {"role": "system", "content": words(7, 2000)}, {"role": "user", "content": words(n, 80)}],
+        "response_format": {"type": "json_schema",
+            "json_schema": {"name": "route", "strict": true, "schema": schema}}});
+    let said = json!({"intent": names.get(n as usize % names.len())}).to_string();
+    captured(n, &request, &reply(json!({"role": "assistant", "content": said})))
 }
 
 fn turn(n: u32, about: &str) -> Captured {

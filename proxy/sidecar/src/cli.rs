@@ -38,7 +38,7 @@ pub(crate) enum Command {
     Serve(serve::Serve),
     /// Runs a command with its base URLs set to the proxy, starting one if need be
     Run(run::Run),
-    /// Reads recorded calls and prints the verdict that live traffic would have reached
+    /// Reads recorded calls and prints the verdict that live traffic would have reached (for tasks of several turns up to an opened canary)
     Rehearse(rehearse::Rehearse),
     /// Lists the tasks: stage, coverage, agreement, what is missing
     Tasks,

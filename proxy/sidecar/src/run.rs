@@ -26,7 +26,7 @@ use crate::{serve, state, telemetry};
 /// `understudy run`
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// Puts the proxy in front of a base URL that is already set, instead of leaving it alone
+    /// Puts a proxy of its own in front of a base URL that is already set, instead of leaving it alone
     #[arg(long)]
     pub(crate) chain: bool,
     /// Does not say what is set

@@ -23,7 +23,8 @@ pub(super) const TITLES: &[(&str, &str)] = &[
     ("gateway", "How calls come in, and how long anything may take."),
     (
         "providers.NAME",
-        "Where calls go. `openai`, `anthropic` and `google` are built in and may be changed here; any other name is a \
+        "Where calls go. `openai` (paths under `/v1`, `/openai/v1` and `/openai`), `anthropic` (`/anthropic`) and \
+         `google` (`/google`) are built in, with their own addresses, and may be changed here; any other name is a \
          provider of your own. A call goes to the provider whose host it names, else to the one with the longest \
          matching prefix, whose place the base URL's path takes.",
     ),

@@ -28,7 +28,7 @@ pub(crate) struct Specialise {
     /// Goes on from the checkpoint of a run that was interrupted, with the calls that it had; without this such a checkpoint goes
     #[arg(long)]
     resume: bool,
-    /// Keeps of a class (the tools that a reply calls, or a short reply) at most so many times the median class's training rows; all without it, and with --resume what it was
+    /// Keeps of a class (the tools that a reply calls, or a short reply) at most so many times the median class's training rows; without it what specialise.class_cap says, or with --resume what it was
     #[arg(long, value_name = "TIMES")]
     class_cap: Option<f64>,
     /// Only makes the environment that training needs
