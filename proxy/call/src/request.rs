@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::Tools;
+use crate::{Schema, Tools};
 
 /// What an agent asks of a model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -202,7 +202,7 @@ pub enum Format {
         /// The schema's name.
         name: String,
         /// JSON Schema.
-        schema: Value,
+        schema: Schema,
         /// Whether the reply must follow it exactly.
         strict: Option<bool>,
     },

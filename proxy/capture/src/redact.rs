@@ -96,7 +96,8 @@ pub struct Redactor {
     shortest: usize,
     /// `None` with detectors that are not ours: theirs may find what they like.
     clean: Option<Mutex<Clean>>,
-    tools: Mutex<nouns::Known>,
+    tools: nouns::KnownTools,
+    schemas: nouns::KnownSchemas,
 }
 
 impl std::fmt::Debug for Redactor {
@@ -116,7 +117,7 @@ impl Redactor {
     #[must_use]
     pub fn with(key: [u8; 32], detectors: Vec<Box<dyn Detector>>) -> Self {
         let key = blake3::derive_key("understudy 2026-11 journal: stand-ins", &key);
-        Self { key, detectors, shortest: 0, clean: None, tools: Mutex::default() }
+        Self { key, detectors, shortest: 0, clean: None, tools: Mutex::default(), schemas: Mutex::default() }
     }
 
     /// Replaces what is found in a text. JSON is looked at string by string.

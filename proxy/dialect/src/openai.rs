@@ -19,6 +19,7 @@
 //! note holds has no notes inside, and is as it came.
 //! A field that is `null` is kept as `null` under its own name.
 
+mod alike;
 mod call;
 mod choice;
 mod chunk;

@@ -118,7 +118,7 @@ fn grammar(request: &Request, reply: Option<ReplyForm>, written: CallText) -> Op
         written,
     };
     let json = || match &request.format {
-        Format::JsonSchema { schema, .. } => Some(Grammar::JsonSchema(schema.clone())),
+        Format::JsonSchema { schema, .. } => Some(Grammar::JsonSchema(Value::clone(schema))),
         Format::JsonObject => Some(Grammar::JsonObject),
         Format::Text => None,
     };

@@ -182,7 +182,7 @@ pub fn compare(request: &Request, reference: &Reply, answer: &Reply) -> Score {
     }
     let (wanted, given) = (wanted.text(), given.text());
     let schema = match &request.format {
-        Format::JsonSchema { schema, .. } => Some(schema),
+        Format::JsonSchema { schema, .. } => Some(&**schema),
         _ => None,
     };
     match (json::parse(&wanted), json::parse(&given)) {

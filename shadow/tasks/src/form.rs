@@ -3,7 +3,10 @@
 use std::cell::RefCell;
 
 use serde::{Deserialize, Serialize};
-use understudy_call::{Dialect, FormHash, Format, Latest, Request, Role, ToolChoice, Tools};
+use serde_json::Value;
+use understudy_call::{
+    Common, Dialect, FormHash, Format, Latest, Request, Role, Schema, Tool, ToolChoice, Tools,
+};
 
 use crate::keys::{field, first16};
 use crate::mask::mask;
@@ -66,9 +69,11 @@ pub fn fingerprint(dialect: Dialect, request: &Request) -> FormHash {
         masked(&message.text(), |text| field(&mut h, text.as_bytes()));
     }
     field(&mut h, b"tools");
-    written(&request.tools, |tools| {
-        h.update(tools);
-    });
+    if !request.tools.is_empty() {
+        tools_written(&request.tools, |tools| {
+            h.update(tools);
+        });
+    }
     field(&mut h, b"choice");
     match &request.tool_choice {
         ToolChoice::Auto => field(&mut h, b"auto"),
@@ -85,15 +90,15 @@ pub fn fingerprint(dialect: Dialect, request: &Request) -> FormHash {
         Format::JsonSchema { name, schema, .. } => {
             field(&mut h, b"schema");
             field(&mut h, name.as_bytes());
-            let mut out = Vec::new();
-            json(&mut out, schema);
-            h.update(&out);
+            schema_written(schema, |schema| {
+                h.update(schema);
+            });
         }
     }
     FormHash(first16(&h))
 }
 
-/// System texts that a thread remembers, masked, and lists of tools, written: all calls
+/// System texts that a thread remembers, masked, and lists of tools and schemas, written: all calls
 /// of a task bring the same, and either takes longer than the rest of its fingerprint.
 const REMEMBERED: usize = 8;
 /// The longest of them.
@@ -116,34 +121,55 @@ fn masked(text: &str, then: impl FnOnce(&str)) {
     });
 }
 
+/// What was written of the last ones.
+type Written<T> = RefCell<Latest<(Common<T>, Vec<u8>), REMEMBERED>>;
+
 /// Gives the tools as they enter the hash.
-fn written(tools: &Tools, then: impl FnOnce(&[u8])) {
+fn tools_written(tools: &Tools, then: impl FnOnce(&[u8])) {
     thread_local! {
-        static LAST: RefCell<Latest<(Tools, Vec<u8>), REMEMBERED>> = const { RefCell::new(Latest::new()) };
+        static LAST: Written<[Tool]> = const { RefCell::new(Latest::new()) };
     }
-    if tools.is_empty() {
-        return;
-    }
-    LAST.with_borrow_mut(|last| {
-        if let Some((_, known)) = last.find(|(whole, _)| whole.is_same(tools)) {
-            return then(known);
-        }
-        let mut out = Vec::new();
-        for tool in tools {
-            field(&mut out, tool.name.as_bytes());
-            field(&mut out, tool.description.as_deref().unwrap_or_default().as_bytes());
-            json(&mut out, &tool.parameters);
-        }
-        then(&out);
-        if tools.is_shared() && out.len() <= LONGEST {
-            last.keep((tools.clone(), out));
-        }
+    LAST.with(|last| {
+        written(last, tools, then, |out| {
+            for tool in tools {
+                field(out, tool.name.as_bytes());
+                field(out, tool.description.as_deref().unwrap_or_default().as_bytes());
+                json(out, &tool.parameters);
+            }
+        })
     });
+}
+
+/// Gives the schema as it enters the hash.
+fn schema_written(schema: &Schema, then: impl FnOnce(&[u8])) {
+    thread_local! {
+        static LAST: Written<Value> = const { RefCell::new(Latest::new()) };
+    }
+    LAST.with(|last| written(last, schema, then, |out| json(out, schema)));
+}
+
+/// Gives what is written of it, or was.
+fn written<T: ?Sized>(
+    last: &Written<T>,
+    it: &Common<T>,
+    then: impl FnOnce(&[u8]),
+    write: impl FnOnce(&mut Vec<u8>),
+) {
+    let mut last = last.borrow_mut();
+    if let Some((_, known)) = last.find(|(whole, _)| whole.is_same(it)) {
+        return then(known);
+    }
+    let mut out = Vec::new();
+    write(&mut out);
+    then(&out);
+    if it.is_shared() && out.len() <= LONGEST {
+        last.keep((it.clone(), out));
+    }
 }
 
 /// Writes JSON as it came. A hasher gets it in one piece, for it takes many small ones
 /// slowly.
-fn json(out: &mut Vec<u8>, value: &serde_json::Value) {
+fn json(out: &mut Vec<u8>, value: &Value) {
     // A `Value` always serialises.
     let _ = serde_json::to_writer(&mut *out, value);
     field(out, b"json");

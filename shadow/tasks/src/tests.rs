@@ -107,7 +107,7 @@ fn a_form_s_hash_is_the_same_in_every_version() {
     let book = offering(&[("book", r#"{"b":[1,-0.0],"a":null}"#)]).tools;
     r.tools = [tool("get_user", "Looks up a user."), book[0].clone()].into_iter().collect();
     let schema = serde_json::json!({"type": "string"});
-    r.format = Format::JsonSchema { name: "s".into(), schema, strict: None };
+    r.format = Format::JsonSchema { name: "s".into(), schema: schema.into(), strict: None };
     // By another BLAKE3 (Python's), field by field: journals name their tasks by it.
     assert_eq!(fingerprint(Dialect::OpenaiChat, &r).to_string(), "d3b82492ccc34268bbb4b87e9451ea1b");
 }

@@ -2,39 +2,45 @@
 //! Names of tools and models stay, for they are vocabulary.
 
 use std::borrow::Cow;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 
+use serde::Serialize;
 use serde_json::{Map, Value};
-use understudy_call::{Choice, Format, Latest, Message, Part, Reply, Request, Tool, ToolCall, Tools};
+use understudy_call::{
+    Blank, Choice, Common, Format, Latest, Message, Part, Reply, Request, Schema, Tool, ToolCall, Tools,
+};
 
 use super::{Noted, Redactor, card};
 
 /// The smallest number of as many digits as the shortest card's.
 const SHORTEST_CARD: u64 = 10_u64.pow(card::SHORTEST as u32 - 1);
 
-/// Lists of tools of which it is known what comes of them.
-pub(super) type Known = Latest<Redacted, 8>;
+/// Those of which it is known what comes of them.
+type Known<T> = Mutex<Latest<Redacted<T>, 8>>;
 
-/// A list of tools, and what came of it.
-pub(super) struct Redacted {
-    read: Tools,
-    /// The same list where nothing was found.
-    written: Tools,
+pub(super) type KnownTools = Known<[Tool]>;
+pub(super) type KnownSchemas = Known<Value>;
+
+/// What all calls of a form bring, and what came of it.
+pub(super) struct Redacted<T: ?Sized> {
+    read: Common<T>,
+    /// The same one where nothing was found.
+    written: Common<T>,
     noted: Noted,
 }
 
-/// Whether it takes no more than 32 KiB, written.
-fn is_short(tools: &Tools) -> bool {
-    serde_json::to_vec(tools).is_ok_and(|written| written.len() <= 32 << 10)
-}
-
-impl Redacted {
+impl<T: ?Sized> Redacted<T> {
     /// Puts what came of it in its place; says whether anything changed.
-    fn put(&self, tools: &mut Tools, noted: &mut Noted) -> bool {
+    fn put(&self, it: &mut Common<T>, noted: &mut Noted) -> bool {
         noted.add(&self.noted);
-        tools.clone_from(&self.written);
+        it.clone_from(&self.written);
         !self.written.is_same(&self.read)
     }
+}
+
+/// Whether it takes no more than 32 KiB, written.
+fn is_short<T: ?Sized + Blank + Serialize>(it: &Common<T>) -> bool {
+    serde_json::to_vec(it).is_ok_and(|written| written.len() <= 32 << 10)
 }
 
 impl Redactor {
@@ -51,7 +57,7 @@ impl Redactor {
         }
         changed |= self.tools(&mut r.tools, noted);
         if let Format::JsonSchema { schema, .. } = &mut r.format {
-            changed |= self.value(schema, noted);
+            changed |= self.schema(schema, noted);
         }
         for stop in &mut r.sampling.stop {
             changed |= self.replace(stop);
@@ -59,33 +65,50 @@ impl Redactor {
         changed | self.map(&mut r.extra, &mut Noted::default())
     }
 
-    /// All calls of an agent share the list that was read first, so what comes of it is
-    /// shared, too.
     fn tools(&self, tools: &mut Tools, noted: &mut Noted) -> bool {
-        if tools.is_empty() {
+        self.shared(&self.tools, tools, noted, |tools, noted| {
+            let mut list = tools.to_vec();
+            let mut changed = false;
+            for Tool { description, parameters, extra, .. } in &mut list {
+                changed |= description.as_mut().is_some_and(|d| self.replace_noting(d, noted));
+                changed |= self.value(parameters, noted);
+                changed |= self.map(extra, &mut Noted::default());
+            }
+            changed.then(|| list.into())
+        })
+    }
+
+    fn schema(&self, schema: &mut Schema, noted: &mut Noted) -> bool {
+        self.shared(&self.schemas, schema, noted, |schema, noted| {
+            let mut value = Value::clone(schema);
+            self.value(&mut value, noted).then(|| value.into())
+        })
+    }
+
+    /// All calls of an agent share what was read first, so what comes of it is shared, too.
+    fn shared<T: ?Sized + Blank + Serialize>(
+        &self,
+        known: &Known<T>,
+        it: &mut Common<T>,
+        noted: &mut Noted,
+        redacted: impl FnOnce(&T, &mut Noted) -> Option<Common<T>>,
+    ) -> bool {
+        if it.is_blank() {
             return false;
         }
-        let mut known = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = known.find(|t| t.read.is_same(tools)) {
-            return found.put(tools, noted);
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.find(|one| one.read.is_same(it)) {
+            return found.put(it, noted);
         }
         // Detectors that are not ours may find something another time. What is too long
         // to be shared by the calls of an agent is not shared but by chance.
-        let comes_again = self.clean.is_some() && tools.is_shared() && is_short(tools);
-        let mut redacted = Redacted { read: tools.clone(), written: tools.clone(), noted: Noted::default() };
-        let mut list = tools.to_vec();
-        let mut changed = false;
-        for Tool { description, parameters, extra, .. } in &mut list {
-            changed |= description.as_mut().is_some_and(|d| self.replace_noting(d, &mut redacted.noted));
-            changed |= self.value(parameters, &mut redacted.noted);
-            changed |= self.map(extra, &mut Noted::default());
-        }
-        if changed {
-            redacted.written = list.into();
-        }
-        redacted.put(tools, noted);
+        let comes_again = self.clean.is_some() && it.is_shared() && is_short(it);
+        let mut found = Noted::default();
+        let written = redacted(it, &mut found).unwrap_or_else(|| it.clone());
+        let one = Redacted { read: it.clone(), written, noted: found };
+        let changed = one.put(it, noted);
         if comes_again {
-            known.keep(redacted);
+            known.keep(one);
         }
         changed
     }

@@ -19,12 +19,13 @@
 //! Legacy `functions` hinder because their reply has another form, and
 //! `allowed_tools` because the noun has no room for it.
 
+mod format;
 mod out;
 mod placing;
 
 use serde::de::MapAccess;
 use serde_json::{Map, Value};
-use understudy_call::{Format, Ineligible, Request, ToolChoice};
+use understudy_call::{Ineligible, Request, ToolChoice};
 
 use super::wire::{Fault, Fields, List, Object, fit, keep, malformed};
 use super::{message, tool};
@@ -33,7 +34,7 @@ use crate::DialectError;
 pub(crate) fn parse_request(body: &[u8]) -> Result<Request, DialectError> {
     match serde_json::from_slice::<Object<Reading>>(body) {
         Ok(Object(reading)) => Ok(reading.request),
-        // Read as one piece, `tools` has no places within.
+        // Read as one piece each, `tools` and `response_format` have no places within.
         Err(_) => match serde_json::from_slice::<Object<placing::Placing>>(body) {
             Ok(Object(placing::Placing(reading))) => Ok(reading.request),
             Err(e) => Err(malformed(&e)),
@@ -166,7 +167,6 @@ impl Reading {
                     self.note("@tool_choice", v);
                 }
             }
-            "response_format" if !v.is_null() => self.format(v)?,
             "stream_options" if !v.is_null() => self.stream_options(v)?,
             "max_completion_tokens" | "max_tokens" => {
                 // Where both are given, the newer name counts and the older is kept.
@@ -229,41 +229,25 @@ impl Reading {
         Ok(())
     }
 
-    fn format(&mut self, v: Value) -> Result<(), Fault> {
-        let Value::Object(mut outer) = v else {
-            return Err(Fault::expected("an object with a type"));
+    fn format(&mut self, key: &str, asked: Option<format::Asked>) {
+        let Some(asked) = asked else {
+            return keep(&mut self.request.extra, key, Value::Null);
         };
-        match outer.get("type").and_then(Value::as_str) {
-            Some("text") if outer.len() == 1 => self.given.push("response_format".into()),
-            Some("json_object") if outer.len() == 1 => self.request.format = Format::JsonObject,
-            Some("json_schema") if outer.len() == 2 => {
-                let Some(Value::Object(mut inner)) = outer.remove("json_schema") else {
-                    return Err(Fault::expected("an object").within("json_schema"));
-                };
-                let name = super::wire::text(&mut inner, "name").map_err(|e| e.within("json_schema"))?;
-                let strict = match inner.get("strict").and_then(Value::as_bool) {
-                    Some(b) => inner.remove("strict").map(|_| b),
-                    None => None,
-                };
-                let schema = match inner.get("schema") {
-                    Some(Value::Null) | None => Value::Null,
-                    Some(_) => inner.remove("schema").unwrap_or_default(),
-                };
-                if inner.iter().any(|(k, v)| k != "description" && !v.is_null()) {
-                    self.hinder(Ineligible::UnknownField);
-                }
-                if !inner.is_empty() {
-                    self.note("@response_format", inner);
-                }
-                self.request.format = Format::JsonSchema { name, schema, strict };
-            }
-            None => return Err(Fault::missing("type")),
-            Some(_) => {
-                self.hinder(Ineligible::UnknownField);
-                keep(&mut self.request.extra, "response_format", Value::Object(outer));
-            }
+        if let Some(format) = asked.format {
+            self.request.format = format;
         }
-        Ok(())
+        if asked.given {
+            self.given.push(key.into());
+        }
+        if asked.hinders {
+            self.hinder(Ineligible::UnknownField);
+        }
+        if !asked.beside.is_empty() {
+            self.note("@response_format", asked.beside);
+        }
+        if let Some(whole) = asked.whole {
+            keep(&mut self.request.extra, key, whole);
+        }
     }
 
     fn stream_options(&mut self, v: Value) -> Result<(), Fault> {
@@ -334,6 +318,7 @@ impl<'de> Fields<'de> for Reading {
                 }
             }
             "tools" => self.offer(key, tool::offered(map.next_value()?)?),
+            "response_format" => self.format(key, format::asked(map.next_value()?)?),
             "functions" => match map.next_value::<Option<List<Value>>>()? {
                 Some(List(list)) if !list.is_empty() => {
                     let read = list.into_iter().enumerate().map(|(i, v)| {

@@ -1,14 +1,13 @@
 //! Tools, and the choice among them.
 
-use std::cell::RefCell;
-
 use serde::Deserialize;
 use serde::de::MapAccess;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use understudy_call::{Finish, Ineligible, Latest, Tool, ToolChoice, Tools};
+use understudy_call::{Finish, Ineligible, Tool, ToolChoice, Tools};
 
+use super::alike::{self, Alike};
 use super::wire::{Fault, Fields, List, Object, Writer, keep};
 
 /// A tool, and why it hinders.
@@ -33,12 +32,6 @@ impl FromIterator<Weighed> for Offer {
     }
 }
 
-/// Lists of tools that a thread remembers as they were written: all calls of an agent
-/// bring the same, and reading it takes half of the time that a call is read in.
-const REMEMBERED: usize = 8;
-/// The longest of them, in bytes. What was read of one takes some five times as much.
-const LONGEST: usize = 32 << 10;
-
 /// What a list says that was read.
 pub(crate) fn offer(List(list): List<Object<Reading>>) -> Offer {
     list.into_iter().filter_map(|Object(reading)| reading.tool).collect()
@@ -47,20 +40,14 @@ pub(crate) fn offer(List(list): List<Object<Reading>>) -> Offer {
 /// Reads a call's `tools`; `None` for `null`.
 pub(crate) fn offered<E: serde::de::Error>(raw: &RawValue) -> Result<Option<Offer>, E> {
     thread_local! {
-        static LAST: RefCell<Latest<(Box<str>, Offer), REMEMBERED>> = const { RefCell::new(Latest::new()) };
+        static LAST: Alike<Offer> = const { alike::none() };
     }
-    let raw = raw.get();
-    LAST.with_borrow_mut(|last| {
-        if let Some((_, offer)) = last.find(|(text, _)| **text == *raw) {
-            return Ok(Some(offer.clone()));
-        }
-        let read: Option<List<Object<Reading>>> =
-            serde_json::from_str(raw).map_err(|e| Fault::raised(&e).raise())?;
-        let Some(offer) = read.map(offer) else { return Ok(None) };
-        if raw.len() <= LONGEST {
-            last.keep((raw.into(), offer.clone()));
-        }
-        Ok(Some(offer))
+    LAST.with(|last| {
+        alike::once(last, raw, |raw| {
+            let read: Option<List<Object<Reading>>> =
+                serde_json::from_str(raw).map_err(|e| Fault::raised(&e).raise())?;
+            Ok(read.map(offer))
+        })
     })
 }
 

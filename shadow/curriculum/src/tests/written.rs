@@ -61,7 +61,7 @@ fn json_replies_are_written_as_the_grammar_writes_them() {
     assert_eq!(reply(&form, &says("{\"b\":1,\n \"a\":[1,2]}")).unwrap(), r#"{"b": 1, "a": [1, 2]}"#);
     assert_eq!(reply(&form, &says("not json")), Err(Unwritable::OffGrammar));
     let schema = json!({"type": "object", "properties": {"a": {}, "b": {"enum": [1]}}});
-    form.format = Format::JsonSchema { name: "n".into(), schema, strict: None };
+    form.format = Format::JsonSchema { name: "n".into(), schema: schema.into(), strict: None };
     assert_eq!(reply(&form, &says("{\"b\":1,\"a\":2}")).unwrap(), r#"{"a": 2, "b": 1}"#);
     assert_eq!(reply(&form, &says("{\"b\":2,\"a\":2}")), Err(Unwritable::OffGrammar));
     form.tools = tools().into();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use understudy_call::{StandIns, Tool, Tools};
+use understudy_call::{Format, Schema, StandIns, Tool, Tools};
 
 use super::*;
 
@@ -101,4 +101,24 @@ fn more_lists_than_are_remembered_are_each_redacted_as_the_first_time() {
     assert_eq!(lists.iter().map(redacted).collect::<Vec<_>>(), first);
     assert_eq!(r.tools.lock().unwrap().len(), 8);
     assert!(!serde_json::to_string(&first).unwrap().contains("firma"));
+}
+
+#[test]
+fn a_schema_that_calls_share_is_redacted_once_for_all() {
+    let r = Redactor::new([5; 32]);
+    let said = |text: &str| -> Schema { serde_json::json!({ "description": text }).into() };
+    let redacted = |schema: &Schema| {
+        let format = Format::JsonSchema { name: "n".into(), schema: schema.clone(), strict: None };
+        let mut request = Request { format, ..Request::default() };
+        let changed = r.request(&mut request);
+        let Format::JsonSchema { schema, .. } = request.format else { panic!() };
+        (changed, schema)
+    };
+    let (mails, clean) = (said("Mails anna@firma.de."), said("Mails somebody."));
+    let (first, again) = (redacted(&mails), redacted(&mails));
+    assert!(first.0 && again.0 && first.1.is_same(&again.1) && !first.1.is_same(&mails));
+    assert!(!first.1.to_string().contains("firma"));
+    let kept = redacted(&clean);
+    assert!(!kept.0 && kept.1.is_same(&clean) && redacted(&clean).1.is_same(&clean));
+    assert_eq!(r.schemas.lock().unwrap().len(), 2);
 }

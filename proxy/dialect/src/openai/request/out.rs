@@ -42,7 +42,7 @@ impl Serialize for Out<'_> {
                     inner.extend(extra.clone());
                 }
                 if !schema.is_null() {
-                    inner.insert("schema".to_owned(), schema.clone());
+                    inner.insert("schema".to_owned(), Value::clone(schema));
                 }
                 if let Some(strict) = strict {
                     inner.insert("strict".to_owned(), (*strict).into());

@@ -1,8 +1,9 @@
 //! Where in a request a mistake is.
 
 use serde::de::MapAccess;
+use serde_json::Value;
 
-use super::Reading;
+use super::{Reading, format};
 use crate::openai::tool;
 use crate::openai::wire::{Fault, Fields, List, Object};
 
@@ -14,12 +15,20 @@ impl<'de> Fields<'de> for Placing {
     const EXPECTED: &'static str = Reading::EXPECTED;
 
     fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        if key != "tools" {
-            return self.0.field(key, map);
+        match key {
+            "tools" => {
+                self.0.once(key);
+                let list: Option<List<Object<tool::Reading>>> = map.next_value()?;
+                self.0.offer(key, list.map(tool::offer));
+            }
+            "response_format" => {
+                self.0.once(key);
+                let given: Option<Value> = map.next_value()?;
+                let asked = given.map(format::read).transpose().map_err(Fault::raise)?;
+                self.0.format(key, asked);
+            }
+            _ => self.0.field(key, map)?,
         }
-        self.0.once(key);
-        let list: Option<List<Object<tool::Reading>>> = map.next_value()?;
-        self.0.offer(key, list.map(tool::offer));
         Ok(())
     }
 

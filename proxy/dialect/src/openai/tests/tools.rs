@@ -1,7 +1,7 @@
-//! Lists of tools that many calls bring.
+//! Lists of tools and schemas that many calls bring.
 
 use serde_json::{Value, json};
-use understudy_call::Ineligible;
+use understudy_call::{Format, Ineligible, Request, Schema};
 
 use super::request;
 
@@ -25,4 +25,34 @@ fn tools_that_are_written_alike_are_read_once_and_say_the_same_of_a_call() {
     let long = |n: usize| json!([tool(&"f".repeat(n))]);
     assert!(!asking(long(40 << 10)).tools.is_shared() && asking(long(10)).tools.is_shared());
     assert!(!asking(json!([])).tools.is_shared());
+}
+
+#[test]
+fn a_reply_format_that_is_written_alike_is_read_once_and_says_the_same_of_a_call() {
+    let asking = |format: &Value| -> Request {
+        request(&json!({ "model": "m", "messages": [], "response_format": format }))
+    };
+    fn schema(r: &Request) -> &Schema {
+        let Format::JsonSchema { schema, .. } = &r.format else { panic!("{:?}", r.format) };
+        schema
+    }
+    let format = |name: &str| {
+        json!({ "type": "json_schema", "json_schema": {
+            "name": name, "strict": true, "description": "d", "odd": 1, "schema": { "type": "object" } } })
+    };
+    let (first, again) = (asking(&format("a")), asking(&format("a")));
+    assert!(schema(&first).is_same(schema(&again)) && schema(&first)["type"] == "object");
+    assert_eq!(first.ineligible, [Ineligible::UnknownField]);
+    assert_eq!(first.extra["@response_format"], json!({ "description": "d", "odd": 1 }));
+    assert_eq!(again, first);
+    let other = asking(&format("b"));
+    assert!(!schema(&other).is_same(schema(&first)) && other != first);
+    for said in
+        [json!({ "type": "text" }), json!({ "type": "json_object" }), json!({ "type": "other" }), json!(null)]
+    {
+        let (first, again) = (asking(&said), asking(&said));
+        assert!(first == again && first != asking(&format("a")), "{said}");
+        assert_eq!(first.format == Format::JsonObject, said["type"] == "json_object", "{said}");
+        assert_eq!(first.ineligible.is_empty(), said["type"] != "other", "{said}");
+    }
 }
