@@ -99,7 +99,7 @@ COPY --from=build /out/lib/ /usr/lib/understudy/
 COPY --from=build /out/understudy.txt /usr/share/sbom/understudy.txt
 # A volume that is mounted here belongs to whom we run as.
 COPY --from=build --chown=65532:65532 /state /var/lib/understudy
-ENV ORT_DYLIB_PATH=/usr/lib/understudy/libonnxruntime.so
+ENV ORT_DYLIB_PATH=/usr/lib/understudy/libonnxruntime.so ORT_DISABLE_TELEMETRY=1
 USER 65532:65532
 ENTRYPOINT ["understudy"]
 CMD ["serve"]

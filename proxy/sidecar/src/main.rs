@@ -18,6 +18,7 @@ mod engine;
 mod engine_child;
 mod failure;
 mod journal_cmd;
+mod library;
 mod metrics;
 mod model;
 mod ready;
@@ -37,6 +38,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[expect(clippy::print_stderr, reason = "the one place where a command's failure is told")]
 fn main() -> ExitCode {
+    library::tells_nobody();
     core_files::refuse();
     match dispatch::main() {
         Ok(exit) => ExitCode::from(exit.code()),

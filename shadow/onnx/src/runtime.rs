@@ -161,6 +161,8 @@ fn environment(library: Option<&Path>) -> Result<Environment, RuntimeError> {
         library.map(Path::to_path_buf).or_else(from_variable).unwrap_or_else(|| PathBuf::from(SYSTEM_NAME));
     let builder = ort::init_from(&path)
         .map_err(|e| RuntimeError::Library { path: path.clone(), problem: e.to_string() })?;
+    // Not enough for the builds of PyPI, which look at ORT_DISABLE_TELEMETRY as well: a
+    // program has to set it before it starts threads.
     let env = builder.with_name("understudy").with_telemetry(false).build()?;
     *held = Some(env.clone());
     Ok(env)

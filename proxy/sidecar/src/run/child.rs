@@ -8,9 +8,9 @@ use std::process::ExitStatus;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::core_files;
 use crate::failure::Failure;
 use crate::serve::was_told;
+use crate::{core_files, library};
 
 /// Runs the command to its end, passing on what we are sent.
 ///
@@ -48,8 +48,9 @@ pub(super) async fn run(command: &[OsString], set: &BTreeMap<String, String>) ->
             }
         });
     }
-    let mut child =
-        core_files::as_before(Command::new(program).args(args).envs(set)).spawn().map_err(|e| {
+    let mut child = core_files::as_before(library::as_before(Command::new(program).args(args)).envs(set))
+        .spawn()
+        .map_err(|e| {
             let name = program.to_string_lossy();
             match e.kind() {
                 std::io::ErrorKind::NotFound => Failure::Unavailable(format!("there is no command {name}")),
