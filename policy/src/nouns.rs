@@ -168,8 +168,12 @@ pub enum Why {
     AwaitingApproval,
     /// A person approved.
     Approved,
-    /// A person promoted, demoted, pinned or unpinned.
+    /// A person promoted or demoted.
     Operator,
+    /// A person pinned the task to its stage.
+    Pinned,
+    /// A person let it go again.
+    Unpinned,
     /// The change detector over audits crossed its limit.
     AuditsDisagree,
     /// Too many invalid answers.
@@ -204,6 +208,8 @@ impl Why {
             Self::AwaitingApproval => "awaiting_approval",
             Self::Approved => "approved",
             Self::Operator => "operator",
+            Self::Pinned => "pinned",
+            Self::Unpinned => "unpinned",
             Self::AuditsDisagree => "audits_disagree",
             Self::InvalidBudget => "invalid_budget",
             Self::LateBudget => "late_budget",

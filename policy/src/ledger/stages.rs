@@ -165,7 +165,7 @@ impl Ledger {
                 self.decide(
                     self.stage,
                     self.stage,
-                    Why::Operator,
+                    if *pinned { Why::Pinned } else { Why::Unpinned },
                     self.service.as_ref().map(|s| s.k),
                     by,
                     out,

@@ -8,7 +8,7 @@ use crate::DropReason;
 #[non_exhaustive]
 pub enum JournalError {
     /// Another process has it.
-    #[error("the journal in {} is owned by process {pid}: stop that process, or ask it through its admin API", dir.display())]
+    #[error("the journal in {} is owned by process {pid}: wait until that process ends, or stop it", dir.display())]
     Owned {
         /// The journal's folder.
         dir: PathBuf,

@@ -192,6 +192,11 @@ impl GatewayConfig {
         if self.listen.is_empty() {
             wrong("gateway.listen".to_owned(), "[]".to_owned(), "at least one address is needed");
         }
+        for (i, address) in self.listen.iter().enumerate() {
+            if address.port() != 0 && self.listen.iter().take(i).any(|other| other == address) {
+                wrong("gateway.listen".to_owned(), address.to_string(), "the address is there twice");
+            }
+        }
         if self.providers.is_empty() {
             wrong("gateway.providers".to_owned(), "[]".to_owned(), "at least one provider is needed");
         }
@@ -274,6 +279,14 @@ pub(crate) struct Origin {
     pub(crate) authority: String,
     /// Path without a final slash; empty for none.
     pub(crate) path: String,
+}
+
+/// Whether a provider can have this base URL.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn check_base_url(url: &str) -> Result<(), &'static str> {
+    Origin::parse(url).map(|_| ())
 }
 
 impl Origin {

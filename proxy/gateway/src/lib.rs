@@ -56,7 +56,7 @@ use std::sync::Arc;
 
 use pingora_core::server::configuration::ServerConf;
 
-pub use config::{GatewayConfig, Limits, Provider};
+pub use config::{GatewayConfig, Limits, Provider, check_base_url};
 pub use counters::{Counters, Fallback, Fault};
 pub use error::{ConfigProblem, GatewayError};
 pub use listen::{Drained, Running};

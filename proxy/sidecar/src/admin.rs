@@ -226,9 +226,7 @@ async fn act(stage: Stage, Path((task, action)): Path<(String, String)>, Json(bo
         ("demote", _) => Order::Demote,
         ("pin", _) => Order::Pin(true),
         ("unpin", _) => Order::Pin(false),
-        ("name", Some(name)) if !name.trim().is_empty() && name.len() <= 120 => {
-            Order::Name(name.trim().to_owned())
-        }
+        ("name", Some(name)) if is_a_name(&name) => Order::Name(name.trim().to_owned()),
         // A folder's name under the adapters: nothing that could leave them.
         ("adopt", _) => {
             match body.adapter.filter(|a| a.len() == 16 && a.bytes().all(|b| b.is_ascii_hexdigit())) {
@@ -238,7 +236,12 @@ async fn act(stage: Stage, Path((task, action)): Path<(String, String)>, Json(bo
                 }
             }
         }
-        ("name", _) => return refuse(StatusCode::BAD_REQUEST, "a name of 1 to 120 bytes is required"),
+        ("name", _) => {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                "a name of 1 to 120 bytes without line breaks and control characters is required",
+            );
+        }
         _ => {
             return refuse(
                 StatusCode::NOT_FOUND,
@@ -248,6 +251,11 @@ async fn act(stage: Stage, Path((task, action)): Path<(String, String)>, Json(bo
     };
     let by = body.by.unwrap_or_else(|| "unknown".to_owned());
     try_ask(stage, move |b| b.act(&task, order, &by)).await
+}
+
+/// Whether it can stand in a table, on any terminal.
+fn is_a_name(name: &str) -> bool {
+    !name.trim().is_empty() && name.len() <= 120 && !name.chars().any(char::is_control)
 }
 
 async fn export(stage: Stage, Json(body): Json<Body>) -> Response {

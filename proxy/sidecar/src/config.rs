@@ -86,6 +86,8 @@ pub(crate) struct Config {
 #[derive(Debug, Clone)]
 pub(crate) struct Capture {
     pub(crate) enabled: bool,
+    /// Whether that is so because the state folder cannot be had.
+    pub(crate) without_state: bool,
     pub(crate) journal: JournalConfig,
 }
 
@@ -192,12 +194,17 @@ pub(crate) struct Metrics {
     pub(crate) listen: Option<SocketAddr>,
 }
 
+/// The user's home folder. A relative one would be another in each working folder.
+fn home_folder() -> Option<PathBuf> {
+    std::env::var_os("HOME").map(PathBuf::from).filter(|p| p.is_absolute())
+}
+
 /// The file that is read when none is named: `understudy.toml` in the user's
 /// own configuration folder, and never one in the working folder, which may
 /// belong to whoever wrote the agent.
 pub(crate) fn default_file() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
-    let base = base.or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".config")))?;
+    let base = base.or_else(|| Some(home_folder()?.join(".config")))?;
     let file = base.join("understudy").join("understudy.toml");
     file.is_file().then_some(file)
 }

@@ -26,8 +26,10 @@ pub(crate) fn main() -> Result<Exit, Failure> {
     };
     match cli.command {
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "understudy", &mut std::io::stdout());
-            return Ok(Exit::Done);
+            // Into memory first: what writes it panics where a pipe is closed.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "understudy", &mut script);
+            return say(&String::from_utf8_lossy(&script));
         }
         Command::Check { document: true } => return say(&config::document()),
         _ => {}

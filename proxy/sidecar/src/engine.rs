@@ -1,9 +1,11 @@
 //! `understudy engine`: the small models over an OpenAI-compatible API.
 
+use std::io::ErrorKind::AddrInUse;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use understudy_engine::{EngineConfig, EngineError, Listen};
 
 use crate::config::Config;
 use crate::console::runtime;
@@ -27,22 +29,34 @@ pub(crate) struct Engine {
 /// When the models are missing or refused, or the place to listen is taken.
 pub(crate) fn main(config: &Config, args: Engine) -> Result<Exit, Failure> {
     let listen = match (args.listen, args.socket) {
-        (Some(address), _) => understudy_engine::Listen::Tcp(address),
-        (None, Some(socket)) => understudy_engine::Listen::Unix(socket),
-        (None, None) => understudy_engine::Listen::Unix(state::engine_socket(&config.state)),
+        (Some(address), _) => Listen::Tcp(address),
+        (None, Some(socket)) => Listen::Unix(socket),
+        (None, None) => Listen::Unix(state::engine_socket(&config.state)),
     };
     let cfg = engine_config(config, listen)?;
     runtime()?.block_on(async move {
         let end = crate::serve::told_to_end()?;
-        understudy_engine::serve(cfg, end).await.map_err(|e| Failure::Unavailable(with_sources(&e)))?;
+        let engine = understudy_engine::start(cfg).await.map_err(failed)?;
+        if let Some(address) = engine.addr() {
+            tracing::info!(%address, "the engine listens");
+        }
+        engine.run(end).await.map_err(failed)?;
         Ok(Exit::Done)
     })
 }
 
-fn engine_config(
-    config: &Config,
-    listen: understudy_engine::Listen,
-) -> Result<understudy_engine::EngineConfig, Failure> {
+fn failed(e: EngineError) -> Failure {
+    match e {
+        EngineError::Listen { listen: Listen::Tcp(address), source } if source.kind() == AddrInUse => {
+            Failure::PortTaken { what: "the engine", address, key: "--listen" }
+        }
+        EngineError::Taken(_) => Failure::Temporary(e.to_string()),
+        EngineError::NoSocket(_) => Failure::Usage(e.to_string()),
+        e => Failure::Unavailable(with_sources(&e)),
+    }
+}
+
+fn engine_config(config: &Config, listen: Listen) -> Result<EngineConfig, Failure> {
     let there = |path: &PathBuf| path.join("understudy.toml").is_file().then(|| path.clone());
     let (engine, model) = (&config.engine, &config.model);
     let (chat, embed) = (there(&model.chat), there(&model.embed));
@@ -53,7 +67,7 @@ fn engine_config(
             model.embed.display()
         )));
     }
-    Ok(understudy_engine::EngineConfig {
+    Ok(EngineConfig {
         chat_model: chat,
         embed_model: embed,
         threads: usize::try_from(engine.threads).unwrap_or(0),
@@ -66,6 +80,6 @@ fn engine_config(
         tls: engine.tls_cert.clone().zip(engine.tls_key.clone()),
         audience: engine.audience.clone(),
         access: engine.access.clone(),
-        ..understudy_engine::EngineConfig::new(listen)
+        ..EngineConfig::new(listen)
     })
 }

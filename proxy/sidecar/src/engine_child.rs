@@ -28,6 +28,9 @@ use crate::telemetry::own;
 /// provider.
 const STARTING: Duration = Duration::from_millis(100);
 
+/// Bytes of a Unix socket's path (`sun_path`, less the zero at its end).
+const LONGEST_SOCKET: usize = 107;
+
 /// How the engine is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Health {
@@ -138,8 +141,17 @@ impl Supervised {
     /// child dies with the thread that made it (`PR_SET_PDEATHSIG`).
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// When its socket's path is longer than the system takes, or there is no thread to
+    /// be had.
     pub(crate) fn start(care: Care) -> Result<Self, Failure> {
+        let length = care.socket.as_os_str().len();
+        if length > LONGEST_SOCKET {
+            return Err(Failure::Usage(format!(
+                "the path of the engine's socket, {}, has {length} bytes, and the system takes {LONGEST_SOCKET}: \
+                 choose a shorter folder",
+                care.socket.display()
+            )));
+        }
         let (say, health) = watch::channel(Health::Starting);
         let (end, ending) = watch::channel(false);
         let counts = Arc::new(Mutex::new(Counts::default()));

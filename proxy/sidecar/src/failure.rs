@@ -91,6 +91,9 @@ pub(crate) enum Failure {
     /// A thing that is needed and not there, with the remedy.
     #[error("{0}")]
     Unavailable(String),
+    /// Somebody else has what is needed, for now.
+    #[error("{0}")]
+    Temporary(String),
     /// Anything else.
     #[error("{0}")]
     Failed(String),
@@ -102,7 +105,7 @@ impl Failure {
         match self {
             Self::Config(_) | Self::Usage(_) => Exit::Usage,
             Self::NotRunning(_) | Self::Unavailable(_) => Exit::Unavailable,
-            Self::PortTaken { .. } | Self::Running { .. } => Exit::Temporary,
+            Self::PortTaken { .. } | Self::Running { .. } | Self::Temporary(_) => Exit::Temporary,
             Self::Listen { .. } | Self::Admin(_) | Self::File { .. } | Self::Failed(_) => Exit::Failed,
         }
     }

@@ -30,6 +30,7 @@ pub(crate) enum Journal {
     /// Leaves exchanges out of every training set; without any it lists those that are
     Flag {
         /// Their ids, as `journal tail` and `export` show them
+        #[arg(value_parser = exchange_id)]
         exchanges: Vec<ExchangeId>,
         /// Why, for whoever asks later
         #[arg(long, value_name = "TEXT", requires = "exchanges")]
@@ -51,6 +52,10 @@ pub(crate) enum Journal {
 
 /// Exchanges asked for at once.
 const PAGE: usize = 200;
+
+fn exchange_id(text: &str) -> Result<ExchangeId, String> {
+    text.parse().map_err(|_| "an exchange's id has 32 hexadecimal digits".to_owned())
+}
 
 /// Does it.
 ///

@@ -7,18 +7,19 @@
 
 mod args;
 mod clear;
+mod engine;
 mod held_out;
 mod history;
 mod import;
 mod specialised;
 mod verdict;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use understudy_call::{Belongs, Dialect, Exchange, ExchangeId, Metadata, Timings};
-use understudy_capture::{FileKey, Journal, JournalConfig, KeyVault, Record};
+use understudy_capture::{FileKey, Journal, JournalConfig, JournalError, KeyVault, Record};
 use understudy_policy::{Approval, Stage};
 use understudy_rehearsal::logs::{self, Halves, Log, LoggedCall};
 use understudy_rehearsal::{Mode, Outlets, Pace, Rehearsal};
@@ -28,16 +29,12 @@ pub(crate) use args::Rehearse;
 
 use crate::config::Config;
 use crate::console::{self, Out};
-use crate::engine_child::{Care, Health, Supervised};
 use crate::failure::{Exit, Failure, with_sources};
 use crate::serve::{casting, recording, worker};
 use crate::telemetry;
 
 /// Lines that could not be read and are named in the log; the others are counted.
 const NAMED: usize = 10;
-
-/// How long the models may take to load.
-const LOADS_WITHIN: Duration = Duration::from_secs(120);
 
 /// Rehearses recorded calls.
 ///
@@ -46,12 +43,7 @@ const LOADS_WITHIN: Duration = Duration::from_secs(120);
 pub(crate) fn main(mut config: Config, args: Rehearse, out: &Out) -> Result<Exit, Failure> {
     telemetry::logs(&config.telemetry)?;
     specialised::permit(&config, &args)?;
-    if !(args.minutes > 0.0 && args.minutes.is_finite()) {
-        return Err(Failure::Usage(format!(
-            "--minutes {} is not allowed: it is a number above 0",
-            args.minutes
-        )));
-    }
+    args.check(&config)?;
     // Recorded histories are the provider's own, so a task of several turns can
     // open its canary here and no more.
     for policy in std::iter::once(&mut config.policy).chain(config.tasks.values_mut()) {
@@ -81,6 +73,9 @@ pub(crate) fn main(mut config: Config, args: Rehearse, out: &Out) -> Result<Exit
     if log.calls.is_empty() {
         let chosen = !(args.only.is_empty() && args.hold_out.is_empty());
         return Err(Failure::Usage(nothing_left(&log, chosen)));
+    }
+    if held.calls.is_empty() && !args.hold_out.is_empty() {
+        return Err(Failure::Usage("no recorded call has the mark that --hold-out names".to_owned()));
     }
     console::runtime()?.block_on(rehearse(config, args, log, held, out))
 }
@@ -131,13 +126,18 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
     let hash_key = HashKey::new(key.hash_key());
     let caller = Caller::of(&args, &hash_key)?;
     let conversations = Conversations::new(hash_key.clone());
-    import::begins_the_same(&dir, &log, &caller)?;
+    let given = import::begins_the_same(&dir, &log, &caller)?;
     let journal_config =
         JournalConfig { dir: dir.join("journal"), nice: 0, ..config.capture.journal.clone() };
-    let journal = Journal::open(journal_config, Arc::new(key), recording::hooks(&conversations))
-        .map_err(|e| Failure::Failed(with_sources(&e)))?;
+    let journal = Journal::open(journal_config, Arc::new(key), recording::hooks(&conversations)).map_err(
+        |e| match e {
+            JournalError::Owned { .. } => Failure::Temporary(with_sources(&e)),
+            e => Failure::Failed(with_sources(&e)),
+        },
+    )?;
 
-    let (engine, socket) = engine(&config, &dir).await?;
+    let (engine, socket) = engine::engine(&config, &dir).await?;
+    given.keep(&dir)?;
     let imported = import::import(&journal, &log, &caller, &conversations)?;
     let cast = match socket {
         Some(socket) => casting::cast(&config, &dir, Some(socket))?,
@@ -169,12 +169,14 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
     journal.close();
     let verdict = verdict::Verdict::of(&rehearsal, &config, &log, rest, took, args.approve, measured);
     let verdict = verdict::Verdict { history: history.looks(), ..verdict };
+    // Shown whatever becomes of the report: it took minutes.
+    let shown = out.show(&verdict, verdict::Verdict::table);
     if let Some(path) = &args.report {
         let text = serde_json::to_string_pretty(&verdict).map_err(|e| Failure::Failed(e.to_string()))?;
         std::fs::write(path, text)
             .map_err(|e| Failure::Failed(format!("cannot write {}: {e}", path.display())))?;
     }
-    out.show(&verdict, verdict::Verdict::table)
+    shown
 }
 
 /// What a run did not come to.
@@ -265,48 +267,6 @@ fn folder(config: &Config, args: &Rehearse) -> PathBuf {
         let name: String = h.finalize().to_hex().chars().take(12).collect();
         clear::rehearsals(config).join(name)
     })
-}
-
-/// An engine of this rehearsal's own, or the configured one elsewhere; no socket where
-/// there is to be none.
-///
-/// # Errors
-/// When there are no models, or nobody at all who could answer.
-async fn engine(config: &Config, dir: &Path) -> Result<(Option<Supervised>, Option<PathBuf>), Failure> {
-    if casting::is_off(config) {
-        if config.remotes.is_empty() {
-            return Err(Failure::Unavailable(
-                "nobody is there to rehearse: engine.enabled is false, and there is neither an engine.address nor a \
-                 [remote.NAME]"
-                    .to_owned(),
-            ));
-        }
-        return Ok((None, None));
-    }
-    let socket = dir.join("engine.sock");
-    if config.engine.address.is_some() {
-        return Ok((None, Some(socket)));
-    }
-    if !config.model.embed.is_dir() {
-        return Err(Failure::Unavailable(format!(
-            "there is no embedder at {}: run 'understudy model pull'",
-            config.model.embed.display()
-        )));
-    }
-    let care = Care { nice: 0, ..Care::of(config)?.at(socket.clone()) };
-    let engine = Supervised::start(care)?;
-    let mut health = engine.health();
-    let ready = tokio::time::timeout(LOADS_WITHIN, health.wait_for(|h| matches!(h, Health::Ready(_)))).await;
-    match ready {
-        Ok(Ok(_)) => {}
-        _ => {
-            let line = engine.health().borrow().line();
-            return Err(Failure::Unavailable(format!(
-                "the models do not load ({line}): 'understudy model check' says why"
-            )));
-        }
-    }
-    Ok((Some(engine), Some(socket)))
 }
 
 /// Whose calls they are: one credential for all.

@@ -118,7 +118,12 @@ pub(crate) fn main(mut config: Config, args: Run, file: Option<&Path>) -> Result
         }
     }
     if args.chain {
-        for (provider, url) in variables::chained(&set) {
+        for (variable, provider, url) in variables::chained(&set) {
+            if let Err(rule) = understudy_gateway::check_base_url(&url) {
+                return Err(Failure::Usage(format!(
+                    "--chain cannot put a proxy in front of {variable}, which is not the address of an API: {rule}"
+                )));
+            }
             let Some(own) = config.gateway.providers.iter_mut().find(|p| p.name == provider) else {
                 continue;
             };

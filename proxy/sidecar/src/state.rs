@@ -136,6 +136,17 @@ pub(crate) fn find_running(dir: &Path) -> Option<Running> {
     None
 }
 
+/// Why none was found there: nobody runs, or the folder is another user's.
+pub(crate) fn not_found(dir: &Path) -> Failure {
+    let path = lock_file(dir);
+    match File::open(&path) {
+        Err(source) if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            Failure::File { path, source }
+        }
+        _ => Failure::NotRunning(dir.to_path_buf()),
+    }
+}
+
 /// Whether a proxy has had this folder as its state folder, whoever configured it.
 pub(crate) fn was_a_proxys(dir: &Path) -> bool {
     lock_file(dir).exists()

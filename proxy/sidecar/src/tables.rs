@@ -289,7 +289,7 @@ pub(crate) fn savings(page: &SavingsPage) -> String {
 /// The journal.
 pub(crate) fn journal(page: &JournalPage) -> String {
     let mut out = format!(
-        "{}\n  folder     {}\n  volumes    {} ({}), {} set aside\n  records    {}, durable up to {}\n  waiting    {}\n",
+        "{}\n  folder     {}\n  volumes    {} ({}), {} set aside\n  records    {} since it was opened, durable up to number {}\n  waiting    {}\n",
         page.state,
         page.folder,
         page.volumes,

@@ -22,7 +22,7 @@ pub enum EngineError {
     #[error("embedder: {0}")]
     Embedder(#[source] RuntimeError),
     /// The address or socket cannot be listened on.
-    #[error("cannot listen on {listen:?}: {source}")]
+    #[error("cannot listen on {listen}: {source}")]
     Listen {
         /// Where.
         listen: Listen,
@@ -33,6 +33,9 @@ pub enum EngineError {
     /// Another engine has the socket.
     #[error("another process listens on `{}`; stop it or choose another socket", .0.display())]
     Taken(PathBuf),
+    /// What is where the socket should be is none, and stays.
+    #[error("`{}` is there and is no socket: name another place, or remove it", .0.display())]
+    NoSocket(PathBuf),
     /// A model's thread ended; only a new process helps.
     #[error("the thread of the {0} ended unexpectedly")]
     ThreadGone(&'static str),

@@ -1,6 +1,6 @@
 //! Binding the socket, a stale one included.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, UnixListener};
@@ -27,7 +27,10 @@ pub(crate) async fn bind(listen: &Listen) -> Result<Bound, EngineError> {
     match listen {
         Listen::Tcp(addr) => Ok(Bound::Tcp(TcpListener::bind(addr).await.map_err(failed)?)),
         Listen::Unix(path) => {
-            if path.exists() {
+            if let Ok(there) = path.symlink_metadata() {
+                if !there.file_type().is_socket() {
+                    return Err(EngineError::NoSocket(path.clone()));
+                }
                 if is_answered(path).await {
                     return Err(EngineError::Taken(path.clone()));
                 }

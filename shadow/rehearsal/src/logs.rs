@@ -160,6 +160,10 @@ pub struct Log {
     pub has_durations: bool,
 }
 
+/// The longest line. Some programs begin a file with a mark of its encoding.
+const LONGEST_LINE: usize = 32 << 20;
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Reads the files, one after the other. `keep` chooses by a line's marks.
 ///
 /// # Errors
@@ -212,12 +216,19 @@ fn read_file(
     // The lines that no format knows: the first of them, and how many.
     let (mut strange, mut met) = (None, 0);
     for (number, line) in BufReader::new(file).split(b'\n').enumerate() {
-        let line = line.map_err(unreadable)?;
+        let mut line = line.map_err(unreadable)?;
+        if number == 0 && line.starts_with(BYTE_ORDER_MARK) {
+            line.drain(..BYTE_ORDER_MARK.len());
+        }
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
         let mut broken =
             |why: String| log.broken.push(BrokenLine { path: path.to_owned(), line: number + 1, why });
+        if line.len() > LONGEST_LINE {
+            broken(format!("it has {} bytes, and at most {LONGEST_LINE} are read", line.len()));
+            continue;
+        }
         let value: Value = match serde_json::from_slice(&line) {
             Ok(value) => value,
             Err(e) => {

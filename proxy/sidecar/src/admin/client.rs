@@ -29,8 +29,10 @@ impl Client {
     /// # Errors
     /// When none does, or its token cannot be read.
     pub(crate) fn find(dir: &Path) -> Result<Self, Failure> {
-        let running = state::find_running(dir).ok_or_else(|| Failure::NotRunning(dir.to_path_buf()))?;
-        Self::of(&running, dir)
+        match state::find_running(dir) {
+            Some(running) => Self::of(&running, dir),
+            None => Err(state::not_found(dir)),
+        }
     }
 
     /// This proxy.

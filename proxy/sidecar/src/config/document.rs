@@ -22,8 +22,9 @@ refused. Durations and sizes carry their unit.
 /// The document.
 pub(crate) fn document() -> String {
     let written = Written::default();
-    sections::read(&written, None);
+    // First, so that what is free to be named is listed as it is for any name.
     sections::explain_named(&written);
+    sections::read(&written, None);
     let keys = written.keys();
     let mut out = HEAD.to_owned();
     for (section, title) in sections::TITLES {

@@ -76,7 +76,17 @@ pub(super) fn read(written: &Written, file: Option<PathBuf>) -> Config {
         let own = task_policy(written, &written.named("tasks", &name), &format!("tasks.{name}"), &base);
         tasks.insert(name, own);
     }
-    Config {
+    let (admin, metrics) = (admin(&written.section("admin")), metrics(&written.section("metrics")));
+    let mut taken = gateway.listen.clone();
+    let own = metrics.listen.filter(|_| metrics.enabled);
+    for (key, address) in [("admin.listen", admin.listen), ("metrics.listen", own)] {
+        let Some(address) = address.filter(|a| a.port() != 0) else { continue };
+        if taken.contains(&address) {
+            written.blame(key, address.to_string(), "another listener of this configuration has the address");
+        }
+        taken.push(address);
+    }
+    let config = Config {
         file,
         gateway,
         drain,
@@ -95,12 +105,15 @@ pub(super) fn read(written: &Written, file: Option<PathBuf>) -> Config {
         tasks,
         remotes: remotes(written, &providers.prices),
         telemetry: telemetry(&written.section("telemetry")),
-        admin: admin(&written.section("admin")),
-        metrics: metrics(&written.section("metrics")),
+        admin,
+        metrics,
         prices: providers.prices,
         state,
         cache,
-    }
+    };
+    let remotes = config.remotes.iter().filter_map(|r| r.key_env.as_ref());
+    config.engine.key_env.iter().chain(remotes).for_each(|name| written.names_variable(name));
+    config
 }
 
 /// Lists the sections whose names are free. What is required is blamed for
@@ -134,18 +147,21 @@ fn policy_source(s: &Section<'_>) -> Option<PolicySource> {
 }
 
 fn folders(s: &Section<'_>) -> (PathBuf, PathBuf) {
-    let home = |variable: &str, below: &str| {
+    let home = |key: &str, variable: &str, below: &str| {
         let own = std::env::var_os(variable).map(PathBuf::from).filter(|p| p.is_absolute());
-        own.or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(below)))
-            .unwrap_or_else(std::env::temp_dir)
-            .join("understudy")
+        let found = own.or_else(|| Some(super::home_folder()?.join(below)));
+        if found.is_none() {
+            // A folder that everybody may write to would do for neither keys nor models.
+            s.blame(key, "", format!("is required where neither ${variable} nor $HOME is an absolute path"));
+        }
+        found.unwrap_or_default().join("understudy")
     };
     let state = s.optional("dir", path(), "Journal, key, admin token and the engine's socket; by default `understudy` in `$XDG_STATE_HOME` (`~/.local/state`).");
     let cache = s.optional("cache", path(), "Models and ONNX Runtime, which can be fetched again; by default `$UNDERSTUDY_CACHE`, else `understudy` in `$XDG_CACHE_HOME` (`~/.cache`).");
     (
-        state.unwrap_or_else(|| home("XDG_STATE_HOME", ".local/state")),
+        state.unwrap_or_else(|| home("dir", "XDG_STATE_HOME", ".local/state")),
         cache
             .or_else(|| std::env::var_os("UNDERSTUDY_CACHE").map(PathBuf::from))
-            .unwrap_or_else(|| home("XDG_CACHE_HOME", ".cache")),
+            .unwrap_or_else(|| home("cache", "XDG_CACHE_HOME", ".cache")),
     )
 }

@@ -183,12 +183,28 @@ impl Written {
         let keys = self.keys.borrow();
         for name in self.env.keys().filter(|n| !taken.contains(*n) && !is_service_link(n)) {
             let of_section = |k: &&KeyText| name.starts_with(&section_variable(k));
-            let Some(prefix) = keys.iter().find(of_section).map(section_variable) else { continue };
+            let Some(prefix) = keys.iter().find(of_section).map(section_variable) else {
+                // It may be a program's of ours that is no configuration, but a section
+                // that is nearly right is a slip.
+                let (first, rest) =
+                    name.trim_start_matches("UNDERSTUDY_").split_once('_').unwrap_or_default();
+                let sections = keys.iter().filter_map(|k| k.section.split('.').next());
+                if let Some(section) = nearest(&first.to_lowercase(), sections) {
+                    let meant = format!("UNDERSTUDY_{}_{rest}", section.to_uppercase());
+                    self.blame(name, "", format!("no key has this variable{}", did_you_mean(Some(&meant))));
+                }
+                continue;
+            };
             let rest = name.strip_prefix(&prefix).unwrap_or_default().to_lowercase();
             let own = keys.iter().filter(of_section).map(|k| k.key.as_str());
             let hint = nearest(&rest, own).map(|key| format!("{prefix}{}", key.to_uppercase()));
             self.blame(name, "", format!("no key has this variable{}", did_you_mean(hint.as_deref())));
         }
+    }
+
+    /// A variable that a key names, whatever it is called.
+    pub(crate) fn names_variable(&self, name: &str) {
+        self.env_taken.borrow_mut().insert(name.to_owned());
     }
 
     /// Whether a mistake with this key was noted already.

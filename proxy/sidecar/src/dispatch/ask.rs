@@ -25,7 +25,10 @@ fn post<T: DeserializeOwned + Serialize>(
 pub(super) fn tasks(config: &Config, out: &Out) -> Result<Exit, Failure> {
     let rows = get::<Vec<TaskRow>>(config, "/v1/tasks")?;
     let status = if out.json { Status::default() } else { get::<Status>(config, "/v1/status")? };
-    out.show(&rows, |t| format!("{}{}", away(&status), tables::tasks(t)))
+    out.show(&rows, |t| match status.capture.strip_prefix("off: ") {
+        Some(why) if t.is_empty() => format!("no tasks: nothing is recorded: {why}\n"),
+        _ => format!("{}{}", away(&status), tables::tasks(t)),
+    })
 }
 
 /// A line where the worker is away.

@@ -1,13 +1,18 @@
 //! What a rehearsal is asked for.
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::specialise::MOST_MINUTES;
 
 /// `understudy rehearse`
 #[derive(Debug, Args)]
 pub(crate) struct Rehearse {
-    /// Recorded calls, as JSON lines
+    /// Recorded calls, as JSON lines: {"request", "response"}, the input and output files of OpenAI's Batch API together, {"messages": […]} of fine-tuning files and stored completions, or {"messages", "reply"} beside NAME.agent.json
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
     /// The budget of time; what was not rehearsed is said, and a second run goes on from there
@@ -40,6 +45,46 @@ pub(crate) struct Rehearse {
     /// Writes the whole verdict as JSON, too
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+}
+
+impl Rehearse {
+    /// Refuses, before any work is done, what could not be carried out.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its value.
+    pub(super) fn check(&self, config: &Config) -> Result<(), Failure> {
+        if !(self.minutes > 0.0 && self.minutes <= MOST_MINUTES) {
+            return Err(Failure::Usage(format!(
+                "--minutes {} is not allowed: it is a number above 0 and at most {MOST_MINUTES}",
+                self.minutes
+            )));
+        }
+        let providers: Vec<&str> = config.gateway.providers.iter().map(|p| p.name.as_str()).collect();
+        if !providers.contains(&self.provider.as_str()) {
+            return Err(Failure::Usage(format!(
+                "--provider {}: no provider is called so; there are {}",
+                self.provider,
+                providers.join(", ")
+            )));
+        }
+        self.report.as_deref().map_or(Ok(()), can_write)
+    }
+}
+
+/// Refuses a file that could not be written at the end.
+fn can_write(path: &Path) -> Result<(), Failure> {
+    let there = match path.symlink_metadata() {
+        // To open a pipe would end whoever reads it.
+        Ok(there) if !there.is_file() => return Ok(()),
+        there => there.is_ok(),
+    };
+    let tried = OpenOptions::new().append(true).create(true).open(path);
+    tried.map_err(|source| Failure::File { path: path.to_owned(), source })?;
+    if !there {
+        // Nothing stands for a report that never came.
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
 }
 
 /// A mark of a line, as KEY=VALUE.

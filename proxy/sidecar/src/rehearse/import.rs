@@ -25,19 +25,27 @@ const GROUP: usize = 512;
 
 /// The calls that a rehearsal's journal was given, or is about to be given.
 #[derive(Debug, Serialize, Deserialize)]
-struct Given {
+pub(super) struct Given {
     /// How many.
     calls: usize,
     /// BLAKE3 over them in their order, and over whose they are.
     hash: String,
 }
 
-/// Refuses calls whose beginning is not what this rehearsal was given before; else
-/// keeps what it is given now. A folder from before this was kept is taken on trust.
+impl Given {
+    /// Kept once it is sure that the rehearsal begins: one that was refused binds nobody.
+    pub(super) fn keep(&self, dir: &Path) -> Result<(), Failure> {
+        let text = serde_json::to_vec(self).map_err(|e| Failure::Failed(e.to_string()))?;
+        state::write_private(&dir.join(GIVEN), &text)
+    }
+}
+
+/// What a rehearsal is given now. Refuses calls whose beginning is not what it was given
+/// before; a folder from before this was kept is taken on trust.
 ///
 /// # Errors
 /// That they differ, with what to do about it.
-pub(super) fn begins_the_same(dir: &Path, log: &Log, caller: &Caller) -> Result<(), Failure> {
+pub(super) fn begins_the_same(dir: &Path, log: &Log, caller: &Caller) -> Result<Given, Failure> {
     let failed = |e: serde_json::Error| Failure::Failed(e.to_string());
     let file = dir.join(GIVEN);
     let before: Option<Given> = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -51,8 +59,7 @@ pub(super) fn begins_the_same(dir: &Path, log: &Log, caller: &Caller) -> Result<
             dir.display()
         )));
     }
-    let given = Given { calls: log.calls.len(), hash: whole };
-    state::write_private(&file, &serde_json::to_vec(&given).map_err(failed)?)
+    Ok(Given { calls: log.calls.len(), hash: whole })
 }
 
 /// The hash of the first so many calls, if there are as many, and of all.

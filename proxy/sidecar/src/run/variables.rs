@@ -47,10 +47,12 @@ impl Set {
 }
 
 /// The providers whose base URL the user has set, with it.
-pub(super) fn chained(set: &dyn Fn(&str) -> Option<Set>) -> impl Iterator<Item = (&'static str, String)> {
+pub(super) fn chained(
+    set: &dyn Fn(&str) -> Option<Set>,
+) -> impl Iterator<Item = (&'static str, &'static str, String)> {
     GROUPS.iter().filter_map(|(provider, names, _)| {
-        let found = names.iter().find_map(|n| set(n))?;
-        Some((*provider, found.value))
+        let (name, found) = names.iter().find_map(|n| Some((*n, set(n)?)))?;
+        Some((name, *provider, found.value))
     })
 }
 
@@ -211,7 +213,10 @@ mod tests {
         let own = [("OPENAI_BASE_URL", "https://corp.test/v1")];
         let plan = plan(&running(), true, &with(&own));
         assert_eq!(plan.set["OPENAI_BASE_URL"], "http://127.0.0.1:4141/v1");
-        assert_eq!(chained(&with(&own)).collect::<Vec<_>>(), [("openai", "https://corp.test/v1".to_owned())]);
+        assert_eq!(
+            chained(&with(&own)).collect::<Vec<_>>(),
+            [("OPENAI_BASE_URL", "openai", "https://corp.test/v1".to_owned())]
+        );
     }
 
     #[test]
@@ -265,7 +270,10 @@ mod tests {
         assert!(plan.said.contains(&told), "{:?}", plan.said);
         let found = Set { value: "https://corp.test/v1".to_owned(), file: Some(file.into()) };
         let set = |name: &str| (name == "OPENAI_BASE_URL").then(|| found.clone());
-        assert_eq!(chained(&set).collect::<Vec<_>>(), [("openai", "https://corp.test/v1".to_owned())]);
+        assert_eq!(
+            chained(&set).collect::<Vec<_>>(),
+            [("OPENAI_BASE_URL", "openai", "https://corp.test/v1".to_owned())]
+        );
     }
 
     #[test]

@@ -226,6 +226,11 @@ impl Backstage for Wings {
     fn flag(&self, flagging: Flagging) -> Result<Flagged, Refused> {
         let journal = records::recorded(&self.journal)?;
         let at = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+        if !flagging.away {
+            let known = self.flags.all()?;
+            let new = flagging.exchanges.iter().filter(|e| known.iter().all(|f| f.exchange != **e));
+            lessons::are_recorded(journal, new.copied().collect())?;
+        }
         let flag = |exchange: &ExchangeId| Flag {
             exchange: *exchange,
             by: flagging.by.clone(),

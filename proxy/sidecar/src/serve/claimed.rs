@@ -53,6 +53,7 @@ impl Claimed {
 /// made of both, and the policies that were heard.
 pub(super) fn only_pass_through(config: &mut Config) {
     config.capture.enabled = false;
+    config.capture.without_state = true;
     config.worker.enabled = false;
     config.engine.enabled = false;
     config.policy_source = None;

@@ -1,9 +1,10 @@
 //! A task's exchanges for those who make training sets of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use understudy_call::{AnsweredBy, Exchange};
+use understudy_call::{AnsweredBy, Exchange, ExchangeId};
 use understudy_capture::{GapWhy, Journal, Record};
 use understudy_curriculum::Permission;
 use understudy_tasks::Task;
@@ -17,6 +18,9 @@ const PAGE_BYTES: usize = 4 << 20;
 
 /// Records that are looked at for a page, so that one of a rare task comes in time.
 const PAGE_RECORDS: usize = 20_000;
+
+/// How long an id is looked for: less than whoever asks waits for an answer.
+const LOOKS_FOR: Duration = Duration::from_secs(20);
 
 /// Who permitted training on which provider's replies.
 pub(crate) fn permitted(config: &Config) -> BTreeMap<String, Permission> {
@@ -44,6 +48,34 @@ pub(crate) fn note(journal: &Journal, kind: &str, json: Value) -> Result<(), Ref
         .append(vec![note])
         .map(|_| ())
         .map_err(|e| Refused::Off(format!("the audit log cannot be written, so nothing is given out: {e}")))
+}
+
+/// Refuses ids that no recorded call has: a slip of the pen would leave the call that was
+/// meant in every training set. The latest calls are looked at first, since those are the
+/// ones that people see, and a journal that takes too long is not read to its beginning.
+pub(super) fn are_recorded(journal: &Journal, mut wanted: BTreeSet<ExchangeId>) -> Result<(), Refused> {
+    let failed = |e: &dyn std::fmt::Display| Refused::Off(format!("the journal cannot be read: {e}"));
+    let (oldest, began) = (journal.oldest_seq().unwrap_or(0), Instant::now());
+    let mut end = journal.durable_seq().saturating_add(1);
+    while !wanted.is_empty() && end > oldest && began.elapsed() < LOOKS_FOR {
+        let from = end.saturating_sub(PAGE_RECORDS as u64).max(oldest);
+        let mut cursor = journal.cursor(from);
+        while let Some((seq, record)) = cursor.next().map_err(|e| failed(&e))?.filter(|(seq, _)| *seq < end) {
+            if let Record::Exchange(exchange) = record {
+                wanted.remove(&exchange.id);
+            }
+            if seq + 1 == end || wanted.is_empty() {
+                break;
+            }
+        }
+        end = from;
+    }
+    match wanted.first() {
+        Some(id) if end <= oldest => Err(Refused::NotNow(format!(
+            "no recorded call has the id {id}, so nothing was flagged; `journal tail` shows the latest"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// A page of the task's exchanges from this place on.

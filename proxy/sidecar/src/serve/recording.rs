@@ -38,7 +38,12 @@ impl Recording {
                     .map_err(|e| with_sources(&e))
             })
         } else {
-            Err("capture.enabled is false".to_owned())
+            let why = if config.capture.without_state {
+                "the state folder cannot be had"
+            } else {
+                "capture.enabled is false"
+            };
+            Err(why.to_owned())
         };
         match &journal {
             Ok(_) => {}

@@ -22,12 +22,13 @@ const SAME: Duration = Duration::from_secs(1);
 
 /// Notes that one was, by this signal, if it is one that tells to end.
 pub(crate) fn was_told(number: i32) {
-    if matches!(number, libc::SIGTERM | libc::SIGINT) {
+    if matches!(number, libc::SIGTERM | libc::SIGINT | libc::SIGHUP) {
         TOLD.store(true, Ordering::Release);
     }
 }
 
-/// Ends when the process is told to, by SIGTERM or Ctrl-C.
+/// Ends when the process is told to, by SIGTERM, by Ctrl-C, or by its terminal, which was
+/// closed.
 ///
 /// # Errors
 /// When signals cannot be watched.
@@ -54,22 +55,41 @@ async fn end_at_once(mut signals: Signals) {
     }
 }
 
-/// Both signals from now on.
+/// The signals from now on.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// `None` where whoever started us wants us to outlive the terminal, as `nohup` does.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     fn watch() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        // Asked before a handler is there.
+        let hangup = (!is_ignored(libc::SIGHUP)).then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup,
+        })
     }
 
     async fn next(&mut self) -> i32 {
         tokio::select! {
             _ = self.terminate.recv() => libc::SIGTERM,
             _ = self.interrupt.recv() => libc::SIGINT,
+            Some(_) = async { self.hangup.as_mut()?.recv().await } => libc::SIGHUP,
         }
+    }
+}
+
+#[expect(unsafe_code, reason = "sigaction(2) has no safe form that only asks")]
+fn is_ignored(number: i32) -> bool {
+    // SAFETY: without an action to set it writes a plain struct of ours and reads nothing;
+    // all zeros are one.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(number, std::ptr::null(), &raw mut now) == 0 && now.sa_sigaction == libc::SIG_IGN
     }
 }
 

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::console::{self, Out, runtime};
 use crate::curate::{self, Bounds, Taught};
 use crate::failure::{Exit, Failure};
+use crate::specialise::MOST_MINUTES;
 
 /// `understudy specialise`
 #[derive(Debug, Args)]
@@ -72,8 +73,11 @@ pub(crate) fn main(config: &Config, args: &Specialise, out: &Out) -> Result<Exit
             format!("the training environment is there: {}\n", python.display())
         });
     };
-    if !(args.minutes >= 1.0 && args.minutes.is_finite()) {
-        return Err(Failure::Usage(format!("--minutes {} is not allowed: it is at least 1", args.minutes)));
+    if !(1.0..=MOST_MINUTES).contains(&args.minutes) {
+        return Err(Failure::Usage(format!(
+            "--minutes {} is not allowed: it is 1 to {MOST_MINUTES}",
+            args.minutes
+        )));
     }
     curate::check_class_cap(args.class_cap)?;
     options::check(&args.options)?;

@@ -104,6 +104,17 @@ fn halves_of_a_batch_without_the_other_half_are_counted() {
 }
 
 #[test]
+fn a_mark_of_the_encoding_costs_no_call_and_a_line_that_is_too_long_costs_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let call = r#"{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}"#;
+    let long = call.replace("\"u\"", &format!("\"{}\"", "u".repeat(super::LONGEST_LINE)));
+    let log = read(&[write(&dir, "long.jsonl", &format!("\u{feff}{call}\n{long}\n{call}\n"))], &all).unwrap();
+    assert_eq!(log.calls.len(), 2);
+    let broken: Vec<_> = log.broken.iter().map(|b| (b.line, b.why.contains("bytes, and at most"))).collect();
+    assert_eq!(broken, [(2, true)]);
+}
+
+#[test]
 fn the_last_assistant_message_is_the_reply() {
     let dir = tempfile::tempdir().unwrap();
     let file = write(

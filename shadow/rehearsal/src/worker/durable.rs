@@ -42,7 +42,9 @@ impl Rehearsal {
     /// There is no such task, another has the name, or the journal failed.
     pub async fn rename(&mut self, name: &str, to: &str) -> Result<(), RehearsalError> {
         let id = self.book.find(name).map(|t| t.id).ok_or_else(|| RehearsalError::NoTask(name.to_owned()))?;
-        if !self.book.rename(id, to) {
+        // Under its name another task would no longer be found by its id.
+        let hides = self.book.tasks().iter().any(|t| t.id != id && t.id.to_string().starts_with(to));
+        if hides || !self.book.rename(id, to) {
             return Err(RehearsalError::NameTaken(to.to_owned()));
         }
         self.pending.push(Record::Note { kind: "name".to_owned(), json: json!({"task": id, "name": to}) });

@@ -136,10 +136,6 @@ pub(super) fn provider(
     s: &Section<'_>,
     built_in: Option<&BuiltIn>,
 ) -> (Provider, bool, Option<String>) {
-    // Listed as for a provider that is not built in.
-    s.explain("base_url", &url().words, "(required)", ABOUT_URL);
-    s.explain("prefixes", &prefixes().words, "[\"/NAME\"]", ABOUT_PREFIXES);
-    s.explain("hosts", &texts().words, "[]", ABOUT_HOSTS);
     let base_url = match built_in {
         Some(b) => s.get("base_url", url(), &format!("{:?}", b.1), ABOUT_URL),
         None => s.required("base_url", url(), ABOUT_URL),
@@ -229,7 +225,7 @@ pub(super) fn capture(s: &Section<'_>, state: &Path) -> Capture {
     if journal.keep_bytes < journal.volume_bytes {
         s.blame("keep_bytes", journal.keep_bytes.to_string(), "must be at least capture.volume_bytes");
     }
-    Capture { enabled, journal }
+    Capture { enabled, without_state: false, journal }
 }
 
 #[cfg(test)]

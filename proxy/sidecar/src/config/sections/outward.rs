@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use super::S;
 use crate::config::kinds::{address, duration, flag, number, one_of, path, some_of, text, texts, url};
@@ -18,6 +18,11 @@ pub(super) fn telemetry(s: &Section<'_>) -> Telemetry {
     );
     if let Err(why) = EnvFilter::try_new(&log) {
         s.blame("log", &log, format!("must be a level or directives: {why}"));
+    }
+    // Read as a target, it would leave nothing to be logged.
+    let no_level = |d: &&str| !d.contains(['=', '[']) && d.parse::<LevelFilter>().is_err();
+    if let Some(word) = log.split(',').map(str::trim).filter(|d| !d.is_empty()).find(no_level) {
+        s.blame("log", &log, format!("{word} is no level (off, error, warn, info, debug, trace); a target has one, as in {word}=debug"));
     }
     Telemetry {
         log,

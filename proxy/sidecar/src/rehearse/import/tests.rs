@@ -25,7 +25,10 @@ fn caller(provider: &str, credential: u8) -> Caller {
 fn a_log_may_grow_and_another_one_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let openai = caller("openai", 1);
-    let check = |models: &[&str], caller: &Caller| begins_the_same(dir.path(), &log(models), caller);
+    let begins = |models: &[&str], caller: &Caller| begins_the_same(dir.path(), &log(models), caller);
+    let check = |models: &[&str], caller: &Caller| begins(models, caller)?.keep(dir.path());
+    // What did not come to begin binds nobody.
+    begins(&["x"], &caller("another", 1)).unwrap();
     check(&["a", "b"], &openai).unwrap();
     check(&["a", "b"], &openai).unwrap();
     check(&["a", "b", "c"], &openai).unwrap();

@@ -191,7 +191,7 @@ async fn orders_and_other_rules_without_a_call_between_them_keep_their_order_aft
     r.operate(&task, Action::Pin(false), "a person").await.unwrap();
     let known = r.decisions().to_vec();
     let why: Vec<_> = known.iter().rev().take(3).map(|d| d.why).collect();
-    assert_eq!(why, [Why::Operator, Why::Policy, Why::Operator]);
+    assert_eq!(why, [Why::Unpinned, Why::Policy, Why::Pinned]);
     drop(r);
 
     let mut again = under(&journal, loose(), &[]);
