@@ -21,14 +21,13 @@
 //!
 //! No I/O here.
 
-mod common;
 mod exchange;
 mod latest;
 mod reply;
 mod request;
 mod responder;
+mod verbatim;
 
-pub use common::{Blank, Common, Schema, Tools};
 pub use exchange::{
     AnsweredBy, Asked, Belongs, ConversationKey, Credential, Exchange, ExchangeId, FormHash, Lane, Metadata,
     Sizes, StandIns, Timings, Truncation,
@@ -39,6 +38,7 @@ pub use request::{Format, Ineligible, Message, Part, Request, Role, Sampling, To
 pub use responder::{
     Answer, Ask, CallText, Declined, EmbedError, Embedder, Priority, Responder, UnderstudyId,
 };
+pub use verbatim::{Blank, Schema, Tools, Verbatim};
 
 /// The wire API in which a call was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

@@ -37,6 +37,9 @@ use written::Written;
 /// connection, and what really fails to connect is told by the gateway.
 pub(crate) const DEFAULT_LOG: &str = "info,ort=warn,pingora_core::connectors=off";
 
+/// The longest training, or rehearsal: a week.
+pub(crate) const MOST_MINUTES: f64 = 10_080.0;
+
 /// What the configuration means.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {

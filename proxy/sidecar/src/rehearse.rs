@@ -154,7 +154,7 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
     );
     let from = rehearsal.restore().await.map_err(|e| Failure::Failed(e.to_string()))?;
     let began = Instant::now();
-    let plan = specialised::Plan::of(&config, &args, imported)?;
+    let plan = specialised::Plan::of(&config, &args, imported);
     let mut history = history::History::over(imported);
     let budget = Duration::from_secs_f64(args.minutes * 60.0);
     let rest = run(&mut rehearsal, &journal, (from, imported), budget, plan, &mut history).await?;

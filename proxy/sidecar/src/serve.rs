@@ -236,12 +236,9 @@ pub(crate) async fn start(mut config: Config, claimed: Claimed) -> Result<Servin
     }
     let router = admin::router(wings, Guard::new(&token, &config.admin.hosts));
     let teacher = teacher.map(|t| tokio::spawn(t.run(ending.clone())));
-    // Of those whom somebody asks.
-    if config.worker.enabled {
-        elsewhere::say_missing_keys(&config);
-        if let Some(address) = config.engine.address.as_deref().and_then(|a| a.parse().ok()) {
-            pages.spawn(elsewhere::watch(address, told(ending.clone())));
-        }
+    // Where somebody asks it.
+    if let Some(address) = config.engine.address.clone().filter(|_| config.worker.enabled) {
+        pages.spawn(elsewhere::watch(address, told(ending.clone())));
     }
     if let Some(source) = source {
         pages.spawn(source.run(ending.clone()));

@@ -36,9 +36,6 @@ use understudy_rehearsal::TaskReport;
 use crate::config::Config;
 use crate::failure::{Failure, with_sources};
 
-/// The longest training, or rehearsal: a week.
-pub(crate) const MOST_MINUTES: f64 = 10_080.0;
-
 /// Where the engine looks for adapters.
 pub(crate) fn adapters(config: &Config) -> PathBuf {
     config.state.join("adapters")

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use understudy_call::{
-    Common, Dialect, FormHash, Format, Latest, Request, Role, Schema, Tool, ToolChoice, Tools,
+    Dialect, FormHash, Format, Latest, Request, Role, Schema, Tool, ToolChoice, Tools, Verbatim,
 };
 
 use crate::keys::{field, first16};
@@ -69,11 +69,9 @@ pub fn fingerprint(dialect: Dialect, request: &Request) -> FormHash {
         masked(&message.text(), |text| field(&mut h, text.as_bytes()));
     }
     field(&mut h, b"tools");
-    if !request.tools.is_empty() {
-        tools_written(&request.tools, |tools| {
-            h.update(tools);
-        });
-    }
+    tools_written(&request.tools, |tools| {
+        h.update(tools);
+    });
     field(&mut h, b"choice");
     match &request.tool_choice {
         ToolChoice::Auto => field(&mut h, b"auto"),
@@ -98,8 +96,9 @@ pub fn fingerprint(dialect: Dialect, request: &Request) -> FormHash {
     FormHash(first16(&h))
 }
 
-/// System texts that a thread remembers, masked, and lists of tools and schemas, written: all calls
-/// of a task bring the same, and either takes longer than the rest of its fingerprint.
+/// System texts that a thread remembers, masked, and lists of tools and schemas, written:
+/// all calls of a task bring the same, and each takes longer than the rest of its
+/// fingerprint.
 const REMEMBERED: usize = 8;
 /// The longest of them.
 const LONGEST: usize = 64 << 10;
@@ -122,7 +121,7 @@ fn masked(text: &str, then: impl FnOnce(&str)) {
 }
 
 /// What was written of the last ones.
-type Written<T> = RefCell<Latest<(Common<T>, Vec<u8>), REMEMBERED>>;
+type Written<T> = RefCell<Latest<(Verbatim<T>, Vec<u8>), REMEMBERED>>;
 
 /// Gives the tools as they enter the hash.
 fn tools_written(tools: &Tools, then: impl FnOnce(&[u8])) {
@@ -151,7 +150,7 @@ fn schema_written(schema: &Schema, then: impl FnOnce(&[u8])) {
 /// Gives what is written of it, or was.
 fn written<T: ?Sized>(
     last: &Written<T>,
-    it: &Common<T>,
+    it: &Verbatim<T>,
     then: impl FnOnce(&[u8]),
     write: impl FnOnce(&mut Vec<u8>),
 ) {

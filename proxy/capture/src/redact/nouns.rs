@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use understudy_call::{
-    Blank, Choice, Common, Format, Latest, Message, Part, Reply, Request, Schema, Tool, ToolCall, Tools,
+    Blank, Choice, Format, Latest, Message, Part, Reply, Request, Schema, Tool, ToolCall, Tools, Verbatim,
 };
 
 use super::{Noted, Redactor, card};
@@ -23,15 +23,15 @@ pub(super) type KnownSchemas = Known<Value>;
 
 /// What all calls of a form bring, and what came of it.
 pub(super) struct Redacted<T: ?Sized> {
-    read: Common<T>,
+    read: Verbatim<T>,
     /// The same one where nothing was found.
-    written: Common<T>,
+    written: Verbatim<T>,
     noted: Noted,
 }
 
 impl<T: ?Sized> Redacted<T> {
     /// Puts what came of it in its place; says whether anything changed.
-    fn put(&self, it: &mut Common<T>, noted: &mut Noted) -> bool {
+    fn put(&self, it: &mut Verbatim<T>, noted: &mut Noted) -> bool {
         noted.add(&self.noted);
         it.clone_from(&self.written);
         !self.written.is_same(&self.read)
@@ -39,7 +39,7 @@ impl<T: ?Sized> Redacted<T> {
 }
 
 /// Whether it takes no more than 32 KiB, written.
-fn is_short<T: ?Sized + Blank + Serialize>(it: &Common<T>) -> bool {
+fn is_short<T: ?Sized + Blank + Serialize>(it: &Verbatim<T>) -> bool {
     serde_json::to_vec(it).is_ok_and(|written| written.len() <= 32 << 10)
 }
 
@@ -89,9 +89,9 @@ impl Redactor {
     fn shared<T: ?Sized + Blank + Serialize>(
         &self,
         known: &Known<T>,
-        it: &mut Common<T>,
+        it: &mut Verbatim<T>,
         noted: &mut Noted,
-        redacted: impl FnOnce(&T, &mut Noted) -> Option<Common<T>>,
+        redacted: impl FnOnce(&T, &mut Noted) -> Option<Verbatim<T>>,
     ) -> bool {
         if it.is_blank() {
             return false;

@@ -186,8 +186,8 @@ impl Written {
             let Some(prefix) = keys.iter().find(of_section).map(section_variable) else {
                 // It may be a program's of ours that is no configuration, but a section
                 // that is nearly right is a slip.
-                let (first, rest) =
-                    name.trim_start_matches("UNDERSTUDY_").split_once('_').unwrap_or_default();
+                let own = name.strip_prefix("UNDERSTUDY_").and_then(|own| own.split_once('_'));
+                let (first, rest) = own.unwrap_or_default();
                 let sections = keys.iter().filter_map(|k| k.section.split('.').next());
                 if let Some(section) = nearest(&first.to_lowercase(), sections) {
                     let meant = format!("UNDERSTUDY_{}_{rest}", section.to_uppercase());

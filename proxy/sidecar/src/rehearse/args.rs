@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::config::Config;
+use crate::config::{Config, MOST_MINUTES};
 use crate::failure::Failure;
-use crate::specialise::MOST_MINUTES;
 
 /// `understudy rehearse`
 #[derive(Debug, Args)]
@@ -57,6 +56,11 @@ impl Rehearse {
             return Err(Failure::Usage(format!(
                 "--minutes {} is not allowed: it is a number above 0 and at most {MOST_MINUTES}",
                 self.minutes
+            )));
+        }
+        if let Some(minutes) = self.specialise.filter(|m| !(1.0..=MOST_MINUTES).contains(m)) {
+            return Err(Failure::Usage(format!(
+                "--specialise {minutes} is not allowed: it is 1 to {MOST_MINUTES} minutes"
             )));
         }
         let providers: Vec<&str> = config.gateway.providers.iter().map(|p| p.name.as_str()).collect();

@@ -19,7 +19,7 @@ use crate::console;
 use crate::curate::{Format, account};
 use crate::failure::Failure;
 use crate::serve::{casting, lessons, rows};
-use crate::specialise::{self, Environment, Exchanged, How, Kept, MOST_MINUTES, Start, TrainingSet, draft};
+use crate::specialise::{self, Environment, Exchanged, How, Kept, Start, TrainingSet, draft};
 
 /// Share of the calls after which training may begin: what is left is evidence.
 const AFTER: f64 = 2.0 / 3.0;
@@ -71,15 +71,10 @@ pub(super) struct Plan {
 
 impl Plan {
     /// A plan, if the user wants training.
-    pub(super) fn of(config: &Config, args: &Rehearse, calls: u64) -> Result<Option<Self>, Failure> {
-        let Some(minutes) = args.specialise else { return Ok(None) };
-        if !(1.0..=MOST_MINUTES).contains(&minutes) {
-            return Err(Failure::Usage(format!(
-                "--specialise {minutes} is not allowed: it is 1 to {MOST_MINUTES} minutes"
-            )));
-        }
+    pub(super) fn of(config: &Config, args: &Rehearse, calls: u64) -> Option<Self> {
+        let minutes = args.specialise?;
         let at = (calls as f64 * AFTER) as u64;
-        Ok(Some(Self { minutes, calls, at, settled: false, config: config.clone() }))
+        Some(Self { minutes, calls, at, settled: false, config: config.clone() })
     }
 
     /// Whether enough calls were read. The tasks are looked at once, when it may be: a

@@ -36,9 +36,7 @@ pub(crate) fn cast(config: &Config, dir: &Path, socket: Option<PathBuf>) -> Resu
                 ca_file: config.engine.ca_file.clone(),
             }
         }
-        Some(url) => {
-            EngineAddr::Http(url.clone(), config.engine.key_env.as_ref().and_then(|v| std::env::var(v).ok()))
-        }
+        Some(url) => EngineAddr::Http(url.clone(), key(config, "engine", config.engine.key_env.as_deref())),
         None => EngineAddr::Unix(socket.unwrap_or_else(|| state::engine_socket(&config.state))),
     };
     let client = Arc::new(EngineClient::new(address).map_err(|e| Failure::Failed(e.to_string()))?);
@@ -49,6 +47,21 @@ pub(crate) fn cast(config: &Config, dir: &Path, socket: Option<PathBuf>) -> Resu
 /// A cast of remotes alone, for a rehearsal whose engine is off.
 pub(crate) fn without_an_engine(config: &Config, dir: &Path) -> Arc<Cast> {
     Arc::new(Cast::new(made(config), None, None, FileBooks::open(dir)))
+}
+
+/// The key in a variable that a section names. One that is not there is told where
+/// somebody asks: calls go to the provider without it, so nobody else would tell.
+fn key(config: &Config, section: &str, name: Option<&str>) -> Option<String> {
+    let name = name?;
+    let key = std::env::var(name).ok();
+    if config.worker.enabled && key.as_ref().is_none_or(String::is_empty) {
+        tracing::warn!(
+            section,
+            key_env = name,
+            "the variable is not set, so nobody is shown a key: calls are refused there, or cost what they do without one"
+        );
+    }
+    key
 }
 
 /// How its understudies are made.
@@ -62,7 +75,7 @@ fn made(config: &Config) -> CastConfig {
             RemoteConfig {
                 name: r.name.clone(),
                 url: r.base_url.clone(),
-                key: r.key_env.as_ref().and_then(|v| std::env::var(v).ok()),
+                key: key(config, &format!("remote.{}", r.name), r.key_env.as_deref()),
                 model: r.model.clone(),
                 logprobs: r.logprobs,
                 budget: Budget {

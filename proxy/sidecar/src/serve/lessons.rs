@@ -60,12 +60,12 @@ pub(super) fn are_recorded(journal: &Journal, mut wanted: BTreeSet<ExchangeId>) 
     while !wanted.is_empty() && end > oldest && began.elapsed() < LOOKS_FOR {
         let from = end.saturating_sub(PAGE_RECORDS as u64).max(oldest);
         let mut cursor = journal.cursor(from);
-        while let Some((seq, record)) = cursor.next().map_err(|e| failed(&e))?.filter(|(seq, _)| *seq < end) {
+        while let Some((seq, record)) = cursor.next().map_err(|e| failed(&e))? {
+            if seq >= end || wanted.is_empty() {
+                break;
+            }
             if let Record::Exchange(exchange) = record {
                 wanted.remove(&exchange.id);
-            }
-            if seq + 1 == end || wanted.is_empty() {
-                break;
             }
         }
         end = from;

@@ -11,11 +11,10 @@ use super::kept::{self, Kept, Start};
 use super::{Environment, How, Metrics, options};
 use crate::admin::client::Client;
 use crate::admin::pages::{Acted, TaskPage};
-use crate::config::Config;
+use crate::config::{Config, MOST_MINUTES};
 use crate::console::{self, Out, runtime};
 use crate::curate::{self, Bounds, Taught};
 use crate::failure::{Exit, Failure};
-use crate::specialise::MOST_MINUTES;
 
 /// `understudy specialise`
 #[derive(Debug, Args)]

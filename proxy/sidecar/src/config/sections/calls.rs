@@ -126,24 +126,30 @@ pub(super) fn providers(written: &Written) -> Providers {
     found
 }
 
-const ABOUT_URL: &str = "Where its API lives, as its SDK's base URL has it; it takes the prefix's place.";
-const ABOUT_PREFIXES: &str = "Paths that mean this provider; the longest wins.";
-const ABOUT_HOSTS: &str = "Values of the Host header that mean this provider, before any prefix.";
-
 /// One provider, whether its replies may be trained on, and by which terms.
 pub(super) fn provider(
     name: &str,
     s: &Section<'_>,
     built_in: Option<&BuiltIn>,
 ) -> (Provider, bool, Option<String>) {
+    let about_url = "Where its API lives, as its SDK's base URL has it; it takes the prefix's place.";
     let base_url = match built_in {
-        Some(b) => s.get("base_url", url(), &format!("{:?}", b.1), ABOUT_URL),
-        None => s.required("base_url", url(), ABOUT_URL),
+        Some(b) => s.get("base_url", url(), &format!("{:?}", b.1), about_url),
+        None => s.required("base_url", url(), about_url),
     };
     let own_prefix = format!("[\"/{name}\"]");
-    let prefixes =
-        s.get("prefixes", prefixes(), built_in.map_or(own_prefix.as_str(), |b| b.2), ABOUT_PREFIXES);
-    let hosts = s.get("hosts", texts(), built_in.map_or("[]", |b| b.3), ABOUT_HOSTS);
+    let prefixes = s.get(
+        "prefixes",
+        prefixes(),
+        built_in.map_or(own_prefix.as_str(), |b| b.2),
+        "Paths that mean this provider; the longest wins.",
+    );
+    let hosts = s.get(
+        "hosts",
+        texts(),
+        built_in.map_or("[]", |b| b.3),
+        "Values of the Host header that mean this provider, before any prefix.",
+    );
     let ca_file = s.optional(
         "ca_file",
         path(),

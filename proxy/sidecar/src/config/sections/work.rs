@@ -9,7 +9,7 @@ use crate::config::kinds::{
     url, whole,
 };
 use crate::config::written::{Section, Written};
-use crate::config::{Engine, Model, Prices, Remote, Specialise, Worker};
+use crate::config::{Engine, MOST_MINUTES, Model, Prices, Remote, Specialise, Worker};
 
 pub(super) fn engine(s: &Section<'_>, cache: &Path) -> Engine {
     let found = keys(s, cache);
@@ -93,7 +93,7 @@ pub(super) fn specialise(s: &Section<'_>) -> Specialise {
     Specialise {
         auto: s.get("auto", flag(), "false", "Trains an adapter for each task of which a tenth of the calls or more is still to be won, and anew when its calls have doubled. Needs a provider with `train = true`, Python 3.11 and, once, 7 GB of disk; takes what the machine's other work leaves."),
         calls: s.get("calls", whole(50..=100_000_000), "1000", "Calls of a task before its first round."),
-        minutes: s.get("minutes", number(1.0..=10_080.0), "45", "The time of one round."),
+        minutes: s.get("minutes", number(1.0..=MOST_MINUTES), "45", "The time of one round."),
         class_cap: s.optional("class_cap", number(0.01..=1000.0), "Keeps of a tool or a label at most so many times the rows that the median one has; all of them without it."),
     }
 }

@@ -104,7 +104,7 @@ fn training_begins_late_in_a_long_log_and_leaves_every_task_its_evidence() {
     assert_eq!(latest(26_000, 17_333, 8_666), 19_600, "every second call is of the task");
     assert_eq!(latest(3_000, 2_000, 2_000), 0, "a short log has no calls to wait for");
     let args = Line::try_parse_from("rehearse calls.jsonl --specialise 5".split(' ')).unwrap().asked;
-    let mut plan = Plan::of(&configured(PERMITS), &args, 300).unwrap().unwrap();
+    let mut plan = Plan::of(&configured(PERMITS), &args, 300).unwrap();
     assert!(!plan.is_due(199, || panic!("nobody looks before it may be")));
     assert!(plan.is_due(200, Vec::new), "no task is to be trained, so there is none to wait for");
     assert!(plan.is_due(201, || panic!("it is settled")));

@@ -9,13 +9,13 @@ use crate::Tool;
 
 /// What all calls of a form bring word for word: one that was read once is shared by them,
 /// and a clone is another handle on it.
-pub struct Common<T: ?Sized>(Option<Arc<T>>);
+pub struct Verbatim<T: ?Sized>(Option<Arc<T>>);
 
 /// The tools on offer.
-pub type Tools = Common<[Tool]>;
+pub type Tools = Verbatim<[Tool]>;
 
 /// A JSON Schema; `null` where none was given.
-pub type Schema = Common<Value>;
+pub type Schema = Verbatim<Value>;
 
 /// What stands for nothing, without an allocation.
 pub trait Blank: 'static {
@@ -36,7 +36,7 @@ impl Blank for Value {
     }
 }
 
-impl<T: ?Sized> Common<T> {
+impl<T: ?Sized> Verbatim<T> {
     /// Whether both are the very same: what was made of the one holds for the other.
     /// Two that are equal and were read apart are not.
     #[must_use]
@@ -61,7 +61,7 @@ impl<T: ?Sized> Common<T> {
     }
 }
 
-impl<T: 'static> Common<[T]> {
+impl<T: 'static> Verbatim<[T]> {
     /// The list.
     #[must_use]
     pub fn as_slice(&self) -> &[T] {
@@ -69,19 +69,19 @@ impl<T: 'static> Common<[T]> {
     }
 }
 
-impl<T: ?Sized> Clone for Common<T> {
+impl<T: ?Sized> Clone for Verbatim<T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<T: ?Sized> Default for Common<T> {
+impl<T: ?Sized> Default for Verbatim<T> {
     fn default() -> Self {
         Self(None)
     }
 }
 
-impl<T: ?Sized + Blank> Deref for Common<T> {
+impl<T: ?Sized + Blank> Deref for Verbatim<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -89,13 +89,13 @@ impl<T: ?Sized + Blank> Deref for Common<T> {
     }
 }
 
-impl<T: ?Sized + Blank + fmt::Debug> fmt::Debug for Common<T> {
+impl<T: ?Sized + Blank + fmt::Debug> fmt::Debug for Verbatim<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }
 }
 
-impl<'a, T: 'static> IntoIterator for &'a Common<[T]> {
+impl<'a, T: 'static> IntoIterator for &'a Verbatim<[T]> {
     type Item = &'a T;
     type IntoIter = std::slice::Iter<'a, T>;
 
@@ -104,43 +104,43 @@ impl<'a, T: 'static> IntoIterator for &'a Common<[T]> {
     }
 }
 
-impl<T> From<Vec<T>> for Common<[T]> {
+impl<T> From<Vec<T>> for Verbatim<[T]> {
     fn from(list: Vec<T>) -> Self {
         Self((!list.is_empty()).then(|| list.into()))
     }
 }
 
-impl<T> FromIterator<T> for Common<[T]> {
+impl<T> FromIterator<T> for Verbatim<[T]> {
     fn from_iter<I: IntoIterator<Item = T>>(list: I) -> Self {
         list.into_iter().collect::<Vec<_>>().into()
     }
 }
 
-impl From<Value> for Common<Value> {
+impl From<Value> for Verbatim<Value> {
     fn from(value: Value) -> Self {
         Self((!value.is_null()).then(|| value.into()))
     }
 }
 
-impl<T: ?Sized + Blank + PartialEq> PartialEq for Common<T> {
+impl<T: ?Sized + Blank + PartialEq> PartialEq for Verbatim<T> {
     fn eq(&self, other: &Self) -> bool {
         self.is_same(other) || **self == **other
     }
 }
 
-impl<T: ?Sized + Blank + Serialize> Serialize for Common<T> {
+impl<T: ?Sized + Blank + Serialize> Serialize for Verbatim<T> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         (**self).serialize(s)
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Common<[T]> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Verbatim<[T]> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         Vec::deserialize(d).map(Self::from)
     }
 }
 
-impl<'de> Deserialize<'de> for Common<Value> {
+impl<'de> Deserialize<'de> for Verbatim<Value> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         Value::deserialize(d).map(Self::from)
     }
