@@ -4,6 +4,7 @@ usage: splits.py first N FILE FOLDER [OTHERS] | fold I K FILE FOLDER | absent TO
 """
 import json
 import pathlib
+import random
 import sys
 
 
@@ -28,15 +29,20 @@ def first(n, file, folder, others="all"):
 def fold(i, k, file, folder):
     """The file with every errand of the i-th of k folds held out, and all others
     to train on. Trajectories of one errand (their ids differ in the last number)
-    are in one fold."""
+    are in one fold. Lines are shuffled, the same way each time, so that the first
+    of them, which are all that a budget may reach, are of all errands."""
     copy_description(file, folder)
     errands = {}
-    with open(file) as lines, open(pathlib.Path(folder) / pathlib.Path(file).name, "w") as out:
+    rows = []
+    with open(file) as lines:
         for line in lines:
             row = json.loads(line)
             number = errands.setdefault(row["id"].rsplit("-", 1)[0], len(errands))
             row["split"] = "test" if number % int(k) == int(i) else "train"
-            out.write(json.dumps(row) + "\n")
+            rows.append(row)
+    random.Random(0).shuffle(rows)
+    with open(pathlib.Path(folder) / pathlib.Path(file).name, "w") as out:
+        out.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def absent(tool, file, folder):

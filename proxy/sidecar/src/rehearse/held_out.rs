@@ -21,6 +21,10 @@ const CURVE: [f64; 8] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.3, 0.2];
 /// curve: seconds a call, or money. The others show it on all.
 const SAMPLE: u32 = 150;
 
+/// What they may take of the budget, so that where each of their calls is long
+/// the specialised one still gets most of it.
+const SHARE: f64 = 1.0 / 3.0;
+
 /// What held-out calls say of one task.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Measured {
@@ -163,8 +167,14 @@ pub(crate) struct Answer {
     errand: ConversationKey,
 }
 
+/// Seconds a call, or money.
+fn is_dear(kind: Kind) -> bool {
+    matches!(kind, Kind::Prompted | Kind::Remote)
+}
+
 /// Measures a frozen rehearsal on held-out calls. Who serves is asked every one;
-/// a model that does not is asked a sample, and no longer than `budget` in all.
+/// a model that does not is asked a sample, and no longer than `budget` in all, of
+/// which prompted and remote ones get at most a third.
 ///
 /// # Errors
 /// When it is interrupted; never for a call.
@@ -179,6 +189,7 @@ pub(crate) async fn measure(
     let mut all: BTreeMap<understudy_policy::TaskId, Measured> = BTreeMap::new();
     let mut interrupted = std::pin::pin!(crate::serve::told_to_end()?);
     let mut asked = BTreeMap::new();
+    let mut dear_ms = 0.0;
     let bar = indicatif::ProgressBar::new(held.calls.len() as u64);
     for (n, call) in held.calls.iter().enumerate() {
         bar.inc(1);
@@ -186,8 +197,8 @@ pub(crate) async fn measure(
         let mut also = |m: &CastMember| {
             let n = asked.entry(m.id.clone()).or_insert(0u32);
             *n += 1;
-            let dear = matches!(m.kind, Kind::Prompted | Kind::Remote);
-            m.kind == Kind::Head || (Instant::now() < until && !(dear && *n > SAMPLE))
+            let enough = is_dear(m.kind) && (*n > SAMPLE || dear_ms > SHARE * budget.as_secs_f64() * 1e3);
+            m.kind == Kind::Head || (Instant::now() < until && !enough)
         };
         let evaluated = tokio::select! {
             biased;
@@ -220,9 +231,12 @@ pub(crate) async fn measure(
         }
         for answer in &evaluated.answers {
             let curve = m.understudies.entry(answer.trial.understudy.0.clone()).or_default();
-            answer.kind.clone_into(&mut curve.kind);
+            answer.kind.label().clone_into(&mut curve.kind);
             curve.born_seq = answer.born_seq;
             curve.spent_ms += answer.trial.spent_ms;
+            if is_dear(answer.kind) {
+                dear_ms += answer.trial.spent_ms;
+            }
             if let Outcome::Answered { confidence, agrees, stratum, .. } = &answer.trial.outcome {
                 curve.answers.push(Answer {
                     call: n,

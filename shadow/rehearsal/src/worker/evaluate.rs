@@ -28,7 +28,7 @@ pub struct Evaluated {
 #[derive(Debug, Clone)]
 pub struct EvaluatedAnswer {
     /// Its kind.
-    pub kind: &'static str,
+    pub kind: Kind,
     /// It knows nothing of the journal after this place.
     pub born_seq: u64,
     /// How it went, whatever the bar.
@@ -79,7 +79,7 @@ impl Rehearsal {
             }
             let taken = entry.map(|e| one.verdict(e, budget_ms).is_none());
             answers.push(EvaluatedAnswer {
-                kind: member.kind.label(),
+                kind: member.kind,
                 born_seq: member.born_seq,
                 trial: one.trial,
                 taken,
