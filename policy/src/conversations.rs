@@ -3,6 +3,14 @@
 //! A conversation closes when more than `gap` places of the journal have passed
 //! since the last call of its key, or at the end of a file; a later call of
 //! the key opens a new unit. Nothing about a unit is used before it closes.
+//!
+//! Where many agents talk at once, more than `gap` entries lie between two turns of
+//! one conversation, and each would be a unit: evidence by calls, which is not valid.
+//! So the gap stretches to what lies between turns, as far as that is seen, and
+//! conversations stay whole. A unit that goes on from a closed one all the same, as its
+//! first call has turns before it, is marked: it is no new evidence for anybody, and
+//! audits in it are still heard. An agent that begins anew with the same words each hour
+//! has a new conversation each hour.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,6 +25,12 @@ const RECENT_CALLS: usize = 32;
 /// Trials that a unit holds; those of a conversation that never ends are not
 /// worth more. What is left out is chosen by position, never by outcome.
 const MAX_TRIALS: usize = 4096;
+
+/// Closed conversations that are remembered, the latest.
+const CLOSED: usize = 512;
+
+/// So many times the gap is the longest that it stretches to.
+const MOST_STRETCH: u64 = 64;
 
 /// A conversation, as far as it was seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +50,9 @@ pub struct Unit {
     pub control: bool,
     /// Whether it shows trouble: a tool error, a cut-off, the same asked again.
     pub troubled: bool,
+    /// Whether it goes on from one that was closed: no new evidence.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub continued: bool,
     /// Its trials.
     pub trials: Vec<UnitTrial>,
     recent: VecDeque<(u64, Lane, bool)>,
@@ -75,6 +92,12 @@ pub struct Conversations {
     open: BTreeMap<ConversationKey, Unit>,
     /// Calls in order: the first tells which conversation may be due.
     touches: VecDeque<(u64, ConversationKey)>,
+    /// The latest that were closed, with the place of their last call.
+    #[serde(default)]
+    closed: VecDeque<(ConversationKey, u64)>,
+    /// What the gap has stretched to; 0 while it has not.
+    #[serde(default)]
+    stretched: u64,
 }
 
 impl Unit {
@@ -87,6 +110,7 @@ impl Unit {
             asked: None,
             control: false,
             troubled: false,
+            continued: false,
             trials: Vec::new(),
             recent: VecDeque::new(),
         }
@@ -119,37 +143,71 @@ pub struct Call {
     pub repeats: bool,
     /// Whether it shows trouble.
     pub troubled: bool,
+    /// Whether a turn of the model stands before it.
+    pub later_turn: bool,
+}
+
+impl Call {
+    /// A call of which nothing but its place and lane is known.
+    fn untold(seq: u64, lane: Lane) -> Self {
+        Self { seq, lane, repeats: false, troubled: false, later_turn: false }
+    }
 }
 
 impl Conversations {
     /// None open yet.
     #[must_use]
     pub fn new(gap: u64) -> Self {
-        Self { gap, open: BTreeMap::new(), touches: VecDeque::new() }
+        Self { gap, open: BTreeMap::new(), touches: VecDeque::new(), closed: VecDeque::new(), stretched: 0 }
     }
 
     /// Takes out the conversations that have been silent up to `seq`, the
     /// longest silent first. Ask before [`Self::call`] at the same place.
     pub fn close_silent(&mut self, seq: u64) -> Vec<Unit> {
         let mut closed = Vec::new();
+        let gap = self.gap.max(self.stretched);
         while let Some((touched, key)) = self.touches.front().copied() {
-            if touched.saturating_add(self.gap) >= seq {
+            if touched.saturating_add(gap) >= seq {
                 break;
             }
             self.touches.pop_front();
-            if self.open.get(&key).is_some_and(|u| u.last_seq == touched) {
-                closed.extend(self.open.remove(&key));
+            if self.open.get(&key).is_some_and(|u| u.last_seq == touched)
+                && let Some(unit) = self.open.remove(&key)
+            {
+                self.remember(key, unit.last_seq);
+                // What lies between turns may grow less again.
+                self.stretched -= self.stretched.div_ceil(256);
+                closed.push(unit);
             }
         }
         closed
     }
 
+    fn remember(&mut self, key: ConversationKey, last_seq: u64) {
+        if self.closed.len() == CLOSED {
+            self.closed.pop_front();
+        }
+        self.closed.push_back((key, last_seq));
+    }
+
+    /// So much lies between two turns of a conversation: the gap is to be twice that, as the
+    /// next one may be later still. One that went on long after is an exception.
+    fn stretch(&mut self, between: u64) {
+        let (wanted, most) = (between.saturating_mul(2), self.gap.saturating_mul(MOST_STRETCH));
+        if wanted > self.gap && wanted <= most {
+            self.stretched = self.stretched.max(wanted);
+        }
+    }
+
     /// Takes out every open conversation, the longest silent first.
     pub fn close_all(&mut self) -> Vec<Unit> {
         self.touches.clear();
-        let mut closed: Vec<Unit> = std::mem::take(&mut self.open).into_values().collect();
-        closed.sort_by_key(|u| (u.last_seq, u.first_seq));
-        closed
+        let mut closed: Vec<(ConversationKey, Unit)> = std::mem::take(&mut self.open).into_iter().collect();
+        closed.sort_by_key(|(_, u)| (u.last_seq, u.first_seq));
+        for (key, unit) in &closed {
+            self.remember(*key, unit.last_seq);
+        }
+        closed.into_iter().map(|(_, unit)| unit).collect()
     }
 
     /// Forgets every open conversation.
@@ -171,7 +229,22 @@ impl Conversations {
 
     /// Notes a call.
     pub fn call(&mut self, key: ConversationKey, call: Call) {
-        let unit = self.open.entry(key).or_insert_with(|| Unit::new(call.seq));
+        if !self.open.contains_key(&key) {
+            let before = self.closed.iter().rev().find(|(closed, _)| call.later_turn && *closed == key);
+            let continued = before.is_some();
+            if let Some((_, last)) = before {
+                self.stretch(call.seq.saturating_sub(*last));
+            }
+            self.open.insert(key, Unit { continued, ..Unit::new(call.seq) });
+        }
+        // Once stretched, it is known to be needed by what is whole now.
+        let between = self.open.get(&key).map(|u| call.seq.saturating_sub(u.last_seq));
+        if let Some(between) = between.filter(|_| self.stretched > 0) {
+            self.stretch(between);
+        }
+        let Some(unit) = self.open.get_mut(&key) else {
+            return;
+        };
         if unit.calls == 0 || call.seq > unit.last_seq {
             unit.last_seq = unit.last_seq.max(call.seq);
             self.touches.push_back((unit.last_seq, key));
@@ -199,7 +272,7 @@ impl Conversations {
     pub fn trial(&mut self, key: ConversationKey, mut trial: UnitTrial) {
         if !self.open.contains_key(&key) {
             // Its call was not told: a unit of its own, on the provider's lane.
-            self.call(key, Call { seq: trial.seq, lane: trial.lane, repeats: false, troubled: false });
+            self.call(key, Call::untold(trial.seq, trial.lane));
         }
         let Some(unit) = self.open.get_mut(&key) else {
             return;
@@ -223,66 +296,4 @@ impl Conversations {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        reason = "tests"
-    )]
-    use super::*;
-
-    fn key(i: u8) -> ConversationKey {
-        ConversationKey([i; 16])
-    }
-
-    fn call(seq: u64, repeats: bool) -> Call {
-        Call { seq, lane: Lane::Provider, repeats, troubled: false }
-    }
-
-    fn trial(seq: u64) -> UnitTrial {
-        UnitTrial { understudy: 0, kind: TrialKind::Shadow, seq, lane: Lane::Provider, answer: None }
-    }
-
-    #[test]
-    fn a_conversation_closes_after_the_gap_and_opens_anew() {
-        let mut book = Conversations::new(10);
-        book.call(key(1), call(1, false));
-        book.call(key(2), call(5, false));
-        book.call(key(1), call(8, false));
-        assert!(book.close_silent(15).is_empty());
-        let closed = book.close_silent(16);
-        assert_eq!(closed.iter().map(|u| u.first_seq).collect::<Vec<_>>(), [5]);
-        let closed = book.close_silent(19);
-        assert_eq!(closed.iter().map(|u| (u.first_seq, u.calls)).collect::<Vec<_>>(), [(1, 2)]);
-        book.call(key(1), call(19, false));
-        assert_eq!(book.close_all().iter().map(|u| u.first_seq).collect::<Vec<_>>(), [19]);
-    }
-
-    #[test]
-    fn a_repeat_and_a_second_telling_are_no_new_evidence() {
-        let mut book = Conversations::new(10);
-        book.call(key(1), call(1, false));
-        book.trial(key(1), trial(1));
-        book.trial(key(1), trial(1));
-        book.call(key(1), call(2, true));
-        book.trial(key(1), trial(2));
-        assert_eq!(book.close_all()[0].trials.len(), 1);
-    }
-
-    #[test]
-    fn declined_calls_of_a_served_conversation_are_no_fair_draw() {
-        let mut book = Conversations::new(10);
-        for (seq, lane) in [(1, Lane::Understudy), (2, Lane::Audit), (3, Lane::Provider)] {
-            book.call(key(1), Call { seq, lane, repeats: false, troubled: false });
-            book.trial(key(1), trial(seq));
-        }
-        let unit = book.close_all().remove(0);
-        let fair = |several_turns| -> Vec<u64> {
-            unit.trials.iter().filter(|t| unit.fair(t, several_turns)).map(|t| t.seq).collect()
-        };
-        assert_eq!(fair(false), [2]);
-        assert!(fair(true).is_empty());
-    }
-}
+mod tests;

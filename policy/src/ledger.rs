@@ -90,6 +90,9 @@ pub struct Ledger {
     waiting: bool,
     multi_turn: bool,
     pinned: bool,
+    /// Who pinned it; see [`Ledger::pinned_by()`].
+    #[serde(default)]
+    pinned_by: Option<String>,
     alarm: Option<Why>,
     last_decision: Option<Decision>,
 }
@@ -120,6 +123,7 @@ impl Ledger {
             waiting: false,
             multi_turn: false,
             pinned: false,
+            pinned_by: None,
             alarm: None,
             last_decision: None,
             policy,
@@ -168,6 +172,20 @@ impl Ledger {
         self.stage
     }
 
+    /// Says whether its tools act, where that was declared anew since the ledger was kept.
+    pub fn set_acting(&mut self, acting: bool) {
+        self.acting = acting;
+    }
+
+    /// Who keeps it at its stage, where somebody does. Of a ledger that was kept before this
+    /// was, it is known only where nothing was decided since.
+    #[must_use]
+    pub fn pinned_by(&self) -> Option<&str> {
+        let last = self.last_decision.as_ref().filter(|d| d.why == Why::Pinned);
+        let by = self.pinned_by.as_deref().or_else(|| last?.by.as_deref());
+        by.filter(|_| self.pinned)
+    }
+
     /// Its keys.
     #[must_use]
     pub fn policy(&self) -> &TaskPolicy {
@@ -187,6 +205,7 @@ impl Ledger {
             self.feed(&unit);
         }
         self.calls += 1;
+        self.looked();
         self.acting |= seen.acting;
         self.multi_turn |= seen.later_turn;
         // The control group is drawn before anybody looks whether the call could be
@@ -196,7 +215,13 @@ impl Ledger {
         let lane = if in_no_arm { Lane::Provider } else { seen.lane };
         self.conversations.call(
             seen.conversation,
-            Call { seq: seen.seq, lane, repeats: seen.repeats, troubled: seen.troubled },
+            Call {
+                seq: seen.seq,
+                lane,
+                repeats: seen.repeats,
+                troubled: seen.troubled,
+                later_turn: seen.later_turn,
+            },
         );
         if let Some(ms) = seen.provider_ms {
             self.provider_ms.push(door(ms));
@@ -213,7 +238,12 @@ impl Ledger {
     }
 
     fn trial(&mut self, trial: &Trial) {
-        self.cooldown = self.cooldown.saturating_sub(1);
+        if self.cooldown > 0 {
+            self.cooldown -= 1;
+            if self.cooldown == 0 {
+                self.look_once_more();
+            }
+        }
         let understudy = self.number(&trial.understudy);
         let answer = match &trial.outcome {
             Outcome::Answered { agrees, confidence, stratum, .. } => Some(UnitAnswer {

@@ -56,6 +56,28 @@ fn at_exactly_tau_lone_calls_promote_falsely_within_alpha() {
 }
 
 #[test]
+fn conversations_that_are_closed_between_their_turns_promote_falsely_within_alpha() {
+    // So many agents talk at once that most turns come after the gap: were each a
+    // conversation of its own, a third or more of such runs would promote.
+    let plan = Plan {
+        open: 240,
+        turns: true,
+        calls: 12_000,
+        lengths: (40, 60),
+        hard: 0.1,
+        hard_agreement: 0.5,
+        wrong_class: 0.0,
+        understudies: 1,
+        forced_from: Some(3_000),
+        meddling: false,
+        thinned: false,
+        ..Plan::null()
+    };
+    let promoted = false_promotions(&plan, &policy(), 250_000, 500, "240 conversations at once, gap 60");
+    assert!(promoted <= 11, "{promoted}"); // 99 % limit of a binomial of 500 at .01
+}
+
+#[test]
 fn bars_by_learn_then_test_promote_falsely_within_alpha() {
     // A lax delta, so that bars are found on noise and entries are many.
     let plan = Plan { forced_from: None, wrong_class: 0.0, ..Plan::null().lone() };

@@ -27,6 +27,14 @@ pub(super) struct Development {
     from_fit: u32,
     /// Conversations that began up to here are not looked at.
     after_seq: u64,
+    /// Calls of the task within which it is looked at once more, since what stood in the
+    /// way of an entry has gone: a version that was given up gets no further trials.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    once_more: u8,
+}
+
+fn is_zero(n: &u8) -> bool {
+    *n == 0
 }
 
 impl Ledger {
@@ -197,6 +205,21 @@ impl Ledger {
         }
     }
 
+    /// Has every version's development looked at once more: nobody serves any more whose
+    /// coverage was to be beaten, a cooldown is over, or the rules are others.
+    pub(super) fn look_once_more(&mut self) {
+        for development in self.development.values_mut() {
+            development.once_more = 2;
+        }
+    }
+
+    /// A call of the task: what was to be looked at once more has been, or is now.
+    pub(super) fn looked(&mut self) {
+        for development in self.development.values_mut() {
+            development.once_more = development.once_more.saturating_sub(1);
+        }
+    }
+
     /// Forgets development and begins it anew with conversations after this place.
     pub(super) fn develop_anew(&mut self) {
         for number in 0..self.names.len() {
@@ -221,6 +244,9 @@ impl Development {
     }
 
     pub(super) fn is_due(&self, enough: u32) -> bool {
+        if self.once_more > 0 {
+            return true;
+        }
         let n = self.conversations;
         let step = (n.next_power_of_two() / 32).max(1);
         n == enough || n == self.from_fit || n.is_multiple_of(step)

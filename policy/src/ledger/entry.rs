@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::MAX_STRATA;
 use crate::bar::DevCall;
 use crate::betting::{self, BettingProcess, Outcomes};
 use crate::exact::{Recent, door};
@@ -141,7 +142,10 @@ impl Entry {
             return;
         };
         let n = f64::from(tally.conversations);
-        tally.standing = if tally.conversations < policy.stratum_min {
+        // Of the strata that were one too many nothing is taken: the gateway knows them by
+        // name, and would decline what the evidence had counted.
+        let one_too_many = usize::from(stratum) >= MAX_STRATA;
+        tally.standing = if one_too_many || tally.conversations < policy.stratum_min {
             Standing::Rare
         } else if tally.agreed < policy.tau * n
             && interval::upper_is_under(tally.agreed, n, STRATUM_CONFIDENCE, policy.tau)

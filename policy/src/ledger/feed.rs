@@ -41,19 +41,22 @@ impl Ledger {
                 }
                 // What another entry declined are the hard calls, and tell nothing of
                 // this one's strata; its own declines do.
-                let tells = fair || was_asked || trial.kind == TrialKind::Audit;
+                // Of a conversation that goes on only what was served and examined.
+                let tells = trial.kind == TrialKind::Audit || ((fair || was_asked) && !unit.continued);
                 if let Some(answer) = trial.answer.filter(|a| tells && a.confidence >= entry.bar) {
                     let tally = strata.entry(answer.stratum).or_default();
                     tally.0 += u32::from(agrees);
                     tally.1 += 1;
                 }
             }
-            if shadow.1 > 0 {
+            if shadow.1 > 0 && !unit.continued {
                 entry.feed(f64::from(shadow.0) / f64::from(shadow.1), seq);
             }
             if audit.1 > 0 {
                 let mean = f64::from(audit.0) / f64::from(audit.1);
-                entry.audits.push(mean);
+                if !unit.continued {
+                    entry.audits.push(mean);
+                }
                 audited.insert(entry.opened.k, mean);
             }
             // Only now: what this conversation says of the strata holds from
@@ -68,15 +71,19 @@ impl Ledger {
                 continue;
             }
             if let Some(mean) = audited.get(&service.k) {
-                let of_this_step = unit.first_seq > service.step_since;
+                // A conversation that goes on for days is heard by the detector, and is no
+                // further one for the step.
+                let of_this_step = unit.first_seq > service.step_since && !unit.continued;
                 service.audit(*mean, of_this_step);
             }
             let its_own = unit.served && unit.asked.is_none_or(|k| k == service.k);
-            if its_own || unit.control {
+            if (its_own || unit.control) && !unit.continued {
                 service.arms(unit.served, unit.troubled, unit.calls);
             }
         }
-        self.develop(unit);
+        if !unit.continued {
+            self.develop(unit);
+        }
     }
 
     pub(super) fn served(&mut self, seen: &ServedSeen) {

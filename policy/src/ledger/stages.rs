@@ -94,7 +94,7 @@ impl Ledger {
             self.begin_succession(k, out);
             return;
         }
-        let why = if self.waiting { Why::Approved } else { Why::Evidence };
+        let why = if self.waiting && self.approved { Why::Approved } else { Why::Evidence };
         self.begin(k, first, why, None, out);
     }
 
@@ -162,6 +162,7 @@ impl Ledger {
             }
             Action::Pin(pinned) => {
                 self.pinned = *pinned;
+                self.pinned_by = by.filter(|_| *pinned).map(str::to_owned);
                 self.decide(
                     self.stage,
                     self.stage,
@@ -234,6 +235,7 @@ impl Ledger {
             self.begin_again(Why::Policy, Closed::Policy, out);
         }
         self.leave_out(out);
+        self.look_once_more();
     }
 
     /// Closes the entries of whom the rules do not let answer. What the others have
@@ -262,6 +264,9 @@ impl Ledger {
         if let Some(k) = self.successor.as_ref().map(|s| s.k).filter(|k| off.contains(k)) {
             self.decide(self.stage, self.stage, why, Some(k), None, out);
             self.successor = None;
+        }
+        if !off.is_empty() {
+            self.look_once_more();
         }
         for entry in self.entries.iter_mut().filter(|e| off.contains(&e.opened.k)) {
             entry.closed = Some(closed);

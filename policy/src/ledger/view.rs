@@ -42,6 +42,9 @@ pub struct LedgerView {
     pub multi_turn: bool,
     /// Whether a person keeps it at its stage.
     pub pinned: bool,
+    /// Who does; see [`Ledger::pinned_by()`].
+    #[serde(default)]
+    pub pinned_by: Option<String>,
     /// What would demote it were it not pinned.
     pub alarm: Option<Why>,
     /// Trials until an entry may open again.
@@ -196,6 +199,7 @@ impl Ledger {
             acting: self.acting,
             multi_turn: self.multi_turn,
             pinned: self.pinned,
+            pinned_by: self.pinned_by().map(str::to_owned),
             alarm: self.alarm,
             cooldown_trials: self.cooldown,
             demotions: self.demotions,

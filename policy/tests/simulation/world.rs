@@ -17,6 +17,10 @@ pub(crate) struct Plan {
     pub(crate) calls: u64,
     /// Calls of a conversation, from and to.
     pub(crate) lengths: (u32, u32),
+    /// Conversations that are held at once.
+    pub(crate) open: usize,
+    /// A conversation's calls have its turns before them.
+    pub(crate) turns: bool,
     /// Share of hard conversations, and agreement in them; the rest is set so
     /// that the mean is `agreement`.
     pub(crate) hard: f64,
@@ -43,6 +47,8 @@ impl Plan {
         Self {
             calls: 3_000,
             lengths: (10, 30),
+            open: 4,
+            turns: false,
             hard: 0.10,
             hard_agreement: 0.60,
             agreement: 0.95,
@@ -83,6 +89,7 @@ struct Conversation {
     key: ConversationKey,
     left: u32,
     hard: bool,
+    begun: bool,
 }
 
 struct Version {
@@ -198,14 +205,20 @@ impl World {
 
     fn call(&mut self) {
         self.seq += 1;
-        while self.open.len() < 4 {
+        while self.open.len() < self.plan.open {
             let left = self.rng.random_range(self.plan.lengths.0..=self.plan.lengths.1);
             let hard = self.rng.random::<f64>() < self.plan.hard;
-            self.open.push(Conversation { key: ConversationKey(self.rng.random()), left, hard });
+            self.open.push(Conversation {
+                key: ConversationKey(self.rng.random()),
+                left,
+                hard,
+                begun: false,
+            });
         }
         let at = self.rng.random_range(0..self.open.len());
         self.open[at].left -= 1;
         let (key, hard) = (self.open[at].key, self.open[at].hard);
+        let later_turn = self.plan.turns && std::mem::replace(&mut self.open[at].begun, true);
         if self.open[at].left == 0 {
             self.open.swap_remove(at);
         }
@@ -232,7 +245,7 @@ impl World {
             eligible: true,
             acting: false,
             troubled: false,
-            later_turn: false,
+            later_turn,
         };
         let mut served = None;
         if let (Lane::Understudy | Lane::Audit, Some(roster)) = (chosen, self.roster.clone()) {

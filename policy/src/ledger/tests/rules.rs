@@ -70,10 +70,10 @@ fn a_conversation_that_straddles_the_opening_does_not_count() {
     let mut play = Play::new(policy());
     play.calls(450, Lane::Provider, &who);
     play.end();
-    play.apply(&Event::Exchange(seen(451, 7, Lane::Provider)));
+    play.apply(&Event::Exchange(seen(451, 10_007, Lane::Provider)));
     play.open(&who);
-    play.apply(&Event::Exchange(seen(452, 7, Lane::Provider)));
-    play.apply(&Event::Trial(trial(452, 7, &who, TrialKind::Shadow, true)));
+    play.apply(&Event::Exchange(seen(452, 10_007, Lane::Provider)));
+    play.apply(&Event::Trial(trial(452, 10_007, &who, TrialKind::Shadow, true)));
     play.end();
     assert_eq!(play.ledger.view().entries[0].conversations, 0);
 }
@@ -262,6 +262,31 @@ fn pinned_tasks_stay_and_remember_why_they_should_not() {
     assert_eq!(play.ledger.view().alarm, Some(Why::AuditsDisagree));
     play.operator(Action::Pin(false));
     assert_eq!(play.ledger.stage(), Stage::Shadowing);
+}
+
+#[test]
+fn who_pinned_a_task_is_known_whatever_was_done_since_and_after_a_restart() {
+    let who = name("head-1");
+    let mut play = Play::new(policy());
+    play.reach_live(&who);
+    assert_eq!(play.ledger.pinned_by(), None);
+    play.operator(Action::Pin(true));
+    let at_once = serde_json::to_value(&play.ledger).unwrap();
+    play.operator(Action::Approve);
+    assert_eq!(play.ledger.view().pinned_by.as_deref(), Some("ada"));
+    let kept = serde_json::to_value(&play.ledger).unwrap();
+    let read = |kept: serde_json::Value| serde_json::from_value::<Ledger>(kept).unwrap();
+    assert_eq!(read(kept.clone()), play.ledger);
+    // Kept before this was: what was decided last may tell it.
+    let earlier = |mut kept: serde_json::Value| {
+        kept.as_object_mut().unwrap().remove("pinned_by").unwrap();
+        let ledger = read(kept);
+        assert!(ledger.view().pinned);
+        ledger.pinned_by().map(str::to_owned)
+    };
+    assert_eq!((earlier(at_once).as_deref(), earlier(kept)), (Some("ada"), None));
+    play.operator(Action::Pin(false));
+    assert_eq!(play.ledger.pinned_by(), None);
 }
 
 #[test]
