@@ -115,6 +115,9 @@ pub enum Declined {
     Invalid,
     /// The part is unlike what it has seen.
     Novel,
+    /// It said a value that its task always takes from the call's own words, and that
+    /// stands nowhere in them.
+    Unquoted,
     /// It cannot be reached, or it failed.
     Unavailable,
     /// Whoever asked went away.
@@ -144,6 +147,7 @@ impl Declined {
             Self::TooLong => "too_long",
             Self::Invalid => "invalid",
             Self::Novel => "novel",
+            Self::Unquoted => "unquoted",
             Self::Unavailable => "unavailable",
             Self::Cancelled => "cancelled",
             Self::Budget => "budget",

@@ -8,6 +8,9 @@
 //! *Shape.* The grammar is the task's: where every reply that it learnt calls a
 //! tool it must call one; else it may, and text is text.
 //!
+//! *Quotes.* A value that the task always takes from the part, and that stands
+//! nowhere in it, is made up: such a reply is declined ([`Quotes`]).
+//!
 //! *Reserve.* The engine's log-probabilities and the similarity to the parts of
 //! the training become log-odds of agreement ([`calibration`]). The engine gets
 //! the bar that the sum would have to keep, and stops as soon as it is out of
@@ -32,10 +35,12 @@ use crate::client::{ChatAnswer, ChatAsk, ChatModel, ReplyShape};
 use crate::example::{Example, stratum_in};
 
 pub mod calibration;
+mod quotes;
 mod snapshot;
 mod turns;
 
 pub use calibration::{Calibration, Judgement, Signals};
+pub use quotes::Quotes;
 pub use snapshot::{Habits, SpecialisedSnapshot};
 pub use turns::messages;
 
@@ -125,7 +130,8 @@ impl Specialised {
     async fn say(&self, q: Question<'_>, begun: Instant) -> Result<Said, Declined> {
         let s = &self.snapshot;
         let left = || q.deadline.checked_sub(begun.elapsed()).ok_or(Declined::Late);
-        let vector = asking::vector(self.embedder.as_ref(), &q.part.text(), q.priority, left()?).await?;
+        let text = q.part.text();
+        let vector = asking::vector(self.embedder.as_ref(), &text, q.priority, left()?).await?;
         if !asking::has_models(self.model.as_ref(), self.embedder.as_ref(), (&s.model, &s.embedder)).await {
             return Err(Declined::Unavailable);
         }
@@ -147,6 +153,9 @@ impl Specialised {
         let ChatAnswer { reply, confidence, min_logprob, .. } = self.model.chat(chat).await?;
         let choice = asking::usable(q.request, &reply)?;
         let sum = confidence.ok_or(Declined::Invalid)?;
+        if !s.habits.quotes.are_kept(&text, choice) {
+            return Err(Declined::Unquoted);
+        }
         let signals = Signals { sum, least: min_logprob.unwrap_or(0.0), similarity };
         let stratum = stratum_in(q.request, choice);
         Ok(Said { reply, signals, stratum })

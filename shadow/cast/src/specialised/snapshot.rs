@@ -6,6 +6,7 @@ use understudy_policy::TaskId;
 
 use super::NEAR_OF;
 use super::calibration::Calibration;
+use super::quotes::Quotes;
 use crate::example::{Example, spoken};
 use crate::head;
 use crate::packed::Rows;
@@ -26,6 +27,9 @@ pub struct Habits {
     /// How it writes a call.
     #[serde(default, skip_serializing_if = "CallText::is_usual")]
     pub calls: CallText,
+    /// What it takes from the part word by word.
+    #[serde(default, skip_serializing_if = "Quotes::is_empty")]
+    pub quotes: Quotes,
 }
 
 impl Habits {
@@ -33,14 +37,14 @@ impl Habits {
     #[must_use]
     pub fn of<'e>(examples: impl IntoIterator<Item = &'e Example>) -> Self {
         let mut habits = Self { always_calls: true, ..Self::default() };
-        let mut some = false;
-        for e in examples {
-            some = true;
+        let examples: Vec<&Example> = examples.into_iter().collect();
+        for e in &examples {
             habits.always_calls &= !e.reply.tool_calls.is_empty();
             habits.parallel |= e.reply.tool_calls.len() > 1;
             habits.longest = habits.longest.max(spoken(&e.reply).map_or(0, |s| s.len()));
         }
-        habits.always_calls &= some;
+        habits.always_calls &= !examples.is_empty();
+        habits.quotes = Quotes::of(&examples);
         habits
     }
 }

@@ -20,8 +20,12 @@ fn trained(replies: &[Choice]) -> Vec<Example> {
 }
 
 fn snapshot(replies: &[Choice]) -> SpecialisedSnapshot {
+    snapshot_of(&trained(replies))
+}
+
+fn snapshot_of(trained: &[Example]) -> SpecialisedSnapshot {
     let models = ("m@1", "adapter-1", "e");
-    let mut s = SpecialisedSnapshot::new(TaskId(1), Some(CREDENTIAL), models, &trained(replies), 9)
+    let mut s = SpecialisedSnapshot::new(TaskId(1), Some(CREDENTIAL), models, trained, 9)
         .unwrap()
         .writing(CallText::Line);
     s.calibration = Calibration { intercept: 2.0, sum: 1.0, least: 0.5, similarity: 1.0 };
@@ -136,6 +140,29 @@ fn another_caller_another_base_and_a_reply_that_fits_no_tool_are_declined() {
     assert_eq!(block_on(it.respond(ask(&request, None))).unwrap_err(), Declined::Invalid);
     *script.name.lock().unwrap() = "m@2".to_owned();
     assert_eq!(block_on(it.respond(ask(&request, None))).unwrap_err(), Declined::Unavailable);
+}
+
+#[test]
+fn a_value_that_was_always_quoted_and_that_nobody_said_is_declined() {
+    let rows: Vec<Example> = (0..60)
+        .map(|i| {
+            let reply = tool_call("weather", &format!(r#"{{"city":"Town {i}"}}"#));
+            let row = example(i, &format!("weather in Town {i}?"), reply);
+            Example { embedding: Some(vec![1.0, 0.0]), ..row }
+        })
+        .collect();
+    let script = Script::new(vec![
+        said(tool_call("weather", r#"{"city": "Rome"}"#), -0.1, -0.1),
+        said(tool_call("weather", r#"{"city": "Oslo"}"#), -0.1, -0.1),
+    ]);
+    let it = understudy(snapshot_of(&rows), &script);
+    let request = weather();
+    assert_eq!(block_on(it.respond(ask(&request, None))).unwrap_err(), Declined::Unquoted);
+    assert!(block_on(it.respond(ask(&request, None))).is_ok());
+    // It is kept with the version, of whose name it is part.
+    let s = it.snapshot();
+    let back: SpecialisedSnapshot = serde_json::from_value(serde_json::to_value(s).unwrap()).unwrap();
+    assert_eq!((back.habits.quotes.is_empty(), back.id()), (false, s.id()));
 }
 
 #[test]
