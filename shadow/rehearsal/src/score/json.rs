@@ -26,6 +26,11 @@ pub(super) fn parse(text: &str) -> Option<Value> {
 
 /// Compares two values under an optional JSON schema.
 pub(super) fn compare(schema: Option<&Value>, wanted: &Value, given: &Value) -> Tally {
+    compare_named(None, schema, wanted, given)
+}
+
+/// The same of a value that has a name; so have those of its list.
+fn compare_named(key: Option<&str>, schema: Option<&Value>, wanted: &Value, given: &Value) -> Tally {
     let mut tally = Tally::new();
     match (wanted, given) {
         (Value::Object(w), Value::Object(g)) => {
@@ -47,10 +52,10 @@ pub(super) fn compare(schema: Option<&Value>, wanted: &Value, given: &Value) -> 
                 tally.differs(Difference::Structure);
             }
             for (a, b) in w.iter().zip(g) {
-                tally.add(compare_leaf(None, items, a, b));
+                tally.add(compare_leaf(key, items, a, b));
             }
         }
-        _ => tally.add(compare_leaf(None, schema, wanted, given)),
+        _ => tally.add(compare_leaf(key, schema, wanted, given)),
     }
     tally
 }
@@ -59,7 +64,7 @@ fn compare_leaf(key: Option<&str>, schema: Option<&Value>, wanted: &Value, given
     let mut tally = Tally::new();
     match (wanted, given) {
         (Value::Object(_), Value::Object(_)) | (Value::Array(_), Value::Array(_)) => {
-            return compare(schema, wanted, given);
+            return compare_named(key, schema, wanted, given);
         }
         (Value::String(w), Value::String(g)) => {
             if w == g {

@@ -61,6 +61,8 @@ fn a_sign_is_no_punctuation() {
         ("find *.log", "find .log"),
         ("x ** 2", "x * 2"),
         ("total\n- tax", "total tax"),
+        ("x = 5\n// y = 6", "x = 5 // y = 6"),
+        ("-- all of them\nselect 1", "-- all of them select 1"),
     ] {
         assert!(!agree(wanted, given), "{wanted} / {given}");
     }
@@ -107,9 +109,20 @@ fn an_argument_is_compared_loosely_as_a_name_and_to_the_letter_as_an_expression(
         ("N > n", "n > n"),
         ("Node.js", "Nodejs"),
         (",", " "),
+        ("git pull\nmake", "git pull make"),
+        ("if a:\n  b()\nc()", "if a:\n  b()\n  c()"),
+        ("first\nSecond", "first\nsecond"),
     ] {
-        assert!(!same(wanted, given), "{wanted} / {given}");
+        assert!(!same(wanted, given), "{wanted:?} / {given:?}");
     }
+    assert!(same("git pull \nmake\n", "git pull\nmake"));
+}
+
+#[test]
+fn what_stands_in_a_list_is_compared_by_the_list_s_name() {
+    let agree = |wanted: &str, given: &str| compare(&Request::default(), &said(wanted), &said(given)).agrees;
+    assert!(!agree(r#"{"ids": ["AbCd"]}"#, r#"{"ids": ["abcd"]}"#));
+    assert!(agree(r#"{"notes": ["Very late."]}"#, r#"{"notes": ["very late"]}"#));
 }
 
 const SIGNS: &[&str] = &[

@@ -146,6 +146,10 @@ fn words(text: &str) -> Vec<String> {
     let notation = lines.iter().any(|(_, tokens)| tokens.iter().any(alone));
     let mut words = Vec::new();
     for (i, (indent, tokens)) in lines.iter().enumerate() {
+        // A comment ends with its line, and so does a statement.
+        if i > 0 && notation {
+            words.push("\n".to_owned());
+        }
         if i > 0 && !indent.is_empty() {
             words.push((*indent).to_owned());
         }

@@ -114,7 +114,12 @@ fn value_of(key: Option<&str>, schema: Option<&Value>, wanted: &Value, given: &V
         }
         (Value::String(w), Value::String(g)) => {
             let exact = |s: &str| is_exact(key, schema, s) || reckons(s);
-            tally.judge(w == g || (!exact(w) && !exact(g) && alike(w, g)), Difference::Value);
+            let agrees = if has_lines(w) || has_lines(g) {
+                same_lines(w, g)
+            } else {
+                w == g || (!exact(w) && !exact(g) && alike(w, g))
+            };
+            tally.judge(agrees, Difference::Value);
         }
         _ => return scalar(wanted, given),
     }
@@ -125,6 +130,20 @@ fn value_of(key: Option<&str>, schema: Option<&Value>, wanted: &Value, given: &V
 /// A plus or a hyphen may belong to a name, and stays what it is there.
 fn reckons(text: &str) -> bool {
     text.chars().any(|c| is_operator(c) && !matches!(c, '+' | '-'))
+}
+
+/// Whether a text is of several lines: a script, a file, a list. There a line's end and
+/// its indentation mean something.
+fn has_lines(text: &str) -> bool {
+    text.trim().contains('\n')
+}
+
+/// The same but for what no reader sees: white space at the ends of lines and around all.
+fn same_lines(wanted: &str, given: &str) -> bool {
+    fn lines(text: &str) -> impl Iterator<Item = &str> {
+        text.trim_matches('\n').trim_end().lines().map(str::trim_end)
+    }
+    lines(wanted).eq(lines(given))
 }
 
 /// Whether two texts are the same loosely. Where nothing is left, they differ in

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use understudy_call::Exchange;
 use understudy_capture::{GapWhy, Journal, Record};
-use understudy_cast::registry::NOTE_KIND;
+use understudy_cast::registry::{NOTE_KIND, is_due};
 use understudy_cast::{Example, Kind};
 use understudy_policy::{Event, TaskId};
 
@@ -262,7 +262,7 @@ impl Rehearsal {
             let enough = state.learnt >= u64::from(state.ledger.policy().first_fit);
             // A remote is made without the engine, and says nothing of it.
             let none_made = self.cast.of_task(*id).iter().all(|m| m.kind == Kind::Remote);
-            state.owed = enough && state.tally.baselines.is_none() && none_made;
+            state.owed |= enough && state.tally.baselines.is_none() && none_made;
         }
         self.flush().await?;
         Ok(Some(self.folded + 1))
@@ -296,7 +296,10 @@ impl Rehearsal {
             of_task.extend(served.map(Event::Served));
         }
         if let Some(example) = example {
+            let before = state.learnt;
             state.learn(example, most);
+            // A fit that was due and of which no note tells is made up for with the next call.
+            state.owed |= is_due(u64::from(state.ledger.policy().first_fit), before, state.learnt);
         }
     }
 
@@ -319,6 +322,7 @@ impl Rehearsal {
                 if let Some(state) = task.and_then(|t| self.tasks.get_mut(&t)) {
                     state.tally.baselines =
                         json.get("measured").and_then(|m| Deserialize::deserialize(m).ok());
+                    state.owed = false;
                 }
             }
             ORDERED => match Ordered::deserialize(json) {

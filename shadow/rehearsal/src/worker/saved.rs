@@ -52,6 +52,9 @@ struct SavedTask {
     tally: Tally,
     #[serde(default)]
     adoptions: Vec<Adoption>,
+    /// A fit that the engine was away for.
+    #[serde(default)]
+    owed: bool,
 }
 
 /// The number of each task's last entry, as a checkpoint knows it: of a volume that
@@ -87,6 +90,7 @@ impl Rehearsal {
             learnt: s.learnt,
             tally: s.tally.clone(),
             adoptions: s.adoptions.clone(),
+            owed: s.owed,
         });
         let saved = Saved {
             folded: self.folded,
@@ -146,9 +150,12 @@ impl Rehearsal {
         self.book.take_up(saved.book);
         for task in saved.tasks.into_iter().filter(|t| self.book.task(t.id).is_some()) {
             let mut state = TaskState::new(task.ledger);
+            // What its tools do is as the operator declares it today.
+            state.ledger.set_acting(self.book.task(task.id).is_some_and(|t| t.acts));
             state.learnt = task.learnt;
             state.tally = task.tally;
             state.adoptions = task.adoptions;
+            state.owed = task.owed;
             self.tasks.insert(task.id, state);
         }
         for order in saved.ordered {

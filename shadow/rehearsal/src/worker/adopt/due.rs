@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use understudy_cast::registry::Lesson;
-use understudy_cast::{Cast, CastError};
+use understudy_cast::{Cast, CastError, Kind};
 use understudy_tasks::Task;
 
 use super::Ordered;
@@ -60,7 +60,10 @@ impl Due {
         }
         // It may have learnt anything up to here; a worker that is behind has not read it all.
         let learnt = lesson.trained.iter().chain(&lesson.development).map(|e| e.seq).max();
-        let born = folded.max(learnt.unwrap_or_default());
+        let last = cast.of_task(task.id).into_iter().filter(|m| m.kind == Kind::Specialised);
+        // Of two that were born at one place nobody could say which is the newer.
+        let next = last.map(|m| m.born_seq + 1).max();
+        let born = folded.max(learnt.unwrap_or_default()).max(next.unwrap_or_default());
         let came = match cast.draft(&task, &lesson, born).await {
             Ok(draft) => {
                 let Lesson { development, .. } = *lesson;
