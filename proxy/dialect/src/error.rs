@@ -8,7 +8,7 @@ pub enum DialectError {
     #[error("dialect {} is not decoded yet: pass the call through", .0.label())]
     Undecoded(Dialect),
     /// The bytes are not what the dialect says they should be.
-    #[error("malformed body at {at} (line {line}, column {column}): {problem}")]
+    #[error("malformed body at {at}{}: {problem}", place(*.line, *.column))]
     Malformed {
         /// The place as a path of field names and places in lists, `body` for the whole.
         at: String,
@@ -22,6 +22,11 @@ pub enum DialectError {
     /// The nouns could not be written as JSON.
     #[error("the request cannot be written as JSON: a number is not finite")]
     Unwritable,
+}
+
+/// Where in the text, if that is known: what was read out of other JSON has no lines.
+fn place(line: usize, column: usize) -> String {
+    if line == 0 { String::new() } else { format!(" (line {line}, column {column})") }
 }
 
 impl DialectError {

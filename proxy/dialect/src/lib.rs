@@ -68,8 +68,8 @@ pub fn render_request(d: Dialect, r: &Request) -> Result<Vec<u8>, DialectError> 
 }
 
 /// Reads a reply's whole body, JSON or server-sent events. A status of 400 and
-/// above is an error whatever its body: one that is not JSON becomes the
-/// error's message, cut to a kilobyte.
+/// above is an error whatever its body: one that is not JSON, nor events with an
+/// error among them, becomes the error's message, cut to a kilobyte.
 ///
 /// # Errors
 /// [`DialectError::Undecoded`] for a dialect that only passes through,

@@ -25,6 +25,7 @@ use crate::call::{self, Call, Served};
 use crate::fault;
 use crate::head;
 use crate::proxy::Gateway;
+use crate::repeats::Place;
 
 /// pingora replays a body that was read early only up to its retry buffer's 64 KiB.
 const READ_EARLY: usize = 64 << 10;
@@ -35,13 +36,13 @@ const ANSWERED_BY: &str = "x-understudy-answered-by";
 const TASK: &str = "x-understudy-task";
 
 /// A call that may be answered here.
-struct Part {
+struct Part<'g> {
     task: RosterTask,
     request: Arc<Request>,
     conversation: ConversationKey,
     body: Bytes,
-    /// The keyed hash of its body.
-    draw: u64,
+    /// Keeps calls with the same body away until it is answered or given up.
+    place: Place<'g>,
 }
 
 impl Gateway {
@@ -101,7 +102,7 @@ impl Gateway {
 
     /// Finds the call's task and lane; `None` where the provider is to answer
     /// it anyway, a reason where only this call is kept from the understudy.
-    fn cast_for(&self, roster: &Roster, call: &mut Call, body: Bytes) -> Result<Option<Part>, Fallback> {
+    fn cast_for(&self, roster: &Roster, call: &mut Call, body: Bytes) -> Result<Option<Part<'_>>, Fallback> {
         let request =
             understudy_dialect::parse_request(call.dialect, &body).map_err(|_| Fallback::Unparsed)?;
         let form = understudy_tasks::fingerprint(call.dialect, &request);
@@ -129,11 +130,9 @@ impl Gateway {
         }
         let now = Instant::now();
         self.standings.check(call.credential, now)?;
-        if self.repeats.recent(draw, now) {
-            return Err(Fallback::Repeat);
-        }
+        let place = self.repeats.take(draw, now).ok_or(Fallback::Repeat)?;
         call.lane = lane;
-        Ok(Some(Part { task: task.clone(), conversation, request: Arc::new(request), body, draw }))
+        Ok(Some(Part { task: task.clone(), conversation, request: Arc::new(request), body, place }))
     }
 
     /// Asks one understudy after another, within the provider's own time. An
@@ -142,7 +141,7 @@ impl Gateway {
         &self,
         session: &mut Session,
         call: &mut Call,
-        part: &Part,
+        part: &Part<'_>,
     ) -> Result<Result<(UnderstudyId, Answer), Fallback>> {
         let budget = Duration::try_from_secs_f64(part.task.budget_ms / 1000.0).unwrap_or_default();
         let mut why = Fallback::Missing;
@@ -197,7 +196,7 @@ impl Gateway {
         &self,
         responder: Arc<dyn Responder>,
         call: &Call,
-        part: &Part,
+        part: &Part<'_>,
         bar: f64,
         deadline: Duration,
     ) -> JoinHandle<Result<Answer, Declined>> {
@@ -221,7 +220,7 @@ impl Gateway {
         &self,
         session: &mut Session,
         call: &mut Call,
-        part: Part,
+        part: Part<'_>,
         by: UnderstudyId,
         answer: Answer,
     ) -> Result<()> {
@@ -233,7 +232,12 @@ impl Gateway {
         let chunks = if part.request.stream {
             head.insert_header(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")?;
             head.insert_header(header::CACHE_CONTROL, "no-cache")?;
-            head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+            if head::is_http_1_0(session) {
+                // It ends with the connection.
+                session.set_keepalive(None);
+            } else {
+                head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+            }
             understudy_dialect::render_stream(call.dialect, &reply, part.request.include_usage)
         } else {
             let body = understudy_dialect::render_reply(call.dialect, &reply);
@@ -251,7 +255,7 @@ impl Gateway {
             call.reply.note(&chunk, None);
             session.write_response_body(Some(chunk), i == last).await.map_err(|e| e.into_down())?;
         }
-        self.repeats.answered(part.draw, Instant::now());
+        part.place.answered(Instant::now());
         self.seams.counters.add_served();
         call.served = Some(Served { by, reply });
         if call.lane == Lane::Audit {

@@ -24,6 +24,9 @@ use crate::tap::Tap;
 use crate::upstream::Upstream;
 use crate::{Counters, Recorded, Recorder};
 
+/// The longest audit. Nobody waits for it, so none hangs up, and it holds a place.
+const LONGEST: Duration = Duration::from_secs(600);
+
 pub(crate) struct Audits {
     connector: Arc<Connector>,
     room: Arc<Semaphore>,
@@ -43,7 +46,7 @@ impl Audits {
             connector: Arc::new(Connector::new(Some(ConnectorOptions::new(cfg.audits)))),
             room: Arc::new(Semaphore::new(cfg.audits)),
             most: cfg.audits,
-            limit: cfg.limits.provider_read,
+            limit: cfg.limits.provider_read.min(LONGEST),
             keep: cfg.limits.capture_body,
             recorder: seams.recorder.clone(),
             counters: Arc::clone(&seams.counters),

@@ -10,7 +10,6 @@ use understudy_call::{
     Sizes, Timings, Truncation, UnderstudyId, Usage,
 };
 use understudy_policy::{Stage, TaskId};
-use understudy_tasks::HashKey;
 
 use crate::cork::Socket;
 use crate::tap::{self, Tap};
@@ -245,14 +244,6 @@ fn mixed(mut z: u64) -> u64 {
 pub(crate) fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// Who calls: the first of the headers in which SDKs send a key, hashed. A call
-/// without one counts as one caller of its own.
-pub(crate) fn credential(key: &HashKey, provider: &str, headers: &HeaderMap) -> Credential {
-    const CARRIERS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
-    let secret = CARRIERS.iter().find_map(|name| headers.get(*name)).map_or(&b""[..], |v| v.as_bytes());
-    key.credential(provider, secret)
 }
 
 /// The reply headers that are kept: an allow-list, so that what is not known to

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -117,7 +118,11 @@ pub struct Limits {
     #[serde(with = "seconds")]
     pub connect: Duration,
     /// Between two reads from a provider, the wait for the first byte included.
-    /// The SDKs wait ten minutes for a reply: giving up sooner would be ours.
+    /// A reasoning call may take longer than the SDKs' ten minutes, and an agent
+    /// that was told to wait does: giving up sooner would be ours. An agent that
+    /// gives up hangs up, which ends the call, and a provider that is gone is
+    /// found within a minute, or 15 s after `provider_write` where that is later
+    /// (`upstream`).
     #[serde(with = "seconds")]
     pub provider_read: Duration,
     /// For a provider to take bytes that are offered to it.
@@ -135,7 +140,7 @@ pub struct Limits {
     /// Between two reads of a request's body.
     #[serde(with = "seconds")]
     pub agent_read: Duration,
-    /// For an agent to take bytes; as long as a provider may pause.
+    /// For an agent to take bytes that are offered to it. One that is alive reads.
     #[serde(with = "seconds")]
     pub agent_write: Duration,
     /// How long an agent's unused connection is kept. Over the SDKs' own pools
@@ -153,7 +158,7 @@ impl Default for Limits {
             request_head: 64 << 10,
             connections: 4096,
             connect: Duration::from_secs(10),
-            provider_read: Duration::from_secs(600),
+            provider_read: Duration::from_secs(3600),
             provider_write: Duration::from_secs(60),
             provider_idle: Duration::from_secs(50),
             provider_pool: 512,
@@ -200,7 +205,7 @@ impl GatewayConfig {
         if self.providers.is_empty() {
             wrong("gateway.providers".to_owned(), "[]".to_owned(), "at least one provider is needed");
         }
-        let mut prefixes: Vec<&str> = Vec::new();
+        let mut prefixes: BTreeMap<&str, &str> = BTreeMap::new();
         let mut names: Vec<&str> = Vec::new();
         for p in &self.providers {
             let key = |field: &str| format!("providers.{}.{field}", p.name);
@@ -234,10 +239,14 @@ impl GatewayConfig {
                         "a prefix begins with `/`, does not end with one, and is only a path",
                     );
                 }
-                if prefixes.contains(&prefix.as_str()) {
-                    wrong(key("prefixes"), prefix.clone(), "two providers have this prefix");
+                if let Some(other) = prefixes.insert(prefix, &p.name) {
+                    let rule = if other == p.name {
+                        "the prefix is there twice".to_owned()
+                    } else {
+                        format!("`{other}` has this prefix, too; give one of them another")
+                    };
+                    wrong(key("prefixes"), prefix.clone(), &rule);
                 }
-                prefixes.push(prefix);
             }
         }
         for (key, value) in [

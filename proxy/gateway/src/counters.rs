@@ -21,7 +21,7 @@ pub enum Fallback {
     Unparsed,
     /// A field of the request is one that an understudy cannot honour.
     Ineligible(Ineligible),
-    /// An understudy answered the same body less than a minute ago.
+    /// An understudy answered the same body less than a minute ago, or is being asked.
     Repeat,
     /// The understudy declined.
     Declined(Declined),
@@ -172,7 +172,8 @@ impl Counters {
         served, add_served;
         /// Audits that were sent to the provider.
         audits, add_audit;
-        /// Audits dropped because as many as may be were under way.
+        /// Audits that came to nothing: as many as may be were under way, or the provider
+        /// gave no whole reply with a status of success in time.
         audits_dropped, add_audit_dropped;
         /// Calls that the recorder refused (it counts its own reasons).
         offers_refused, add_offer_refused;

@@ -8,6 +8,7 @@ use pingora_proxy::Session;
 use crate::call::Call;
 use crate::config::Limits;
 use crate::fault::Refusal;
+use crate::route::{self, Routes};
 use crate::seams::Trace;
 
 /// Path and query of the request, whatever form its target has.
@@ -28,6 +29,38 @@ pub(crate) fn tell_trace(head: &mut RequestHeader, trace: Option<&Trace>, call: 
     if !context.continued {
         // It belongs to a trace that ends here.
         head.remove_header("tracestate");
+    }
+    Ok(())
+}
+
+/// Whether the agent speaks HTTP/1.0, which knows no chunks: its replies end with the
+/// connection where their length is not said.
+pub(crate) fn is_http_1_0(session: &Session) -> bool {
+    session.req_header().version == http::Version::HTTP_10
+}
+
+/// Refuses what a page in a browser sends here under a name of its own, which it has led to
+/// this machine (DNS rebinding): it would spend the owner's money, and read what is said.
+/// Where no TLS is, such a page's requests have no `Sec-Fetch-Site`; their `Origin` is then
+/// the very name they were sent to, or `null`. No SDK sends either; some libraries of
+/// WebSockets do send such an `Origin`.
+pub(crate) fn from_here(session: &Session, routes: &Routes) -> Result<(), Refusal> {
+    let headers = &session.req_header().headers;
+    let host = headers.get(header::HOST).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    let own_page = || {
+        let Some(origin) = headers.get(header::ORIGIN).map(http::HeaderValue::as_bytes) else { return false };
+        let name = [&b"http://"[..], b"https://"].iter().find_map(|scheme| origin.strip_prefix(*scheme));
+        !session.is_upgrade_req() && (origin == b"null" || name.is_some_and(|n| n.eq_ignore_ascii_case(host)))
+    };
+    if (headers.contains_key("sec-fetch-site") || own_page())
+        && !route::is_local(host)
+        && !routes.is_host(host)
+    {
+        return Err(Refusal::agent(
+            421,
+            "misdirected_request",
+            "a browser sent this request for another host; if that is meant, use localhost or 127.0.0.1 as the host, or add the host to the provider's `hosts`",
+        ));
     }
     Ok(())
 }

@@ -37,6 +37,7 @@ mod call;
 mod config;
 mod cork;
 mod counters;
+mod credential;
 mod error;
 mod fault;
 mod head;

@@ -19,6 +19,7 @@ use crate::audit::Audits;
 use crate::call::{self, Broke, Call, Way};
 use crate::config::Limits;
 use crate::cork::{self, Socket};
+use crate::credential;
 use crate::fault::{self, Refusal};
 use crate::head;
 use crate::repeats::Repeats;
@@ -37,6 +38,8 @@ pub(crate) struct Gateway {
     pub(crate) limits: Limits,
     pub(crate) seams: Seams,
     pub(crate) conversation_header: String,
+    /// Whether it is reached from this machine alone.
+    loopback: bool,
     pub(crate) standings: Arc<Standings>,
     pub(crate) repeats: Repeats,
     pub(crate) audits: Audits,
@@ -56,6 +59,7 @@ impl Gateway {
             routes,
             limits: cfg.limits.clone(),
             conversation_header: cfg.conversation_header.to_ascii_lowercase(),
+            loopback: cfg.listen.iter().all(|address| address.ip().is_loopback()),
             repeats: Repeats::default(),
             audits: Audits::new(cfg, &seams, Arc::clone(&standings), aside.clone()),
             seams,
@@ -66,6 +70,9 @@ impl Gateway {
 
     /// Finds the call's provider, or says why there is none.
     fn set_out(&self, session: &Session, call: &mut Call) -> Result<(), Refusal> {
+        if self.loopback {
+            head::from_here(session, &self.routes)?;
+        }
         let head = session.req_header();
         let target = head::target(head)?;
         let host = head.headers.get(header::HOST).map(http::HeaderValue::as_bytes);
@@ -81,7 +88,7 @@ impl Gateway {
             target: route::rewrite(target, found.strip, found.upstream.base_path()),
         });
         call.dialect = understudy_dialect::of_path(head.method.as_str(), target);
-        call.credential = call::credential(&self.seams.hash_key, found.upstream.name(), &head.headers);
+        call.credential = credential::of(&self.seams.hash_key, found.upstream.name(), &head.headers, target);
         let text = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         call.explicit_conversation = text(&self.conversation_header);
         call.traceparent = text("traceparent");
@@ -154,7 +161,8 @@ impl ProxyHttp for Gateway {
             return Err(Error::explain(pingora_error::ErrorType::InternalError, "a call without a provider")
                 .into_in());
         };
-        way.upstream.peer(session.is_upgrade_req()).await
+        // From HTTP/2, pingora makes chunks of a reply whatever `response_filter` says.
+        way.upstream.peer(session.is_upgrade_req() || head::is_http_1_0(session)).await
     }
 
     async fn connected_to_upstream(
@@ -228,6 +236,11 @@ impl ProxyHttp for Gateway {
             // What the agent sends now is no body that must come in time: it may listen
             // for hours. The provider's silence stays bounded (`provider_read`).
             session.set_read_timeout(None);
+        }
+        if head::is_http_1_0(session) && head.headers.contains_key(header::TRANSFER_ENCODING) {
+            // pingora then writes the body as it is, until it closes the connection.
+            head.remove_header(&header::TRANSFER_ENCODING);
+            session.set_keepalive(None);
         }
         if let Some(wire) = wire(session) {
             wire.date(date_line(head));

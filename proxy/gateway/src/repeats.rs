@@ -1,8 +1,9 @@
 //! The same body within a minute of an understudy's answer goes to the provider:
-//! a wrong greedy answer must not come twice.
+//! a wrong greedy answer must not come twice. Nor may it while an understudy is asked:
+//! of equal calls at once, one is the understudy's.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -18,19 +19,25 @@ pub(crate) struct Repeats(Mutex<Answered>);
 struct Answered {
     last: HashMap<u64, Instant>,
     order: VecDeque<(u64, Instant)>,
+    /// With which an understudy is asked now; as many as calls are under way, at most.
+    asked: HashSet<u64>,
 }
 
 impl Repeats {
-    /// Whether an understudy answered this call (by its keyed hash) within the minute.
-    pub(crate) fn recent(&self, call: u64, now: Instant) -> bool {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.last.get(&call).is_some_and(|t| now.saturating_duration_since(*t) < WINDOW)
+    /// The place of a call (by its keyed hash) that an understudy may be asked; `None` where
+    /// one answered it within the minute or is being asked.
+    pub(crate) fn take(&self, call: u64, now: Instant) -> Option<Place<'_>> {
+        let mut all = self.all();
+        let recent = all.last.get(&call).is_some_and(|t| now.saturating_duration_since(*t) < WINDOW);
+        if recent || !all.asked.insert(call) {
+            return None;
+        }
+        Some(Place { all: self, call })
     }
 
-    /// An understudy answered this call.
-    pub(crate) fn answered(&self, call: u64, now: Instant) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Answered { last, order } = &mut *all;
+    fn answered(&self, call: u64, now: Instant) {
+        let mut all = self.all();
+        let Answered { last, order, .. } = &mut *all;
         while let Some((old, t)) = order.front().copied() {
             if order.len() < MOST && now.saturating_duration_since(t) < WINDOW {
                 break;
@@ -43,32 +50,71 @@ impl Repeats {
         last.insert(call, now);
         order.push_back((call, now));
     }
+
+    fn all(&self) -> MutexGuard<'_, Answered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of a call that an understudy is asked; given back when it is dropped, so
+/// that one who declines, or whose agent goes away, keeps nobody from trying again.
+#[derive(Debug)]
+pub(crate) struct Place<'r> {
+    all: &'r Repeats,
+    call: u64,
+}
+
+impl Place<'_> {
+    /// The understudy answered; the same call goes to the provider for a minute.
+    pub(crate) fn answered(self, now: Instant) {
+        self.all.answered(self.call, now);
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.all.all().asked.remove(&self.call);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Whether an understudy may be asked; the place is given back.
+    fn free(all: &Repeats, call: u64, now: Instant) -> bool {
+        all.take(call, now).is_some()
+    }
+
     #[test]
     fn a_call_repeats_for_a_minute() {
         let (all, now) = (Repeats::default(), Instant::now());
-        assert!(!all.recent(1, now));
-        all.answered(1, now);
-        assert!(all.recent(1, now + Duration::from_secs(59)));
-        assert!(!all.recent(1, now + Duration::from_secs(60)));
-        assert!(!all.recent(2, now));
+        all.take(1, now).unwrap().answered(now);
+        assert!(!free(&all, 1, now + Duration::from_secs(59)));
+        assert!(free(&all, 1, now + Duration::from_secs(60)));
+        assert!(free(&all, 2, now));
+    }
+
+    #[test]
+    fn of_equal_calls_at_once_one_has_the_place() {
+        let (all, now) = (Repeats::default(), Instant::now());
+        let place = all.take(1, now).unwrap();
+        assert!(!free(&all, 1, now + Duration::from_secs(600)), "however long it takes");
+        assert!(free(&all, 2, now));
+        drop(place);
+        assert!(free(&all, 1, now), "it declined");
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let (all, now) = (Repeats::default(), Instant::now());
         for i in 0..(MOST as u64 + 10) {
-            all.answered(i, now);
+            all.take(i, now).unwrap().answered(now);
         }
-        assert!(!all.recent(0, now));
-        assert!(all.recent(MOST as u64 + 9, now));
-        all.answered(7, now + WINDOW);
-        let held = all.0.lock().unwrap_or_else(PoisonError::into_inner);
-        assert_eq!((held.last.len(), held.order.len()), (1, 1));
+        assert!(free(&all, 0, now));
+        assert!(!free(&all, MOST as u64 + 9, now));
+        all.take(7, now + WINDOW).unwrap().answered(now + WINDOW);
+        let held = all.all();
+        assert_eq!((held.last.len(), held.order.len(), held.asked.len()), (1, 1, 0));
     }
 }

@@ -1,5 +1,6 @@
 //! Which provider a call goes to, and under which path.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::config::Provider;
@@ -46,6 +47,12 @@ impl Routes {
         Some(Route { upstream, strip: Some(strip_len(prefix)) })
     }
 
+    /// Whether a Host header's value names a provider.
+    pub(crate) fn is_host(&self, host: &[u8]) -> bool {
+        let host = without_port(host);
+        self.hosts.iter().any(|(name, _)| name.as_bytes().eq_ignore_ascii_case(host))
+    }
+
     /// The prefixes, for the message that none fits.
     pub(crate) fn known(&self) -> String {
         let mut all: Vec<&str> = self.prefixes.iter().map(|(p, _)| p.as_str()).collect();
@@ -78,6 +85,17 @@ fn under(path: &str, prefix: &str) -> bool {
 /// `/` holds everything and takes nothing away.
 fn strip_len(prefix: &str) -> usize {
     if prefix == "/" { 0 } else { prefix.len() }
+}
+
+/// Whether a Host header's value is one that nobody can lead here from elsewhere: none,
+/// an address, or a name that is always this machine (RFC 6761, 6.3).
+pub(crate) fn is_local(host: &[u8]) -> bool {
+    let host = without_port(host);
+    let Ok(name) = std::str::from_utf8(host) else { return false };
+    let name = name.trim_end_matches('.');
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    let label = name.rsplit('.').next().unwrap_or_default();
+    name.is_empty() || label.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
 }
 
 fn without_port(host: &[u8]) -> &[u8] {

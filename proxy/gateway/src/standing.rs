@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use understudy_call::Credential;
 
-use crate::Fallback;
+use crate::{Fallback, call};
 
 /// How long a provider's 2xx vouches for a credential.
 const ACCEPTED_FOR: Duration = Duration::from_secs(3600);
@@ -43,7 +43,8 @@ impl Standings {
             401 | 403 => self.change(who, now, |s| s.accepted = None),
             429 => {
                 let held = retry_after(headers).unwrap_or(LIMITED_FOR).min(LIMITED_MOST);
-                self.change(who, now, |s| s.limited_until = Some(now + held));
+                // Of two limits (requests, tokens) the longer holds, whichever is said last.
+                self.change(who, now, |s| s.limited_until = s.limited_until.max(Some(now + held)));
             }
             _ => {}
         }
@@ -95,11 +96,46 @@ impl Standings {
     }
 }
 
-/// `retry-after-ms` (OpenAI) or `retry-after` in seconds; a date is not read.
+/// `retry-after-ms` (OpenAI), or `retry-after` in seconds or as a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let secs = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after"))?;
-    Duration::try_from_secs_f64(secs).ok()
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let number = |name: &str| text(name)?.parse::<f64>().ok();
+    if let Some(secs) = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after")) {
+        return Duration::try_from_secs_f64(secs).ok();
+    }
+    let until = unix_seconds(text("retry-after")?)?;
+    // By the provider's own clock, where it says what that shows.
+    let now = text("date").and_then(unix_seconds).unwrap_or_else(|| call::unix_ms() / 1000);
+    u64::try_from(until.saturating_sub(now)).ok().map(Duration::from_secs)
+}
+
+/// A date as every server writes it, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7).
+/// The two forms that nobody has written since 1999 are not read.
+fn unix_seconds(date: &str) -> Option<i64> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (_, date) = date.split_once(", ")?;
+    let mut words = date.split(' ');
+    let mut word = || words.next();
+    let (day, month, year, time, zone) = (word()?, word()?, word()?, word()?, word()?);
+    let mut clock = time.split(':').map(|n| n.parse::<i64>().ok());
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    let month = i64::try_from(MONTHS.iter().position(|name| *name == month)?).ok()? + 1;
+    let (day, year) = (day.parse::<i64>().ok()?, year.parse::<i64>().ok()?);
+    let sound = zone == "GMT"
+        && (1..=31).contains(&day)
+        && (1970..=9999).contains(&year)
+        && (0..24).contains(&hour)
+        && (0..60).contains(&minute)
+        && (0..=60).contains(&second);
+    if !sound {
+        return None;
+    }
+    // Days since 1970, in years that begin in March, so that a leap day is the last.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leaps = year / 4 - year / 100 + year / 400;
+    let days = year * 365 + leaps + (month * 153 + 2) / 5 + day - 1 - 719_468;
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
 }
 
 #[cfg(test)]
@@ -131,6 +167,37 @@ mod tests {
         assert_eq!(all.check(who, now + Duration::from_secs(7)), Ok(()));
         all.note(who, 429, &HeaderMap::new(), now);
         assert_eq!(all.check(who, now + Duration::from_secs(19)), Err(Fallback::RateLimited));
+    }
+
+    #[test]
+    fn of_two_rate_limits_the_longer_holds() {
+        let (all, now, who) = (Standings::default(), Instant::now(), Credential([1; 16]));
+        all.note(who, 200, &HeaderMap::new(), now);
+        all.note(who, 429, &after("300"), now);
+        all.note(who, 429, &after("2"), now + Duration::from_secs(1));
+        assert_eq!(all.check(who, now + Duration::from_secs(299)), Err(Fallback::RateLimited));
+        assert_eq!(all.check(who, now + Duration::from_secs(300)), Ok(()));
+    }
+
+    #[test]
+    fn a_rate_limit_may_be_said_as_a_date() {
+        let held = |now: &str, until: &str| {
+            let mut said = after(until);
+            said.insert(http::header::DATE, now.parse().unwrap());
+            retry_after(&said)
+        };
+        let now = "Sun, 31 Dec 2023 23:59:30 GMT";
+        assert_eq!(held(now, "Mon, 01 Jan 2024 00:01:00 GMT"), Some(Duration::from_secs(90)));
+        let leap = held("Wed, 28 Feb 2024 00:00:00 GMT", "Fri, 01 Mar 2024 00:00:00 GMT");
+        assert_eq!(leap, Some(Duration::from_secs(2 * 86_400)));
+        assert_eq!(held(now, "Sun, 31 Dec 2023 23:59:00 GMT"), None, "it is over");
+        let odd =
+            ["soon", "Mon, 01 Jan 2024", "Mon, 01 Foo 2024 00:01:00 GMT", "Mon, 01 Jan 2024 00:61:00 GMT"];
+        for odd in odd {
+            assert_eq!(held(now, odd), None, "{odd}");
+        }
+        assert_eq!(unix_seconds("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(unix_seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
     }
 
     #[test]

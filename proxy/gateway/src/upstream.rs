@@ -23,19 +23,46 @@ use crate::config::{Limits, Origin, Provider};
 /// still serve while new ones are looked up, so that no call waits for DNS twice.
 const ADDRESSES_FRESH: Duration = Duration::from_secs(30);
 
-/// For the first look-up, which a call waits for.
+/// How long they serve like that. After an idle hour the provider may be elsewhere,
+/// and an agent without us would ask; so the next call waits for the answer.
+const ADDRESSES_KEPT: Duration = Duration::from_secs(300);
+
+/// Between two look-ups, however many calls cannot be connected.
+const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
+
+/// For a look-up that a call waits for.
 const LOOK_UP: Duration = Duration::from_secs(5);
 
 /// How long a connection may be silent before it is probed. A model may think for
 /// minutes without a byte; what stands between (NAT, load balancers) forgets a
 /// connection that is silent for four to six, and nobody is told.
-const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_AFTER: Duration = Duration::from_secs(15);
 
 /// Between two probes that nobody answers.
-const PROBE_EVERY: Duration = Duration::from_secs(15);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
 
-/// Probes in a row that nobody answers until the connection counts as dead.
-const PROBES: usize = 5;
+/// Probes in a row that nobody answers until the connection counts as dead. Linux
+/// counts by `unheard` instead, which leaves room for three and more.
+const PROBES: usize = 3;
+
+/// How long, at least, what we sent may go unacknowledged. While it does, Linux sends no
+/// probes, and it would go on for a quarter of an hour: on HTTP/2 every call of the
+/// provider's waits behind that one dead connection. With it set, a silent connection ends
+/// by it, too, so it is longer than the wait for a probe with two more: one lost packet
+/// ends no call. HTTP/2 is not pinged besides: pingora would end a connection with all its
+/// calls after five seconds without an answer, which a slow uplink or a change of Wi-Fi
+/// takes.
+#[cfg(target_os = "linux")]
+const UNHEARD: Duration = Duration::from_secs(45);
+
+/// By how much it is longer than a provider may take to take bytes, so that such a wait
+/// ends by the limit that is set for it.
+#[cfg(target_os = "linux")]
+const UNHEARD_BEYOND: Duration = Duration::from_secs(5);
+
+/// The longest that is asked of Linux, which counts milliseconds in 31 bits.
+#[cfg(target_os = "linux")]
+const UNHEARD_MOST: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Streams on one HTTP/2 connection; what servers commonly allow.
 const H2_STREAMS: usize = 100;
@@ -48,7 +75,12 @@ pub(crate) struct Upstream {
     options: PeerOptions,
     fixed: Option<SocketAddr>,
     found: ArcSwap<Found>,
+    /// Whether a look-up beside the calls is under way.
     looking: AtomicBool,
+    /// Held during a look-up, so that who comes meanwhile waits for its outcome.
+    asking: tokio::sync::Mutex<()>,
+    /// Whether an address could not be connected to since the last look-up.
+    doubted: AtomicBool,
     /// Which of the addresses is used; moves on when one does not answer.
     at: AtomicUsize,
 }
@@ -56,7 +88,21 @@ pub(crate) struct Upstream {
 #[derive(Debug)]
 struct Found {
     addresses: Vec<SocketAddr>,
+    /// When they were found.
     when: Instant,
+    /// When the last look-up ended, whatever came of it.
+    tried: Instant,
+}
+
+/// What is done about the addresses before one of them is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Nothing.
+    No,
+    /// They serve while new ones are looked up.
+    Aside,
+    /// They are looked up first.
+    First,
 }
 
 impl PartialEq for Upstream {
@@ -83,7 +129,13 @@ impl Upstream {
         options.read_timeout = Some(limits.provider_read);
         options.write_timeout = Some(limits.provider_write);
         options.idle_timeout = Some(limits.provider_idle);
-        options.tcp_keepalive = Some(probes());
+        options.tcp_keepalive = Some(TcpKeepalive {
+            idle: PROBE_AFTER,
+            interval: PROBE_EVERY,
+            count: PROBES,
+            #[cfg(target_os = "linux")]
+            user_timeout: unheard(limits.provider_write),
+        });
         options.max_h2_streams = H2_STREAMS;
         options.alpn = if origin.tls && provider.http2 { ALPN::H2H1 } else { ALPN::H1 };
         if let Some(file) = &provider.ca_file {
@@ -97,14 +149,17 @@ impl Upstream {
                 rule: "the host has characters that no header can carry".to_owned(),
             }])
         })?;
+        let now = Instant::now();
         Ok(Self {
             name: provider.name.clone(),
             origin,
             host_header,
             options,
             fixed,
-            found: ArcSwap::from_pointee(Found { addresses: Vec::new(), when: Instant::now() }),
+            found: ArcSwap::from_pointee(Found { addresses: Vec::new(), when: now, tried: now }),
             looking: AtomicBool::new(false),
+            asking: tokio::sync::Mutex::new(()),
+            doubted: AtomicBool::new(false),
             at: AtomicUsize::new(0),
         })
     }
@@ -121,15 +176,18 @@ impl Upstream {
         &self.host_header
     }
 
-    /// The peer to connect to. An upgrade needs HTTP/1.1.
-    pub(crate) async fn peer(self: &Arc<Self>, upgrade: bool) -> Result<Box<HttpPeer>> {
-        let address = self.address().await?;
+    /// The peer to connect to; `h1` where it must be over HTTP/1.1, as for an upgrade.
+    pub(crate) async fn peer(self: &Arc<Self>, h1: bool) -> Result<Box<HttpPeer>> {
+        let address = match self.fixed {
+            Some(address) => address,
+            None => self.address(Instant::now()).await?,
+        };
         // The name is never empty for TLS (`Origin::parse` refuses addresses):
         // pingora takes an empty one as "do not verify".
         let sni = if self.origin.tls { self.origin.host.clone() } else { String::new() };
         let mut peer = HttpPeer::new(address, self.origin.tls, sni);
         peer.options = self.options.clone();
-        if upgrade {
+        if h1 {
             peer.options.alpn = ALPN::H1;
         }
         Ok(Box::new(peer))
@@ -140,30 +198,82 @@ impl Upstream {
         self.peer(true).await
     }
 
-    /// The address in use did not answer: the next call takes another.
+    /// The address in use did not answer: the next try takes another, and looks the name
+    /// up before: a provider that was started anew may be elsewhere.
     pub(crate) fn move_on(&self) {
         self.at.fetch_add(1, Ordering::Relaxed);
+        self.doubted.store(true, Ordering::Release);
     }
 
-    async fn address(self: &Arc<Self>) -> Result<SocketAddr> {
-        if let Some(address) = self.fixed {
-            return Ok(address);
-        }
+    async fn address(self: &Arc<Self>, now: Instant) -> Result<SocketAddr> {
         let found = self.found.load_full();
-        if let Some(address) = self.pick(&found) {
-            if found.when.elapsed() > ADDRESSES_FRESH && !self.looking.swap(true, Ordering::AcqRel) {
-                let me = Arc::clone(self);
-                tokio::spawn(async move {
-                    if let Err(e) = me.look_up().await {
-                        tracing::warn!(provider = %me.name, error = %e, "keeping the provider's old addresses");
-                    }
-                    me.looking.store(false, Ordering::Release);
-                });
+        match self.look(&found, now) {
+            Look::No => {}
+            Look::Aside => self.renew_aside(now),
+            // In a box of its own, since most calls look nothing up.
+            Look::First => {
+                Box::pin(self.renew(now)).await?;
+                return self.pick(&self.found.load()).ok_or_else(|| self.unknown("no address"));
             }
-            return Ok(address);
         }
-        self.look_up().await?;
-        self.pick(&self.found.load()).ok_or_else(|| self.unknown("no address"))
+        self.pick(&found).ok_or_else(|| self.unknown("no address"))
+    }
+
+    fn look(&self, found: &Found, now: Instant) -> Look {
+        let age = now.saturating_duration_since(found.when);
+        let tried = now.saturating_duration_since(found.tried);
+        let doubted = self.doubted.load(Ordering::Acquire) && tried >= LOOK_UP_AGAIN;
+        // Where look-ups fail while calls flow, no call waits for the next of them.
+        let old = age >= ADDRESSES_KEPT && tried >= ADDRESSES_FRESH;
+        if found.addresses.is_empty() || doubted || old {
+            Look::First
+        } else if age >= ADDRESSES_FRESH && tried >= LOOK_UP_AGAIN {
+            Look::Aside
+        } else {
+            Look::No
+        }
+    }
+
+    fn renew_aside(self: &Arc<Self>, now: Instant) {
+        if self.looking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let me = Arc::clone(self);
+        tokio::spawn(async move {
+            // There are old ones, so it does not fail.
+            let _ = me.renew(now).await;
+            me.looking.store(false, Ordering::Release);
+        });
+    }
+
+    /// Looks the name up for who came at this time. The old addresses stay where it cannot
+    /// be done; it fails where there are none.
+    async fn renew(&self, came: Instant) -> Result<()> {
+        let _asking = self.asking.lock().await;
+        let old = self.found.load_full();
+        if old.tried >= came {
+            // Another's look-up ended while this call waited for its turn.
+            return Ok(());
+        }
+        // Before it begins: what cannot be connected to from now on is in doubt again.
+        let mut doubt = Doubt::take(&self.doubted);
+        let asked = self.look_up().await;
+        doubt.settle();
+        let now = Instant::now();
+        let (found, failed) = match asked {
+            Ok(addresses) => (Found { addresses, when: now, tried: now }, None),
+            Err(e) => (Found { addresses: old.addresses.clone(), when: old.when, tried: now }, Some(e)),
+        };
+        let none = found.addresses.is_empty();
+        self.found.store(Arc::new(found));
+        match failed {
+            Some(e) if none => Err(e),
+            Some(e) => {
+                tracing::warn!(provider = %self.name, error = %e, "keeping the provider's old addresses");
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     fn pick(&self, found: &Found) -> Option<SocketAddr> {
@@ -171,7 +281,7 @@ impl Upstream {
         found.addresses.get(self.at.load(Ordering::Relaxed).checked_rem(n)?).copied()
     }
 
-    async fn look_up(&self) -> Result<()> {
+    async fn look_up(&self) -> Result<Vec<SocketAddr>> {
         let asked = tokio::net::lookup_host((self.origin.host.as_str(), self.origin.port));
         let addresses: Vec<SocketAddr> = match tokio::time::timeout(LOOK_UP, asked).await {
             Ok(Ok(all)) => all.collect(),
@@ -181,8 +291,7 @@ impl Upstream {
         if addresses.is_empty() {
             return Err(self.unknown("no address"));
         }
-        self.found.store(Arc::new(Found { addresses, when: Instant::now() }));
-        Ok(())
+        Ok(addresses)
     }
 
     fn unknown(&self, why: &str) -> Box<Error> {
@@ -190,15 +299,40 @@ impl Upstream {
     }
 }
 
-fn probes() -> TcpKeepalive {
-    TcpKeepalive {
-        idle: PROBE_AFTER,
-        interval: PROBE_EVERY,
-        count: PROBES,
-        // Zero is the system's own: how long sent bytes may go unacknowledged.
-        #[cfg(target_os = "linux")]
-        user_timeout: Duration::ZERO,
+/// The doubt about the addresses while they are looked up. It is put back where the
+/// look-up is given up before it has come back, as when the agent that waits for it hangs
+/// up: nothing was learnt then, and the next call must ask again.
+struct Doubt<'u> {
+    doubted: &'u AtomicBool,
+    /// Whether there is one to put back.
+    was: bool,
+}
+
+impl<'u> Doubt<'u> {
+    fn take(doubted: &'u AtomicBool) -> Self {
+        Self { doubted, was: doubted.swap(false, Ordering::AcqRel) }
     }
+
+    /// The look-up has come back.
+    fn settle(&mut self) {
+        self.was = false;
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if self.was {
+            self.doubted.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// How long what we sent may go unacknowledged, where a provider may be this long about
+/// taking bytes. A full window at its end counts as unheard for Linux, so the limit on
+/// writing would otherwise be cut short.
+#[cfg(target_os = "linux")]
+fn unheard(write: Duration) -> Duration {
+    write.saturating_add(UNHEARD_BEYOND).clamp(UNHEARD, UNHEARD_MOST)
 }
 
 /// The system's certificates and those of a file together: a private authority
@@ -237,18 +371,5 @@ pub(crate) fn system_roots() -> std::result::Result<(), GatewayError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_connection_that_is_silent_while_a_model_thinks_is_kept_alive() {
-        let provider = Provider { base_url: "http://127.0.0.1:9/v1".to_owned(), ..Provider::openai() };
-        let upstream = Arc::new(Upstream::new(&provider, &Limits::default()).unwrap());
-        for upgrade in [false, true] {
-            let peer = upstream.peer(upgrade).await.unwrap();
-            let probed = peer.options.tcp_keepalive.as_ref().unwrap();
-            // Azure's load balancers forget after four minutes, AWS's NAT after 350 s.
-            assert!(probed.idle < Duration::from_secs(240) && probed.count > 1, "{probed}");
-        }
-    }
-}
+#[path = "upstream/tests.rs"]
+mod tests;

@@ -21,8 +21,12 @@ pub(crate) fn parse_reply(status: u16, content_type: &str, body: &[u8]) -> Resul
     let failed = status >= 400;
     if is_stream(content_type, body.trim_ascii_start()) {
         let mut stream = Assembler::default();
-        stream.push(body)?;
-        return Ok(stream.finish());
+        let read = stream.push(body);
+        let reply = stream.finish();
+        // A failure that is told as a stream without an error in it is still one.
+        if !failed || (read.is_ok() && reply.error.is_some()) {
+            return read.map(|()| reply);
+        }
     }
     if !failed && let Some(reply) = usual::read(body) {
         return Ok(reply);

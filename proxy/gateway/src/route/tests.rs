@@ -60,3 +60,18 @@ fn a_slash_takes_what_is_left() {
     assert_eq!(rewrite("/x?y", Some(strip_len("/")), "/v1"), "/v1/x?y");
     assert!(under("/anything", "/"));
 }
+
+#[test]
+fn a_name_that_may_lead_here_from_elsewhere_is_told_from_those_that_cannot() {
+    for host in
+        ["", "localhost", "LocalHost:4141", "agent.localhost.", "127.0.0.1:4141", "[::1]:4141", "10.0.0.7"]
+    {
+        assert!(is_local(host.as_bytes()), "{host}");
+    }
+    for host in ["evil.example:4141", "localhost.evil.example", "127.0.0.1.evil.example", "a"] {
+        assert!(!is_local(host.as_bytes()), "{host}");
+    }
+    assert!(!is_local(b"\xff"));
+    let r = routes();
+    assert!(r.is_host(b"API.openai.com:443") && !r.is_host(b"evil.example"));
+}

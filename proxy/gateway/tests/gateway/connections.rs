@@ -26,6 +26,38 @@ async fn calls_that_are_sent_without_waiting_are_answered_in_turn() {
     assert_eq!(bodies, [b"{\"i\":0}", b"{\"i\":1}", b"{\"i\":2}"]);
 }
 
+/// HTTP/1.0 knows no chunks: a body whose length is not said ends with the connection,
+/// though the agent asked to keep it.
+#[tokio::test]
+async fn an_agent_of_http_1_0_gets_its_reply_without_chunks() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+    let request = "GET /v1/models HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\n\r\n";
+    let provider = FakeProvider::saying(chunked).await;
+    let world = open(config(provider.address));
+    let got = send(world.gateway, request).await;
+    assert_eq!((got.status(), got.text()), (200, "abcde"));
+    assert_eq!((got.header("transfer-encoding"), got.header("connection")), (None, Some("close")));
+    // One whose length is said is as it was.
+    let provider = FakeProvider::saying(json_reply("{}")).await;
+    let world = open(config(provider.address));
+    let mut agent = TcpStream::connect(world.gateway).await.unwrap();
+    for _ in 0..2 {
+        let got = exchange(&mut agent, request).await;
+        assert_eq!((got.text(), got.header("connection")), ("{}", Some("keep-alive")));
+    }
+}
+
+#[tokio::test]
+async fn nor_does_an_understudy_speak_in_chunks_to_it() {
+    let body = BODY.replacen('{', "{\"stream\":true,", 1);
+    let s = stage(vec![task(&body)], always(Ok(tool_answer()))).await.accepted().await;
+    let request = String::from_utf8(post("/v1/chat/completions", &body)).unwrap();
+    let got = send(s.world.gateway, request.replacen("HTTP/1.1", "HTTP/1.0", 1)).await;
+    assert_eq!(got.header("x-understudy-answered-by"), Some("head-1"));
+    assert_eq!((got.header("transfer-encoding"), got.header("connection")), (None, Some("close")));
+    assert!(got.text().starts_with("data: ") && got.text().ends_with("data: [DONE]\n\n"), "{}", got.text());
+}
+
 /// Who closes its half has gone, as far as can be told: an SDK that cancels does just
 /// that, and what the provider would go on to write costs money.
 #[tokio::test]

@@ -183,6 +183,16 @@ async fn a_provider_that_goes_on_refusing_is_not_pressed() {
     assert_eq!(provider.calls(), 4);
 }
 
+/// pingora would make chunks of what comes over HTTP/2.
+#[tokio::test]
+async fn for_an_agent_of_http_1_0_the_provider_is_asked_over_http1() {
+    let (at, ca) = provider().await;
+    let world = open(tls_config(at, Some(&ca), true));
+    let got = send(world.gateway, "GET /v1/models HTTP/1.0\r\nHost: x\r\n\r\n").await;
+    assert_eq!((got.status(), got.header("transfer-encoding")), (200, None));
+    assert!(!got.text().starts_with("HTTP/2.0") && got.text().contains(" /v1/models"), "{}", got.text());
+}
+
 #[tokio::test]
 async fn an_agent_that_waits_for_a_100_gets_one() {
     let (at, ca) = provider().await;

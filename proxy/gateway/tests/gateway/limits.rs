@@ -39,6 +39,41 @@ async fn a_path_without_a_provider_says_which_there_are() {
     assert_eq!(fault(&world, "agent"), 1);
 }
 
+/// A page leads a name of its own to this machine, and is then its own origin here.
+#[tokio::test]
+async fn a_page_that_leads_its_own_name_here_is_refused() {
+    let provider = FakeProvider::saying(json_reply("{}")).await;
+    let world = open(config(provider.address));
+    let ask = async |host: &str, more: &str| {
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\n{more}Content-Length: 2\r\n\r\n{{}}"
+        );
+        send(world.gateway, head).await
+    };
+    let page = "evil.example:4141";
+    for sign in
+        ["Sec-Fetch-Site: same-origin\r\n", "Origin: http://evil.example:4141\r\n", "Origin: null\r\n"]
+    {
+        let got = ask(page, sign).await;
+        assert_eq!((got.status(), got.header("x-understudy-fault")), (421, Some("agent")), "{sign}");
+        assert!(got.text().contains("use localhost"), "{}", got.text());
+    }
+    assert_eq!(provider.calls(), 0);
+    for (host, sign) in [
+        // An SDK under whatever name the machine has.
+        (page, ""),
+        // A page from elsewhere, whom the provider's own rules hold back.
+        (page, "Origin: http://app.example\r\n"),
+        // An agent in a browser.
+        ("localhost:4141", "Sec-Fetch-Site: cross-site\r\nOrigin: http://localhost:4141\r\n"),
+        ("127.0.0.1:4141", "Sec-Fetch-Site: cross-site\r\n"),
+        ("[::1]:4141", "Sec-Fetch-Site: cross-site\r\n"),
+        ("api.openai.com", "Sec-Fetch-Site: cross-site\r\n"),
+    ] {
+        assert_eq!(ask(host, sign).await.status(), 200, "{host} {sign}");
+    }
+}
+
 #[tokio::test]
 async fn a_body_or_head_over_the_limit_is_refused() {
     let provider = FakeProvider::saying(json_reply("{}")).await;
@@ -159,12 +194,9 @@ async fn every_mistake_in_the_configuration_is_said_at_once() {
     cfg.providers.push(cfg.providers[0].clone());
     cfg.providers[1].base_url = "ftp://x".into();
     let err = understudy_gateway::build(cfg, Seams::pass_through(key())).unwrap_err().to_string();
-    for part in [
-        "needs a host name",
-        "http or https",
-        "two providers have this name",
-        "two providers have this prefix",
-    ] {
+    for part in
+        ["needs a host name", "http or https", "two providers have this name", "the prefix is there twice"]
+    {
         assert!(err.contains(part), "{err}");
     }
 }

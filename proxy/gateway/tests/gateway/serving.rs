@@ -223,6 +223,41 @@ async fn the_same_call_within_a_minute_goes_to_the_provider() {
 }
 
 #[tokio::test]
+async fn of_equal_calls_at_once_the_understudy_answers_one() {
+    let (began, go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (b, g) = (Arc::clone(&began), Arc::clone(&go));
+    let act: Act = Arc::new(move |_| {
+        let (began, go) = (Arc::clone(&b), Arc::clone(&g));
+        Box::pin(async move {
+            began.add_permits(1);
+            go.acquire().await.unwrap().forget();
+            Ok(tool_answer())
+        })
+    });
+    let s = stage(vec![task(BODY)], act).await.accepted().await;
+    let at = s.world.gateway;
+    let first = tokio::spawn(async move { send(at, post("/v1/chat/completions", BODY)).await });
+    began.acquire().await.unwrap().forget();
+    for _ in 0..4 {
+        assert_eq!(s.ask(BODY).await.header("x-understudy-answered-by"), None);
+    }
+    go.add_permits(1);
+    assert_eq!(first.await.unwrap().header("x-understudy-answered-by"), Some("head-1"));
+    // A call ends after its reply has gone out.
+    s.world.kept.at_least(6).await;
+    assert_eq!((s.fallback("repeat"), s.world.seams.counters.served()), (4, 1));
+}
+
+#[tokio::test]
+async fn one_who_declined_may_be_asked_the_same_again() {
+    let s = stage(vec![task(BODY)], always(Err(Declined::Busy))).await.accepted().await;
+    for _ in 0..2 {
+        assert_eq!(s.ask(BODY).await.header("x-understudy-answered-by"), None);
+    }
+    assert_eq!((s.fallback("busy"), s.fallback("repeat")), (2, 0));
+}
+
+#[tokio::test]
 async fn the_kill_switch_holds_from_the_next_call() {
     let s = stage(vec![task(BODY)], always(Ok(tool_answer()))).await.accepted().await;
     assert!(s.ask(BODY).await.header("x-understudy-answered-by").is_some());

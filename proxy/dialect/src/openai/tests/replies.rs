@@ -123,6 +123,10 @@ fn errors_in_every_shape_are_errors() {
         (503, "", "", "", None),
         (500, "application/json", "[1]", "[1]", None),
         (200, "application/json", r#"{"error":{"message":"late"}}"#, "late", None),
+        (529, "text/event-stream", "data: {\"error\":{\"message\":\"full\"}}\n\n", "full", None),
+        (500, "text/event-stream", "data: {\"choices\":[]}\n\n", "data: {\"choices\":[]}", None),
+        (502, "text/event-stream", "data: gone\n\n", "data: gone", None),
+        (503, "", ": wait", ": wait", None),
     ] {
         let e = parse(status, kind, body).error.unwrap();
         assert_eq!((e.message.as_str(), e.code.as_deref()), (message, code), "{body}");
