@@ -10,7 +10,7 @@
 //! | kind | what is found | stand-in |
 //! | --- | --- | --- |
 //! | [`Email`] | addresses | letters for letters, in a domain under `.example` |
-//! | [`Phone`] | `+` and a country code, North American groups, digits after a word like "tel" | same country code, separators and length |
+//! | [`Phone`] | `+` and a country code, North American groups, digits after a word or under a key like "tel" | same country code, separators and length |
 //! | [`Card`] | 14 to 19 digits of a card network that pass Luhn | same first four digits, passes Luhn |
 //! | [`Iban`] | right length for the country, check digits right | same country, check digits right |
 //! | [`Jwt`] | three base64url parts, the first a JSON object | same lengths |
@@ -18,29 +18,35 @@
 
 mod card;
 mod clean;
+mod digit;
 mod draw;
 mod each;
 mod email;
+mod escapes;
+mod exchange;
 mod glance;
 mod iban;
 mod json;
+mod keys;
 mod noted;
 mod nouns;
 mod phone;
 mod secret;
+mod told;
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use clean::Clean;
+use escapes::Unescaped;
 
 pub use card::Card;
 pub use draw::Draw;
 pub use email::Email;
 pub use glance::Glance;
 pub use iban::Iban;
-pub(crate) use noted::Noted;
+use noted::Noted;
 pub use phone::Phone;
 pub use secret::{Jwt, Secret};
 
@@ -58,6 +64,18 @@ pub trait Detector: Send + Sync {
 
     /// Byte ranges of the values in a text, each on character borders.
     fn find(&self, text: &str, out: &mut Vec<Range<usize>>);
+
+    /// Likewise in a text that is the value of this JSON key: of values that only the key
+    /// gives away.
+    fn find_under(&self, key: &str, text: &str, out: &mut Vec<Range<usize>>) {
+        let _ = (key, text, out);
+    }
+
+    /// Whether values that are found in a part of an exchange are looked for, digit by
+    /// digit, in every other. Only those that are too long to be an amount or a date are.
+    fn is_sought(&self) -> bool {
+        false
+    }
 
     /// What makes two writings the same value: by default the text itself.
     fn canonical<'a>(&self, value: &'a str) -> Cow<'a, str> {
@@ -127,14 +145,22 @@ impl Redactor {
     }
 
     fn text_noting<'a>(&self, text: &'a str, noted: &mut Noted) -> Cow<'a, str> {
-        let Some(clean) = self.clean.as_ref().filter(|_| Clean::takes(text)) else {
-            return json::redact(self, text, 0, noted);
+        self.text_under(None, text, noted)
+    }
+
+    /// A text that is the value of a JSON key.
+    fn text_under<'a>(&self, key: Option<&str>, text: &'a str, noted: &mut Noted) -> Cow<'a, str> {
+        let is_kept = Clean::takes(text) && noted.sought().is_none();
+        let Some(clean) = self.clean.as_ref().filter(|_| is_kept) else {
+            return json::redact(self, text, key, 0, noted);
         };
+        // What is kept is known by the text alone, and is too long for a number that
+        // only its key gives away.
         // What a panic leaves is as good: texts are kept whole.
         if clean.lock().unwrap_or_else(PoisonError::into_inner).knows(text) {
             return Cow::Borrowed(text);
         }
-        let redacted = json::redact(self, text, 0, noted);
+        let redacted = json::redact(self, text, None, 0, noted);
         if matches!(redacted, Cow::Borrowed(_)) {
             clean.lock().unwrap_or_else(PoisonError::into_inner).keep(text);
         }
@@ -147,7 +173,11 @@ impl Redactor {
     }
 
     fn replace_noting(&self, text: &mut String, noted: &mut Noted) -> bool {
-        match self.text_noting(text, noted) {
+        self.replace_under(None, text, noted)
+    }
+
+    fn replace_under(&self, key: Option<&str>, text: &mut String, noted: &mut Noted) -> bool {
+        match self.text_under(key, text, noted) {
             Cow::Borrowed(_) => false,
             Cow::Owned(new) => {
                 *text = new;
@@ -156,16 +186,52 @@ impl Redactor {
         }
     }
 
-    /// Whether no detector can find anything in this text, or in any piece of it.
-    fn holds_nothing(&self, text: &str) -> bool {
+    /// Whether nothing can be found in this text, or in any piece of it.
+    fn holds_nothing(&self, text: &str, noted: &Noted) -> bool {
         let glance = Glance::of(text);
+        if noted.sought().is_some() {
+            return glance.row < told::LEAST;
+        }
         !self.detectors.iter().any(|d| d.may_find(text, &glance))
     }
 
-    /// A text that is not JSON.
-    fn plain<'a>(&self, text: &'a str, noted: &mut Noted) -> Cow<'a, str> {
+    /// A text that is not JSON, or not whole.
+    fn plain<'a>(&self, text: &'a str, key: Option<&str>, noted: &mut Noted) -> Cow<'a, str> {
         if text.len() < self.shortest || (self.shortest > 0 && is_a_word(text)) {
             return Cow::Borrowed(text);
+        }
+        if escapes::may_have_them(text) {
+            if escapes::hide_nothing(text) && self.holds_nothing(text, noted) {
+                return Cow::Borrowed(text);
+            }
+            if let Some(unescaped) = Unescaped::of(text) {
+                let stand_ins = self.stand_ins(unescaped.text(), key, noted);
+                return if stand_ins.is_empty() {
+                    Cow::Borrowed(text)
+                } else {
+                    Cow::Owned(unescaped.with(&stand_ins))
+                };
+            }
+        }
+        let stand_ins = self.stand_ins(text, key, noted);
+        if stand_ins.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let mut out = String::with_capacity(text.len());
+        let mut done = 0;
+        for (range, new) in stand_ins {
+            out.push_str(text.get(done..range.start).unwrap_or_default());
+            out.push_str(&new);
+            done = range.end;
+        }
+        out.push_str(text.get(done..).unwrap_or_default());
+        Cow::Owned(out)
+    }
+
+    /// What stands for what is found, in order and apart.
+    fn stand_ins(&self, text: &str, key: Option<&str>, noted: &mut Noted) -> Vec<(Range<usize>, String)> {
+        if let Some(told) = noted.sought().cloned() {
+            return self.again(text, &told, noted);
         }
         let glance = Glance::of(text);
         let mut found: Vec<(Range<usize>, &dyn Detector)> = Vec::new();
@@ -174,27 +240,30 @@ impl Redactor {
             d.find(text, &mut ranges);
             found.extend(ranges.drain(..).map(|r| (r, &**d)));
         }
-        if found.is_empty() {
-            return Cow::Borrowed(text);
+        // Whatever shows itself is what it shows, under any key.
+        if let Some(key) = key.filter(|_| glance.row > 0) {
+            for d in &self.detectors {
+                d.find_under(key, text, &mut ranges);
+                ranges
+                    .retain(|r| found.iter().all(|(other, _)| other.end <= r.start || r.end <= other.start));
+                found.extend(ranges.drain(..).map(|r| (r, &**d)));
+            }
         }
         found.sort_by(|(a, _), (b, _)| a.start.cmp(&b.start).then(b.end.cmp(&a.end)));
-        let mut out = String::with_capacity(text.len());
+        let mut out = Vec::with_capacity(found.len());
         let mut done = 0;
         for (range, detector) in found {
-            if range.start < done {
-                continue;
-            }
-            let (Some(before), Some(value)) = (text.get(done..range.start), text.get(range.clone())) else {
-                continue;
-            };
-            out.push_str(before);
-            let mut draw = Draw::new(&self.key, detector.kind(), &detector.canonical(value));
+            let Some(value) = text.get(range.clone()).filter(|_| range.start >= done) else { continue };
+            let canonical = detector.canonical(value);
+            let mut draw = Draw::new(&self.key, detector.kind(), &canonical);
             noted.note(&draw);
-            out.push_str(&detector.stand_in(value, &mut draw));
+            if detector.is_sought() {
+                noted.tell(&canonical, value);
+            }
             done = range.end;
+            out.push((range, detector.stand_in(value, &mut draw)));
         }
-        out.push_str(text.get(done..).unwrap_or_default());
-        Cow::Owned(out)
+        out
     }
 }
 

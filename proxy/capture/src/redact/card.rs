@@ -141,11 +141,33 @@ fn longest(text: &str, groups: &[Range<usize>], grouped_anyhow: bool) -> usize {
 
 /// Not a piece of a longer number, a decimal or an id in groups.
 fn stands_alone(text: &str, at: &Range<usize>) -> bool {
-    let before: Vec<char> = text.get(..at.start).unwrap_or_default().chars().rev().take(2).collect();
-    let after: Vec<char> = text.get(at.end..).unwrap_or_default().chars().take(2).collect();
-    let joins = |near: Option<&char>, far: Option<&char>| {
-        near.is_some_and(|c| matches!(c, '.' | ',' | '-' | '+' | '_' | '/' | '\u{2011}'))
-            && far.is_some_and(|c| c.is_alphanumeric())
+    let before = text.get(..at.start).unwrap_or_default();
+    let upto = text.get(..at.end).unwrap_or_default();
+    let (from, after) = (text.get(at.start..).unwrap_or_default(), text.get(at.end..).unwrap_or_default());
+    let (mut back, mut forth) = (before.chars().rev(), after.chars());
+    let joins_before = match (back.next(), back.next()) {
+        (Some(','), _) => thousands(before.strip_suffix(',').unwrap_or_default(), from),
+        (Some(c), Some(far)) => joins_ids(c) && far.is_alphanumeric(),
+        _ => false,
     };
-    !joins(before.first(), before.get(1)) && !joins(after.first(), after.get(1))
+    let joins_after = match (forth.next(), forth.next()) {
+        (Some(','), _) => thousands(upto, after.get(1..).unwrap_or_default()),
+        // A sentence ends there, and the next begins without a space.
+        (Some('.'), Some(far)) => far.is_alphanumeric() && !far.is_alphabetic(),
+        (Some(c), Some(far)) => joins_ids(c) && far.is_alphanumeric(),
+        _ => false,
+    };
+    !joins_before && !joins_after
+}
+
+fn joins_ids(c: char) -> bool {
+    matches!(c, '.' | '-' | '+' | '_' | '/' | '\u{2011}')
+}
+
+/// Whether a comma between these parts the thousands of one number: three digits after
+/// it, and three at most before it. Other commas part the fields of a line.
+pub(super) fn thousands(before: &str, after: &str) -> bool {
+    let digits_before = before.bytes().rev().take_while(u8::is_ascii_digit).count();
+    let digits_after = after.bytes().take_while(u8::is_ascii_digit).count();
+    (1..=3).contains(&digits_before) && digits_after == 3
 }

@@ -1,3 +1,5 @@
+use super::digit;
+
 /// A stream of chance that is the same for the same key, kind and value.
 pub struct Draw {
     stream: blake3::OutputReader,
@@ -48,7 +50,8 @@ impl Draw {
             'A'..='Z' => self.of('A', 26),
             // Letters of other alphabets: which one it was is not kept.
             c if c.is_alphabetic() && !c.is_ascii() => self.of('a', 26),
-            c => c,
+            // A digit of another script.
+            c => digit::of(c).and_then(|(zero, _)| char::from_u32(zero + self.below(10))).unwrap_or(c),
         }
     }
 

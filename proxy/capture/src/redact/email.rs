@@ -14,7 +14,14 @@ impl Email {
         // RFC 5321's and 1035's bounds on lengths are left out: each `{0,63}` of a
         // Unicode class is 64 copies of its automaton, some 15 MiB. What is longer
         // than they permit is replaced too, and whole.
-        Self(Regex::new(r"[\p{L}\p{N}][\p{L}\p{N}._%+'-]*@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]*[\p{L}\p{N}])?\.)+\p{L}{2,}").ok())
+        // A letter may be written with its marks after it: `u` and two dots.
+        Self(
+            Regex::new(concat!(
+                r"[\p{L}\p{N}][\p{L}\p{N}\p{M}._%+'-]*",
+                r"@(?:[\p{L}\p{N}](?:[\p{L}\p{N}\p{M}-]*[\p{L}\p{N}\p{M}])?\.)+\p{L}[\p{L}\p{M}]+",
+            ))
+            .ok(),
+        )
     }
 }
 

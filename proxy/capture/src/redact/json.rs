@@ -5,22 +5,32 @@ use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-use super::{Noted, Redactor, card};
+use super::keys::names_a_number;
+use super::{Noted, Redactor, card, escapes, phone};
 
 /// JSON in a string of JSON in a string …: as deep as this, then as plain text.
 const DEEPEST: u32 = 4;
 
-pub(super) fn redact<'a>(redactor: &Redactor, text: &'a str, depth: u32, noted: &mut Noted) -> Cow<'a, str> {
+/// A text that is the value of `key`, where it has one.
+pub(super) fn redact<'a>(
+    redactor: &Redactor,
+    text: &'a str,
+    key: Option<&str>,
+    depth: u32,
+    noted: &mut Noted,
+) -> Cow<'a, str> {
     let looks_so = text.trim_start().starts_with(['{', '[', '"']);
     if depth >= DEEPEST || !looks_so {
-        return redactor.plain(text, noted);
+        return redactor.plain(text, key, noted);
     }
-    if nothing_inside(redactor, text) {
+    if nothing_inside(redactor, text, noted) {
         return Cow::Borrowed(text);
     }
     if serde_json::from_str::<IgnoredAny>(text).is_err() {
-        return redactor.plain(text, noted);
+        return redactor.plain(text, key, noted);
     }
+    // What the next value is the value of, alone or in a list.
+    let mut key = None;
     let mut out = String::new();
     let mut done = 0;
     let mut at = 0;
@@ -30,15 +40,22 @@ pub(super) fn redact<'a>(redactor: &Redactor, text: &'a str, depth: u32, noted: 
             b'"' => string_end(bytes, at),
             b'0'..=b'9' => number_end(bytes, at),
             _ => {
+                if matches!(b, b'{' | b'}' | b']') {
+                    key = None;
+                }
                 at += 1;
                 continue;
             }
         };
         let token = text.get(at..end).unwrap_or_default();
         let new = if b == b'"' {
-            string(redactor, token, depth, noted)
-        } else if token.len() >= card::SHORTEST && bytes.get(at.wrapping_sub(1)) != Some(&b'-') {
-            number(redactor, token, noted)
+            let is_key = colon_follows(bytes, end);
+            if is_key {
+                key = token.get(1..token.len().saturating_sub(1));
+            }
+            string(redactor, token, key.filter(|_| !is_key), depth, noted)
+        } else if is_looked_at(token, key, noted) && bytes.get(at.wrapping_sub(1)) != Some(&b'-') {
+            number(redactor, token, key, noted)
         } else {
             None
         };
@@ -57,32 +74,48 @@ pub(super) fn redact<'a>(redactor: &Redactor, text: &'a str, depth: u32, noted: 
 }
 
 /// Whether no string of this JSON, and none in a string of it, can hold anything: a
-/// string is a piece of the text, but for its escapes. Those make up digits and
-/// letters with `\u` only, and others can join what they stand between (`\/`).
-fn nothing_inside(redactor: &Redactor, text: &str) -> bool {
-    let escapes = text.contains('\\');
-    let joins_nothing = !escapes || (!text.contains("\\u") && !text.bytes().any(|b| b.is_ascii_digit()));
-    joins_nothing && redactor.holds_nothing(text)
+/// string is a piece of the text, but for its escapes.
+fn nothing_inside(redactor: &Redactor, text: &str, noted: &Noted) -> bool {
+    escapes::hide_nothing(text) && redactor.holds_nothing(text, noted)
 }
 
-fn string(redactor: &Redactor, token: &str, depth: u32, noted: &mut Noted) -> Option<String> {
+fn string(
+    redactor: &Redactor,
+    token: &str,
+    key: Option<&str>,
+    depth: u32,
+    noted: &mut Noted,
+) -> Option<String> {
     let plain: Cow<'_, str> = match token.get(1..token.len().checked_sub(1)?) {
         Some(inner) if !inner.contains('\\') => Cow::Borrowed(inner),
         _ => Cow::Owned(serde_json::from_str(token).ok()?),
     };
-    match redact(redactor, &plain, depth + 1, noted) {
+    match redact(redactor, &plain, key, depth + 1, noted) {
         Cow::Borrowed(_) => None,
         Cow::Owned(new) => serde_json::to_string(&new).ok(),
     }
 }
 
-/// A card's number may be written as a JSON number.
-fn number(redactor: &Redactor, token: &str, noted: &mut Noted) -> Option<String> {
-    let whole = token.bytes().all(|b| b.is_ascii_digit());
-    match redactor.plain(token, noted) {
-        Cow::Owned(new) if whole && new.bytes().all(|b| b.is_ascii_digit()) => Some(new),
+/// A card's number may be written as a JSON number, and a telephone number that is
+/// known for one.
+fn is_looked_at(token: &str, key: Option<&str>, noted: &Noted) -> bool {
+    token.len() >= card::SHORTEST
+        || (token.len() >= phone::LEAST && (noted.sought().is_some() || key.is_some_and(names_a_number)))
+}
+
+fn number(redactor: &Redactor, token: &str, key: Option<&str>, noted: &mut Noted) -> Option<String> {
+    if !token.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    match redactor.plain(token, key, noted) {
+        Cow::Owned(new) if new.bytes().all(|b| b.is_ascii_digit()) => Some(new),
         _ => None,
     }
+}
+
+/// Whether the string that ends here is a key.
+fn colon_follows(bytes: &[u8], end: usize) -> bool {
+    bytes.get(end..).unwrap_or_default().iter().find(|b| !b.is_ascii_whitespace()) == Some(&b':')
 }
 
 /// Past the closing quote; the text is known to be JSON.

@@ -10,10 +10,13 @@ use understudy_call::{
     Blank, Choice, Format, Latest, Message, Part, Reply, Request, Schema, Tool, ToolCall, Tools, Verbatim,
 };
 
-use super::{Noted, Redactor, card};
+use super::keys::names_a_number;
+use super::{Noted, Redactor, card, phone};
 
 /// The smallest number of as many digits as the shortest card's.
 const SHORTEST_CARD: u64 = 10_u64.pow(card::SHORTEST as u32 - 1);
+/// And of a telephone number's.
+const SHORTEST_PHONE: u64 = 10_u64.pow(phone::LEAST as u32 - 1);
 
 /// Those of which it is known what comes of them.
 type Known<T> = Mutex<Latest<Redacted<T>, 8>>;
@@ -60,9 +63,9 @@ impl Redactor {
             changed |= self.schema(schema, noted);
         }
         for stop in &mut r.sampling.stop {
-            changed |= self.replace(stop);
+            changed |= noted.aside(|noted| self.replace_noting(stop, noted));
         }
-        changed | self.map(&mut r.extra, &mut Noted::default())
+        changed | noted.aside(|noted| self.map(&mut r.extra, noted))
     }
 
     fn tools(&self, tools: &mut Tools, noted: &mut Noted) -> bool {
@@ -71,8 +74,8 @@ impl Redactor {
             let mut changed = false;
             for Tool { description, parameters, extra, .. } in &mut list {
                 changed |= description.as_mut().is_some_and(|d| self.replace_noting(d, noted));
-                changed |= self.value(parameters, noted);
-                changed |= self.map(extra, &mut Noted::default());
+                changed |= self.value(None, parameters, noted);
+                changed |= noted.aside(|noted| self.map(extra, noted));
             }
             changed.then(|| list.into())
         })
@@ -81,7 +84,7 @@ impl Redactor {
     fn schema(&self, schema: &mut Schema, noted: &mut Noted) -> bool {
         self.shared(&self.schemas, schema, noted, |schema, noted| {
             let mut value = Value::clone(schema);
-            self.value(&mut value, noted).then(|| value.into())
+            self.value(None, &mut value, noted).then(|| value.into())
         })
     }
 
@@ -93,7 +96,9 @@ impl Redactor {
         noted: &mut Noted,
         redacted: impl FnOnce(&T, &mut Noted) -> Option<Verbatim<T>>,
     ) -> bool {
-        if it.is_blank() {
+        // What an operator wrote for all its callers holds none of their numbers: it is
+        // not worth a second look in each call.
+        if it.is_blank() || noted.sought().is_some() {
             return false;
         }
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -122,31 +127,36 @@ impl Redactor {
     pub(crate) fn reply_noting(&self, r: &mut Reply, noted: &mut Noted) -> bool {
         let mut changed = false;
         for Choice { content, tool_calls, logprobs, extra, .. } in &mut r.choices {
-            let text_changed = self.parts(content, noted) | self.calls(tool_calls, noted);
-            if text_changed {
-                // The tokens spell the text that was replaced.
+            let choice_changed = self.parts(content, noted)
+                | self.calls(tool_calls, noted)
+                | noted.aside(|noted| self.map(extra, noted));
+            if choice_changed {
+                // The tokens spell what was replaced; those of a refusal lie apart.
                 logprobs.clear();
+                extra.retain(|key, _| key != "@logprobs");
             }
-            changed |= text_changed | self.map(extra, &mut Noted::default());
+            changed |= choice_changed;
         }
         if let Some(error) = &mut r.error {
-            changed |= self.replace(&mut error.message);
+            changed |= noted.aside(|noted| self.replace_noting(&mut error.message, noted));
         }
-        changed | self.map(&mut r.extra, &mut Noted::default())
+        changed | noted.aside(|noted| self.map(&mut r.extra, noted))
     }
 
-    /// Redacts every string of a JSON value in place; says whether anything changed.
-    fn value(&self, v: &mut Value, noted: &mut Noted) -> bool {
+    /// Redacts every string of a JSON value in place, that of `key` where it has one; says
+    /// whether anything changed.
+    fn value(&self, key: Option<&str>, v: &mut Value, noted: &mut Noted) -> bool {
         match v {
-            Value::String(s) => self.replace_noting(s, noted),
-            Value::Array(all) => all.iter_mut().fold(false, |c, v| c | self.value(v, noted)),
+            Value::String(s) => self.replace_under(key, s, noted),
+            Value::Array(all) => all.iter_mut().fold(false, |c, v| c | self.value(key, v, noted)),
             Value::Object(map) => self.map(map, noted),
             Value::Number(n) => {
-                if n.as_u64().is_none_or(|n| n < SHORTEST_CARD) {
+                let known = || noted.sought().is_some() || key.is_some_and(names_a_number);
+                if n.as_u64().is_none_or(|n| n < SHORTEST_PHONE || (n < SHORTEST_CARD && !known())) {
                     return false;
                 }
                 let text = n.to_string();
-                match self.text_noting(&text, noted).parse::<u64>() {
+                match self.text_under(key, &text, noted).parse::<u64>() {
                     Ok(new) if n.as_u64().is_some_and(|old| old != new) => {
                         *v = new.into();
                         true
@@ -159,8 +169,9 @@ impl Redactor {
     }
 
     fn map(&self, map: &mut Map<String, Value>, noted: &mut Noted) -> bool {
-        let mut changed = map.values_mut().fold(false, |c, v| c | self.value(v, noted));
-        if map.keys().any(|k| matches!(self.text(k), Cow::Owned(_))) {
+        let mut changed = map.iter_mut().fold(false, |c, (k, v)| c | self.value(Some(k.as_str()), v, noted));
+        let is_new = |k: &String| noted.aside(|noted| matches!(self.text_noting(k, noted), Cow::Owned(_)));
+        if map.keys().any(is_new) {
             let old = std::mem::take(map);
             *map = old.into_iter().map(|(k, v)| (self.text_noting(&k, noted).into_owned(), v)).collect();
             changed = true;
@@ -169,9 +180,9 @@ impl Redactor {
     }
 
     fn message(&self, m: &mut Message, noted: &mut Noted) -> bool {
-        let name = m.name.as_mut().is_some_and(|n| self.replace(n));
+        let name = m.name.as_mut().is_some_and(|n| noted.aside(|noted| self.replace_noting(n, noted)));
         let said = self.parts(&mut m.content, noted) | self.calls(&mut m.tool_calls, noted);
-        name | said | self.map(&mut m.extra, &mut Noted::default())
+        name | said | noted.aside(|noted| self.map(&mut m.extra, noted))
     }
 
     fn parts(&self, parts: &mut [Part], noted: &mut Noted) -> bool {
@@ -179,7 +190,9 @@ impl Redactor {
             changed
                 | match p {
                     Part::Text(t) | Part::Refusal(t) => self.replace_noting(t, noted),
-                    Part::Image(v) | Part::Audio(v) | Part::File(v) | Part::Other(v) => self.value(v, noted),
+                    Part::Image(v) | Part::Audio(v) | Part::File(v) | Part::Other(v) => {
+                        self.value(None, v, noted)
+                    }
                     _ => false,
                 }
         })

@@ -8,6 +8,11 @@ use super::iban::mod97;
 use super::*;
 
 mod beside;
+mod escaped;
+mod exchanges;
+mod named;
+mod pem;
+mod scripts;
 mod tools;
 
 fn redactor() -> &'static Redactor {
@@ -207,6 +212,12 @@ impl Detector for Asked {
     }
     fn find(&self, text: &str, out: &mut Vec<Range<usize>>) {
         self.0.find(text, out);
+    }
+    fn find_under(&self, key: &str, text: &str, out: &mut Vec<Range<usize>>) {
+        self.0.find_under(key, text, out);
+    }
+    fn is_sought(&self) -> bool {
+        self.0.is_sought()
     }
     fn canonical<'a>(&self, value: &'a str) -> Cow<'a, str> {
         self.0.canonical(value)

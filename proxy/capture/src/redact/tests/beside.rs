@@ -104,6 +104,32 @@ fn separators_that_break_no_line_are_separators() {
 }
 
 #[test]
+fn values_in_a_line_of_fields_are_found_without_a_space_between() {
+    for marked in [
+        "Anna,{+4917012345678},Berlin,{4111111111111111},12/27",
+        "1,{4111111111111111},123",
+        "id,{415-555-0132},Berlin",
+        "user=anna phone={+4917012345678}",
+        "to={+4917012345678}=a",
+        "{4111111111111111}.Thanks",
+        "{+4917012345678}.Thanks",
+        "{bob@corp.com},{+4917012345678},{DE89370400440532013000},x",
+    ] {
+        only_those_in_braces(marked);
+    }
+    let out = redactor().text("user=anna&phone=0305550199").into_owned();
+    assert!(out.starts_with("user=anna&phone=0") && !out.contains("305550199"), "{out}");
+}
+
+#[test]
+fn a_comma_between_thousands_joins_them() {
+    for text in ["12,345,678,901.50", "phone 030 555 019,200", "0.4111111111111111,2", "v=415-555-0132"] {
+        let out = redactor().text(text);
+        assert!(matches!(out, Cow::Borrowed(_)), "{text} -> {out}");
+    }
+}
+
+#[test]
 fn numbers_beside_numbers_that_are_none_of_these_stay() {
     for text in [
         "4111111111111111-123",
