@@ -1,5 +1,5 @@
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -67,10 +67,9 @@ impl FileKey {
     /// When others may read the file, when it is not a key, when it cannot be made.
     pub fn open_or_create(path: impl AsRef<Path>) -> Result<Self, KeyError> {
         let path = path.as_ref();
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-            Ok(file) => Self::create(path, file),
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => Self::open(path),
-            Err(source) => Err(KeyError::Io { what: "make", path: path.to_owned(), source }),
+        match Self::open(path) {
+            Err(KeyError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Self::create(path),
+            read => read,
         }
     }
 
@@ -106,15 +105,25 @@ impl FileKey {
         Ok(Self { cipher, hash_key })
     }
 
-    fn create(path: &Path, mut file: File) -> Result<Self, KeyError> {
+    /// The file gets its name when it is whole: an empty one, of a process that ended too
+    /// soon or has only begun, would be refused at every start.
+    fn create(path: &Path) -> Result<Self, KeyError> {
         let io = |what| move |source| KeyError::Io { what, path: path.to_owned(), source };
         let key = random::<32>()?;
-        let made =
-            file.write_all(format!("{}\n", hex::encode(key)).as_bytes()).and_then(|()| file.sync_all());
-        if let Err(source) = made {
-            // Half a key would refuse every later start.
-            fs::remove_file(path).ok();
-            return Err(io("write")(source));
+        let text = format!("{}\n", hex::encode(key));
+        let draft = path.with_extension(format!("{}.new", hex::encode(random::<8>()?)));
+        write_new(&draft, &text).map_err(io("make"))?;
+        let named = fs::hard_link(&draft, path).or_else(|e| match e.kind() {
+            ErrorKind::AlreadyExists => Err(e),
+            // Where no file has two names, as on some network shares, it is made in place.
+            _ => write_new(path, &text),
+        });
+        fs::remove_file(&draft).ok();
+        match named {
+            Ok(()) => {}
+            // Somebody else was first, and theirs is the key.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => return Self::open(path),
+            Err(source) => return Err(io("make")(source)),
         }
         if let Some(Ok(dir)) =
             path.parent().map(|p| File::open(if p.as_os_str().is_empty() { Path::new(".") } else { p }))
@@ -153,6 +162,16 @@ impl KeyVault for FileKey {
     }
 }
 
+/// Makes a file of mode 0600, of which nothing stays where it cannot be written.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        fs::remove_file(path).ok();
+    }
+    written
+}
+
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], KeyError> {
     let mut bytes = [0u8; N];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| KeyError::Crypto)?;
@@ -180,6 +199,23 @@ mod tests {
         assert_eq!(made.hash_key(), read.hash_key());
         let wrapped = made.wrap(&[7; 32]).unwrap();
         assert_eq!(read.unwrap(&wrapped).unwrap(), [7; 32]);
+    }
+
+    #[test]
+    fn of_several_who_make_a_key_at_once_all_have_the_same_and_nothing_else_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let keys: Vec<[u8; 32]> = std::thread::scope(|scope| {
+            let make = || FileKey::open_or_create(&path).unwrap().hash_key();
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        // Whoever comes between a look and the making of one finds it there.
+        let late = FileKey::create(&path).unwrap().hash_key();
+        assert!(keys.iter().all(|key| *key == late));
+        let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(files, ["key"]);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
     }
 
     #[test]

@@ -27,7 +27,7 @@
 //! | path | what |
 //! | --- | --- |
 //! | `lock` | the owner's process id, locked while it lives |
-//! | `head` | the last durable sequence number, with a keyed check |
+//! | `head` | the last durable sequence number, and the one below which volumes were dropped, with a keyed check |
 //! | `volumes/<first seq>-<random>/` | a sled database |
 //! | `keys/<volume>` | its wrapped data keys: a copy of a volume does not carry them |
 //! | `aside/<volume>/` | volumes that did not open |

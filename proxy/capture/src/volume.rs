@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use pack::PACKED;
 pub(crate) use pack::{Pack, Value};
-pub(crate) use shelf::{Place, Shelf};
+pub(crate) use shelf::{Place, Shelf, sync_folder};
 use spot::{Sealed, Spot, key, last_of, seq_of};
 
 use crate::error::IoContext;
@@ -185,11 +185,17 @@ impl Volume {
     }
 
     /// Makes everything that was put durable: the keys first, then sled's buffers into
-    /// the file, then the file.
+    /// the file, then the file. Where that fails the volume has failed: Linux tells of a
+    /// write that failed once, and the next sync would pass over what is not there.
     pub(crate) fn commit(&self) -> Result<(), JournalError> {
-        self.ring.save()?;
-        self.guarded(|db| db.flush().map(|_| ()))?;
-        self.file.sync_data().during("sync the volume", Path::new(self.name.as_str()))
+        let saved = self.ring.save();
+        let flushed = saved.and_then(|()| self.guarded(|db| db.flush().map(|_| ())));
+        let name = Path::new(self.name.as_str());
+        let done = flushed.and_then(|()| self.file.sync_data().during("sync the volume", name));
+        if done.is_err() && !self.has_failed() {
+            self.give_up(DISK);
+        }
+        done
     }
 
     /// Reads and opens the record of this number.
@@ -300,8 +306,7 @@ impl Volume {
     /// As if its database had failed.
     #[cfg(test)]
     pub(crate) fn break_off(&self) {
-        self.failed.store(DISK, Relaxed);
-        self.let_go();
+        self.give_up(DISK);
     }
 
     fn guarded<T>(&self, f: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, JournalError> {
@@ -314,10 +319,14 @@ impl Volume {
         };
         if let Err(e) = &done {
             let kind = if matches!(e, JournalError::Io { .. }) { DISK } else { DAMAGE };
-            self.failed.store(kind, Relaxed);
-            self.let_go();
+            self.give_up(kind);
         }
         done
+    }
+
+    fn give_up(&self, kind: u8) {
+        self.failed.store(kind, Relaxed);
+        self.let_go();
     }
 
     /// sled flushes when it is dropped, and a damaged one may panic then.

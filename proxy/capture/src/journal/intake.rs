@@ -10,7 +10,7 @@ use bytes::Bytes;
 use understudy_call::{AnsweredBy, Belongs, Dialect, Exchange, Lane, Truncation};
 
 use crate::encoding::plain;
-use crate::redact::{Noted, Redactor};
+use crate::redact::Redactor;
 use crate::stats::Counters;
 use crate::{Captured, Hooks};
 
@@ -104,20 +104,11 @@ impl Intake {
         if ex.request.is_some() {
             counters.with_content.fetch_add(1, Relaxed);
         }
-        if let Some(redactor) = &self.redactor {
-            let (mut asked, mut answered) = (Noted::default(), Noted::default());
-            let mut changed = false;
-            changed |= ex.request.as_mut().is_some_and(|r| redactor.request_noting(r, &mut asked));
-            changed |= ex.reply.as_mut().is_some_and(|r| redactor.reply_noting(r, &mut answered));
-            ex.stand_ins = answered.in_reply_to(&asked);
-            changed |= ex.understudy_reply.as_mut().is_some_and(|r| redactor.reply(r));
-            changed |= ex.meta.explicit_conversation.as_mut().is_some_and(|c| redactor.replace(c));
-            for (_, value) in &mut ex.meta.headers {
-                changed |= redactor.replace(value);
-            }
-            if changed && ex.request.is_some() {
-                counters.redacted.fetch_add(1, Relaxed);
-            }
+        if let Some(redactor) = &self.redactor
+            && redactor.exchange(ex)
+            && ex.request.is_some()
+        {
+            counters.redacted.fetch_add(1, Relaxed);
         }
     }
 }

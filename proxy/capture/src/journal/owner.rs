@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::JournalError;
 use crate::error::IoContext;
+use crate::volume::sync_folder;
 
 /// Takes the journal for this process: `lock` is locked while the file is open, so
 /// the kernel lets go of it however the process ends.
@@ -48,10 +49,10 @@ pub fn is_locked(file: &Path) -> bool {
 }
 
 /// The `head` file: the last durable number and the number below which records were
-/// retired, with a keyed check. It is written after each commit and not synced: it
-/// survives the process, and after a power cut it may be older, never newer. So it
-/// tells when the end of the newest volume has been cut off. A damaged one tells
-/// nothing, nor does an empty one: no commit, or a power cut soon after it.
+/// retired, with a keyed check. It is written after each commit and synced only before
+/// volumes are retired: it survives the process, and after a power cut it may be older,
+/// never newer. So it tells when the end of the newest volume has been cut off. A damaged
+/// one tells nothing, nor does an empty one: no commit, or a power cut soon after it.
 pub(crate) struct Head {
     file: File,
     path: PathBuf,
@@ -96,5 +97,12 @@ impl Head {
         let check = blake3::keyed_hash(&self.key, &bytes);
         bytes.extend_from_slice(check.as_bytes());
         self.file.write_all_at(&bytes, 0).during("write", &self.path)
+    }
+
+    /// The same, and a power cut does not undo it.
+    pub(crate) fn write_through(&self, mark: Mark) -> Result<(), JournalError> {
+        self.write(mark)?;
+        self.file.sync_data().during("sync", &self.path)?;
+        self.path.parent().map_or(Ok(()), sync_folder)
     }
 }

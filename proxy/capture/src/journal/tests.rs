@@ -8,6 +8,7 @@ use understudy_call::*;
 use super::*;
 use crate::{FileKey, GapWhy};
 
+mod failures;
 mod intake;
 mod keys;
 mod packs;

@@ -1,13 +1,15 @@
 //! The writer: a thread of low priority that takes what was offered and appended,
 //! in order, and commits in groups.
 
+mod volumes;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::end::{Durable, end_of};
+use super::end::Durable;
 use super::group::{Ack, Entry, Group};
 use super::intake::{Intake, Printed};
 use super::owner::Mark;
@@ -24,9 +26,6 @@ const POLL_IDLE: Duration = Duration::from_millis(50);
 /// Bytes of calls after which the writer gives way to others: some 60 µs of work. A
 /// change of threads costs as much as sealing a short record, so not after each.
 const GIVE_WAY_AFTER: usize = 8 << 10;
-/// Numbers left out when neither the newest volume nor the head can say how far it
-/// went: more than one volume can hold.
-const UNKNOWN: u64 = 1 << 32;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -41,6 +40,8 @@ pub(super) struct Writer {
     group: Group,
     /// After a failure: when to try again.
     retry: Option<Instant>,
+    /// What failed, until there is a volume to write again.
+    failure: Option<JournalError>,
     plain: Vec<u8>,
     space: Space,
     /// Bytes of calls since it last gave way.
@@ -70,6 +71,7 @@ impl Writer {
             floor: mark.map_or(0, |m| m.floor),
             group: Group::default(),
             retry: None,
+            failure: None,
             plain: Vec::new(),
             space: Space::default(),
             worked: 0,
@@ -148,9 +150,17 @@ impl Writer {
     }
 
     fn append(&mut self, records: Vec<Record>, ack: Ack) {
-        // Appends are few and their caller waits: they try a blocked disk at once.
-        self.retry = None;
-        match self.write_all(records) {
+        let done = match &self.failure {
+            // It only waits, for what is not written.
+            Some(e) if records.is_empty() => Err(e.again()),
+            _ if records.is_empty() => Ok(()),
+            _ => {
+                // Appends are few and their caller waits: they try a blocked disk at once.
+                self.retry = None;
+                self.write_all(records)
+            }
+        };
+        match done {
             Ok(()) => {
                 self.group.acks.push(ack);
                 self.group.since.get_or_insert_with(Instant::now);
@@ -240,7 +250,7 @@ impl Writer {
         }
         let group = std::mem::take(&mut self.group);
         for ack in group.acks {
-            ack.send(Ok(self.next_seq - 1)).ok();
+            ack.send(Ok(self.shared.durable_seq())).ok();
         }
     }
 
@@ -249,94 +259,6 @@ impl Writer {
             tracing::warn!(error = %e, "the journal's head was not written");
         }
         self.shared.set_durable(seq);
-    }
-
-    /// The volume to write: the open one, or the next where that one is full.
-    fn ready(&mut self) -> Result<Arc<Volume>, JournalError> {
-        if let Some(volume) = &self.volume {
-            // Asked once a group: it costs a system call.
-            if self.group.records > 0 || volume.log_bytes() < self.shared.config.volume_bytes {
-                return Ok(Arc::clone(volume));
-            }
-            // The last of the old one is durable before the first of the new one is.
-            self.commit();
-            if self.volume.is_some() {
-                self.volume = None;
-                return self.begin();
-            }
-        }
-        self.enough_space(0)?;
-        self.take_up(Durable::Exactly(self.shared.durable_seq()), 2)?;
-        let volume = match self.volume.clone() {
-            Some(v) if v.name().first == self.next_seq => self.checkpoint(v)?,
-            Some(v) => v,
-            None => self.begin()?,
-        };
-        self.shared.set_blocked(None);
-        self.retry = None;
-        Ok(volume)
-    }
-
-    fn begin(&mut self) -> Result<Arc<Volume>, JournalError> {
-        let volume = self.shared.shelf.begin(self.next_seq)?;
-        *lock(&self.shared.writing) = Some(volume.name().clone());
-        self.volume = Some(Arc::clone(&volume));
-        match self.shared.shelf.retire(self.shared.config.keep_bytes) {
-            Ok(floor) => self.floor = floor.max(self.floor),
-            Err(e) => tracing::warn!(error = %e, "an old volume was not removed"),
-        }
-        self.checkpoint(volume)
-    }
-
-    fn checkpoint(&mut self, volume: Arc<Volume>) -> Result<Arc<Volume>, JournalError> {
-        let ask = lock(&self.shared.checkpoint).clone();
-        let state = ask
-            .and_then(|f| std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f())).ok())
-            .unwrap_or(serde_json::Value::Null);
-        self.put(&volume, &Record::Checkpoint(state))?;
-        Ok(volume)
-    }
-
-    /// Takes up the newest volume where it ends, or leaves `volume` empty when there
-    /// is none that opens.
-    fn take_up(&mut self, durable: Durable, tries: u32) -> Result<(), JournalError> {
-        let mut last = durable.known().unwrap_or(0);
-        let newest = self.shared.shelf.newest()?;
-        let (_, aside) = self.shared.shelf.newest_firsts();
-        // One older than a volume moved aside is not gone on with: its successor is
-        // gone, and a new one begins with a checkpoint.
-        let opened = match newest.filter(|v| aside.is_none_or(|a| a < v.name().first)) {
-            Some(volume) => match end_of(&volume, durable) {
-                Ok(end) => {
-                    last = last.max(end.unwrap_or(volume.name().first.saturating_sub(1)));
-                    Some(volume)
-                }
-                Err(e) => {
-                    tracing::warn!(volume = volume.name().as_str(), error = %e, "volume failed");
-                    self.shared.shelf.failed(&volume)?;
-                    drop(volume);
-                    // Once more; then it is moved aside, or the disk refuses.
-                    return if again_worth(&e) && tries > 0 {
-                        self.take_up(durable, tries - 1)
-                    } else {
-                        Err(e)
-                    };
-                }
-            },
-            None => None,
-        };
-        if opened.is_none() {
-            let (newest, aside) = self.shared.shelf.newest_firsts();
-            let known = newest.max(aside).unwrap_or(0);
-            if known > last {
-                last = known.saturating_add(UNKNOWN);
-            }
-        }
-        *lock(&self.shared.writing) = opened.as_ref().map(|v| v.name().clone());
-        self.volume = opened;
-        self.next_seq = last + 1;
-        self.shared.set_durable(last);
-        Ok(())
     }
 
     /// A cursor may have found that the volume's database fails.
@@ -371,13 +293,14 @@ impl Writer {
         if let Some(volume) = self.volume.take() {
             // Opened anew, it shows whether the disk or the volume is to blame.
             if volume.has_failed()
-                && let Err(e) = self.shared.shelf.failed(&volume)
+                && let Err(e) = self.shared.shelf.spoilt(&volume)
             {
                 tracing::warn!(error = %e, "a volume was not moved aside");
             }
         }
         *lock(&self.shared.writing) = None;
         self.shared.set_blocked(Some(why));
+        self.failure = Some(e.again());
         self.retry = Some(Instant::now());
     }
 
@@ -389,9 +312,4 @@ impl Writer {
     fn enough_space(&mut self, bytes: usize) -> Result<(), JournalError> {
         self.space.take(&self.shared.config.dir, self.shared.free_floor.load(Relaxed), bytes)
     }
-}
-
-/// A volume that is damaged is moved aside at its second failure, and the next try finds another.
-fn again_worth(e: &JournalError) -> bool {
-    matches!(e, JournalError::Volume { .. })
 }

@@ -44,7 +44,8 @@ struct Keys {
     by_name: HashMap<KeyName, KeyId>,
     held: HashMap<KeyId, Arc<RandomizedNonceKey>>,
     unsaved: String,
-    on_disk: bool,
+    /// Whether the file, with its place in the folder, was synced since it was loaded.
+    is_synced: bool,
 }
 
 impl KeyRing {
@@ -55,7 +56,6 @@ impl KeyRing {
         let mut keys = Keys::default();
         match fs::read(&path) {
             Ok(bytes) => {
-                keys.on_disk = true;
                 for (id, name, wrapped) in String::from_utf8_lossy(&bytes).lines().filter_map(parse) {
                     keys.wrapped.insert(id, wrapped);
                     keys.by_name.insert(name, id);
@@ -104,17 +104,22 @@ impl KeyRing {
         Ok((id, key))
     }
 
-    /// Makes new keys durable; before the records that they seal are.
+    /// Makes keys durable; before the records that they seal are. That is those which are
+    /// new and, once, those which were loaded: whoever wrote them may have been killed
+    /// before they were synced.
     pub(crate) fn save(&self) -> Result<(), JournalError> {
         let mut keys = lock(&self.keys);
-        if keys.unsaved.is_empty() || keys.unsaved == "\n" {
+        let any_new = !keys.unsaved.trim().is_empty();
+        if !any_new && (keys.is_synced || keys.wrapped.is_empty()) {
             return Ok(());
         }
         let append = || -> std::io::Result<()> {
-            let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
-            file.write_all(keys.unsaved.as_bytes())?;
+            let mut file = OpenOptions::new().append(true).create(any_new).mode(0o600).open(&self.path)?;
+            if any_new {
+                file.write_all(keys.unsaved.as_bytes())?;
+            }
             file.sync_data()?;
-            if !keys.on_disk
+            if !keys.is_synced
                 && let Some(folder) = self.path.parent()
             {
                 File::open(folder)?.sync_all()?;
@@ -123,13 +128,15 @@ impl KeyRing {
         };
         if let Err(e) = append().during("write the keys in", &self.path) {
             // It may have ended within a line, which would make one of the next with it.
-            if !keys.unsaved.starts_with('\n') {
+            if any_new && !keys.unsaved.starts_with('\n') {
                 keys.unsaved.insert(0, '\n');
             }
             return Err(e);
         }
-        keys.on_disk = true;
-        keys.unsaved.clear();
+        keys.is_synced = true;
+        if any_new {
+            keys.unsaved.clear();
+        }
         Ok(())
     }
 

@@ -269,3 +269,25 @@ fn each_form_and_credential_has_a_key_of_its_own_up_to_a_bound() {
     let all: std::collections::HashSet<_> = (0..3000).map(|f| id(f, 1)).collect();
     assert!(all.len() <= 1026, "{}", all.len());
 }
+
+#[test]
+fn keys_that_were_loaded_are_synced_once_before_what_they_seal_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, aside) = (dir.path().join("a"), dir.path().join("aside"));
+    let one = ring(dir.path(), "a");
+    let id = one.key_for(name(1)).unwrap().0;
+    one.save().unwrap();
+
+    let again = ring(dir.path(), "a");
+    assert_eq!(again.key_for(name(1)).unwrap().0, id, "it is the same key");
+    std::fs::rename(&path, &aside).unwrap();
+    // Nothing that is written there can be synced.
+    std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+    assert!(again.save().is_err() && again.save().is_err());
+    std::fs::remove_file(&path).unwrap();
+    std::fs::rename(&aside, &path).unwrap();
+    again.save().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    again.save().unwrap();
+    assert!(!path.exists());
+}

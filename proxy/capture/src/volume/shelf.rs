@@ -1,3 +1,5 @@
+mod retire;
+
 use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -38,6 +40,10 @@ struct Slot {
     bytes: u64,
     /// How often it failed by itself, opened anew in between.
     failures: u32,
+    /// It failed while it was written, and is read only. Known to this process alone: one
+    /// that ends before the next volume is durable leaves it to its successor as the
+    /// newest, which goes on with it.
+    is_spoilt: bool,
 }
 
 /// Where a sequence number is.
@@ -59,27 +65,35 @@ impl Shelf {
         for dir in [&volumes, &keys, &aside] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).during("make the folder", dir)?;
         }
-        let slots = names_in(&volumes)?
+        let (row, seen) = (Mutex::default(), Mutex::default());
+        let shelf = Self { volumes, keys, aside, vault, counters, row, seen };
+        let slots = shelf
+            .finish_retiring(floor)?
             .into_iter()
             .map(|name| Slot {
-                bytes: bytes_under(&volumes.join(name.as_str())),
+                bytes: bytes_under(&shelf.volumes.join(name.as_str())),
                 open: Weak::new(),
                 failures: 0,
+                is_spoilt: false,
                 name,
             })
             .collect();
-        let aside_firsts = names_in(&aside)?.into_iter().map(|n| n.first).collect();
-        let row = Row { slots, aside: aside_firsts, floor };
-        let seen = Mutex::new(row.size());
-        Ok(Self { volumes, keys, aside, vault, counters, row: Mutex::new(row), seen })
+        let aside = names_in(&shelf.aside)?.into_iter().map(|n| n.first).collect();
+        let row = Row { slots, aside, floor };
+        *lock(&shelf.seen) = row.size();
+        *lock(&shelf.row) = row;
+        Ok(shelf)
     }
 
-    /// The newest volume; `None` when there is none or it does not open, in which
-    /// case it has been moved aside.
+    /// The newest volume, to be written on; `None` when there is none, when it was
+    /// [`Shelf::spoilt`], or when it does not open, in which case it has been moved aside.
     pub(crate) fn newest(&self) -> Result<Option<Arc<Volume>>, JournalError> {
         let mut row = lock(&self.row);
         loop {
             let Some(at) = row.slots.len().checked_sub(1) else { return Ok(None) };
+            if row.slots.get(at).is_some_and(|s| s.is_spoilt) {
+                return Ok(None);
+            }
             let aside = row.aside.len();
             let opened = self.open_slot(&mut row, at)?;
             if opened.is_some() || row.aside.len() > aside {
@@ -98,6 +112,11 @@ impl Shelf {
     /// Begins a volume.
     pub(crate) fn begin(&self, first: u64) -> Result<Arc<Volume>, JournalError> {
         let mut row = lock(&self.row);
+        // Of one that failed before anything in it was durable, the number is given again.
+        while let Some(slot) = row.slots.last().filter(|s| s.is_spoilt && s.name.first >= first) {
+            self.remove(&slot.name)?;
+            row.slots.pop();
+        }
         let name = VolumeName::new(first)?;
         let dir = self.volumes.join(name.as_str());
         fs::DirBuilder::new().mode(0o700).create(&dir).during("make the volume", &dir)?;
@@ -108,7 +127,8 @@ impl Shelf {
         });
         match made {
             Ok(volume) => {
-                row.slots.push(Slot { name, open: Arc::downgrade(&volume), bytes: 0, failures: 0 });
+                let open = Arc::downgrade(&volume);
+                row.slots.push(Slot { name, open, bytes: 0, failures: 0, is_spoilt: false });
                 Ok(volume)
             }
             Err(e) => {
@@ -150,29 +170,17 @@ impl Shelf {
         if slot.failures > 1 { self.move_aside(&mut row, at) } else { Ok(()) }
     }
 
-    /// Drops the oldest until the rest fits, the newest never; what stands aside goes first.
-    pub(crate) fn retire(&self, keep_bytes: u64) -> Result<u64, JournalError> {
+    /// Sees to a volume that failed while it was written. This process writes it no more,
+    /// opened anew or not: Linux tells of a write that failed once, and takes it for done
+    /// then. Nothing of it is on the disk: where the process ends before the next volume is
+    /// durable, the one after it goes on with the old one, as far as that can be read.
+    pub(crate) fn spoilt(&self, volume: &Volume) -> Result<(), JournalError> {
         let mut row = lock(&self.row);
-        let newest = row.slots.len().saturating_sub(1);
-        for slot in row.slots.iter_mut().skip(newest.saturating_sub(1)) {
-            slot.bytes = bytes_under(&self.volumes.join(slot.name.as_str()));
+        if let Some(slot) = row.slots.iter_mut().find(|s| &s.name == volume.name()) {
+            slot.is_spoilt = true;
         }
-        let mut aside = names_in(&self.aside)?;
-        let mut total: u64 = row.slots.iter().map(|s| s.bytes).sum::<u64>() + bytes_under(&self.aside);
-        while total > keep_bytes && !aside.is_empty() {
-            let name = aside.remove(0);
-            let dir = self.aside.join(name.as_str());
-            total = total.saturating_sub(bytes_under(&dir));
-            self.destroy(&dir, &name)?;
-        }
-        while total > keep_bytes && row.slots.len() > 1 {
-            let slot = row.slots.remove(0);
-            total = total.saturating_sub(slot.bytes);
-            row.floor = row.slots.first().map_or(row.floor, |s| s.name.first);
-            self.counters.retired.fetch_add(1, Relaxed);
-            self.destroy(&self.volumes.join(slot.name.as_str()), &slot.name)?;
-        }
-        Ok(row.floor)
+        drop(row);
+        self.failed(volume)
     }
 
     /// First numbers of the volumes, newest first.
@@ -276,15 +284,6 @@ impl Shelf {
         sync_folder(&self.volumes)?;
         sync_folder(&self.aside)
     }
-
-    fn destroy(&self, dir: &Path, name: &VolumeName) -> Result<(), JournalError> {
-        // The keys first: without them nothing of the volume can be read.
-        let keys = self.keys.join(name.as_str());
-        if keys.exists() {
-            fs::remove_file(&keys).during("remove", &keys)?;
-        }
-        fs::remove_dir_all(dir).during("remove", dir)
-    }
 }
 
 impl Row {
@@ -329,40 +328,4 @@ fn bytes_under(dir: &Path) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::FileKey;
-
-    #[test]
-    fn a_folder_that_is_away_for_a_while_costs_no_volume() {
-        let dir = tempfile::tempdir().unwrap();
-        let (root, elsewhere) = (dir.path().join("journal"), dir.path().join("elsewhere"));
-        let vault = Arc::new(FileKey::from_bytes(&[4; 32]).unwrap());
-        let shelf = Shelf::open(&root, 0, vault, Arc::default()).unwrap();
-        drop(shelf.begin(1).unwrap());
-        drop(shelf.begin(9).unwrap());
-        fs::rename(&root, &elsewhere).unwrap();
-        for seq in [1, 9] {
-            assert!(matches!(shelf.find(seq), Err(JournalError::Io { .. })));
-        }
-        assert_eq!(shelf.firsts(), [9, 1]);
-        fs::rename(&elsewhere, &root).unwrap();
-        for seq in [1, 9] {
-            assert!(matches!(shelf.find(seq), Ok(Place::In { .. })));
-        }
-    }
-
-    #[test]
-    fn who_asks_for_the_size_does_not_wait_for_who_works_on_the_row() {
-        let dir = tempfile::tempdir().unwrap();
-        let vault = Arc::new(FileKey::from_bytes(&[4; 32]).unwrap());
-        let shelf = Shelf::open(dir.path(), 0, vault, Arc::default()).unwrap();
-        let _volume = shelf.begin(1).unwrap();
-        let seen = shelf.size();
-        assert_eq!(seen.0, 1);
-        let row = lock(&shelf.row);
-        assert_eq!(shelf.size(), seen);
-        drop(row);
-        assert_eq!(shelf.size().0, 1);
-    }
-}
+mod tests;

@@ -166,3 +166,17 @@ fn a_damaged_primer_costs_what_it_primed_and_is_told() {
     v.remove(4).unwrap();
     assert!(matches!(v.read(5).unwrap(), Content::Bad(Unopened::Damaged)));
 }
+
+#[test]
+fn a_volume_that_could_not_be_synced_has_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut v = fresh(dir.path());
+    put(&v, 1, b"part");
+    let db = dir.path().join(v.name().as_str()).join("db");
+    v.file = File::open("/dev/null").unwrap();
+    assert!(matches!(v.commit(), Err(JournalError::Io { .. })));
+    assert!(v.has_failed() && !v.is_damaged());
+    // A sync that succeeds now would say nothing of what the first one lost.
+    v.file = File::open(db).unwrap();
+    assert!(v.commit().is_err());
+}
