@@ -95,6 +95,17 @@ def test_rows_are_judged_in_their_order(scripted):
     assert (result.rows, result.agreed) == (5, 2)
 
 
+def test_long_rows_are_few_at_a_time(scripted):
+    rows = [Example(str(i), (1,) * n, (2,), "x") for i, n in enumerate([9, 9, 49, 9, 9, 9, 199, 9])]
+    got = [[e.id for e in batch] for batch in evaluation._batches(rows, 3, 100)]
+    assert got == [["0", "1"], ["2", "3"], ["4", "5"], ["6"], ["7"]]
+    assert [e.id for b in evaluation._batches(rows, 32, 10_000) for e in b] == [e.id for e in rows], "in their order"
+    over = time.monotonic() - 1
+    assert scripted(set(), 6, over, limit=17).rows == 2, "the first batch, which is smaller"
+    assert scripted({"0", "4"}, 6, time.monotonic() + 60, limit=17).agreed == 2
+    assert scripted(set(), 6, time.monotonic() + 60, limit=1).rows == 6, "one row at least"
+
+
 def test_what_must_not_be_late_is_left_out_instead_of_judged(scripted):
     over, far = time.monotonic() - 1, time.monotonic() + 60
     assert scripted(set(), 5, over, size=4).rows == 4, "a look judges its first rows"

@@ -61,6 +61,9 @@ def load(path: str, device: str, dtype, licence: str | None, accepted: str | Non
     except Exception as failure:  # the loaders raise whatever they meet
         named = from_failure(failure)
         raise named or bad_base(f"{where} could not be loaded: {type(failure).__name__}") from failure
+    # A tokenizer.json may say to cut and to fill up; rows are read whole.
+    base.tokenizer.no_truncation()
+    base.tokenizer.no_padding()
     if not quantise:
         base.model.to(device)
     attention.install(base.model)
@@ -177,8 +180,12 @@ def _gguf_tokenizer(where: Path, name: str):
         bytes_of = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), bytes_of])
     tokenizer.pre_tokenizer = bytes_of
     tokenizer.decoder = decoders.ByteLevel()
-    special = [AddedToken(t, special=True, normalized=False) for t, k in zip(vocabulary, kinds) if k in (3, 4)]
-    tokenizer.add_special_tokens(special)
+    # Control tokens are special, a user's own are not: as the engine's exporter has them.
+    added = lambda kind, special: [
+        AddedToken(t, special=special, normalized=False) for t, k in zip(vocabulary, kinds) if k == kind
+    ]
+    tokenizer.add_special_tokens(added(3, True))
+    tokenizer.add_tokens(added(4, False))
     return tokenizer
 
 

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 import torch
 
 SPARE = 16  # tokens that a reply may be longer than the recorded one
+# Tokens that pass through the model at once. Nothing looks at the time within a pass, and
+# 32 rows of an agent that reads long pages are 44,000: a minute and more.
+AT_ONCE = 4096
 
 
 @dataclass
@@ -86,33 +89,31 @@ def names(text: str):
 
 @torch.no_grad()
 def evaluate(
-    model, base, examples, deadline: float, stopped, on_row=None, size: int = 32, pace: float | None = None
+    model, base, examples, deadline: float, stopped, on_row=None, size: int = 32, pace: float | None = None,
+    limit: int = AT_ONCE,
 ) -> Agreement:
-    """Goes through `examples` until `deadline` (monotonic seconds). The first batch is
-    judged in any case, and a reply that was cut off by then disagrees. Not so with
-    `pace`, the seconds that a row takes (0 where nobody knows): then no batch is judged
-    that was cut off, and none begun that would end late."""
-    began, out = time.monotonic(), Agreement()
+    """Goes through `examples` until `deadline` (monotonic seconds), in batches of `size`
+    rows at most and `limit` tokens. The first batch is judged in any case, and a reply
+    that was cut off by then disagrees. Not so with `pace`, the seconds that a row takes
+    (0 where nobody knows): then no batch is judged that was cut off, and none begun that
+    would end late."""
+    began, out, slowest = time.monotonic(), Agreement(), 0.0
     model.eval()
-    took = (pace or 0.0) * min(size, len(examples))
-    for at in range(0, len(examples), size):
+    for batch in _batches(examples, size, limit):
         start = time.monotonic()
-        may_be_late = at == 0 and pace is None
+        may_be_late = not out.rows and pace is None
+        took = max(slowest, (pace or 0.0) * len(batch))
         if start + took > deadline and not may_be_late:
             break
-        order = sorted(range(at, min(at + size, len(examples))), key=lambda i: len(examples[i]))
-        batch = [examples[i] for i in order]
         parted = _parted(model, base, batch)
         missed = [(e, ids) for e, ids in zip(batch, parted) if ids is not None]
         texts, whole = _continue(model, base, missed, deadline, stopped)
         if not whole and not may_be_late:
             break
-        judged = {}
-        for i, e, ids in zip(order, batch, parted):
+        for e, ids in zip(batch, parted):
             text = e.text if ids is None else texts.pop(0)
-            judged[i] = (normal(text) == normal(e.text), names(text) == names(e.text))
-        out.judged += [judged[i] for i in sorted(judged)]
-        took = max(took, time.monotonic() - start)
+            out.judged.append((normal(text) == normal(e.text), names(text) == names(e.text)))
+        slowest = max(slowest, time.monotonic() - start)
         if on_row:
             on_row(out.rows, len(examples))
         if stopped():
@@ -120,6 +121,20 @@ def evaluate(
     model.train()
     out.seconds = time.monotonic() - began
     return out
+
+
+def _batches(examples, size: int, limit: int):
+    """The rows in their order, `size` at a time at most, and `limit` tokens with padding
+    (one row at least)."""
+    batch, longest = [], 0
+    for e in examples:
+        longest = max(longest, len(e))
+        if batch and (len(batch) == size or (len(batch) + 1) * longest > limit):
+            yield batch
+            batch, longest = [], len(e)
+        batch.append(e)
+    if batch:
+        yield batch
 
 
 def _parted(model, base, batch) -> list:

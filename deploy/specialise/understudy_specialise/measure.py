@@ -23,10 +23,11 @@ MARGIN = 1.25  # of the time that they take by the speed last seen
 WIDE, NARROW = 32, 8  # rows at a time: many are faster a row, of few less is lost where time ends
 
 
-def bare(model, base, development, clock, stopped) -> Agreement | None:
-    """The base as it is, on the part alone; `None` where no row was in time."""
+def bare(model, base, development, clock, stopped, limit: int) -> Agreement | None:
+    """The base as it is, on the part alone, `limit` tokens at once; `None` where no row
+    was in time."""
     deadline = time.monotonic() + BASE_SHARE * clock.total
-    result = evaluate(model, base, development[:BASE_ROWS], deadline, stopped, size=NARROW, pace=0.0)
+    result = evaluate(model, base, development[:BASE_ROWS], deadline, stopped, size=NARROW, pace=0.0, limit=limit)
     return result if result.rows else None
 
 

@@ -21,12 +21,15 @@ DISK = 256 << 20
 
 
 class Signals:
-    """Turns SIGINT and SIGTERM into a flag that the loops ask for."""
+    """Turns SIGINT, SIGTERM and SIGHUP into a flag that the loops ask for."""
 
     def __init__(self):
         self.came = False
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, self._note)
+        # A terminal that closes; whoever ran this under nohup does not want its end.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._note)
 
     def _note(self, *_):
         self.came = True

@@ -82,21 +82,23 @@ def a_step(sequences: list, rows: int) -> int:
 def encode(rows, tokenizer, stop: int) -> list[Example]:
     """Encodes prompt and reply apart, as the engine does: it never sees a token
     that joins the end of the one to the start of the other."""
-    prompts = tokenizer.encode_batch([prompt.render(r.messages) for r in rows], add_special_tokens=False)
-    replies = tokenizer.encode_batch([r.reply for r in rows], add_special_tokens=False)
+    plain = prompt.breaker(tokenizer)
+    said = [plain(r.reply) for r in rows]
+    prompts = tokenizer.encode_batch([prompt.render(r.messages, plain) for r in rows], add_special_tokens=False)
+    replies = tokenizer.encode_batch(said, add_special_tokens=False)
     known: dict = {}
 
     def first(text):
         if text not in known:
-            known[text] = next(iter(tokenizer.encode(text, add_special_tokens=False).ids), None)
+            known[text] = next(iter(tokenizer.encode(plain(text), add_special_tokens=False).ids), None)
         return known[text]
 
     return [
         Example(
             row.id, tuple(p.ids), (*r.ids, stop), row.reply, row.conversation,
-            distil.align(row.tokens, row.reply, r.ids, r.offsets, first),
+            distil.align(row.tokens, reply, r.ids, r.offsets, first),
         )
-        for row, p, r in zip(rows, prompts, replies)
+        for row, reply, p, r in zip(rows, said, prompts, replies)
     ]  # fmt: skip
 
 

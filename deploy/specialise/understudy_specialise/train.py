@@ -25,6 +25,7 @@ PATIENCE = 2  # looks after which the run cools down, the first at which every r
 SURE_ROWS = 32  # fewer rows may all agree by chance
 BAD_STEPS = 3  # steps in a row without a finite gradient
 WRITE_SECONDS = 2.0
+LOOK_TOKENS = 4  # times --micro-tokens, at once: a look keeps nothing for gradients
 
 
 def _groups(tensors: dict, options) -> list[dict]:
@@ -69,6 +70,7 @@ class Trainer:
         self.train, self.development, self.varied = train, development, varied
         self.clock, self.progress, self.folder = clock, progress, folder
         self.made_for, self.stopped = made_for, stopped
+        self.at_once = LOOK_TOKENS * options.micro_tokens
         self.tensors = lora.tensors(wrapped)
         self.vocabulary = Vocabulary(head(wrapped), train, base.stop, options.seed, options.distil)
         self.optimiser = optimiser(self.tensors, options)
@@ -98,7 +100,7 @@ class Trainer:
 
     def measure_bare(self):
         """The base's agreement, for the card. Before the first step."""
-        self.bare = measure.bare(self.model, self.base, self.development, self.clock, self.stopped)
+        self.bare = measure.bare(self.model, self.base, self.development, self.clock, self.stopped, self.at_once)
         self._keep_time(self.bare)
 
     # -- state ---------------------------------------------------------------
@@ -238,7 +240,8 @@ class Trainer:
         def told(done, of):
             self.progress.progress("evaluate", done, of, self.clock.left())
 
-        return evaluate(self.model, self.base, self.development[:rows], deadline, self.stopped, told)
+        rows = self.development[:rows]
+        return evaluate(self.model, self.base, rows, deadline, self.stopped, told, limit=self.at_once)
 
     def answer_held(self, examples) -> Agreement:
         """What was chosen, on rows that nothing has looked at. Asked once, after
@@ -249,7 +252,7 @@ class Trainer:
 
         pace, end = self.pace or 0.0, self.clock.end(LAST_END)
         size = measure.batch(end - time.monotonic(), pace)
-        return evaluate(self.model, self.base, examples, end, self.stopped, told, size, pace)
+        return evaluate(self.model, self.base, examples, end, self.stopped, told, size, pace, self.at_once)
 
     def _look(self):
         """A glance at agreement, always on the first rows of the same order, so

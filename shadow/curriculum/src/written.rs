@@ -101,7 +101,28 @@ fn ordered(root: &Value, schema: &Value, value: &Value, depth: usize) -> Option<
             let items: Option<Vec<Value>> = items.iter().map(|i| ordered(root, of, i, depth + 1)).collect();
             Some(Value::Array(items?))
         }
+        // What is listed is written as it is listed.
+        other if s.contains_key("enum") || s.contains_key("const") => Some(other.clone()),
+        other if only_integers(s) => whole(other),
         other => Some(other.clone()),
+    }
+}
+
+fn only_integers(schema: &Map<String, Value>) -> bool {
+    let allows = |name: &str| match schema.get("type") {
+        Some(Value::String(t)) => t == name,
+        Some(Value::Array(ts)) => ts.iter().any(|t| t == name),
+        _ => false,
+    };
+    allows("integer") && !allows("number")
+}
+
+/// JSON Schema takes 2.0 for an integer, and the grammar writes one without a point.
+/// `None` where it has too many digits for that.
+fn whole(value: &Value) -> Option<Value> {
+    match value.as_f64() {
+        Some(x) if value.is_f64() => format!("{x:.0}").parse::<i64>().ok().map(Value::from),
+        _ => Some(value.clone()),
     }
 }
 

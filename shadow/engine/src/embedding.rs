@@ -51,7 +51,11 @@ impl Hold for Embed {
         let mut model = SentenceEmbedder::load(folder, opts).map_err(EngineError::Embedder)?;
         model.embed(&["warm".to_owned()]).map_err(EngineError::Embedder)?;
         let embed = Self {
-            name: folder.manifest().name.clone(),
+            name: {
+                let manifest = folder.manifest();
+                let mark = manifest.embedding.as_ref().map(|e| e.mark());
+                format!("{}{}", manifest.name, mark.unwrap_or_default())
+            },
             hash: folder.hash().to_owned(),
             provider: model.execution_provider(),
             queue: Queue::new(bound),

@@ -146,6 +146,9 @@ impl ModelFolder {
             return Err(ContractError::NoFolder(path.into()));
         }
         let manifest = Manifest::read(path)?;
+        if let Some(why) = manifest.embedding.as_ref().and_then(Embedding::problem) {
+            return Err(ContractError::Malformed { path: path.join(MANIFEST), format: "a manifest", why });
+        }
         if manifest.licence.name.trim().is_empty() {
             return Err(ContractError::NoLicence(path.into()));
         }

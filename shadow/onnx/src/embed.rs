@@ -1,15 +1,17 @@
-//! Sentence embeddings: the mean of the last hidden states over the mask, of
-//! unit length (the recipe of the MiniLM sentence transformers).
+//! Sentence embeddings: the last hidden states made one vector as the folder's
+//! `[embedding]` says. Without that section: their mean over the mask, of unit
+//! length (the recipe of the MiniLM sentence transformers).
 
 use ort::session::Session;
 use ort::value::Tensor;
 use tokenizers::{Tokenizer, TruncationParams};
 
-use crate::contract::ModelFolder;
+use crate::contract::{ModelFolder, Pooling};
 use crate::runtime::{self, ExecutionProvider, LoadOptions, RuntimeError};
 
-/// Tokens of a text that are read; all-MiniLM-L6-v2 was trained with 256.
-const MAX_TOKENS: usize = 256;
+/// Tokens of a text that are read where the folder does not say; all-MiniLM-L6-v2 was
+/// trained with 256.
+const MAX_TOKENS: u32 = 256;
 
 /// Tokens computed at once, padding included.
 const BATCH_TOKENS: usize = 2048;
@@ -20,6 +22,8 @@ pub struct SentenceEmbedder {
     tokenizer: Tokenizer,
     provider: ExecutionProvider,
     token_types: bool,
+    pooling: Pooling,
+    normalise: bool,
 }
 
 impl std::fmt::Debug for SentenceEmbedder {
@@ -37,16 +41,23 @@ impl SentenceEmbedder {
         let wrong = |problem: String| RuntimeError::Folder { folder: folder.path().to_path_buf(), problem };
         let mut tokenizer = Tokenizer::from_file(folder.tokenizer_file())
             .map_err(|e| wrong(format!("tokenizer.json: {e}")))?;
+        let (pooling, normalise, max_tokens) = folder
+            .manifest()
+            .embedding
+            .as_ref()
+            .map_or((Pooling::Mean, true, MAX_TOKENS), |e| (e.pooling, e.normalise, e.tokens_read()));
+        let max_length =
+            usize::try_from(max_tokens).map_err(|e| wrong(format!("embedding.max_tokens: {e}")))?;
         tokenizer.with_padding(None);
         tokenizer
-            .with_truncation(Some(TruncationParams { max_length: MAX_TOKENS, ..TruncationParams::default() }))
+            .with_truncation(Some(TruncationParams { max_length, ..TruncationParams::default() }))
             .map_err(|e| wrong(format!("tokenizer.json: {e}")))?;
         let (session, provider) = runtime::open(&folder.model_file(), opts)?;
         let token_types = session.inputs().iter().any(|i| i.name() == "token_type_ids");
         if !session.outputs().iter().any(|o| o.name() == "last_hidden_state") {
             return Err(wrong("model.onnx has no output `last_hidden_state`".to_owned()));
         }
-        Ok(Self { session, tokenizer, provider, token_types })
+        Ok(Self { session, tokenizer, provider, token_types, pooling, normalise })
     }
 
     /// The execution provider that was got.
@@ -61,7 +72,7 @@ impl SentenceEmbedder {
         self.tokenizer.encode_fast(text, true).map_or(0, |e| e.len())
     }
 
-    /// One vector of unit length a text, in order. Texts of like length are
+    /// One vector a text, in order, of unit length unless the folder says otherwise. Texts of like length are
     /// computed together.
     ///
     /// # Errors
@@ -112,6 +123,7 @@ impl SentenceEmbedder {
         if self.token_types {
             inputs.push(("token_type_ids".into(), Tensor::from_array((shape, types))?.into()));
         }
+        let (pooling, normalise) = (self.pooling, self.normalise);
         let outputs = self.session.run(inputs)?;
         let states = outputs
             .get("last_hidden_state")
@@ -122,22 +134,27 @@ impl SentenceEmbedder {
         Ok(rows
             .iter()
             .zip(states.chunks(width * size))
-            .map(|((_, row), s)| mean(s, size, row.len()))
+            .map(|((_, row), s)| pooled(s, size, row.len(), pooling, normalise))
             .collect())
     }
 }
 
-/// The mean of the first `rows` rows, at unit length.
-fn mean(states: &[f32], size: usize, rows: usize) -> Vec<f32> {
+/// The mean of the first `rows` rows, or the first of them, at unit length if wanted.
+fn pooled(states: &[f32], size: usize, rows: usize, pooling: Pooling, normalise: bool) -> Vec<f32> {
+    let taken = match pooling {
+        Pooling::Mean => rows,
+        Pooling::First => rows.min(1),
+    };
     let mut sum = vec![0f32; size];
-    for row in states.chunks(size).take(rows) {
+    for row in states.chunks(size).take(taken) {
         for (s, x) in sum.iter_mut().zip(row) {
             *s += x;
         }
     }
-    let norm = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
-    if norm > 0.0 {
-        sum.iter_mut().for_each(|x| *x /= norm);
+    // At unit length the sum is the mean.
+    let by = if normalise { sum.iter().map(|x| x * x).sum::<f32>().sqrt() } else { taken as f32 };
+    if by > 0.0 {
+        sum.iter_mut().for_each(|x| *x /= by);
     }
     sum
 }
@@ -153,10 +170,21 @@ mod tests {
     )]
     use super::*;
 
+    /// Two rows, and one of padding.
+    const STATES: [f32; 6] = [3.0, 0.0, 3.0, 8.0, 99.0, 99.0];
+
     #[test]
     fn the_mean_leaves_padding_out_and_has_unit_length() {
-        let v = mean(&[3.0, 0.0, 3.0, 8.0, 99.0, 99.0], 2, 2);
+        let v = pooled(&STATES, 2, 2, Pooling::Mean, true);
         assert!((v[0] - 0.6).abs() < 1e-6 && (v[1] - 0.8).abs() < 1e-6, "{v:?}");
-        assert_eq!(mean(&[], 2, 0), vec![0.0, 0.0]);
+        assert_eq!(pooled(&[], 2, 0, Pooling::Mean, true), vec![0.0, 0.0]);
+    }
+
+    #[test]
+    fn the_folder_says_how_states_become_a_vector() {
+        assert_eq!(pooled(&STATES, 2, 2, Pooling::Mean, false), vec![3.0, 4.0]);
+        assert_eq!(pooled(&STATES, 2, 2, Pooling::First, true), vec![1.0, 0.0]);
+        assert_eq!(pooled(&STATES, 2, 2, Pooling::First, false), vec![3.0, 0.0]);
+        assert_eq!(pooled(&[], 2, 0, Pooling::First, false), vec![0.0, 0.0]);
     }
 }

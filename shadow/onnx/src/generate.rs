@@ -81,7 +81,10 @@ impl Generator {
         let vocabulary = Vocabulary::load(folder, &names.eos_tokens)?;
         let compiler = Compiler::new(&vocabulary::environment(&vocabulary))?;
         let template = match folder.chat_template().map_err(|e| wrong(e.to_string()))? {
-            Some(source) => Some(Arc::new(ChatTemplate::new(&source, &settings.bos, &settings.eos)?)),
+            Some(source) => {
+                let (bos, eos) = (&settings.bos, &settings.eos);
+                Some(Arc::new(ChatTemplate::guarded(&source, bos, eos, &vocabulary.added())?))
+            }
             None => None,
         };
         let (session, provider) = runtime::open(&folder.model_file(), opts)?;
@@ -94,7 +97,8 @@ impl Generator {
                 "attention runs on the CPU: the GPU's kernel takes 16 bits, which `understudy model pull --gpu` writes"
             );
         }
-        let slots = AdapterSlots::of(&session, &names, manifest, &settings.bos, &settings.eos);
+        let slots =
+            AdapterSlots::of(&session, &names, manifest, &settings.bos, &settings.eos, vocabulary.added());
         let graph = Graph::new(session, provider, names, settings.shared_buffers)?;
         Ok(Self {
             graph,

@@ -8,10 +8,12 @@
 //! properties come in the order of the schema, and separators are fixed, so most
 //! of a call is forced: forced tokens cost no step and no confidence.
 
+use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
-use llguidance::{Matcher, ParserFactory};
+use llguidance::{Matcher, ParserFactory, TokenParser, panic_utils};
 use serde_json::{Map, Value, json};
 use toktrie::{InferenceCapabilities, TokEnv};
 use understudy_call::{CallText, Latest, Tool, ToolChoice, Tools};
@@ -55,10 +57,14 @@ pub enum GrammarError {
 /// at a time.
 const KEPT: usize = 32;
 
+/// States after which a lexer is made anew rather than kept: one takes 1 to 2 kB, and at
+/// 250,000 each ask of that grammar would fail.
+const MOST_STATES: usize = 50_000;
+
 /// Compiles grammars for one vocabulary, and keeps the last ones.
 pub(crate) struct Compiler {
     factory: ParserFactory,
-    kept: Latest<(Arc<str>, Matcher), KEPT>,
+    kept: Latest<(Arc<str>, RefCell<TokenParser>), KEPT>,
 }
 
 impl Compiler {
@@ -76,16 +82,29 @@ impl Compiler {
         let Some(whole) = top_level(grammar)? else { return Ok(None) };
         let key: Arc<str> =
             serde_json::to_string(&whole).map_err(|e| GrammarError::Unsupported(e.to_string()))?.into();
-        if let Some((_, matcher)) = self.kept.find(|(k, _)| *k == key) {
-            return Ok(Some(matcher.clone()));
+        let kept = self.kept.find(|(k, _)| *k == key).map(|(_, parser)| parser.borrow().clone());
+        if let Some(parser) = kept.filter(sound) {
+            return Ok(Some(Matcher::new(Ok(parser))));
         }
-        let matcher = Matcher::new(self.factory.create_parser(whole));
-        if let Some(problem) = matcher.get_error() {
-            return Err(GrammarError::Unsupported(problem));
+        let parser =
+            self.factory.create_parser(whole).map_err(|e| GrammarError::Unsupported(e.to_string()))?;
+        match self.kept.find(|(k, _)| *k == key) {
+            Some((_, spoilt)) => *spoilt.borrow_mut() = parser.clone(),
+            None => self.kept.keep((key, RefCell::new(parser.clone()))),
         }
-        self.kept.keep((key, matcher.clone()));
-        Ok(Some(matcher))
+        Ok(Some(Matcher::new(Ok(parser))))
     }
+}
+
+/// Whether a kept parser may be used again. All that were made of it share its lexer, so
+/// one ask that ran out of fuel or states, or panicked, has spoilt it for the others.
+fn sound(parser: &TokenParser) -> bool {
+    // After a panic the lexer's lock does not open any more, which panics, too.
+    panic_utils::catch_unwind(AssertUnwindSafe(|| {
+        let p = &parser.parser;
+        Ok(p.get_error().is_none() && p.lexer_stats().num_states < MOST_STATES)
+    }))
+    .unwrap_or(false)
 }
 
 fn top_level(grammar: &Grammar) -> Result<Option<TopLevelGrammar>, GrammarError> {

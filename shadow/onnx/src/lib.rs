@@ -15,6 +15,7 @@ mod embed;
 pub mod export;
 mod generate;
 mod grammar;
+mod markers;
 mod runtime;
 mod sampler;
 mod template;

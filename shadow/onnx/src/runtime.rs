@@ -21,7 +21,7 @@ pub enum RuntimeError {
     /// The shared library is not there, or too old.
     #[error(
         "onnx runtime's shared library did not load from `{path}`: {problem}; \
-         run scripts/onnxruntime.sh, or set ORT_DYLIB_PATH to a libonnxruntime.so of 1.24 or later"
+         run scripts/onnxruntime.sh, or name a libonnxruntime.so of 1.24 or later in engine.library or ORT_DYLIB_PATH"
     )]
     Library {
         /// Where it was looked for.

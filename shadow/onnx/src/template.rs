@@ -16,6 +16,8 @@ use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Map, Value, json};
 use understudy_call::{Message, Role, Tool, ToolCall};
 
+use crate::markers::{Added, Markers};
+
 /// Why a conversation could not be written in the model's words.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -33,6 +35,7 @@ pub struct ChatTemplate {
     env: Environment<'static>,
     bos: String,
     eos: String,
+    markers: Markers,
     writes_tools: bool,
     writes_calls: bool,
 }
@@ -58,9 +61,16 @@ impl ChatTemplate {
             env,
             bos: bos.to_owned(),
             eos: eos.to_owned(),
+            markers: Markers::default(),
             writes_tools: mentions(source, "tools"),
             writes_calls: source.contains("tool_calls"),
         })
+    }
+
+    /// As [`Self::new`], for a vocabulary with these tokens: content is kept from being
+    /// read as one of them.
+    pub(crate) fn guarded(source: &str, bos: &str, eos: &str, added: &Added) -> Result<Self, TemplateError> {
+        Ok(Self { markers: Markers::of(added, source), ..Self::new(source, bos, eos)? })
     }
 
     /// Writes the conversation, up to where the model's reply begins. Tools that
@@ -71,9 +81,11 @@ impl ChatTemplate {
     /// [`TemplateError::Refused`], without the conversation's content.
     pub fn render(&self, messages: &[Message], tools: &[Tool]) -> Result<String, TemplateError> {
         let mut turns: Vec<Value> = messages.iter().map(|m| self.turn(m)).collect();
+        turns.iter_mut().for_each(|turn| self.markers.break_up(turn));
         let mut listed = Value::Null;
         if !tools.is_empty() {
-            let list: Vec<Value> = tools.iter().map(tool_value).collect();
+            let mut list: Vec<Value> = tools.iter().map(tool_value).collect();
+            list.iter_mut().for_each(|tool| self.markers.break_up(tool));
             if self.writes_tools {
                 listed = Value::Array(list);
             } else {

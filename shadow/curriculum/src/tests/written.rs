@@ -68,3 +68,25 @@ fn json_replies_are_written_as_the_grammar_writes_them() {
     form.tool_choice = ToolChoice::None;
     assert_eq!(reply(&form, &says("{\"b\":1}")).unwrap(), r#"{"b": 1}"#);
 }
+
+#[test]
+fn an_integer_has_no_point_where_only_integers_may_stand() {
+    let mut form = form();
+    let mut tools = form.tools.to_vec();
+    tools[0].parameters = json!({"type": "object", "properties": {
+        "days": {"type": "integer"}, "some": {"type": ["integer", "null"]},
+        "price": {"type": "number"}, "any": {}, "both": {"type": ["integer", "number"]},
+        "listed": {"type": "integer", "enum": [2.0]}}});
+    form.tools = tools.into();
+    let written = |arguments: Value| reply(&form, &calls("play", &arguments));
+    assert_eq!(
+        written(json!({"days": 2.0, "some": -3.0, "price": 2.0, "any": 2.0, "both": 2.0, "listed": 2.0}))
+            .unwrap(),
+        r#">play {"days": 2, "some": -3, "price": 2.0, "any": 2.0, "both": 2.0, "listed": 2.0}"#
+    );
+    assert_eq!(written(json!({"days": -0.0, "some": null})).unwrap(), r#">play {"days": 0, "some": null}"#);
+    assert_eq!(written(json!({"days": 7})).unwrap(), r#">play {"days": 7}"#);
+    for none in [json!(1e300), json!(2.5)] {
+        assert_eq!(written(json!({"days": none})), Err(Unwritable::OffGrammar));
+    }
+}

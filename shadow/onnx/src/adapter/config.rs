@@ -135,7 +135,7 @@ pub(super) fn template(
     card.check(&path, &hex::encode(Sha256::digest(&bytes)))?;
     let source = String::from_utf8(bytes)
         .map_err(|e| AdapterError::Damaged { path: path.clone(), why: e.to_string() })?;
-    ChatTemplate::new(&source, &slots.bos, &slots.eos)
+    ChatTemplate::guarded(&source, &slots.bos, &slots.eos, &slots.added)
         .map_err(|source| AdapterError::Template { path, source })
 }
 

@@ -4,6 +4,7 @@ use ort::session::Session;
 use ort::value::ValueType;
 
 use crate::contract::{Genai, Manifest};
+use crate::markers::Added;
 
 /// A model as an adapter sees it: which base it is, and the inputs of its graph.
 #[derive(Clone, PartialEq, Eq)]
@@ -13,6 +14,7 @@ pub struct AdapterSlots {
     pub(super) base: String,
     pub(super) bos: String,
     pub(super) eos: String,
+    pub(super) added: Added,
     pub(super) list: Vec<Slot>,
 }
 
@@ -57,6 +59,7 @@ impl AdapterSlots {
         manifest: &Manifest,
         bos: &str,
         eos: &str,
+        added: Added,
     ) -> Option<Self> {
         let inputs = session.overridable_initializers();
         let shape = |name: &str| match inputs.iter().find(|i| i.name() == name)?.dtype() {
@@ -92,7 +95,7 @@ impl AdapterSlots {
             return None;
         }
         let (model, base) = (manifest.name.clone(), manifest.source.sha256.clone());
-        Some(Self { model, base, bos: bos.to_owned(), eos: eos.to_owned(), list })
+        Some(Self { model, base, bos: bos.to_owned(), eos: eos.to_owned(), added, list })
     }
 
     /// The slot of a module in a layer, and the columns of its output that are

@@ -147,6 +147,40 @@ pub struct Embedding {
     pub max_tokens: u32,
 }
 
+/// Tokens of a text that an embedder must read: fewer are hardly more than those that the
+/// tokenizer adds.
+const LEAST_READ: u32 = 8;
+
+/// More are past what is computed at once, and cut off.
+const MOST_READ: u32 = 2048;
+
+impl Embedding {
+    /// What of it cannot be done.
+    pub(super) fn problem(&self) -> Option<String> {
+        let tokens = self.max_tokens;
+        (tokens < LEAST_READ)
+            .then(|| format!("embedding.max_tokens is {tokens}, and at least {LEAST_READ} are needed"))
+    }
+
+    /// Tokens of a text that are read.
+    pub(crate) fn tokens_read(&self) -> u32 {
+        self.max_tokens.min(MOST_READ)
+    }
+
+    /// What the embedder's name says of it, where it is not as embedders usually are:
+    /// other vectors are another embedder's.
+    #[must_use]
+    pub fn mark(&self) -> String {
+        match (self.pooling, self.normalise, self.tokens_read()) {
+            (Pooling::Mean, true, 256) => String::new(),
+            (pooling, normalise, tokens) => {
+                let pooling = if pooling == Pooling::Mean { "mean" } else { "first" };
+                format!("+{pooling}-{tokens}{}", if normalise { "" } else { "-raw" })
+            }
+        }
+    }
+}
+
 /// How token vectors become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

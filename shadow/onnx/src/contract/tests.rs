@@ -99,3 +99,21 @@ fn a_broken_manifest_names_file_and_place() {
     let error = ModelFolder::open(dir.path()).unwrap_err().to_string();
     assert!(error.contains(MANIFEST) && error.contains("kindness"), "{error}");
 }
+
+#[test]
+fn an_embedding_that_cannot_be_made_is_refused_by_name() {
+    let refused = |pooling: &str, tokens: u32| {
+        let dir = folder(&format!(
+            "{FREE}\n[embedding]\ndimensions = 8\npooling = {pooling:?}\nnormalise = true\nmax_tokens = {tokens}"
+        ));
+        ModelFolder::open(dir.path()).err().map(|e| e.to_string())
+    };
+    assert_eq!(refused("mean", 256), None);
+    assert_eq!(refused("first", 512), None);
+    let why = refused("max", 256).unwrap();
+    assert!(why.contains("max") && why.contains("mean") && why.contains("first"), "{why}");
+    for tokens in [0, 7] {
+        let why = refused("mean", tokens).unwrap();
+        assert!(why.contains(&format!("max_tokens is {tokens}")) && why.contains(MANIFEST), "{why}");
+    }
+}

@@ -6,6 +6,7 @@ use tokenizers::Tokenizer;
 use toktrie::{TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 
 use crate::contract::ModelFolder;
+use crate::markers::Added;
 use crate::runtime::RuntimeError;
 
 /// A tokenizer with the bytes of each of its tokens.
@@ -23,7 +24,9 @@ impl Vocabulary {
         let wrong = |problem: String| RuntimeError::Folder { folder: folder.path().to_path_buf(), problem };
         let bytes =
             std::fs::read(folder.tokenizer_file()).map_err(|e| wrong(format!("tokenizer.json: {e}")))?;
-        let tokenizer = Tokenizer::from_bytes(&bytes).map_err(|e| wrong(format!("tokenizer.json: {e}")))?;
+        let mut tokenizer =
+            Tokenizer::from_bytes(&bytes).map_err(|e| wrong(format!("tokenizer.json: {e}")))?;
+        whole(&mut tokenizer).map_err(|e| wrong(format!("tokenizer.json: {e}")))?;
         let json = serde_json::from_slice(&bytes).map_err(|e| wrong(format!("tokenizer.json: {e}")))?;
         let words = llguidance::token_bytes_from_tokenizer_json(&json)
             .map_err(|e| wrong(format!("tokenizer.json: {e}")))?;
@@ -40,6 +43,11 @@ impl Vocabulary {
         let mut v = Self { tokenizer, trie, canonical: false };
         v.canonical = v.encode("{\"a").is_ok_and(|ids| v.bytes(&ids) == b"{\"a");
         Ok(v)
+    }
+
+    /// Its added tokens.
+    pub(crate) fn added(&self) -> Added {
+        added(&self.tokenizer)
     }
 
     /// The tokens of a text; special tokens in it are taken as such, and none is added.
@@ -68,6 +76,18 @@ impl Vocabulary {
     }
 }
 
+/// A tokenizer.json may say to cut and to fill up, which is nothing for prompts.
+fn whole(tokenizer: &mut Tokenizer) -> tokenizers::Result<()> {
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None)?;
+    Ok(())
+}
+
+fn added(tokenizer: &Tokenizer) -> Added {
+    let all = tokenizer.get_added_tokens_decoder();
+    all.values().map(|token| (token.content.clone(), token.special)).collect()
+}
+
 /// The vocabulary as the grammar wants it.
 pub(crate) fn environment(v: &Arc<Vocabulary>) -> TokEnv {
     Arc::new(Shared(Arc::clone(v)))
@@ -90,5 +110,29 @@ impl TokenizerEnv for Shared {
 
     fn tokenize_is_canonical(&self) -> bool {
         self.0.canonical
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CUTS_AND_FILLS: &str = r#"{"version": "1.0",
+        "truncation": {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0},
+        "padding": {"strategy": {"Fixed": 8}, "direction": "Right", "pad_to_multiple_of": null,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "a"},
+        "added_tokens": [{"id": 2, "content": "<|im_end|>", "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true}],
+        "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null,
+        "decoder": null, "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "a"}}"#;
+
+    #[test]
+    fn a_text_is_read_whole_whatever_the_tokenizers_file_says() {
+        let mut tokenizer = Tokenizer::from_bytes(CUTS_AND_FILLS).unwrap();
+        let ids = |t: &Tokenizer, text: &str| t.encode_fast(text, false).unwrap().get_ids().to_vec();
+        assert_eq!(ids(&tokenizer, "b a b"), [1, 0, 0, 0, 0, 0, 0, 0]);
+        whole(&mut tokenizer).unwrap();
+        assert_eq!(ids(&tokenizer, "b a b"), [1, 0, 1]);
+        assert_eq!(added(&tokenizer), Added::from([("<|im_end|>".to_owned(), true)]));
     }
 }

@@ -193,3 +193,17 @@ fn a_kept_grammar_starts_anew() {
     }
     assert_eq!(compiler.kept.len(), 1);
 }
+
+#[test]
+fn a_grammar_that_one_ask_broke_is_made_anew_for_the_next() {
+    let mut compiler = Compiler::new(&ApproximateTokEnv::single_byte_env()).unwrap();
+    let g = calls(ToolChoice::Named("ping".into()), false);
+    let mut broken = compiler.matcher(&g).unwrap().unwrap();
+    assert!(broken.test_trigger_lexer_error().is_err());
+    let mut m = compiler.matcher(&g).unwrap().unwrap();
+    assert!(m.consume_ff_tokens().len() > 10);
+    assert!(m.is_stopped() && m.get_error().is_none());
+    assert_eq!(compiler.kept.len(), 1, "in its place");
+    let (_, parser) = compiler.kept.find(|_| true).unwrap();
+    assert!(sound(&parser.borrow()));
+}
