@@ -84,10 +84,7 @@ def put(values, path, value):
 def leaves(values, path=""):
     for key, value in values.items():
         at = f"{path}.{key}" if path else key
-        if isinstance(value, dict) and value and at not in OTHER:
-            yield from leaves(value, at)
-        else:
-            yield at, value
+        yield from leaves(value, at) if isinstance(value, dict) and value and at not in OTHER else [(at, value)]
 
 
 def other(path, value):
@@ -290,13 +287,16 @@ def mistakes_are_found_first(helm):
         {"name": "LLM_KEY", "valueFrom": secret}, {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
         {"name": "UNDERSTUDY_TELEMETRY_ENDPOINT", "value": "http://$(NODE):4317"},
     ]
-    config = {"policy": {"tau": 0.97, "alpha": 0.1}, "telemetry": {"endpoint": "http://mine:4317"}}
+    stage = {"max_stage": {"canary": {"step": 0}}}
+    config = {"policy": {"tau": 0.97, "alpha": 0.1, **stage}, "telemetry": {"endpoint": "http://mine:4317"}, "tasks": {"Look up.now": stage},
+              "providers": {"openai": {"prices": {"gpt-4.1": {"input": 2}}}}}
     (check,) = rendered(helm, {"config": config, "sidecar": {"env": env}}, "Deployment", "understudy-injector")["spec"]["template"]["spec"]["initContainers"]
     told = {v["name"]: v["value"] for v in check["env"]}
     assert check["args"] == ["check"] and len(told) == len(check["env"]), check
     assert told == {
         "UNDERSTUDY_STATE_DIR": "/tmp", "UNDERSTUDY_POLICY_TAU": "2", "UNDERSTUDY_POLICY_ALPHA": "0.1",
-        "UNDERSTUDY_CAPTURE_KEEP_BYTES": "lots",
+        "UNDERSTUDY_CAPTURE_KEEP_BYTES": "lots", "UNDERSTUDY_PROVIDERS_OPENAI_PRICES_GPT_4_1_INPUT": "2",
+        **{f"UNDERSTUDY_{section}_MAX_STAGE": '{"canary" = {"step" = 0}}' for section in ("POLICY", "TASKS_LOOK_UP_NOW")},
         # What has to be there is, though only the pod knows it.
         "UNDERSTUDY_REMOTE_LARGE_BASE_URL": "http://in-the-pod.invalid", "UNDERSTUDY_REMOTE_LARGE_MODEL": "large",
     }, told

@@ -55,8 +55,39 @@ pub struct Report {
     pub version: String,
     /// Each task's stage, by name.
     pub tasks: BTreeMap<String, String>,
+    /// Each task's id, by name; none from a sidecar of an earlier version.
+    pub ids: BTreeMap<String, String>,
     /// Of the policies that it cannot follow, why.
     pub refused: BTreeMap<String, String>,
+}
+
+/// Tasks that are kept of a report, and shown in a status. An agent that writes a new
+/// system text for every call has thousands, and a status is one small object.
+const MOST_TASKS: usize = 64;
+
+impl Told {
+    /// Whether it is for a task of this name, and this id where that was told.
+    fn is_for(&self, name: &str, id: Option<&String>) -> bool {
+        self.task.as_ref().is_none_or(|t| t == name || Some(t) == id)
+    }
+}
+
+impl Report {
+    /// With no more tasks than may be kept, those that are `named` before others. A
+    /// sidecar of an earlier version tells of all.
+    fn bounded(mut self, named: &BTreeSet<&str>) -> Self {
+        if self.tasks.len() > MOST_TASKS {
+            let ids = &self.ids;
+            let is_named = |task: &String| {
+                named.contains(task.as_str()) || ids.get(task).is_some_and(|id| named.contains(id.as_str()))
+            };
+            let mut tasks: Vec<_> = self.tasks.into_iter().collect();
+            tasks.sort_by_key(|(task, _)| !is_named(task));
+            self.tasks = tasks.into_iter().take(MOST_TASKS).collect();
+        }
+        self.ids.retain(|task, _| self.tasks.contains_key(task));
+        self
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -175,7 +206,10 @@ impl Policies {
 
     /// Notes what a pod told. What the last pod of a name had to say is of the past.
     pub(crate) fn hear(&self, pod: &Key, uid: &str, report: Report, now: i64) {
-        if let Some(found) = self.inner().pods.get_mut(pod).filter(|p| p.uid == uid) {
+        let mut inner = self.inner();
+        let named = inner.policies.values().filter_map(|p| p.spec.task.as_deref()).collect();
+        let report = report.bounded(&named);
+        if let Some(found) = inner.pods.get_mut(pod).filter(|p| p.uid == uid) {
             found.report = Some((now, report));
         }
     }

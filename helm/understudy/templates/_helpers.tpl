@@ -67,12 +67,17 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
 {{- /* understudy.environment (dict "prefix" "UNDERSTUDY" "config" .Values.config): the
-     keys of a configuration as a JSON object of variables. */}}
+     keys of a configuration as a JSON object of variables. In a name `_` stands for what a
+     variable cannot have (`alike` in the sidecar), and a stage that is a table is one
+     variable, as TOML has it inline. */}}
 {{- define "understudy.environment" -}}
 {{- $all := dict }}
 {{- range $key, $value := .config }}
-{{- $name := printf "%s_%s" $.prefix ($key | upper | replace "-" "_") }}
-{{- if kindIs "map" $value }}
+{{- $name := printf "%s_%s" $.prefix (regexReplaceAll "[-. ]" (upper $key) "_") }}
+{{- $isStage := and (regexMatch "^UNDERSTUDY_(POLICY|TASKS_.+)$" $.prefix) (has $key (list "max_stage" "multi_turn_max_stage")) }}
+{{- if and $isStage (kindIs "map" $value) }}
+{{- $_ := set $all $name ($value | toJson | replace ":" " = ") }}
+{{- else if kindIs "map" $value }}
 {{- $all = merge $all (include "understudy.environment" (dict "prefix" $name "config" $value) | fromJson) }}
 {{- else if kindIs "slice" $value }}
 {{- $_ := set $all $name (join "," $value) }}

@@ -5,11 +5,12 @@
 //! whoever writes last has read the others' words, since a write of theirs is a change
 //! that everybody sees.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Pod, Policies, Report, Told};
+use super::{MOST_TASKS, Pod, Policies, Report, Told};
 use crate::clock::now;
 use crate::crd::{Heard, PolicyStatus, UnderstudyPolicy};
 use crate::resources::{Key, full_name, write_status};
@@ -55,6 +56,7 @@ impl Policies {
                 }
             }
         }
+        heard.values_mut().for_each(bound);
         let mut told = Vec::new();
         for (key, policy) in &inner.policies {
             let generation = policy.metadata.generation.unwrap_or_default();
@@ -76,9 +78,18 @@ fn count(heard: &mut Heard, policy: &Told, report: &Report, is_current: bool) {
     heard.applied += u32::from(is_current && reason.is_none());
     heard.reason = heard.reason.take().or(reason.map(|r| r.chars().take(REASON).collect()));
     for (task, stage) in &report.tasks {
-        if policy.task.as_ref().is_none_or(|t| t == task) {
+        if policy.is_for(task, report.ids.get(task)) {
             *heard.tasks.entry(task.clone()).or_default().entry(stage.clone()).or_default() += 1;
         }
+    }
+}
+
+/// Leaves the tasks that most pods have, by name among equals.
+fn bound(heard: &mut Heard) {
+    if heard.tasks.len() > MOST_TASKS {
+        let mut tasks: Vec<_> = std::mem::take(&mut heard.tasks).into_iter().collect();
+        tasks.sort_by_key(|(_, stages)| Reverse(stages.values().sum::<u32>()));
+        heard.tasks = tasks.into_iter().take(MOST_TASKS).collect();
     }
 }
 
@@ -117,16 +128,18 @@ fn sums(heard: BTreeMap<String, Heard>, generation: i64) -> PolicyStatus {
             *tasks.entry(task).or_default().entry(stage).or_default() += pods;
         }
     }
-    let stages = tasks.iter().map(|(task, stages)| {
+    let stages = tasks.iter().take(MOST_TASKS).map(|(task, stages)| {
         let counts: Vec<String> = stages.iter().map(|(stage, pods)| format!("{pods} {stage}")).collect();
         format!("{task}: {}", counts.join(", "))
     });
+    let more = tasks.len().saturating_sub(MOST_TASKS);
+    let more = (more > 0).then(|| format!("{more} more"));
     PolicyStatus {
         observed_generation: Some(generation),
         pods: current().map(|h| h.pods).sum(),
         applied: current().map(|h| h.applied).sum(),
         refused: current().map(|h| h.refused).sum(),
-        stages: stages.collect::<Vec<_>>().join("; "),
+        stages: stages.chain(more).collect::<Vec<_>>().join("; "),
         reason: current().find_map(|h| h.reason.clone()),
         heard,
     }

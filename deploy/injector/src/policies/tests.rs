@@ -141,7 +141,7 @@ fn what_pods_tell_is_counted() {
     let report = |version: &str, stage: &str| Report {
         version: version.to_owned(),
         tasks: [("route", stage), ("other", "shadowing")].map(|(t, s)| (t.to_owned(), s.to_owned())).into(),
-        refused: BTreeMap::new(),
+        ..Report::default()
     };
     let hear = |n: usize, report: Report| {
         let pod: &Key = &pods[n];
@@ -166,6 +166,52 @@ fn what_pods_tell_is_counted() {
     assert_eq!(all.told("me", 1_071).len(), 1, "it is said again that we are there");
     let later = all.told("me", 2_000);
     assert!(later[0].status.clone().unwrap().heard.is_empty(), "they have been silent");
+}
+
+/// A report of so many tasks of this pod's, as it comes.
+fn report_of(pod: &str, tasks: u64) -> Report {
+    let name = |n: u64| format!("{pod}-{n:04}");
+    let stages: BTreeMap<_, _> = (0..tasks).map(|n| (name(n), "shadowing")).collect();
+    let ids: BTreeMap<_, _> = (0..tasks).map(|n| (name(n), format!("{n:016x}"))).collect();
+    serde_json::from_value(json!({"tasks": stages, "ids": ids})).unwrap()
+}
+
+#[test]
+fn a_policy_that_names_its_task_by_id_shows_its_stages_where_ids_are_told() {
+    let made = "2026-01-01T00:00:00Z";
+    let by_id = json!({"task": format!("{:016x}", 7), "stage": "shadowing"});
+    let all = policies(&[policy("agents", "by-id", made, &by_id)]);
+    let pods: Vec<Key> = ["a", "b"].iter().map(|n| pod(&all, n, &[])).collect();
+    all.pods_listed(&pods.iter().cloned().collect());
+    all.hear(&pods[0], "a-uid", report_of("a", 4_096), 1_000);
+    // An earlier version's.
+    all.hear(&pods[1], "b-uid", Report { ids: BTreeMap::new(), ..report_of("b", 10) }, 1_000);
+    let status = all.told("me", 1_010).remove(0).status.unwrap();
+    assert_eq!((status.pods, status.stages.as_str()), (2, "a-0007: 1 shadowing"));
+}
+
+#[test]
+fn of_thousands_of_tasks_a_status_has_those_that_most_pods_have() {
+    let made = "2026-01-01T00:00:00Z";
+    let all = policies(&[policy("agents", "all", made, &json!({"stage": "shadowing"}))]);
+    let names = ["a", "b", "c"];
+    let pods: Vec<Key> = names.iter().map(|n| pod(&all, n, &[])).collect();
+    all.pods_listed(&pods.iter().cloned().collect());
+    let shared = ("shared".to_owned(), "live".to_owned());
+    for (pod, name) in pods.iter().zip(names) {
+        let mut report = report_of(name, 60);
+        report.tasks.extend([shared.clone()]);
+        all.hear(pod, &format!("{name}-uid"), report, 1_000);
+    }
+    let status = all.told("me", 1_010).remove(0).status.unwrap();
+    let heard = &status.heard["me"].tasks;
+    assert_eq!((heard.len(), heard["shared"]["live"], heard.contains_key("c-0000")), (MOST_TASKS, 3, false));
+    assert!(status.stages.ends_with("; shared: 3 live"), "{}", status.stages);
+    // Each replica has its own.
+    let its = |n: u32| (format!("z-{n}"), BTreeMap::from([("live".to_owned(), 1_u32)]));
+    let other = Heard { tasks: (0..10).map(its).collect(), ..Heard::default() };
+    let both = renewed(&status, "other", Some(other), 1, 1_010);
+    assert!(both.stages.ends_with("; shared: 3 live; 10 more"), "{}", both.stages);
 }
 
 #[test]
