@@ -104,6 +104,11 @@ fn slips_of_the_pen_in_a_configuration_are_refused() {
     let out = home.command(["check"]).env("UNDERSTUDY_GATWAY_LISTEN", "127.0.0.1:1").output().unwrap();
     assert_eq!(out.status.code(), Some(64), "{}", said(&out));
     assert!(said(&out).contains("did you mean UNDERSTUDY_GATEWAY_LISTEN"), "{}", said(&out));
+    let home =
+        Home::written("[providers.mine]\nbase_url = \"http://127.0.0.1:1\"\nprefixes = [\"/openai\"]\n");
+    refused(&home, &["check"], 64, &["prefixes = /openai", "`mine` has this prefix, too"]);
+    let out = Home::written("").command(["check"]).env("UNDERSTUDY_CONFIG", "").output().unwrap();
+    assert!(out.status.success(), "an empty variable names no file: {}", said(&out));
     // A home that is not there is no reason to keep a key where everybody can write.
     let mut check = home.command(["check"]);
     check.env_remove("UNDERSTUDY_STATE_DIR").env_remove("UNDERSTUDY_CACHE").env_remove("XDG_STATE_HOME");
@@ -131,6 +136,14 @@ fn a_wrong_id_and_a_name_that_would_hide_another_task_are_refused() {
     let nobody = "0".repeat(32);
     refused(&home, &["journal", "flag", &nobody], 1, &[&nobody, "nothing was flagged"]);
     refused(&home, &["journal", "flag", "5"], 64, &["32 hexadecimal digits"]);
+    refused(&home, &["task", "show", ""], 64, &["a value is required for '<TASK>'"]);
+    refused(&home, &["task", "adopt", &ids[0], &"0".repeat(16)], 1, &["there is no adapter 0000"]);
+    refused(&home, &["journal", "tail", "-n", "0"], 64, &["--last"]);
+    refused(&home, &["decisions", "-n", "0"], 64, &["--last"]);
+    let file = home.path("export.jsonl");
+    std::fs::write(&file, "mine").unwrap();
+    refused(&home, &["journal", "export", "-o", file.to_str().unwrap()], 64, &["left alone", "another file"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
     refused(&home, &["task", "name", &ids[0], "a\u{1b}[31mb"], 1, &["control characters"]);
     refused(&home, &["task", "name", &ids[0], &ids[1][..4]], 1, &[]);
     assert!(home.output(["task", "name", &ids[0], "queue"]).status.success());

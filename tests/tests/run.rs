@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use understudy_tests::desk;
@@ -99,6 +102,34 @@ fn a_second_run_outlives_the_proxy_of_the_first() {
     assert!(text.contains("not recorded") && text.contains("understudy serve"), "{text}");
     let text = third.end();
     assert!(!text.contains("not recorded"), "{text}");
+}
+
+#[test]
+fn a_run_that_starts_while_a_proxy_ends_has_its_journal_after_it() {
+    let delay = Duration::from_secs(1);
+    let provider = Peer::standin(standin::Config { delay, ..standin::Config::default() });
+    let home = Home::new(&provider.url(), NOBODY_REHEARSES);
+    let proxy = home.serve();
+    let announced = home.state().join("running.json");
+    let agent = Agent::new(&proxy.url(), "sk-stand-in");
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| agent.ask(&desk::triage(1)).status);
+        wait_until("its call is with the provider", PATIENCE, || {
+            let mut stream = TcpStream::connect(provider.address).unwrap();
+            stream.write_all(b"GET /stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+            let mut stats = String::new();
+            stream.read_to_string(&mut stats).unwrap();
+            stats.contains("\"calls\":1")
+        });
+        proxy.signal("TERM");
+        wait_until("it takes no more calls", PATIENCE, || !announced.exists());
+        let command = Command::run(&home, "meanwhile.log");
+        assert_eq!(asking.join().unwrap(), 200);
+        command.ask(2);
+        wait_until("both calls are recorded", PATIENCE, || recorded(&home) == 2);
+        let text = command.end();
+        assert!(!text.contains("not recorded") && !text.contains("nothing is recorded"), "{text}");
+    });
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The command line. Each command has its own arguments beside it.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{bench, curate, engine, journal_cmd, model, ready, rehearse, run, serve, specialise};
@@ -11,6 +13,7 @@ Exit codes:
   0   done
   1   failed
   64  the command line or the configuration is wrong
+  65  a training's checkpoint does not fit what it would go on with
   69  something that is needed is not there (no proxy runs, no model)
   75  it may work later (a port is taken, another proxy runs)
   …   under `run`: the command's own code, or 128 and the signal that ended it
@@ -23,7 +26,8 @@ NO_COLOR is respected. `--json` is for programs.";
 #[command(name = "understudy", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// The configuration; without it `~/.config/understudy/understudy.toml` where there is one
-    #[arg(long, short, global = true, env = "UNDERSTUDY_CONFIG", value_name = "FILE")]
+    /// [env: UNDERSTUDY_CONFIG]
+    #[arg(long, short, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Prints JSON instead of tables
     #[arg(long, global = true)]
@@ -50,8 +54,8 @@ pub(crate) enum Command {
     /// Lists what was decided, and why
     Decisions {
         /// How many, the latest last
-        #[arg(long, short = 'n', default_value_t = 50)]
-        last: usize,
+        #[arg(long, short = 'n', default_value = "50")]
+        last: NonZeroUsize,
     },
     /// Shows what was saved
     Savings,
@@ -95,6 +99,7 @@ pub(crate) enum Task {
     /// Gives it a name
     Name {
         /// Its id, the beginning of it, or its name
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         task: String,
         /// The new name
         name: String,
@@ -104,6 +109,7 @@ pub(crate) enum Task {
     /// Takes in an adapter that lies in the state folder's `adapters`; it answers its development rows first
     Adopt {
         /// Its id, the beginning of it, or its name
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         task: String,
         /// The adapter's folder there: 16 hexadecimal digits
         adapter: String,
@@ -117,6 +123,7 @@ pub(crate) enum Task {
     /// Keeps it at its stage
     Pin {
         /// Its id, the beginning of it, or its name
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         task: String,
         /// Frees it
         #[arg(long)]
@@ -128,5 +135,6 @@ pub(crate) enum Task {
 #[derive(Debug, Args)]
 pub(crate) struct Which {
     /// Its id, the beginning of it, or its name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) task: String,
 }

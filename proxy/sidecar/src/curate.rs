@@ -32,6 +32,7 @@ const AHEAD: usize = 2;
 #[derive(Debug, Args)]
 pub(crate) struct Curate {
     /// Its id, the beginning of it, or its name
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     task: String,
     /// Where the rows go; without it only the report is shown
     #[arg(long, short, value_name = "FILE")]
@@ -176,6 +177,14 @@ pub(crate) struct Taught {
     pub(crate) set: TrainingSet,
     /// The last record of the journal that was read.
     pub(crate) upto: u64,
+}
+
+/// The task that a name or the beginning of an id means.
+///
+/// # Errors
+/// There is none.
+pub(crate) async fn id_of(client: &Client, task: &str) -> Result<TaskId, Failure> {
+    Ok(Source::new(client, task).await?.page.task.id)
 }
 
 /// Curates a task for its training, within the bounds of that task; the audit log is

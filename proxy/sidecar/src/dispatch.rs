@@ -2,6 +2,8 @@
 
 mod ask;
 
+use std::path::PathBuf;
+
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::cli::{Cli, Command, Task};
@@ -34,11 +36,14 @@ pub(crate) fn main() -> Result<Exit, Failure> {
         Command::Check { document: true } => return say(&config::document()),
         _ => {}
     }
-    let config = config::load(cli.config.as_deref()).map_err(Failure::Config)?;
+    // An empty variable is none, as everywhere in a shell; clap would blame --config.
+    let from_variable = || std::env::var_os("UNDERSTUDY_CONFIG").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let file = cli.config.or_else(from_variable);
+    let config = config::load(file.as_deref()).map_err(Failure::Config)?;
     let out = Out { json: cli.json };
     match cli.command {
         Command::Serve(args) => serve::main(config, &args),
-        Command::Run(args) => run::main(config, args, cli.config.as_deref()),
+        Command::Run(args) => run::main(config, args, file.as_deref()),
         Command::Engine(args) => {
             telemetry::logs(&config.telemetry)?;
             engine::main(&config, args)

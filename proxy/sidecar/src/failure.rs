@@ -14,6 +14,8 @@ pub(crate) enum Exit {
     Failed,
     /// The command line or the configuration is wrong.
     Usage,
+    /// What an earlier training left does not fit.
+    Unfit,
     /// Something that is needed is not there.
     Unavailable,
     /// It may work later.
@@ -29,6 +31,7 @@ impl Exit {
             Self::Done => 0,
             Self::Failed => 1,
             Self::Usage => 64,
+            Self::Unfit => 65,
             Self::Unavailable => 69,
             Self::Temporary => 75,
             Self::Child(code) => code,
@@ -91,6 +94,9 @@ pub(crate) enum Failure {
     /// A thing that is needed and not there, with the remedy.
     #[error("{0}")]
     Unavailable(String),
+    /// A training cannot go on from what is there; it can begin anew.
+    #[error("{0}")]
+    Unfit(String),
     /// Somebody else has what is needed, for now.
     #[error("{0}")]
     Temporary(String),
@@ -104,6 +110,7 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Config(_) | Self::Usage(_) => Exit::Usage,
+            Self::Unfit(_) => Exit::Unfit,
             Self::NotRunning(_) | Self::Unavailable(_) => Exit::Unavailable,
             Self::PortTaken { .. } | Self::Running { .. } | Self::Temporary(_) => Exit::Temporary,
             Self::Listen { .. } | Self::Admin(_) | Self::File { .. } | Self::Failed(_) => Exit::Failed,

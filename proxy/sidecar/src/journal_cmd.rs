@@ -1,6 +1,7 @@
 //! `understudy journal`: asked of the running proxy, which owns the journal.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -24,8 +25,8 @@ pub(crate) enum Journal {
     /// The latest records, without content
     Tail {
         /// How many, 10000 at most
-        #[arg(long, short = 'n', default_value_t = 20)]
-        last: usize,
+        #[arg(long, short = 'n', default_value = "20")]
+        last: NonZeroUsize,
     },
     /// Leaves exchanges out of every training set; without any it lists those that are
     Flag {
@@ -63,7 +64,7 @@ fn exchange_id(text: &str) -> Result<ExchangeId, String> {
 /// When no proxy runs, or it refuses.
 pub(crate) fn main(config: &Config, what: Journal, out: &Out) -> Result<Exit, Failure> {
     if let Journal::Tail { last } = &what
-        && *last > TAIL
+        && last.get() > TAIL
     {
         return Err(Failure::Usage(format!(
             "--last {last} is not allowed: {TAIL} at most; `journal export --from` reads all there is"
@@ -108,12 +109,16 @@ async fn export(
     let mut sink: Box<dyn std::io::Write> = match output {
         Some(path) => {
             use std::os::unix::fs::OpenOptionsExt as _;
-            let file = std::fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(path)
-                .map_err(blame)?;
+            let file =
+                std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(
+                    |error| match error.kind() {
+                        std::io::ErrorKind::AlreadyExists => Failure::Usage(format!(
+                            "{} is there already and is left alone; name another file",
+                            path.display()
+                        )),
+                        _ => blame(error),
+                    },
+                )?;
             Box::new(std::io::BufWriter::new(file))
         }
         None => Box::new(std::io::stdout().lock()),

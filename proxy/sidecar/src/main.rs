@@ -21,6 +21,7 @@ mod journal_cmd;
 mod library;
 mod metrics;
 mod model;
+mod outlived;
 mod ready;
 mod rehearse;
 mod run;
@@ -40,6 +41,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     library::tells_nobody();
     core_files::refuse();
+    core_files::open_many();
     match dispatch::main() {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(failure) => {

@@ -42,7 +42,12 @@ pub(crate) fn main(config: &Config, args: &Ready) -> Result<Exit, Failure> {
     if ready {
         return Ok(Exit::Done);
     }
-    let said = format!("the proxy is not ready: {url} did not say so within {:?}", args.wait);
+    let within = if args.wait.is_zero() {
+        String::new()
+    } else {
+        format!(" within {}", humantime::format_duration(args.wait))
+    };
+    let said = format!("the proxy is not ready: {url} did not say so{within}");
     if args.go_on {
         tracing::warn!("{said}; going on without it");
         return Ok(Exit::Done);

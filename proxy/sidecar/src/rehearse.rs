@@ -14,7 +14,7 @@ mod import;
 mod specialised;
 mod verdict;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -127,21 +127,19 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
     let caller = Caller::of(&args, &hash_key)?;
     let conversations = Conversations::new(hash_key.clone());
     let given = import::begins_the_same(&dir, &log, &caller)?;
-    let journal_config =
-        JournalConfig { dir: dir.join("journal"), nice: 0, ..config.capture.journal.clone() };
-    let journal = Journal::open(journal_config, Arc::new(key), recording::hooks(&conversations)).map_err(
-        |e| match e {
+    let hooks = recording::hooks(&conversations);
+    let journal =
+        Journal::open(journal_config(&config, &dir), Arc::new(key), hooks).map_err(|e| match e {
             JournalError::Owned { .. } => Failure::Temporary(with_sources(&e)),
             e => Failure::Failed(with_sources(&e)),
-        },
-    )?;
+        })?;
 
     let (engine, socket) = engine::engine(&config, &dir).await?;
-    given.keep(&dir)?;
-    let imported = import::import(&journal, &log, &caller, &conversations)?;
+    let imported = import::import(&journal, (dir.as_path(), given), &log, &caller, &conversations)?;
+    // What remotes may spend in a day they may spend once, whoever asks them.
     let cast = match socket {
-        Some(socket) => casting::cast(&config, &dir, Some(socket))?,
-        None => casting::without_an_engine(&config, &dir),
+        Some(socket) => casting::cast(&config, &config.state, Some(socket))?,
+        None => casting::without_an_engine(&config, &config.state),
     };
     let mut rehearsal = Rehearsal::new(
         worker::settings(&config, Mode::Recorded),
@@ -269,6 +267,14 @@ fn folder(config: &Config, args: &Rehearse) -> PathBuf {
     })
 }
 
+/// The rehearsal's own journal. `capture.keep_bytes` is a proxy's, which has read its
+/// oldest calls long before they go: here all are written before the first is read, so the
+/// oldest would go unread, and nobody would know.
+fn journal_config(config: &Config, dir: &Path) -> JournalConfig {
+    let dir = dir.join("journal");
+    JournalConfig { dir, nice: 0, keep_bytes: u64::MAX, ..config.capture.journal.clone() }
+}
+
 /// Whose calls they are: one credential for all.
 pub(crate) struct Caller {
     provider: String,
@@ -300,16 +306,22 @@ impl Caller {
         conversations.of(self.credential, form, call.conversation.as_deref(), &call.request)
     }
 
-    /// The exchange that a recorded call would have been.
-    pub(crate) fn exchange(&self, number: u64, call: &LoggedCall, conversations: &Conversations) -> Exchange {
-        let Belongs { form, conversation, opening } = self.belongs(call, conversations);
+    /// The name of a recorded call's exchange: its number, and a hash of the id that the
+    /// log has for it.
+    fn id(number: u64, call: &LoggedCall, key: &HashKey) -> ExchangeId {
         let mut id = [0u8; 16];
         let (order, name) = id.split_at_mut(8);
         order.copy_from_slice(&number.to_be_bytes());
-        let named = conversations.key().call(call.id.as_deref().unwrap_or_default().as_bytes());
+        let named = key.call(call.id.as_deref().unwrap_or_default().as_bytes());
         name.copy_from_slice(&named.to_be_bytes());
+        ExchangeId(id)
+    }
+
+    /// The exchange that a recorded call would have been.
+    pub(crate) fn exchange(&self, number: u64, call: &LoggedCall, conversations: &Conversations) -> Exchange {
+        let Belongs { form, conversation, opening } = self.belongs(call, conversations);
         Exchange::new(
-            ExchangeId(id),
+            Self::id(number, call, conversations.key()),
             Metadata {
                 form: Some(form),
                 conversation: Some(conversation),

@@ -64,12 +64,18 @@ fn choose(found: Option<Running>, shell: &dyn Fn(&str) -> Option<String>) -> Way
 /// The state folder for a proxy of our own, else who has it. One that cannot be had, or
 /// whose proxy is not to be found, costs the recording and not the command.
 fn claim(dir: &Path) -> (Claimed, Option<Running>) {
-    let why = match Claim::try_take(dir, Serves::OneCommand) {
-        Ok(Some(claim)) => return (Claimed::Ours(claim), None),
+    let take = || Claim::try_take(dir, Serves::OneCommand);
+    let taken = match take() {
         Ok(None) => match state::find_running(dir) {
             Some(running) => return (Claimed::Told, Some(running)),
-            None => state::taken(dir),
+            // One that was ending was waited for, and has let go if it could.
+            None => take(),
         },
+        taken => taken,
+    };
+    let why = match taken {
+        Ok(Some(claim)) => return (Claimed::Ours(claim), None),
+        Ok(None) => state::taken(dir),
         Err(why) => why,
     };
     say(&format!("these calls are not recorded: {why}"));
@@ -204,6 +210,18 @@ mod tests {
         assert!(matches!(claimed, Claimed::Told));
         assert_eq!(choose(found, &|_| None), Way::Own);
         assert!(matches!(claim(dir.path()), (Claimed::Ours(_), None)));
+    }
+
+    #[test]
+    fn a_proxy_that_is_ending_is_waited_for_and_its_folder_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let (Claimed::Ours(first), None) = claim(dir.path()) else { unreachable!("nobody has it") };
+        let ending = first.announce(&running(Serves::OneCommand));
+        ending.withdraw();
+        std::thread::scope(|scope| {
+            scope.spawn(move || drop(ending));
+            assert!(matches!(claim(dir.path()), (Claimed::Ours(_), None)));
+        });
     }
 
     #[test]

@@ -290,7 +290,11 @@ impl Serving {
         let insisting = signals::insist();
         self.metrics.set_ready(false);
         tracing::info!(within_s = self.drain.as_secs(), "calls in flight are brought to their end");
-        drop(self.announced);
+        // Nobody is to find it, nor to have its journal before that is closed.
+        let announced = self.announced;
+        if let Some(announced) = &announced {
+            announced.withdraw();
+        }
         let (gateway, drain) = (self.gateway, self.drain);
         match tokio::task::spawn_blocking(move || gateway.shutdown(drain)).await {
             Ok(Drained::Whole) => {}
@@ -318,6 +322,7 @@ impl Serving {
             if let Some(openings) = openings {
                 openings.keep(true);
             }
+            drop(announced);
             drop(exporting);
         })
         .await;

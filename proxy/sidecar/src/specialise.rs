@@ -5,6 +5,7 @@
 //! is made when it is first wanted; nothing else needs it. Rows go to it over a
 //! pipe, so that nothing lies on the disk in the clear.
 
+mod alone;
 mod at_work;
 mod card;
 mod command;
@@ -17,6 +18,7 @@ mod trainer;
 
 use std::path::PathBuf;
 
+pub(crate) use alone::{Alone, in_training};
 pub(crate) use at_work::{AtWork, Watch};
 pub(crate) use card::{Metrics, prompted};
 pub(crate) use command::{Specialise, main};
@@ -30,7 +32,6 @@ use understudy_call::ExchangeId;
 use understudy_curriculum::{Curated, Split, parts};
 use understudy_onnx::contract::{ModelFolder, NonCommercial};
 use understudy_onnx::export;
-use understudy_policy::TaskId;
 use understudy_rehearsal::TaskReport;
 
 use crate::config::Config;
@@ -142,19 +143,20 @@ pub(crate) struct Adapter {
     pub(crate) metrics: Metrics,
 }
 
-/// Trains an adapter for a task and puts it where the engine looks.
+/// Trains an adapter for the task that nobody else trains meanwhile, and puts it where the
+/// engine looks.
 ///
 /// # Errors
 /// No base to train on, or the trainer's refusal with its remedy.
 pub(crate) async fn adapter(
     config: &Config,
     environment: &Environment,
-    task: TaskId,
+    alone: &Alone,
     set: TrainingSet,
     how: How<'_>,
 ) -> Result<Adapter, Failure> {
     let (base, licence) = base(config)?;
-    let out = kept::folder(&config.state, task);
+    let out = kept::folder(&config.state, alone.task);
     if !how.resume && out.is_dir() {
         // What another training left would be taken for this one's.
         std::fs::remove_dir_all(&out).map_err(|source| Failure::File { path: out.clone(), source })?;
@@ -171,7 +173,7 @@ pub(crate) async fn adapter(
     };
     // It is only for speed: a folder without locks trains beside trials.
     let at_work = AtWork::begin(&config.state).ok();
-    let name = train(environment, &training, set.rows).await?;
+    let name = train(environment, alone, &training, set.rows).await?;
     drop(at_work);
     let completed = card::complete(&training.out, &set.held, how.prompted.as_ref());
     let metrics = completed.unwrap_or_else(|error| {

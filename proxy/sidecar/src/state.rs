@@ -22,9 +22,9 @@ use crate::failure::Failure;
 /// Between two looks at the folder.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Looks at a lock that is held before it counts as a proxy's: whoever only asks
-/// whether one runs holds it for microseconds.
-const LOOKS: usize = 5;
+/// Looks at a lock that is held before it counts as another's: whoever only asks
+/// whether it is holds it for microseconds.
+pub(crate) const LOOKS: usize = 5;
 
 /// From the claim to a folder until the proxy says where it is: it opens the journal
 /// in between.
@@ -102,6 +102,31 @@ pub(crate) fn read_json<T: DeserializeOwned + Default>(path: &Path) -> Result<T,
     }
 }
 
+/// The lock of a file, which is made where there is none, for as long as it is open;
+/// `None` where another has it at each of so many looks.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn try_lock(path: &Path, looks: usize) -> Result<Option<File>, Failure> {
+    let blame = |source| Failure::File { path: path.to_path_buf(), source };
+    let lock = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(blame)?;
+    for _ in 0..looks {
+        match lock.try_lock() {
+            Ok(()) => return Ok(Some(lock)),
+            Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOOK),
+            Err(TryLockError::Error(source)) => return Err(blame(source)),
+        }
+    }
+    Ok(None)
+}
+
 /// The admin API's token; a new one at each start.
 pub(crate) fn token_file(dir: &Path) -> PathBuf {
     dir.join("admin-token")
@@ -122,7 +147,7 @@ fn lock_file(dir: &Path) -> PathBuf {
 }
 
 /// What the folder says about a running proxy, if there is one. One that has only
-/// just been started is waited for.
+/// just been started is waited for, and so is the end of one that ends.
 pub(crate) fn find_running(dir: &Path) -> Option<Running> {
     let end = Instant::now() + STARTS_WITHIN;
     while understudy_capture::is_locked(&lock_file(dir)) {
@@ -154,12 +179,22 @@ pub(crate) fn was_a_proxys(dir: &Path) -> bool {
 
 /// That another process is the folder's proxy.
 pub(crate) fn taken(dir: &Path) -> Failure {
-    let pid = fs::read_to_string(lock_file(dir)).ok().and_then(|text| text.trim().parse().ok());
+    let pid = read_process(&lock_file(dir));
     Failure::Running { pid: pid.unwrap_or_default(), state: dir.to_path_buf() }
 }
 
+/// Says in a lock whose it is. For people only: a full disk does not take it from us.
+pub(crate) fn write_process(lock: &mut File) {
+    let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+}
+
+/// Whose a lock is, as its file says.
+pub(crate) fn read_process(lock: &Path) -> Option<u32> {
+    fs::read_to_string(lock).ok()?.trim().parse().ok()
+}
+
 /// The right to be the proxy that is found in a state folder. One process has it,
-/// from before its ports are bound until it takes no more calls.
+/// from before its ports are bound until its last call is in the journal.
 #[derive(Debug)]
 pub(crate) struct Claim {
     dir: PathBuf,
@@ -176,30 +211,11 @@ impl Claim {
     /// What the system says.
     pub(crate) fn try_take(dir: &Path, serves: Serves) -> Result<Option<Self>, Failure> {
         make(dir)?;
-        let path = lock_file(dir);
-        let blame = |source| Failure::File { path: path.clone(), source };
-        let mut lock = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(blame)?;
-        for _ in 0..LOOKS {
-            match lock.try_lock() {
-                Ok(()) => {
-                    // For people only: a full disk does not take the folder from us.
-                    let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-                    // What a process left that did not end by itself is about nobody.
-                    let _ = fs::remove_file(running_file(dir));
-                    return Ok(Some(Self { dir: dir.to_path_buf(), serves, _lock: lock }));
-                }
-                Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOOK),
-                Err(TryLockError::Error(source)) => return Err(blame(source)),
-            }
-        }
-        Ok(None)
+        let Some(mut lock) = try_lock(&lock_file(dir), LOOKS)? else { return Ok(None) };
+        write_process(&mut lock);
+        // What a process left that did not end by itself is about nobody.
+        let _ = fs::remove_file(running_file(dir));
+        Ok(Some(Self { dir: dir.to_path_buf(), serves, _lock: lock }))
     }
 
     /// Says where the proxy is. Where that cannot be written the command line does not
@@ -219,10 +235,18 @@ impl Claim {
 #[derive(Debug)]
 pub(crate) struct Announced(Claim);
 
+impl Announced {
+    /// Says so no longer, and keeps the folder: whoever had it now would find the
+    /// journal and the engine's socket in use.
+    pub(crate) fn withdraw(&self) {
+        let _ = fs::remove_file(running_file(&self.0.dir));
+    }
+}
+
 impl Drop for Announced {
     fn drop(&mut self) {
         // Before the lock goes, after which the file may be another's.
-        let _ = fs::remove_file(running_file(&self.0.dir));
+        self.withdraw();
     }
 }
 

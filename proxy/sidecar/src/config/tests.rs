@@ -177,6 +177,27 @@ fn a_task_inherits_what_it_does_not_say() {
 }
 
 #[test]
+fn a_stage_that_is_a_table_is_read_from_a_variable_as_the_chart_writes_it() {
+    let canary = "{\"canary\" = {\"step\" = 0}}";
+    let env =
+        [("UNDERSTUDY_POLICY_MAX_STAGE", canary), ("UNDERSTUDY_TASKS_NEW_MULTI_TURN_MAX_STAGE", canary)];
+    let config = read("", &env).unwrap();
+    let first = understudy_policy::Stage::Canary { step: 0 };
+    assert_eq!((config.policy.max_stage, config.tasks["new"].multi_turn_max_stage), (first, first));
+}
+
+#[test]
+fn a_section_of_which_nothing_is_written_is_no_mistake_and_one_that_nobody_knows_is() {
+    let empty = "[worker]\n[providers.openai]\n# http2 = false\n[providers.openai.prices]\n[tasks.triage]\n[remote]\n";
+    let config = read(empty, &[]).unwrap();
+    assert_eq!(config.tasks["triage"], config.policy);
+    let said = mistakes("[providers.openai.price]\n[tasks.triage.rules]\n", &[]);
+    assert_eq!(said, ["providers.openai.price = {}: no such key", "tasks.triage.rules = {}: no such key"]);
+    let said = mistakes("[providers.openai]\nprices = 3\n", &[]);
+    assert_eq!(said, ["providers.openai.prices = 3: is a section: write [providers.openai.prices.NAME]"]);
+}
+
+#[test]
 fn an_unknown_variable_of_a_section_is_refused_and_kubernetes_own_are_not() {
     let said = mistakes("", &[("UNDERSTUDY_GATEWAY_LISTN", "127.0.0.1:1")]);
     assert_eq!(

@@ -96,22 +96,24 @@ impl Written {
     /// The names written under a section whose names are free, from the file
     /// and from variables that end in one of `keys`.
     pub(crate) fn names(&self, section: &str, keys: &[&str]) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
-        match self.table.get(section) {
-            Some(Value::Table(table)) => names.extend(table.keys().cloned()),
+        self.names_at(&[section.to_owned()], keys)
+    }
+
+    /// The same, wherever the section is. A variable of a name that is in the file means
+    /// that one.
+    fn names_at(&self, path: &[String], keys: &[&str]) -> BTreeSet<String> {
+        let mut names: BTreeSet<String> = BTreeSet::new();
+        match self.find(path) {
+            Some(Value::Table(table)) if !table.is_empty() => names.extend(table.keys().cloned()),
             Some(other) => {
-                self.taken.borrow_mut().insert(vec![section.to_owned()]);
-                self.blame(section, show(other), format!("is a section: write [{section}.NAME]"));
+                self.taken.borrow_mut().insert(path.to_vec());
+                if !other.is_table() {
+                    let section = dotted(path);
+                    self.blame(&section, show(other), format!("is a section: write [{section}.NAME]"));
+                }
             }
             None => {}
         }
-        self.add_named(&[section.to_owned()], keys, &mut names);
-        names
-    }
-
-    /// Adds the names in the variables of a section that end in one of `keys`, unless one
-    /// that is there already is the same: a variable then means that one.
-    fn add_named(&self, path: &[String], keys: &[&str], names: &mut BTreeSet<String>) {
         let prefix = format!("{}_", variable(path));
         for name in self.env.keys() {
             let Some(rest) = name.strip_prefix(&prefix) else { continue };
@@ -124,6 +126,7 @@ impl Written {
             // `…_MULTI_TURN_MAX_STAGE` ends in two keys: the longer one is meant.
             names.extend(found.into_iter().min_by_key(String::len));
         }
+        names
     }
 
     /// A section below a free name, such as `providers.openai`.
@@ -244,11 +247,7 @@ impl<'a> Section<'a> {
     pub(crate) fn below(&self, key: &str, keys: &[&str]) -> Vec<(String, Section<'a>)> {
         let mut path = self.path.clone();
         path.push(key.to_owned());
-        let mut names: BTreeSet<String> = match self.written.find(&path) {
-            Some(Value::Table(table)) => table.keys().cloned().collect(),
-            _ => BTreeSet::new(),
-        };
-        self.written.add_named(&path, keys, &mut names);
+        let names = self.written.names_at(&path, keys);
         names.into_iter().map(|name| (name.clone(), self.inner(key, &name))).collect()
     }
 
@@ -367,7 +366,8 @@ fn walk<'v>(
         if !taken.contains(path) {
             match value {
                 Value::Table(inner) if !inner.is_empty() => walk(inner, path, taken, leaves),
-                Value::Table(_) if path.len() == 1 => {}
+                // A section of which nothing is written: its keys were asked for all the same.
+                Value::Table(_) if path.len() == 1 || taken.iter().any(|t| t.starts_with(path)) => {}
                 other => leaves.push((path.clone(), other)),
             }
         }

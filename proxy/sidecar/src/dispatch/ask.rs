@@ -1,5 +1,7 @@
 //! Commands that ask a running proxy.
 
+use std::num::NonZeroUsize;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -64,7 +66,7 @@ pub(super) fn act(config: &Config, task: &str, action: &str, out: &Out) -> Resul
     out.show(&post::<Acted>(config, &format!("/v1/tasks/{}/{action}", segment(task)), &body)?, |a| a.line())
 }
 
-pub(super) fn decisions(config: &Config, last: usize, out: &Out) -> Result<Exit, Failure> {
+pub(super) fn decisions(config: &Config, last: NonZeroUsize, out: &Out) -> Result<Exit, Failure> {
     out.show(&get::<Vec<DecisionRow>>(config, &format!("/v1/decisions?last={last}"))?, |d| {
         tables::decisions(d)
     })

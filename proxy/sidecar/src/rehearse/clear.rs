@@ -18,8 +18,7 @@ use crate::state;
 const JOURNAL: &str = "journal";
 
 /// What a rehearsal makes in its folder and can make again. What tells whose folder
-/// it is goes last, so that one which was interrupted can be begun again. What remotes
-/// have spent today stays: it was spent.
+/// it is goes last, so that one which was interrupted can be begun again.
 const OWN: [&str; 3] = [JOURNAL, "engine.sock", GIVEN];
 
 /// Where rehearsals are kept that were given no folder.

@@ -1,6 +1,7 @@
-//! Recorded calls into the rehearsal's journal: those that it does not have yet. How
+//! Recorded calls into the rehearsal's journal: those that it was not given yet. How
 //! many it has is no proof that they are these, so what it was given is kept as a
-//! hash beside it.
+//! hash beside it, and so is how much of that has come in: what the journal still has
+//! says too little, once it has lost some.
 
 #[cfg(test)]
 mod tests;
@@ -9,6 +10,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use understudy_call::Exchange;
 use understudy_capture::{Journal, Record};
 use understudy_rehearsal::logs::{Log, LoggedCall};
 use understudy_tasks::{Conversations, HashKey};
@@ -23,6 +25,10 @@ pub(super) const GIVEN: &str = "given.json";
 /// Exchanges that are appended together.
 const GROUP: usize = 512;
 
+/// Of an exchange's number, what says which of the log's calls it is; above it stands when
+/// it was imported.
+const PLACE: u64 = 0xffff_ffff;
+
 /// The calls that a rehearsal's journal was given, or is about to be given.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Given {
@@ -30,6 +36,9 @@ pub(super) struct Given {
     calls: usize,
     /// BLAKE3 over them in their order, and over whose they are.
     hash: String,
+    /// How many of them are in the journal, or were; `None` from before this was kept.
+    #[serde(default)]
+    imported: Option<usize>,
 }
 
 impl Given {
@@ -50,6 +59,7 @@ pub(super) fn begins_the_same(dir: &Path, log: &Log, caller: &Caller) -> Result<
     let file = dir.join(GIVEN);
     let before: Option<Given> = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
     let known = before.as_ref().map_or(0, |b| b.calls);
+    let imported = before.as_ref().and_then(|b| b.imported);
     let (beginning, whole) = hashes(&log.calls, known, caller).map_err(failed)?;
     if before.is_some_and(|b| beginning.as_ref() != Some(&b.hash)) {
         return Err(Failure::Usage(format!(
@@ -59,7 +69,7 @@ pub(super) fn begins_the_same(dir: &Path, log: &Log, caller: &Caller) -> Result<
             dir.display()
         )));
     }
-    Ok(Given { calls: log.calls.len(), hash: whole })
+    Ok(Given { calls: log.calls.len(), hash: whole, imported })
 }
 
 /// The hash of the first so many calls, if there are as many, and of all.
@@ -84,39 +94,77 @@ fn hashes(
     Ok((beginning.map(|b| b.to_hex().to_string()), whole.to_hex().to_string()))
 }
 
-/// Appends what the journal does not have yet; returns how many it has then. Its writer
-/// learns `conversations` from what it is given; from what it has they are learnt here, so
-/// that calls belong where they would in one run.
+/// Which of the log's calls an exchange was made of: its id says so. Of none, where a
+/// proxy recorded it that went on from this journal.
+fn place_of(exchange: &Exchange, log: &Log, key: &HashKey) -> Option<usize> {
+    let number = exchange.id.0.first_chunk::<8>().map(|order| u64::from_be_bytes(*order))?;
+    let place = usize::try_from(number & PLACE).ok()?;
+    let call = log.calls.get(place)?;
+    (Caller::id(number, call, key) == exchange.id).then_some(place)
+}
+
+/// Appends what the journal was not given yet, and keeps beside it in `dir` how far that
+/// came; returns how many calls it has then. Its writer learns `conversations` from what
+/// it is given; from what it was given they are learnt here, so that calls belong where
+/// they would in one run.
 ///
 /// # Errors
-/// What the journal says.
+/// What the journal says, or that the number cannot be kept.
 pub(super) fn import(
     journal: &Journal,
+    (dir, mut given): (&Path, Given),
     log: &Log,
     caller: &Caller,
     conversations: &Conversations,
 ) -> Result<u64, Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
-    let mut there = 0usize;
-    let mut cursor = journal.cursor(0);
-    while let Some((_, record)) = cursor.next().map_err(|e| failed(&e))? {
-        there += usize::from(matches!(record, Record::Exchange(_)));
-    }
-    for call in log.calls.iter().take(there) {
-        caller.belongs(call, conversations);
-    }
     // The writer's fingerprint names form and conversation again, so this key only has
     // to make ids, and what is learnt here of openings is forgotten.
     let ids = Conversations::new(HashKey::new([0; 32]));
-    let rest = log.calls.get(there.min(log.calls.len())..).unwrap_or_default();
+    let mut readable = 0usize;
+    let mut last: Option<usize> = None;
+    let mut cursor = journal.cursor(0);
+    while let Some((_, record)) = cursor.next().map_err(|e| failed(&e))? {
+        if let Record::Exchange(exchange) = record {
+            readable += 1;
+            last = last.max(place_of(&exchange, log, ids.key()).map(|place| place + 1));
+        }
+    }
+    // The journal is ahead of the number where a kill came between an append and the
+    // number's writing, and behind it where what came last is lost: the greater is right.
+    // Both are silent only in a folder from before either was kept.
+    let there = match given.imported.max(last) {
+        // Another journal than the number is about: that one was removed.
+        _ if journal.durable_seq() == 0 => 0,
+        Some(there) => there,
+        None => readable,
+    };
+    let there = there.min(log.calls.len());
+    if readable < there {
+        tracing::warn!(
+            calls = there - readable,
+            "calls that were imported are no longer in this rehearsal's journal, and are not rehearsed; --fresh \
+             reads all of them again"
+        );
+    }
+    given.imported = Some(there);
+    given.keep(dir)?;
+    for call in log.calls.iter().take(there) {
+        caller.belongs(call, conversations);
+    }
+    let rest = log.calls.get(there..).unwrap_or_default();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     for (group, calls) in rest.chunks(GROUP).enumerate() {
+        let first = there + group * GROUP;
         let exchanges = calls
             .iter()
             .enumerate()
-            .map(|(i, call)| caller.exchange((there + group * GROUP + i) as u64 + (now << 32), call, &ids))
+            .map(|(i, call)| caller.exchange((first + i) as u64 + (now << PLACE.count_ones()), call, &ids))
             .collect();
         journal.append_exchanges(exchanges).map_err(|e| failed(&e))?;
+        // After it, and so never too great.
+        given.imported = Some(first + calls.len());
+        given.keep(dir)?;
     }
-    Ok(log.calls.len().max(there) as u64)
+    Ok((readable + rest.len()) as u64)
 }

@@ -19,7 +19,7 @@ use crate::console;
 use crate::curate::{Format, account};
 use crate::failure::Failure;
 use crate::serve::{casting, lessons, rows};
-use crate::specialise::{self, Environment, Exchanged, How, Kept, Start, TrainingSet, draft};
+use crate::specialise::{self, Alone, Environment, Exchanged, How, Kept, Start, TrainingSet, draft};
 
 /// Share of the calls after which training may begin: what is left is evidence.
 const AFTER: f64 = 2.0 / 3.0;
@@ -127,6 +127,7 @@ impl Plan {
         rehearsal: &mut Rehearsal,
         journal: &Journal,
     ) -> Result<(), Failure> {
+        let alone = Alone::take(&self.config.state, task.id)?;
         let report = rehearsal.reports().into_iter().find(|r| r.task == task.id);
         let prompted = report.and_then(|r| specialise::prompted(&rows::understudies(&r)));
         let mut goes_on = specialise::left_off(&self.config.state, task.id);
@@ -136,9 +137,10 @@ impl Plan {
             goes_on = start == Start::Resumed;
             tracing::info!(task = task.name, rows = set.train, minutes, goes_on, "training an adapter");
             let how = How { minutes, resume: goes_on, upto, prompted: prompted.clone(), ..How::default() };
-            match specialise::adapter(&self.config, environment, task.id, set, how).await {
-                // What was left may no longer fit, and nobody is there to be asked.
-                Err(why) if goes_on => {
+            match specialise::adapter(&self.config, environment, &alone, set, how).await {
+                // What was left may no longer fit, and nobody is there to be asked. After any
+                // other failure it is as good as before, for the same command once more.
+                Err(why @ Failure::Unfit(_)) if goes_on => {
                     tracing::warn!(task = task.name, %why, "the training cannot go on from its checkpoint: it begins anew");
                     goes_on = false;
                 }

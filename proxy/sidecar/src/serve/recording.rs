@@ -23,7 +23,12 @@ pub(crate) struct Recording {
 impl Recording {
     /// Opens what can be opened.
     pub(crate) fn open(config: &Config, outward: Option<Outward>) -> Self {
-        let key = FileKey::for_journals(&config.key_file, &[config.capture.journal.dir.as_path()]);
+        // Where nothing is recorded none is made: the state folder may be another's.
+        let key = if config.capture.enabled {
+            FileKey::for_journals(&config.key_file, &[config.capture.journal.dir.as_path()])
+        } else {
+            FileKey::open(&config.key_file)
+        };
         let hash_key = match &key {
             Ok(key) => HashKey::new(key.hash_key()),
             // Credentials still have to be told apart within this process.
@@ -136,4 +141,24 @@ pub(crate) fn hooks(conversations: &Conversations) -> Hooks {
 fn audit(request: &Request, provider: &understudy_call::Reply, understudy: &understudy_call::Reply) -> f64 {
     let score = understudy_rehearsal::score::compare(request, provider, understudy);
     if score.agrees { 1.0 } else { score.value.min(0.999) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_records_nothing_makes_no_key_and_goes_by_one_that_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!("[state]\ndir = {:?}\n[capture]\nenabled = false\n", dir.path());
+        let config = crate::config::parse(&text, None, []).unwrap();
+        let without = Recording::open(&config, None);
+        assert_eq!(without.line(), "not recording: capture.enabled is false");
+        assert!(!config.key_file.exists());
+        let key = FileKey::open_or_create(&config.key_file).unwrap();
+        let with = Recording::open(&config, None);
+        let hash = |key: HashKey| key.call(b"a body");
+        assert_eq!(hash(with.hash_key()), hash(HashKey::new(key.hash_key())));
+        assert_ne!(hash(with.hash_key()), hash(without.hash_key()));
+    }
 }

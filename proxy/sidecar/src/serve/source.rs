@@ -19,6 +19,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use understudy_cast::{Door, EngineAddr};
+use understudy_rehearsal::TaskReport;
 
 use super::publisher::Publisher;
 use super::snapshot::Snapshot;
@@ -41,6 +42,10 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// How often what has not changed is written again, so that a restart knows its age.
 const TOUCH: Duration = Duration::from_secs(300);
+
+/// Tasks that are reported: those that a policy names, then those with most calls. There
+/// may be thousands, and a policy's status is one small object.
+const MOST_TASKS: usize = 64;
 
 /// An answer has no business being larger.
 const MOST_BYTES: usize = 1 << 20;
@@ -201,9 +206,14 @@ impl Source {
 
     fn report(&self) -> Value {
         let shown = self.shown.load();
+        let document = &self.kept.document;
+        let is_named = |r: &&TaskReport| document.names(&r.task.to_string(), &r.name);
+        let (named, others): (Vec<_>, Vec<_>) = shown.reports.iter().partition(is_named);
+        let told = || named.iter().chain(&others).take(MOST_TASKS);
         let tasks: BTreeMap<&str, &str> =
-            shown.reports.iter().map(|r| (r.name.as_str(), r.evidence.stage.label())).collect();
-        json!({"version": self.kept.document.version, "tasks": tasks, "refused": self.refused})
+            told().map(|r| (r.name.as_str(), r.evidence.stage.label())).collect();
+        let ids: BTreeMap<&str, String> = told().map(|r| (r.name.as_str(), r.task.to_string())).collect();
+        json!({"version": document.version, "tasks": tasks, "ids": ids, "refused": self.refused})
     }
 }
 

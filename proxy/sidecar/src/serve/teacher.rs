@@ -27,14 +27,15 @@ use super::casting;
 use super::snapshot::Snapshot;
 use super::told;
 use crate::config::Config;
-use crate::failure::Failure;
-use crate::specialise::{can_gain, left_off};
+use crate::failure::{Exit, Failure};
+use crate::outlived::ends_with_us;
+use crate::specialise::{can_gain, in_training, left_off};
 use crate::state;
 
 /// Between looks at the tasks.
 const LOOK: Duration = Duration::from_secs(5);
 /// What a round in progress gets to keep its checkpoint when the proxy ends.
-const END_WITHIN: Duration = Duration::from_secs(5);
+const END_WITHIN: Duration = Duration::from_secs(35);
 /// The share of a task's exchanges that becomes training rows, at most.
 const ROWS: f64 = 0.85;
 
@@ -56,6 +57,10 @@ struct Round {
     /// How often it was begun and came to no end: the proxy was killed meanwhile.
     #[serde(default)]
     killed: u32,
+    /// Whether it could not go on from its checkpoint, for a reason that may pass: the next
+    /// one does not try that again.
+    #[serde(default)]
+    stuck: bool,
     /// Whether it is gone on with, though the calls have not doubled.
     #[serde(skip)]
     goes_on: bool,
@@ -105,7 +110,8 @@ impl Teacher {
             }
             let shown = self.shown.load_full();
             let due = due(&shown.reports, self.calls, &|task| self.rounds.last(task));
-            let Some(task) = due else { continue };
+            // What trains it already is a person's, or a round that outlived its proxy: after that.
+            let Some(task) = due.filter(|r| !in_training(&self.state, r.task)) else { continue };
             let before = self.rounds.begin(task.task, task.tally.calls);
             tracing::info!(
                 task = task.name,
@@ -113,7 +119,9 @@ impl Teacher {
                 minutes = self.minutes,
                 "a round of training begins"
             );
-            for resume in ways(left_off(&self.state, task.task)) {
+            let mut is_taken = false;
+            let is_stuck = before.is_some_and(|r| r.stuck);
+            for resume in ways(left_off(&self.state, task.task) && !is_stuck) {
                 let mut round = match self.round(task.task, *resume) {
                     Ok(round) => round,
                     Err(error) => {
@@ -129,17 +137,33 @@ impl Teacher {
                     }
                     ended = round.wait() => ended,
                 };
-                if *resume && !ended.as_ref().is_ok_and(ExitStatus::success) {
+                is_taken = ended.as_ref().is_ok_and(was_taken);
+                if is_taken {
+                    tracing::info!(
+                        task = task.name,
+                        "somebody else trains the task: its round comes after that"
+                    );
+                    break;
+                }
+                // After any other failure, of memory say, its checkpoint is as good as before.
+                if *resume && ended.as_ref().is_ok_and(is_unfit) {
                     tracing::warn!(
                         task = task.name,
                         "a round cannot go on from its checkpoint: it begins anew"
                     );
                     continue;
                 }
+                if *resume && !ended.as_ref().is_ok_and(ExitStatus::success) {
+                    self.rounds.stick(task.task);
+                }
                 tell(&task.name, ended);
                 break;
             }
-            self.rounds.end(task.task);
+            if is_taken {
+                self.rounds.take_back(task.task, before);
+            } else {
+                self.rounds.end(task.task);
+            }
         }
     }
 
@@ -155,6 +179,8 @@ impl Teacher {
             command.arg("--resume");
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).kill_on_drop(true);
+        // One that nobody is left to wait for would train on, beside the next proxy's.
+        ends_with_us(command.as_std_mut());
         command.spawn()
     }
 }
@@ -185,9 +211,16 @@ impl Rounds {
     fn begin(&mut self, task: TaskId, calls: u64) -> Option<Round> {
         let before = self.of.get(&task).copied();
         let killed = before.map_or(0, |r| r.killed).saturating_add(1);
-        self.of.insert(task, Round { calls, killed, goes_on: false });
+        self.of.insert(task, Round { calls, killed, stuck: false, goes_on: false });
         self.write();
         before
+    }
+
+    /// It could not go on from its checkpoint.
+    fn stick(&mut self, task: TaskId) {
+        if let Some(round) = self.of.get_mut(&task) {
+            round.stuck = true;
+        }
     }
 
     /// It came to its end, whatever that is.
@@ -219,6 +252,16 @@ impl Rounds {
 /// What it left may no longer fit, and then nobody is there to say so.
 fn ways(left_off: bool) -> &'static [bool] {
     if left_off { &[true, false] } else { &[false] }
+}
+
+/// Whether it was not begun, since another process trains the task.
+fn was_taken(ended: &ExitStatus) -> bool {
+    ended.code() == Some(i32::from(Exit::Temporary.code()))
+}
+
+/// Whether what it should have gone on from does not fit.
+fn is_unfit(ended: &ExitStatus) -> bool {
+    ended.code() == Some(i32::from(Exit::Unfit.code()))
 }
 
 fn tell(task: &str, ended: std::io::Result<ExitStatus>) {

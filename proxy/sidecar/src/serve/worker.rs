@@ -229,7 +229,6 @@ impl Work {
         self.checkpoint = Some(rehearsal.checkpoint());
         let restored = own::within(own::restore_ledgers(), rehearsal.restore_unless(&ended));
         let Some(from) = restored.await? else { return Ok(()) };
-        ruling.remember(&rehearsal);
         let mut cursor = journal.cursor(from);
         let line = if frozen { "frozen: nothing is learnt" } else { "rehearsing" };
         let mut drafts = Drafts::default();

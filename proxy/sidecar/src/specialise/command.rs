@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::kept::{self, Kept, Start};
-use super::{Environment, How, Metrics, options};
+use super::{Alone, Environment, How, Metrics, options};
 use crate::admin::client::Client;
 use crate::admin::pages::{Acted, TaskPage};
 use crate::config::{Config, MOST_MINUTES};
@@ -107,7 +107,10 @@ fn environment(config: &Config) -> Result<Environment, Failure> {
 
 async fn run(config: &Config, task: &str, args: &Specialise) -> Result<(Trained, Acted), Failure> {
     let client = Client::find(&config.state)?;
-    let (Taught { task, set, upto }, start) = taught(config, &client, task, args).await?;
+    let id = curate::id_of(&client, task).await?;
+    // Before its rows are made: how it begins follows from what the last training left.
+    let alone = Alone::take(&config.state, id)?;
+    let (Taught { task, set, upto }, start) = taught(config, &client, &id.to_string(), args).await?;
     let page: TaskPage = client.get(&format!("/v1/tasks/{}", task.id)).await?;
     let environment = environment(config)?;
     let how = How {
@@ -119,7 +122,8 @@ async fn run(config: &Config, task: &str, args: &Specialise) -> Result<(Trained,
     };
     let (train, development, data_sha256) = (set.train, set.development, set.data_sha256.clone());
     let super::Adapter { name: adapter, metrics } =
-        super::adapter(config, &environment, task.id, set, how).await?;
+        super::adapter(config, &environment, &alone, set, how).await?;
+    drop(alone);
     let path = format!("/v1/tasks/{}/adopt", task.id);
     let acted: Acted = client.post(&path, &json!({ "adapter": adapter, "by": console::by() })).await?;
     let trained = Trained { task: task.name, adapter, train, development, seconds: 0, data_sha256, metrics };

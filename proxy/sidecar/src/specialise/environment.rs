@@ -66,6 +66,8 @@ impl Environment {
     /// # Errors
     /// Without Python 3.11, the venv module, the package index or disk space: what is missing.
     pub(crate) fn make(cache: &Path, say: &dyn Fn(&str)) -> Result<Self, Failure> {
+        // The interpreter runs in another folder than we do.
+        let cache = &absolute(cache);
         let venv = venv(cache);
         let python = venv.join("bin").join("python");
         if !venv.join("ready").is_file() {
@@ -75,16 +77,36 @@ impl Environment {
             );
             let _ = fs::remove_dir_all(&venv);
             has_room(cache, ROOM)?;
-            run(Command::new("python3").args(["-m", "venv"]).arg(&venv), "python3 -m venv", VENV_REMEDY)?;
+            let mut making = Command::new("python3");
+            apart(&mut making, cache).args(["-m", "venv"]).arg(&venv);
+            run(&mut making, "python3 -m venv", VENV_REMEDY)?;
             let list = venv.join("requirements.txt");
             write(&list, REQUIREMENTS)?;
             let mut pip = Command::new(&python);
+            apart(&mut pip, cache);
             pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&list);
             run(&mut pip, "pip install", PIP_REMEDY)?;
             write(&venv.join("ready"), "")?;
         }
         Ok(Self { python, path: unpack(cache)? })
     }
+}
+
+/// The same place from whatever folder.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    // Only an empty path has no such form, and that names no place.
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// Keeps the agent's project out of an interpreter: `-m` looks for modules in the current
+/// folder first, so a `json.py` there would be run, and what pip finds by `PYTHONPATH` it
+/// would not install. Who runs the trainer sets a path of our own again.
+pub(super) fn apart<'a>(command: &'a mut Command, folder: &Path) -> &'a mut Command {
+    command.env("PYTHONSAFEPATH", "1").env_remove("PYTHONPATH").current_dir(folder);
+    if std::env::var_os("PYTHONNOUSERSITE").is_none() {
+        command.env("PYTHONNOUSERSITE", "1");
+    }
+    command
 }
 
 /// Refuses early what would fail after minutes of fetching.
@@ -159,6 +181,21 @@ mod tests {
         there.sort();
         let carried: Vec<&str> = PACKAGE.iter().map(|(name, _)| *name).collect();
         assert_eq!(there, carried);
+    }
+
+    #[test]
+    fn no_module_of_the_agents_project_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "pwd -P; echo $PYTHONSAFEPATH; echo ${PYTHONPATH:-none}; echo $PYTHONNOUSERSITE"]);
+        let said = apart(command.env("PYTHONPATH", "."), dir.path()).output().unwrap().stdout;
+        let said = String::from_utf8(said).unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(Path::new(lines[0]), dir.path().canonicalize().unwrap());
+        assert_eq!(lines[1..3], ["1", "none"]);
+        assert!(!lines[3].is_empty(), "{said}");
+        assert!(absolute(Path::new("cache")).is_absolute());
     }
 
     #[test]

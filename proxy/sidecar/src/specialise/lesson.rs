@@ -45,7 +45,13 @@ struct Exchanges {
 
 fn card(adapters: &Path, adapter: &str) -> Result<Card, Failure> {
     let path = adapters.join(adapter).join("card.json");
-    let text = std::fs::read(&path).map_err(|source| Failure::File { path: path.clone(), source })?;
+    let text = std::fs::read(&path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => Failure::Usage(format!(
+            "there is no adapter {adapter}: {} is missing; `understudy specialise TASK` trains one",
+            path.display()
+        )),
+        _ => Failure::File { path: path.clone(), source },
+    })?;
     serde_json::from_slice(&text)
         .map_err(|e| Failure::Failed(format!("{} is no adapter's card: {e}", path.display())))
 }

@@ -12,14 +12,16 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::environment::Environment;
+use super::alone::Alone;
+use super::environment::{self, Environment};
 use super::kept::Kept;
 use super::options;
 use crate::console;
 use crate::failure::Failure;
 
-/// What a trainer that is let go of gets to keep its checkpoint.
-const END_WITHIN: Duration = Duration::from_secs(5);
+/// What a trainer that is let go of gets to keep its checkpoint: it looks whether it is to
+/// end between two pieces of a step, and a piece takes up to 16 seconds.
+const END_WITHIN: Duration = Duration::from_secs(30);
 
 /// Between two looks whether it has.
 const LOOK: Duration = Duration::from_millis(20);
@@ -76,9 +78,10 @@ enum Told {
 /// What the interpreter is given.
 fn arguments(training: &Training) -> Vec<OsString> {
     let mut all: Vec<OsString> = ["-m", "understudy_specialise", "--base"].map(OsString::from).into();
-    all.push(training.base.clone().into());
+    // The trainer runs in a folder of ours.
+    all.push(environment::absolute(&training.base).into());
     all.push("--out".into());
-    all.push(training.out.clone().into());
+    all.push(environment::absolute(&training.out).into());
     all.extend(["--minutes".to_owned(), training.minutes.to_string()].map(OsString::from));
     if !training.licence.is_empty() {
         all.extend(["--licence", &training.licence].map(OsString::from));
@@ -96,6 +99,10 @@ fn arguments(training: &Training) -> Vec<OsString> {
     all.extend(training.options.iter().map(OsString::from));
     all
 }
+
+/// The trainer's refusals of a checkpoint: of other rows, of another base, or damaged. Any
+/// other failure leaves it as good as it was.
+const UNFIT: [&str; 2] = ["other_run", "bad_checkpoint"];
 
 /// Tells the trainer to keep its checkpoint and end; whoever says so twice does not
 /// want to wait for that.
@@ -132,6 +139,7 @@ impl Drop for Running {
 /// The trainer's refusal with its remedy, or how it ended.
 pub(crate) async fn train(
     environment: &Environment,
+    alone: &Alone,
     training: &Training,
     rows: Vec<u8>,
 ) -> Result<String, Failure> {
@@ -139,6 +147,8 @@ pub(crate) async fn train(
     let mut command = Command::new("nice");
     // The agent's calls and the engine come first.
     command.args(["-n", "5"]).arg(&environment.python).args(arguments(training));
+    environment::apart(command.as_std_mut(), &environment.path);
+    alone.held_by(command.as_std_mut());
     command.env("PYTHONPATH", &environment.path).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Running(command.spawn().map_err(|e| failed(&e))?);
@@ -188,7 +198,9 @@ pub(crate) async fn train(
             }
             Ok(Told::Refused { code, message, remedy }) => {
                 let remedy = options::remedy(&code, &remedy);
-                refused = Some(format!("training refused ({code}): {message}; {remedy}"));
+                let said = format!("training refused ({code}): {message}; {remedy}");
+                let unfit = UNFIT.contains(&code.as_str());
+                refused = Some(if unfit { Failure::Unfit(said) } else { Failure::Failed(said) });
             }
             Ok(Told::Other) => {}
             Err(_) => tracing::debug!(line, "the trainer said something else"),
@@ -199,7 +211,7 @@ pub(crate) async fn train(
     given.abort();
     let said = said.await.unwrap_or_default();
     if let Some(refused) = refused {
-        return Err(Failure::Failed(refused));
+        return Err(refused);
     }
     match (status.code(), name) {
         (Some(0), Some(name)) => Ok(name),
@@ -239,6 +251,10 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
 
+    fn alone(dir: &Path) -> Alone {
+        Alone::take(dir, understudy_policy::TaskId(1)).unwrap()
+    }
+
     /// A trainer that is a shell script.
     fn scripted(dir: &Path, script: &str) -> (Environment, Training) {
         let python = dir.join("python");
@@ -260,32 +276,48 @@ mod tests {
     async fn rows_go_in_and_a_name_comes_out() {
         let dir = tempfile::tempdir().unwrap();
         let script = r#"cat > "$PYTHONPATH/rows"
+echo "$PYTHONSAFEPATH $(pwd -P)" > "$PYTHONPATH/where"
 echo '{"event":"progress","phase":"train","done":1,"of":2,"seconds_left":30,"loss":0.5}'
 echo '{"event":"evaluated","step":2,"agreement":0.75,"rows":8}'
 echo '{"event":"news"}'
 echo '{"event":"done","folder":"x","adapter_sha256":"0123456789abcdef0123"}'"#;
         let (environment, training) = scripted(dir.path(), script);
-        let name = train(&environment, &training, b"header\nrow\n".to_vec()).await.unwrap();
+        let name =
+            train(&environment, &alone(dir.path()), &training, b"header\nrow\n".to_vec()).await.unwrap();
         assert_eq!(name, "0123456789abcdef");
         assert_eq!(std::fs::read(dir.path().join("rows")).unwrap(), b"header\nrow\n");
+        // In a folder of ours: the agent's project is no place for modules.
+        let at = std::fs::read_to_string(dir.path().join("where")).unwrap();
+        assert_eq!(at.trim_end(), format!("1 {}", dir.path().canonicalize().unwrap().display()));
     }
 
     #[tokio::test]
     async fn a_refusal_says_what_to_do_and_a_crash_its_last_words() {
         let dir = tempfile::tempdir().unwrap();
         let refusal = r#"echo '{"event":"refused","code":"too_few_rows","message":"12 rows","remedy":"record more"}'; exit 2"#;
+        // A checkpoint that does not fit is told apart: only then does it begin anew.
+        let unfit = refusal.replace("too_few_rows", "other_run");
+        let (environment, other) = scripted(dir.path(), &unfit);
+        let why = train(&environment, &alone(dir.path()), &other, Vec::new()).await.unwrap_err();
+        assert!(matches!(why, Failure::Unfit(_)), "{why}");
         let (environment, training) = scripted(dir.path(), refusal);
         // More than a pipe holds: a trainer that does not read must not hang us.
-        let why = train(&environment, &training, vec![b'x'; 1 << 20]).await.unwrap_err().to_string();
+        let why = train(&environment, &alone(dir.path()), &training, vec![b'x'; 1 << 20])
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(why.contains("too_few_rows") && why.contains("record more"), "{why}");
         let (environment, training) = scripted(dir.path(), "echo 'no such module' >&2; exit 1");
-        let why = train(&environment, &training, Vec::new()).await.unwrap_err().to_string();
+        let why =
+            train(&environment, &alone(dir.path()), &training, Vec::new()).await.unwrap_err().to_string();
         assert!(why.contains("no such module"), "{why}");
         let (environment, training) = scripted(dir.path(), "exit 130");
-        let why = train(&environment, &training, Vec::new()).await.unwrap_err().to_string();
+        let why =
+            train(&environment, &alone(dir.path()), &training, Vec::new()).await.unwrap_err().to_string();
         assert!(why.contains("--resume"), "{why}");
         let (environment, training) = scripted(dir.path(), "kill -9 $$");
-        let why = train(&environment, &training, Vec::new()).await.unwrap_err().to_string();
+        let why =
+            train(&environment, &alone(dir.path()), &training, Vec::new()).await.unwrap_err().to_string();
         assert!(why.contains("memory ran out") && why.contains("--resume -- --micro-tokens"), "{why}");
     }
 
@@ -296,9 +328,9 @@ echo '{"event":"done","folder":"x","adapter_sha256":"0123456789abcdef0123"}'"#;
 echo begun > "$PYTHONPATH/begun"
 while true; do sleep 0.05; done"#;
         let (environment, training) = scripted(dir.path(), script);
-        let begun = dir.path().join("begun");
+        let (begun, lock) = (dir.path().join("begun"), alone(dir.path()));
         tokio::select! {
-            it = train(&environment, &training, Vec::new()) => panic!("it ends by itself: {it:?}"),
+            it = train(&environment, &lock, &training, Vec::new()) => panic!("it ends by itself: {it:?}"),
             () = async {
                 while !begun.is_file() {
                     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -316,6 +348,9 @@ while true; do sleep 0.05; done"#;
         };
         let plain = said(&training);
         assert_eq!((plain[0].as_str(), plain[2].as_str()), ("--base", "--out"));
+        let given = Training { base: "base.gguf".into(), out: "out".into(), ..training.clone() };
+        let given = said(&given);
+        assert!(Path::new(&given[1]).is_absolute() && Path::new(&given[3]).is_absolute(), "{given:?}");
         assert_eq!(plain[4..9], ["--minutes", "1", "--licence", "Apache-2.0", "--threads"]);
         assert!(plain[9].parse::<usize>().unwrap() > 0 && plain.len() == 10, "{plain:?}");
         let own = ["--drop-long", "--rate", "1e-4"].map(str::to_owned);

@@ -41,6 +41,18 @@ fn who_has_the_claim_is_found_once_announced_and_keeps_others_out() {
 }
 
 #[test]
+fn a_proxy_that_ends_is_announced_no_longer_and_keeps_its_folder_to_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let claim = Claim::try_take(dir.path(), Serves::All).unwrap().unwrap();
+    let announced = claim.announce(&running(Serves::All));
+    announced.withdraw();
+    assert!(!running_file(dir.path()).exists());
+    assert!(Claim::try_take(dir.path(), Serves::All).unwrap().is_none());
+    drop(announced);
+    assert!(Claim::try_take(dir.path(), Serves::All).unwrap().is_some());
+}
+
+#[test]
 fn a_proxy_that_cannot_say_where_it_is_keeps_its_folder() {
     let dir = tempfile::tempdir().unwrap();
     let claim = Claim::try_take(dir.path(), Serves::All).unwrap().unwrap();

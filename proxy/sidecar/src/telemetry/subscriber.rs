@@ -4,10 +4,13 @@
 //! Our spans are for OTLP alone. Without it every filter refuses them when it
 //! first sees them, and `tracing` remembers that for each place in the code: a
 //! span then costs one comparison. Log lines never carry them.
+//!
+//! What libraries say below `info` is never logged, whatever the directives ask for:
+//! pingora's and h2's debug lines show heads with their keys, and bodies.
 
 use opentelemetry_sdk::trace::SdkTracer;
 use tracing::level_filters::LevelFilter;
-use tracing::{Metadata, Subscriber};
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, FilterFn, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
@@ -55,8 +58,8 @@ where
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour);
     let lines = if config.json { lines.json().boxed() } else { lines.boxed() };
     // With a hint, so that the directives' own level still keeps the rest away early.
-    let not_our_spans = filter_fn(|m| !(m.is_span() && is_ours(m))).with_max_level_hint(LevelFilter::TRACE);
-    Ok(lines.with_filter(wanted.and(not_our_spans)))
+    let fit = filter_fn(is_fit_for_the_log).with_max_level_hint(LevelFilter::TRACE);
+    Ok(lines.with_filter(wanted.and(fit)))
 }
 
 /// Our spans, and the events in them, as spans of OpenTelemetry.
@@ -73,6 +76,45 @@ where
         .with_filter(wanted.with_max_level_hint(LevelFilter::INFO))
 }
 
+fn is_fit_for_the_log(of: &Metadata<'_>) -> bool {
+    if is_ours(of) { !of.is_span() } else { *of.level() <= Level::INFO }
+}
+
 fn is_ours(of: &Metadata<'_>) -> bool {
     of.target().starts_with(OURS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_libraries_say_below_info_is_not_logged_whatever_is_asked_for() {
+        for log in ["debug", "trace", "info,pingora_core=trace,h2=debug,hyper=debug,rustls=trace"] {
+            let config = Telemetry { log: log.into(), ..Telemetry::default() };
+            let lines = tracing_subscriber::registry().with(lines(&config).unwrap());
+            tracing::subscriber::with_default(lines, || {
+                assert!(
+                    !tracing::enabled!(target: "pingora_core::protocols::http::v1::client", Level::DEBUG)
+                );
+                assert!(!tracing::enabled!(target: "pingora_proxy::proxy_h1", Level::TRACE));
+                assert!(!tracing::enabled!(target: "h2::codec::framed_write", Level::DEBUG));
+                assert!(!tracing::enabled!(target: "hyper::proto::h1::io", Level::DEBUG));
+                assert!(!tracing::enabled!(target: "rustls::client::hs", Level::TRACE));
+                // The bridge's own target, of what `log` carries.
+                assert!(!tracing::enabled!(target: "log", Level::DEBUG));
+                assert!(tracing::enabled!(target: "pingora_core::server", Level::INFO), "{log}");
+            });
+        }
+    }
+
+    #[test]
+    fn our_own_debug_lines_are_logged_where_they_are_asked_for() {
+        let config = Telemetry { log: "debug".into(), ..Telemetry::default() };
+        let lines = tracing_subscriber::registry().with(lines(&config).unwrap());
+        tracing::subscriber::with_default(lines, || {
+            assert!(tracing::enabled!(target: "understudy_gateway::proxy", Level::DEBUG));
+            assert!(!tracing::enabled!(target: "understudy_gateway::proxy", Level::TRACE));
+        });
+    }
 }

@@ -31,13 +31,13 @@ pub(super) fn gateway(s: &Section<'_>) -> (GatewayConfig, Duration) {
         request_head: size(s.get("request_head", bytes(1 << 10..=1 << 20), "\"64 KiB\"", "The largest request head; keys, traces and cookies fit many times over.")),
         connections: size(s.get("connections", whole(1..=1_000_000), "4096", "Connections from agents at once; one more is answered 503.")),
         connect: s.get("connect", wait(), "\"10s\"", "To connect to a provider, TLS included; the SDKs give up after 5 to 10 s."),
-        provider_read: s.get("provider_read", wait(), "\"10m\"", "The longest silence of a provider within a call, the first byte included; the SDKs wait as long."),
+        provider_read: s.get("provider_read", wait(), "\"1h\"", "The longest silence of a provider within a call, the first byte included. Longer than the SDKs wait: an agent that gives up hangs up, which ends the call."),
         provider_write: s.get("provider_write", wait(), "\"60s\"", "For a provider to take bytes that are offered to it."),
         provider_idle: s.get("provider_idle", wait(), "\"50s\"", "How long an unused connection to a provider is kept; under the provider's own limit, since a call sent on a dead one cannot be repeated."),
         provider_pool: size(s.get("provider_pool", whole(1..=100_000), "512", "Unused connections that are kept.")),
         agent_head: s.get("agent_head", wait(), "\"30s\"", "For an agent to send a request's head."),
         agent_read: s.get("agent_read", wait(), "\"60s\"", "Between two reads of a request's body."),
-        agent_write: s.get("agent_write", wait(), "\"10m\"", "For an agent to take bytes; as long as a provider may pause."),
+        agent_write: s.get("agent_write", wait(), "\"10m\"", "For an agent to take bytes that are there."),
         agent_idle: s.get("agent_idle", wait(), "\"5m\"", "How long an agent's unused connection is kept; over the SDKs' own pools, so that they close first."),
         ..Limits::default()
     };

@@ -13,7 +13,7 @@ fn config(home: &Path, more: &str) -> Config {
 /// A rehearsal's folder, as it leaves it.
 fn rehearsed(dir: &Path) {
     fs::create_dir_all(dir.join("journal/volumes")).unwrap();
-    for name in ["given.json", "journal/head", "engine.sock", "remotes-spent.json"] {
+    for name in ["given.json", "journal/head", "engine.sock"] {
         fs::write(dir.join(name), "{}").unwrap();
     }
 }
@@ -28,7 +28,7 @@ fn what_a_rehearsal_made_goes_and_nothing_else() {
     clear(&dir, &config).unwrap();
     let mut left: Vec<_> = fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["calls.jsonl", "remotes-spent.json"]);
+    assert_eq!(left, ["calls.jsonl"]);
     // Nor is there anything to do where nothing was made.
     clear(&dir, &config).unwrap();
     clear(&home.path().join("not there"), &config).unwrap();

@@ -69,6 +69,11 @@ impl Document {
         self.pin_of(id, name).is_some_and(|(_, stage)| stage == Pinned::Shadowing)
     }
 
+    /// Whether a policy is for a task by its id or name.
+    pub(crate) fn names(&self, id: &str, name: &str) -> bool {
+        self.policies.iter().any(|told| told.task.is_some() && told.is_for(id, name))
+    }
+
     /// Whether an understudy may answer a task, as far as a policy says who may.
     pub(crate) fn permits(&self, id: &str, name: &str, understudy: &UnderstudyId) -> bool {
         let mut of_task = self.policies.iter().rev().filter(|told| told.is_for(id, name));

@@ -11,7 +11,8 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::Value;
 use understudy_call::UnderstudyId;
-use understudy_policy::{Roster, TaskPolicy};
+use understudy_policy::{Ledger, Roster, TaskId, TaskPolicy};
+use understudy_rehearsal::worker::Tally;
 
 use super::document::{Pinned, Told};
 use super::*;
@@ -78,6 +79,55 @@ fn the_last_policy_that_says_who_may_answer_holds_where_it_can_be_followed() {
     assert!(d.refused()["agents/wrong"].starts_with("models: \"haed\" is not allowed"), "{:?}", d.refused());
     let rules = d.amendments()[0].lay(&TaskPolicy::default()).unwrap();
     assert_eq!(rules.models, ["head"]);
+}
+
+/// Who tells of these tasks, most calls first, under these policies.
+fn source(dir: &std::path::Path, tasks: &[(u64, &str)], policies: &Value) -> Source {
+    let text = format!("[state]\ndir = {dir:?}\n[policy]\nsource = \"http://127.0.0.1:9\"\n");
+    let config = config::parse(&text, None, []).unwrap();
+    let kept = Kept { heard_at: now(), document: document("1", policies) };
+    kept.write(&config.state.join("policy.json")).unwrap();
+    let publisher = Arc::new(Publisher::new(
+        Arc::new(ArcSwap::from_pointee(Roster::default())),
+        Arc::new(AtomicBool::new(false)),
+    ));
+    let report = |(id, name): &(u64, &str)| TaskReport {
+        task: TaskId(*id),
+        name: (*name).to_owned(),
+        model: String::new(),
+        provider: String::new(),
+        tally: Tally::default(),
+        evidence: Ledger::new(TaskId(*id), TaskPolicy::default()).view(),
+        cast: Vec::new(),
+        adoptions: Vec::new(),
+        adopting: None,
+        provider_p50_ms: None,
+        understudy_p50_ms: None,
+    };
+    let shown = Snapshot { reports: tasks.iter().map(report).collect(), ..Snapshot::default() };
+    let (source, _heard) =
+        Source::of(&config, &publisher, &Arc::new(ArcSwap::from_pointee(shown))).unwrap().unwrap();
+    source
+}
+
+#[test]
+fn a_task_is_reported_with_its_id_and_those_that_policies_name_before_all_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..100).map(|n| format!("task-{n}")).collect();
+    let tasks: Vec<(u64, &str)> = (0..).zip(names.iter().map(String::as_str)).collect();
+    let policies = json!([
+        {"name": "agents/all", "stage": "shadowing"},
+        {"name": "agents/by-name", "task": "task-98", "stage": "live"},
+        {"name": "agents/by-id", "task": TaskId(99).to_string(), "stage": "live"},
+    ]);
+    let report = source(dir.path(), &tasks, &policies).report();
+    let told = report["tasks"].as_object().unwrap();
+    assert_eq!(told.len(), MOST_TASKS);
+    let is_told = |n: usize| told.contains_key(&names[n]);
+    assert!((0..MOST_TASKS - 2).all(is_told) && !is_told(MOST_TASKS - 2) && is_told(98) && is_told(99));
+    assert_eq!(told["task-0"], "observing");
+    assert_eq!(report["ids"]["task-99"], TaskId(99).to_string());
+    assert_eq!(report["ids"].as_object().unwrap().len(), MOST_TASKS);
 }
 
 #[derive(Clone, Default)]

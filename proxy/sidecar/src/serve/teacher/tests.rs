@@ -94,6 +94,26 @@ fn a_round_that_was_cut_off_is_gone_on_with_and_else_begun_anew() {
 }
 
 #[test]
+fn a_round_of_a_task_that_somebody_else_trains_is_not_over() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let ended = |code: i32| ExitStatus::from_raw(code << 8);
+    assert!(was_taken(&ended(75)));
+    assert!([0, 1, 64, 69].iter().all(|code| !was_taken(&ended(*code))));
+    assert!(!was_taken(&ExitStatus::from_raw(9)), "killed");
+    // It is due again, and one that was cut off is still gone on with.
+    let dir = tempfile::tempdir().unwrap();
+    let task = TaskId(7);
+    Rounds::read(dir.path()).begin(task, 2000);
+    let training = dir.path().join("training").join(task.to_string());
+    std::fs::create_dir_all(&training).unwrap();
+    std::fs::write(training.join("checkpoint.safetensors"), "weights").unwrap();
+    let mut rounds = Rounds::read(dir.path());
+    let before = rounds.begin(task, 2000);
+    rounds.take_back(task, before);
+    assert_eq!((rounds.last(task), Rounds::read(dir.path()).last(task)), (None, None));
+}
+
+#[test]
 fn a_task_whose_calls_are_nearly_all_served_needs_no_adapter() {
     let served = |coverage: f64| {
         let mut r = report(1, 2000, &[]);
