@@ -21,6 +21,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::outlived::ends_with_us;
 use crate::state;
 use crate::telemetry::own;
 
@@ -312,7 +313,7 @@ async fn watch_over(
     }
 }
 
-#[expect(unsafe_code, reason = "prctl(2) and setpriority(2) must run between fork and exec")]
+#[expect(unsafe_code, reason = "setpriority(2) must run between fork and exec")]
 fn spawn(care: &Care) -> std::io::Result<Child> {
     let _ = std::fs::remove_file(&care.socket);
     let mut command = Command::new(&care.program);
@@ -320,12 +321,10 @@ fn spawn(care: &Care) -> std::io::Result<Child> {
     // Its own group, so that a Ctrl-C that is meant for us does not end it first.
     command.process_group(0);
     let nice = i32::try_from(care.nice).unwrap_or(19);
-    // SAFETY: both calls are async-signal-safe and take plain integers.
+    ends_with_us(command.as_std_mut(), libc::SIGKILL);
+    // SAFETY: it is async-signal-safe and takes plain integers.
     unsafe {
         command.pre_exec(move || {
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
-                return Err(std::io::Error::last_os_error());
-            }
             libc::setpriority(libc::PRIO_PROCESS, 0, nice);
             Ok(())
         });

@@ -180,7 +180,7 @@ impl Teacher {
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).kill_on_drop(true);
         // One that nobody is left to wait for would train on, beside the next proxy's.
-        ends_with_us(command.as_std_mut());
+        ends_with_us(command.as_std_mut(), libc::SIGTERM);
         command.spawn()
     }
 }

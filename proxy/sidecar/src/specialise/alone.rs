@@ -49,9 +49,7 @@ impl Alone {
         state::write_process(&mut lock);
         Ok(Self { task, lock })
     }
-}
 
-impl Alone {
     /// Has a command hold it, too, until that ends.
     #[expect(unsafe_code, reason = "fcntl(2) must run between fork and exec")]
     pub(super) fn held_by<'c>(&self, command: &'c mut Command) -> &'c mut Command {
