@@ -17,9 +17,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use understudy_tests::peer::Peer;
+use understudy_tests::peer::{Agent, Peer};
 use understudy_tests::process::{Owned, wait_until};
-use understudy_tests::proxy::{Home, LOOSE, said, signal};
+use understudy_tests::proxy::{Home, LOOSE, PATIENCE, said, signal};
 use understudy_tests::{desk, standin};
 
 const LONG: Duration = Duration::from_secs(600);
@@ -262,4 +262,24 @@ fn with_the_engine_off_a_remote_rehearses_and_no_model_is_needed() {
     let out = with_key().args(["--specialise", "5"]).output().unwrap();
     assert_eq!(out.status.code(), Some(64), "{}", said(&out));
     assert!(said(&out).contains("engine.enabled is false"), "{}", said(&out));
+}
+
+#[test]
+fn what_a_proxy_has_recorded_is_rehearsed_on_another_machine() {
+    const CALLS: usize = 40;
+    let provider = Peer::standin(standin::Config::default());
+    let there = Home::new(&provider.url(), "[engine]\nenabled = false\n");
+    let proxy = there.serve();
+    let agent = Agent::new(&proxy.url(), "sk-stand-in");
+    for n in 0..CALLS {
+        assert_eq!(agent.ask(&desk::triage(n)).status, 200);
+    }
+    let recorded = || said(&there.output(["journal", "export"])).matches("\"exchange\":").count();
+    wait_until("the calls are recorded", PATIENCE, || recorded() == CALLS);
+    let here = home();
+    let file = here.path("export.jsonl");
+    let out = there.output(["journal", "export", "-o", file.to_str().unwrap()]);
+    assert!(out.status.success(), "{}", said(&out));
+    let verdict = verdict(&here, &file);
+    assert_eq!(task(&verdict, "triage")["calls"], CALLS, "{verdict:#}");
 }

@@ -124,7 +124,7 @@ impl Exchange {
 
 /// Where the values of a reply come from that were redacted: a record has only their
 /// stand-ins, and who answers a live call must never say one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StandIns {
     /// None was redacted; or the record is older than this field, and does not say.

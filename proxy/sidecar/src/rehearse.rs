@@ -320,7 +320,7 @@ impl Caller {
     /// The exchange that a recorded call would have been.
     pub(crate) fn exchange(&self, number: u64, call: &LoggedCall, conversations: &Conversations) -> Exchange {
         let Belongs { form, conversation, opening } = self.belongs(call, conversations);
-        Exchange::new(
+        let exchange = Exchange::new(
             Self::id(number, call, conversations.key()),
             Metadata {
                 form: Some(form),
@@ -339,7 +339,8 @@ impl Caller {
             },
             Some(call.request.clone()),
             Some(call.reply.clone()),
-        )
+        );
+        Exchange { stand_ins: call.stand_ins, ..exchange }
     }
 }
 

@@ -10,12 +10,14 @@
 //! | `batch` | `{"custom_id", "body"}` and `{"custom_id", "response"}` | OpenAI's Batch API: its input and its output file together |
 //! | `messages` | `{"messages": […, assistant]}` or `{"messages", "choices"}` | fine-tuning files, exports of stored completions |
 //! | `agent` | `{"messages", "reply"}` or a whole trajectory, beside `NAME.agent.json` | recorded agents |
+//! | `journal` | `{"seq", "exchange"}` | `understudy journal export` |
 //!
 //! Lines that cannot be read are counted with their place and reason, halves of
 //! calls without the other half by their number, and the rest is read on.
 
 mod agent;
 mod batch;
+mod journal;
 mod messages;
 mod pair;
 
@@ -26,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use understudy_call::{Dialect, Reply, Request};
+use understudy_call::{Dialect, Reply, Request, StandIns};
 use understudy_dialect::{parse_reply, parse_request};
 
 /// Lines of JSON that no format knows at the beginning of a file, after which it is taken
@@ -50,6 +52,8 @@ pub struct LoggedCall {
     pub status: u16,
     /// The call's id in the log, for whoever wants to find it again.
     pub id: Option<String>,
+    /// What the reply's redacted values are to the request, where the log is of a journal.
+    pub stand_ins: StandIns,
     /// Marks of the line (`split`, `novel`, `solved`, …): scalars beside the call.
     pub marks: BTreeMap<String, String>,
 }
@@ -108,7 +112,7 @@ pub enum LogError {
     /// No format knows the file.
     #[error(
         "{path} is not a log that understudy can read: line {line} is neither a request with its response, an \
-         OpenAI batch line, a message list nor an agent's call; see 'understudy rehearse --help'"
+         OpenAI batch line, a message list, an agent's call nor an exported one; see 'understudy rehearse --help'"
     )]
     Unknown {
         /// The file.
@@ -171,7 +175,8 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 pub fn read(paths: &[PathBuf], keep: &dyn Fn(&BTreeMap<String, String>) -> bool) -> Result<Log, LogError> {
     let mut log = Log::default();
     // One batch format for all files: input and output are two of them.
-    let mut formats: [Box<dyn LogFormat>; 4] = [
+    let mut formats: [Box<dyn LogFormat>; 5] = [
+        Box::new(journal::Journal),
         Box::new(pair::Pair),
         Box::new(batch::Batch::default()),
         Box::new(agent::Agent::default()),

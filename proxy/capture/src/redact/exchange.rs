@@ -39,7 +39,9 @@ impl Redactor {
             }
             changed |= self.each_part(ex, &mut parts);
         }
-        ex.stand_ins = parts.answered.in_reply_to(&parts.asked);
+        // One out of an export was redacted before, and the stand-ins need not look like
+        // what they stand for.
+        ex.stand_ins = ex.stand_ins.max(parts.answered.in_reply_to(&parts.asked));
         changed
     }
 

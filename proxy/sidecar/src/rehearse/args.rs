@@ -11,7 +11,7 @@ use crate::failure::Failure;
 /// `understudy rehearse`
 #[derive(Debug, Args)]
 pub(crate) struct Rehearse {
-    /// Recorded calls, as JSON lines: {"request", "response"}, the input and output files of OpenAI's Batch API together, {"messages": […]} of fine-tuning files and stored completions, or {"messages", "reply"} beside NAME.agent.json
+    /// Recorded calls, as JSON lines: {"request", "response"}, the input and output files of OpenAI's Batch API together, {"messages": […]} of fine-tuning files and stored completions, {"messages", "reply"} beside NAME.agent.json, or what `journal export` writes
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
     /// The budget of time; what was not rehearsed is said, and a second run goes on from there

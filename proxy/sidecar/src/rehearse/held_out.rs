@@ -59,6 +59,9 @@ pub(crate) struct Asked {
     pub(crate) tools: Vec<String>,
     /// One of them acts, by name and description.
     pub(crate) acts: bool,
+    /// The conversation's id, where the log has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) conversation: Option<String>,
     /// Its line's marks.
     pub(crate) marks: BTreeMap<String, String>,
 }
@@ -71,7 +74,13 @@ impl Asked {
             let offered = logged.request.tools.iter().find(|t| &t.name == name);
             offered.is_none_or(|t| book.effect(t) == Effect::Acts)
         };
-        Self { call, acts: tools.iter().any(acts), tools, marks: logged.marks.clone() }
+        Self {
+            call,
+            acts: tools.iter().any(acts),
+            tools,
+            conversation: logged.conversation.clone(),
+            marks: logged.marks.clone(),
+        }
     }
 }
 

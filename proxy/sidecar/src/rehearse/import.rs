@@ -86,8 +86,12 @@ fn hashes(
             beginning = Some(hash.finalize());
         }
         // All that decides the exchange; marks only choose the calls.
-        let LoggedCall { request, reply, at_ms, took, conversation, status, id, marks: _ } = call;
+        let LoggedCall { request, reply, at_ms, took, conversation, status, id, stand_ins, marks: _ } = call;
         serde_json::to_writer(&mut hash, &(request, reply, at_ms, took, conversation, status, id))?;
+        // Of a log that is no journal's the hash stays as it was.
+        if !stand_ins.is_none() {
+            serde_json::to_writer(&mut hash, stand_ins)?;
+        }
     }
     let whole = hash.finalize();
     let beginning = beginning.or((first == calls.len()).then_some(whole));

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use understudy_call::StandIns;
 
 use super::{LineError, LogError, LogFormat, LoggedCall, marks, reply_of_message, request};
 
@@ -86,6 +87,7 @@ impl Agent {
             conversation: conversation.map(str::to_owned),
             status: 200,
             id,
+            stand_ins: StandIns::None,
             marks: marks(line, &["id"]),
         })
     }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
+use understudy_call::StandIns;
 
 use super::{Halves, LineError, LogFormat, LoggedCall, marks, reply, request, time_of};
 
@@ -67,6 +68,7 @@ fn join(id: &str, body: &Value, answer: &Value) -> Result<LoggedCall, LineError>
         conversation: None,
         status,
         id: Some(id.to_owned()),
+        stand_ins: StandIns::None,
         marks: marks(answer, &["custom_id"]),
     })
 }

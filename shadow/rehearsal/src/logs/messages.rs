@@ -9,7 +9,7 @@
 //! with something in it among them, keeps the call with the provider.
 
 use serde_json::{Map, Value};
-use understudy_call::Reply;
+use understudy_call::{Reply, StandIns};
 
 use super::{LineError, LogFormat, LoggedCall, marks, name_calls, reply, reply_of_message, request, time_of};
 
@@ -98,6 +98,7 @@ impl LogFormat for Messages {
             conversation: line.get("conversation_id").and_then(Value::as_str).map(str::to_owned),
             status: 200,
             id: line.get("id").and_then(Value::as_str).map(str::to_owned),
+            stand_ins: StandIns::None,
             marks: marks(&line, &[]),
         }])
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use understudy_call::StandIns;
 
 use super::{LineError, LogFormat, LoggedCall, marks, reply, request, time_of};
 
@@ -44,6 +45,7 @@ impl LogFormat for Pair {
                 .or_else(|| text("thread_id")),
             status,
             id: text("id"),
+            stand_ins: StandIns::None,
             marks: marks(&line, &[]),
         }])
     }

@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use understudy_call::{Finish, Ineligible, Part, Usage};
+use understudy_call::{
+    AnsweredBy, ConversationKey, Credential, Dialect, Exchange, ExchangeId, Finish, Ineligible, Message,
+    Metadata, Part, Reply, Request, Role, StandIns, Truncation, UnderstudyId, Usage,
+};
 
 use super::{Halves, LogError, LoggedCall, STRANGE, read, rfc3339_ms};
 
@@ -31,6 +34,46 @@ fn pairs_are_read_in_time_order_and_broken_lines_are_counted() {
     assert_eq!(log.calls[0].took.unwrap().as_millis(), 250);
     assert_eq!(log.broken.iter().map(|b| b.line).collect::<Vec<_>>(), [2, 5]);
     assert!(log.has_times && log.has_durations);
+}
+
+#[test]
+fn an_exported_journal_is_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut exchange = Exchange::new(
+        ExchangeId([5; 16]),
+        Metadata {
+            conversation: Some(ConversationKey([6; 16])),
+            ..Metadata::answered("openai", Dialect::OpenaiChat, Credential([7; 16]))
+        },
+        Some(Request { messages: vec![Message::text_of(Role::User, "hi")], ..Request::default() }),
+        Some(Reply::default()),
+    );
+    exchange.meta.timings.started_unix_ms = 1_767_000_000_000;
+    exchange.stand_ins = StandIns::Own;
+    let by_understudy = || {
+        let mut it = exchange.clone();
+        it.meta.answered_by = AnsweredBy::Understudy(UnderstudyId("u".into()));
+        it
+    };
+    let audited = Exchange { understudy_reply: Some(Reply::default()), ..by_understudy() };
+    let mut cut = exchange.clone();
+    cut.meta.truncation = Truncation::TooLarge;
+    let undecoded = Exchange { request: None, ..exchange.clone() };
+    let lines: Vec<String> = [exchange.clone(), by_understudy(), audited, cut, undecoded]
+        .iter()
+        .enumerate()
+        .map(|(seq, exchange)| serde_json::json!({ "seq": seq, "exchange": exchange }).to_string())
+        .collect();
+    let log = read(&[write(&dir, "export.jsonl", &lines.join("\n"))], &all).unwrap();
+    assert_eq!(log.broken.iter().map(|b| b.line).collect::<Vec<_>>(), [2, 4, 5], "{:?}", log.broken);
+    assert_eq!(log.calls.len(), 2);
+    let call = &log.calls[0];
+    assert_eq!(
+        (Some(&call.request), Some(&call.reply)),
+        (exchange.request.as_ref(), exchange.reply.as_ref())
+    );
+    assert_eq!(call.conversation.as_deref(), Some("06".repeat(16).as_str()));
+    assert_eq!((call.at_ms, call.stand_ins), (Some(1_767_000_000_000), StandIns::Own));
 }
 
 #[test]

@@ -109,6 +109,20 @@ fn a_number_that_one_part_tells_apart_is_replaced_in_every_part() {
 }
 
 #[test]
+fn what_was_known_of_stand_ins_is_not_forgotten_when_they_are_redacted_again() {
+    for (before, after) in [(StandIns::Own, StandIns::Own), (StandIns::None, StandIns::None)] {
+        let request = Request { messages: vec![Message::text_of(Role::User, "hi")], ..Request::default() };
+        // What stands for a number need not look like one.
+        let reply = reply(Choice { tool_calls: vec![call("{}")], ..Choice::default() });
+        let meta = Metadata::answered("openai", Dialect::OpenaiChat, Credential([7; 16]));
+        let mut ex = Exchange::new(ExchangeId([1; 16]), meta, Some(request), Some(reply));
+        ex.stand_ins = before;
+        redactor().exchange(&mut ex);
+        assert_eq!(ex.stand_ins, after);
+    }
+}
+
+#[test]
 fn other_numbers_of_an_exchange_stay() {
     for arguments in [
         r#"{"order":"20305550199"}"#,

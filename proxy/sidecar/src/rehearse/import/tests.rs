@@ -2,7 +2,7 @@ use std::fs;
 use std::sync::Arc;
 
 use serde_json::Value;
-use understudy_call::{Credential, Dialect, ExchangeId, Message, Metadata, Reply, Request, Role};
+use understudy_call::{Credential, Dialect, ExchangeId, Message, Metadata, Reply, Request, Role, StandIns};
 use understudy_capture::{FileKey, JournalConfig};
 
 use super::*;
@@ -23,6 +23,7 @@ fn log(models: &[&str]) -> Log {
         conversation: None,
         status: 200,
         id: None,
+        stand_ins: StandIns::None,
         marks: std::collections::BTreeMap::new(),
     };
     Log { calls: models.iter().map(call).collect(), ..Log::default() }
