@@ -8,6 +8,8 @@ import json
 import pathlib
 import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "deploy" / "specialise"))
+from understudy_specialise.interval import clopper_pearson  # noqa: E402
 
 TARGET = 0.95  # agreement
 KEPT = "<!-- What follows is put here by hand, from commands of its own; `make results` keeps it. -->"
@@ -168,7 +170,19 @@ def bar(answers):
     return found
 
 
-Judged = collections.namedtuple("Judged", "fold did acts solved kind answer")
+def by_conversation(answers):
+    """The share of answers that agree, of each (conversation, agrees), with the interval of the mean over conversations."""
+    each = collections.defaultdict(list)
+    for conversation, agrees in answers:
+        each[conversation].append(agrees)
+    if not each:
+        return "–"
+    low, high = clopper_pearson(sum(sum(of) / len(of) for of in each.values()), len(each))
+    agreed = sum(agrees for _, agrees in answers)
+    return f"{percent(agreed / len(answers))} ({agreed} of {len(answers)}; {100 * low:.1f}–{100 * high:.1f} over {len(each)} conversations)"
+
+
+Judged = collections.namedtuple("Judged", "fold conversation did acts solved kind answer")
 Judged.__doc__ = "A call that an understudy was asked: what the provider did, and the answer, None where it declined."
 
 
@@ -181,7 +195,7 @@ def judged(verdicts):
                 for asked in m["asked"]:
                     # The others: only a sample was asked, or the time was over.
                     if asked["call"] in answers:
-                        yield Judged(number, ", ".join(asked["tools"]) or "text", asked["acts"], asked["marks"].get("solved"),
+                        yield Judged(number, asked.get("conversation", asked["call"]), ", ".join(asked["tools"]) or "text", asked["acts"], asked["marks"].get("solved"),
                                      kind, answers[asked["call"]])
 
 
@@ -199,11 +213,12 @@ def folds(*verdicts):
 
         def line(name, part):
             served = [r for r in part if taken(r)]
-            print(f"| {name} | {len(part)} | {percent(sum(map(agrees, part)) / len(part))} | "
-                  f"{percent(len(served) / len(part))} | {f'{sum(map(agrees, served))} of {len(served)}' if served else '–'} |")
+            said = [r for r in part if r.answer]
+            print(f"| {name} | {len(part)} | {len(said)} | {by_conversation([(r.conversation, agrees(r)) for r in said])} | "
+                  f"{percent(len(served) / len(part))} | {by_conversation([(r.conversation, agrees(r)) for r in served])} |")
 
         print(f"\n`{kind}`, bars set on the other folds for {100 * TARGET:.0f} % agreement of each tool that it chooses:\n")
-        print("| what the provider did | calls | agreeing when all are answered | served | agreeing of those served |\n| --- | --- | --- | --- | --- |")
+        print("| what the provider did | calls | answered | agreeing of those answered | served | agreeing of those served |\n| --- | --- | --- | --- | --- | --- |")
         names = sorted(sorted({(r.did, r.acts) for r in own}), key=lambda n: -sum(r.did == n[0] for r in own))
         for name, acts in names:
             line(f"{name}{' (writes)' if acts else ''}", [r for r in own if r.did == name])

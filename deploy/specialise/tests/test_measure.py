@@ -44,6 +44,25 @@ def test_base_and_adapter_are_compared_on_the_same_rows():
     assert measure.compared(None, adapter, examples(9))["base"] is None
 
 
+def test_rows_that_are_left_to_the_provider_are_told_apart():
+    left = lambda i: Example(f"left {i}", (1,), (3,), "", "", (), True)
+    metrics = measure.compared(answered(False, False), answered(True, True), [left(0), *examples(1)])
+    assert (metrics["specialised"]["agreed"], metrics["specialised"]["left"]) == (2, 1)
+    held = measure.held(answered(True, False), [left(0), left(1)], 2, 0)
+    assert held["left"] == 2
+    said = measure.sentences({**metrics, "held": held})
+    assert "1 of them are to be left" in said[0] and "2 of them are to be left" in said[1], said
+
+
+def test_white_space_is_no_call_that_is_left(monkeypatch):
+    monkeypatch.setattr(evaluation, "_parted", lambda _m, _b, batch: [None, (7,)])
+    monkeypatch.setattr(evaluation, "_continue", lambda *_: (["\n"], True))
+    model = SimpleNamespace(eval=lambda: None, train=lambda: None)
+    rows = [Example(str(i), (1,), (3,), "", "", (), True) for i in range(2)]
+    result = evaluate(model, None, rows, time.monotonic() + 60, lambda: False)
+    assert result.judged == [(True, True), (False, False)]
+
+
 def test_rows_of_one_conversation_count_as_one():
     result = answered(True, True, True, False, True, False)
     held = measure.held(result, examples(8, lambda i: "long" if i < 4 else ""), 50, 1)

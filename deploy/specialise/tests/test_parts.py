@@ -1,7 +1,8 @@
 """Template, batches, schedule, loss and comparison, each alone."""
 
+import pytest
 import torch
-from understudy_specialise import prompt, tokens
+from understudy_specialise import prompt, rows, tokens
 from understudy_specialise.evaluate import names, normal
 from understudy_specialise.loss import _Summed
 from understudy_specialise.schedule import Schedule
@@ -91,10 +92,46 @@ def test_rows_that_go_on_from_each_other_are_one_sequence():
     stranger = tokens.Example("d", (1, 5, 2, 3, 6), (7, 3), "z", "d")
     got = tokens.sequences([stranger, another, later, first])
     assert [s.ids for s in got] == [(1, 5, 2, 3, 6, 7, 3), (1, 5, 2, 9, 6, 6, 4, 3), (1, 5, 2, 3, 6, 4, 3)]
-    assert got[2].replies == ((2, 4), (5, 7)) and got[2].learnt == 4
+    assert got[2].replies == ((2, (2, 3)), (5, (4, 3))) and got[2].learnt == 4
     alone = tokens.sequences([tokens.Example(str(i), (1,), (2, 3), "x", "same") for i in range(5)])
     assert len(alone) == 5, "the same question again goes on from nothing"
     assert tokens.a_step(alone, 16) == 16 and tokens.a_step(got, 16) == 12
+
+
+def test_a_reply_that_is_left_to_the_provider_is_learnt_and_not_read():
+    stop = 3
+    left = tokens.Example("a", (1, 5), (stop,), "", "c", (), True)
+    later = tokens.Example("b", (1, 5, 2, 8, 3, 6), (4, 3), "y", "c")
+    (one,) = tokens.sequences([later, left])
+    assert one.ids == (1, 5, 2, 8, 3, 6, 4, 3), "the conversation goes on with what the provider said"
+    assert one.replies == ((2, (stop,)), (6, (4, 3))) and one.learnt == 3
+    (alone,) = tokens.sequences([left])
+    assert alone.ids == (1, 5) and alone.replies == ((2, (stop,)),)
+
+
+def test_rows_that_are_left_have_no_text(base):
+    from understudy_specialise import base as bases
+
+    read = bases.load(base, "cpu", torch.float32, "Apache-2.0", None)
+    row = rows.Row("a", "c", ({"role": "user", "content": "hi"},), "a long story", ({"token": "a", "top": []},), True)
+    (left,) = tokens.encode([row], read.tokenizer, read.stop)
+    assert (left.reply, left.text, left.soft, left.defers) == ((read.stop,), "", (), True)
+
+
+@pytest.mark.parametrize("rows_, shared, length", [(2, 1, 5), (3, 2, 64), (1, 4, 130), (2, 2, 300), (1, 1, 517)])
+def test_attention_in_blocks_is_attention(rows_, shared, length):
+    from understudy_specialise import attention
+
+    chance = torch.Generator().manual_seed(length)
+    draw = lambda heads: torch.randn(rows_, heads, length, 8, generator=chance, requires_grad=True)
+    query, key, value = draw(shared * 3), draw(shared), draw(shared)
+    wide = [t.repeat_interleave(3, 1) for t in (key, value)]
+    plain = torch.nn.functional.scaled_dot_product_attention(query, *wide, is_causal=True).transpose(1, 2)
+    blocks, _ = attention._forward(None, query, key, value, None)
+    assert torch.allclose(plain, blocks, atol=1e-5)
+    weights = torch.randn(plain.shape, generator=chance)
+    slopes = [torch.autograd.grad((out * weights).sum(), (query, key, value)) for out in (plain, blocks)]
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*slopes))
 
 
 def test_a_sequence_loses_as_much_as_its_rows_alone(base):
@@ -113,9 +150,10 @@ def test_a_sequence_loses_as_much_as_its_rows_alone(base):
     chance = torch.Generator().manual_seed(1)
     draw = lambda n: tuple(torch.randint(0, 250, (n,), generator=chance).tolist())
     first = tokens.Example("a", draw(9), draw(4), "x", "c")
-    later = tokens.Example("b", first.prompt + first.reply + draw(6), draw(5), "y", "c")
-    (both,) = tokens.sequences([first, later])
-    alone = [tokens.sequences([e])[0] for e in (first, later)]
+    left = tokens.Example("l", first.prompt + first.reply + draw(3), (read.stop,), "", "c", (), True)
+    later = tokens.Example("b", left.prompt + draw(6), draw(5), "y", "c")
+    (both,) = tokens.sequences([first, left, later])
+    alone = [tokens.sequences([e])[0] for e in (first, left, later)]
     trainer.vocabulary = Vocabulary(head(trainer.model), [both], read.stop, 0)
     trainer.vocabulary.begin_step()
 
@@ -197,7 +235,7 @@ def test_a_run_with_nothing_left_to_gain_cools_down(monkeypatch):
 
     monkeypatch.setattr(train.lora, "snapshot", lambda _: {})
 
-    def left_after(shares, rows=40):
+    def left_after(shares, rows=40, deferring=0):
         trainer = train.Trainer.__new__(train.Trainer)
         trainer.schedule = Schedule(1000)
         for _ in range(60):
@@ -207,6 +245,7 @@ def test_a_run_with_nothing_left_to_gain_cools_down(monkeypatch):
         trainer.looks, trainer.look_rows, trainer.without_better = 1, rows, 0
         trainer.held, trainer.pace = 0, None
         trainer.best = {"agreement": -1.0, "step": 0}
+        trainer.development = [SimpleNamespace(defers=i < deferring) for i in range(rows)]
         for share in shares:
             trainer._evaluate = lambda *_: Agreement([(i < round(share * rows), False) for i in range(rows)], 1.0)
             trainer._look()
@@ -217,6 +256,7 @@ def test_a_run_with_nothing_left_to_gain_cools_down(monkeypatch):
     assert left_after([0.9, 1.0]) == 940
     assert left_after([0.9] * 4) == 940, "below that the falling rate may still teach"
     assert left_after([1.0, 1.0], rows=8) == 940, "so few rows may all agree by chance"
+    assert left_after([1.0, 1.0], deferring=20) == 940, "to leave a call is soon learnt"
 
 
 def test_a_restored_optimiser_goes_on_as_if_it_had_not_stopped():

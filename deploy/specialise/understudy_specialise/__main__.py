@@ -17,7 +17,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-from . import options as opts  # noqa: E402
+from . import memory, options as opts  # noqa: E402
 from .progress import Progress, say  # noqa: E402
 from .refusals import Interrupted, Refusal, from_failure  # noqa: E402
 
@@ -26,6 +26,7 @@ DONE, REFUSED, INTERRUPTED = 0, 2, 130
 
 def main(arguments=None) -> int:
     options = opts.parser().parse_args(arguments)
+    memory.keep_freed()
     progress = Progress()
     try:
         from .run import run

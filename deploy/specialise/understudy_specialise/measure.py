@@ -53,10 +53,15 @@ def compared(bare: Agreement | None, specialised: Agreement, development: list) 
     rows = min(bare.rows if bare else BASE_ROWS, specialised.rows)
     return {
         "compared": {"split": "development", "rows": rows, "exchanges": [e.id for e in development[:rows]]},
-        "base": bare.first(rows).as_card() if bare else None,
-        "specialised": specialised.first(rows).as_card(),
-        "development": specialised.as_card(),
+        "base": _figure(bare.first(rows), development) if bare else None,
+        "specialised": _figure(specialised.first(rows), development),
+        "development": _figure(specialised, development),
     }
+
+
+def _figure(result: Agreement, examples: list) -> dict:
+    """`left`: of its rows those that are the provider's, and agree where they are left."""
+    return {**result.as_card(), "left": sum(e.defers for e in examples[: result.rows])}
 
 
 def held(result: Agreement, examples: list, of: int, past_context: int) -> dict | None:
@@ -64,7 +69,7 @@ def held(result: Agreement, examples: list, of: int, past_context: int) -> dict 
     if not result.rows:
         return None
     return {
-        **result.as_card(),
+        **_figure(result, examples),
         "of": of,
         "left_out_past_context": past_context,
         "by_conversation": _by_conversation(result, examples),
@@ -88,18 +93,19 @@ def _by_conversation(result: Agreement, examples: list) -> dict:
 def sentences(metrics: dict) -> list[str]:
     """For people."""
     said, share = [], lambda of: f"{100 * of['agreement']:.1f} %"
+    left = lambda of: f"; {of['left']} of them are to be left to the provider" if of["left"] else ""
     base, specialised, held = metrics["base"], metrics["specialised"], metrics["held"]
     if base:
         said.append(
             f"on the same {base['rows']} development rows the bare base agrees on {share(base)}, "
-            f"the adapter on {share(specialised)}"
+            f"the adapter on {share(specialised)}{left(specialised)}"
         )
     if held:
         each = held["by_conversation"]
         low, high = (100 * bound for bound in each["interval"])
         said.append(
             f"held rows, which nothing had looked at: {held['agreed']} of {held['rows']} agree; over their "
-            f"{each['conversations']} conversations {share(each)} ({low:.1f} to {high:.1f} % at 95 %)"
+            f"{each['conversations']} conversations {share(each)} ({low:.1f} to {high:.1f} % at 95 %){left(held)}"
         )
     else:
         said.append("no held row was measured: there is none, or no time was left")

@@ -24,6 +24,7 @@ class Row:
     messages: tuple
     reply: str
     tokens: tuple = ()  # the provider's, with their alternatives, where it told them
+    defers: bool = False  # a text that nobody could say again: leaving it to the provider is learnt
 
 
 @dataclass
@@ -105,19 +106,23 @@ def _row(number: int, value: dict) -> tuple[Row, str]:
     told = distil.read(value.get("tokens", []))
     if told is None:
         raise bad_row(number, 'tokens is not a list of {"token", "top": [[text, logprob], …]}')
-    return Row(value["id"], value["conversation"], tuple(kept), value["reply"], told), value["split"]
+    defers = value.get("defers", False)
+    if not isinstance(defers, bool):
+        raise bad_row(number, "defers is neither true nor false")
+    return Row(value["id"], value["conversation"], tuple(kept), value["reply"], told, defers), value["split"]
 
 
 def check(rows: Rows, min_rows: int, min_development: int):
     """Refuses data that would not teach anything, or not show that it did."""
-    if len(rows.train) < min_rows or len(rows.development) < min_development:
+    answered = sum(not row.defers for row in rows.train)
+    if answered < min_rows or len(rows.development) < min_development:
         raise Refusal(
             "too_few_rows",
-            f"{len(rows.train)} rows to train on and {len(rows.development)} to develop on; "
+            f"{answered} rows to train on and {len(rows.development)} to develop on; "
             f"{min_rows} and {min_development} are needed",
             "record more calls of this task",
         )
-    if len({row.reply for row in rows.train}) == 1:
+    if len({"" if row.defers else row.reply for row in rows.train}) == 1:
         raise Refusal(
             "one_reply",
             "all rows have the same reply, so there is nothing to learn",

@@ -85,6 +85,9 @@ def run(options, progress: Progress, began: float):
     sequences = tokens.sequences(train)
     if len(sequences) < len(train):
         say(f"{len(train)} rows of conversations in {len(sequences)} sequences")
+    deferred = sum(e.defers for e in train)
+    if deferred:
+        say(f"{deferred} of {len(train)} rows are texts said once: leaving them to the provider is learnt")
     distilled = sum(len(e.soft) for e in train) if options.distil else 0
     if distilled:
         say(f"{distilled} of {sum(len(e.reply) for e in train)} reply tokens are distilled from the provider's log-probabilities")
@@ -144,6 +147,7 @@ def _card(options, rows, base, train, long, trainer, metrics, clock) -> dict:
         "data": {
             "sha256": rows.data_sha256,
             "rows": {"train": len(train), "development": len(rows.development)},
+            "deferred": {"train": sum(e.defers for e in train), "development": sum(r.defers for r in rows.development)},
             "left_out_past_context": long,
             "exchanges": {"train": [e.id for e in train], "development": [r.id for r in rows.development]},
             "calls": rows.calls,

@@ -21,10 +21,11 @@ POOL = 16
 class Example:
     id: str
     prompt: tuple  # ids of the rendered messages
-    reply: tuple  # ids of the reply and of the stop token
-    text: str  # the reply as it is, to compare with
+    reply: tuple  # ids of the reply and of the stop token; of one that is left to the provider the stop token alone
+    text: str  # the reply as it is, to compare with; empty where it is left to the provider
     conversation: str = ""
     soft: tuple = ()  # (index in the reply, ((id, share), …)): what the provider nearly said
+    defers: bool = False  # the reply is left to the provider
 
     def __len__(self):
         return len(self.prompt) + len(self.reply)
@@ -36,7 +37,7 @@ class Sequence:
     each other."""
 
     ids: tuple
-    replies: tuple  # (first, past the last) of each reply's tokens, the stop token included
+    replies: tuple  # (place, ids) of each: what is learnt from that place on, the stop token included
     soft: tuple = ()  # (index in ids, ((id, share), …))
 
     def __len__(self):
@@ -45,7 +46,7 @@ class Sequence:
     @property
     def learnt(self) -> int:
         """Tokens that the loss is on."""
-        return sum(end - start for start, end in self.replies)
+        return sum(len(said) for _, said in self.replies)
 
 
 def sequences(examples: list) -> list[Sequence]:
@@ -68,9 +69,11 @@ def sequences(examples: list) -> list[Sequence]:
 
 
 def _after(before: Sequence, e: Example) -> Sequence:
-    """What came before, up to and with this row."""
+    """What came before, up to and with this row. A reply that is left to the provider
+    is learnt and not read: the conversation goes on with what the provider said."""
     soft = tuple((len(e.prompt) + at, shares) for at, shares in e.soft)
-    return Sequence(e.prompt + e.reply, (*before.replies, (len(e.prompt), len(e))), before.soft + soft)
+    ids = e.prompt if e.defers else e.prompt + e.reply
+    return Sequence(ids, (*before.replies, (len(e.prompt), e.reply)), before.soft + soft)
 
 
 def a_step(sequences: list, rows: int) -> int:
@@ -83,7 +86,7 @@ def encode(rows, tokenizer, stop: int) -> list[Example]:
     """Encodes prompt and reply apart, as the engine does: it never sees a token
     that joins the end of the one to the start of the other."""
     plain = prompt.breaker(tokenizer)
-    said = [plain(r.reply) for r in rows]
+    said = ["" if r.defers else plain(r.reply) for r in rows]
     prompts = tokenizer.encode_batch([prompt.render(r.messages, plain) for r in rows], add_special_tokens=False)
     replies = tokenizer.encode_batch(said, add_special_tokens=False)
     known: dict = {}
@@ -95,8 +98,8 @@ def encode(rows, tokenizer, stop: int) -> list[Example]:
 
     return [
         Example(
-            row.id, tuple(p.ids), (*r.ids, stop), row.reply, row.conversation,
-            distil.align(row.tokens, reply, r.ids, r.offsets, first),
+            row.id, tuple(p.ids), (*r.ids, stop), "" if row.defers else row.reply, row.conversation,
+            () if row.defers else distil.align(row.tokens, reply, r.ids, r.offsets, first), row.defers,
         )
         for row, reply, p, r in zip(rows, said, prompts, replies)
     ]  # fmt: skip

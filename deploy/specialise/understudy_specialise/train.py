@@ -225,11 +225,12 @@ class Trainer:
         for i, s in enumerate(piece):
             ids[i, : len(s)] = torch.tensor(s.ids)
             told = dict(s.soft)
-            for start, end in s.replies:
+            for start, said in s.replies:
+                end = start + len(said)
                 soft += [(len(targets) + at - start, told[at]) for at in range(start, end) if at in told]
-                rows += [i] * (end - start)
+                rows += [i] * len(said)
                 places += range(start - 1, end - 1)
-                targets += s.ids[start:end]
+                targets += said
         hidden = backbone(self.model)(input_ids=ids.to(device), use_cache=False)[0]
         picked = hidden[torch.tensor(rows, device=device), torch.tensor(places, device=device)]
         return self.vocabulary.loss(picked, torch.tensor(targets, device=device), soft)
@@ -271,7 +272,8 @@ class Trainer:
             self.look_rows = max(8, min(len(self.development), LAST_ROWS // 2, int(result.rows * share / max(result.seconds, 1e-3))))
             return
         self._judge(result)
-        if self.without_better >= PATIENCE and self.best["agreement"] == 1.0 and self.best["rows"] >= SURE_ROWS:
+        answered = sum(not e.defers for e in self.development[: self.best.get("rows", 0)])
+        if self.without_better >= PATIENCE and self.best["agreement"] == 1.0 and answered >= SURE_ROWS:
             say("every row agrees, look after look: cooling down")
             self.schedule.cool()
             self.without_better = 0

@@ -118,6 +118,8 @@ pub enum Declined {
     /// It said a value that its task always takes from the call's own words, and that
     /// stands nowhere in them.
     Unquoted,
+    /// It has learnt that such a call is the provider's: a text that is never said again.
+    Deferred,
     /// It cannot be reached, or it failed.
     Unavailable,
     /// Whoever asked went away.
@@ -127,6 +129,24 @@ pub enum Declined {
 }
 
 impl Declined {
+    /// All of them, for whoever counts each.
+    pub const ALL: [Self; 14] = [
+        Self::BelowBar,
+        Self::Rare,
+        Self::Weak,
+        Self::TooSlow,
+        Self::Late,
+        Self::Busy,
+        Self::TooLong,
+        Self::Invalid,
+        Self::Novel,
+        Self::Unquoted,
+        Self::Deferred,
+        Self::Unavailable,
+        Self::Cancelled,
+        Self::Budget,
+    ];
+
     /// Whether nothing was learnt of the understudy: it could not be asked, or not to
     /// the end, for reasons that do not lie in the call.
     #[must_use]
@@ -148,6 +168,7 @@ impl Declined {
             Self::Invalid => "invalid",
             Self::Novel => "novel",
             Self::Unquoted => "unquoted",
+            Self::Deferred => "deferred",
             Self::Unavailable => "unavailable",
             Self::Cancelled => "cancelled",
             Self::Budget => "budget",

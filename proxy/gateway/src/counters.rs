@@ -31,7 +31,7 @@ pub enum Fallback {
     Panicked,
 }
 
-const LABELS: [&str; 30] = [
+const LABELS: [&str; 32] = [
     "not_accepted",
     "rate_limited",
     "too_large",
@@ -49,6 +49,8 @@ const LABELS: [&str; 30] = [
     "too_long",
     "invalid",
     "novel",
+    "unquoted",
+    "deferred",
     "unavailable",
     "cancelled",
     "budget",
@@ -246,5 +248,19 @@ impl Counters {
         let [agent, provider, us] = &self.faults;
         [(Fault::Agent, agent), (Fault::Provider, provider), (Fault::Us, us)]
             .map(|(f, n)| (f.label(), n.load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_decline_has_a_place_of_its_own() {
+        for why in Declined::ALL {
+            let counters = Counters::default();
+            counters.add_fallback(Fallback::Declined(why));
+            assert_eq!((counters.fallback(why.label()), counters.fallback("other")), (1, 0), "{why}");
+        }
     }
 }

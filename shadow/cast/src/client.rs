@@ -109,6 +109,8 @@ pub struct EngineModels {
 pub enum ReplyShape {
     /// A call of a tool on offer.
     ToolCall,
+    /// As the request's tools and format leave it, or nothing at all.
+    OrNothing,
     /// JSON.
     Json,
     /// Any text.

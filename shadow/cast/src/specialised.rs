@@ -8,6 +8,9 @@
 //! *Shape.* The grammar is the task's: where every reply that it learnt calls a
 //! tool it must call one; else it may, and text is text.
 //!
+//! *Leaving calls.* Of a text that nobody could say again it has learnt to say nothing,
+//! which declines the call after its prompt, before a word is written.
+//!
 //! *Quotes.* A value that the task always takes from the part, and that stands
 //! nowhere in it, is made up: such a reply is declined ([`Quotes`]).
 //!
@@ -151,6 +154,9 @@ impl Specialised {
             priority: q.priority,
         };
         let ChatAnswer { reply, confidence, min_logprob, .. } = self.model.chat(chat).await?;
+        if s.habits.defers && says_nothing(&reply) {
+            return Err(Declined::Deferred);
+        }
         let choice = asking::usable(q.request, &reply)?;
         let sum = confidence.ok_or(Declined::Invalid)?;
         if !s.habits.quotes.are_kept(&text, choice) {
@@ -165,6 +171,7 @@ impl Specialised {
         let can_call = !asked.tools.is_empty() && asked.tool_choice != ToolChoice::None;
         match (can_call, self.snapshot.habits.always_calls) {
             (true, true) => Some(ReplyShape::ToolCall),
+            (true, false) if self.snapshot.habits.defers => Some(ReplyShape::OrNothing),
             // As the caller's own request leaves it: a call or text.
             (true, false) => None,
             (false, _) if asked.format != Format::Text => Some(ReplyShape::Json),
@@ -198,6 +205,10 @@ impl Specialised {
             ..Request::default()
         }
     }
+}
+
+fn says_nothing(reply: &Reply) -> bool {
+    reply.choices.iter().all(|c| c.tool_calls.is_empty() && c.text().is_empty())
 }
 
 impl Responder for Specialised {

@@ -94,11 +94,9 @@ fn failure(e: &reqwest::Error) -> Lost {
 /// Why a status that is no answer came, by the code in the body where there is
 /// one (the engine's own), else by the status.
 pub(crate) fn declined(came: &Came) -> Declined {
-    let code = serde_json::from_slice::<Value>(&came.body)
-        .ok()
-        .and_then(|v| v.get("error")?.get("code")?.as_str().map(str::to_owned))
-        .unwrap_or_default();
-    match code.as_str() {
+    let said: Value = serde_json::from_slice(&came.body).unwrap_or_default();
+    let of_error = |field: &str| said.pointer(&format!("/error/{field}")).and_then(Value::as_str);
+    match of_error("code").unwrap_or_default() {
         "below_bar" => Declined::BelowBar,
         "too_slow" => Declined::TooSlow,
         "late" => Declined::Late,
@@ -109,6 +107,10 @@ pub(crate) fn declined(came: &Came) -> Declined {
         "unavailable" => Declined::Unavailable,
         _ => match came.status {
             429 => Declined::Busy,
+            // An older engine than what it is asked: nothing was learnt of the model.
+            400 if of_error("message").is_some_and(|m| m.starts_with("field `understudy`")) => {
+                Declined::Unavailable
+            }
             413 => Declined::TooLong,
             400 | 422 => Declined::Invalid,
             408 | 504 => Declined::Late,

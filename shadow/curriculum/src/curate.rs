@@ -10,7 +10,7 @@ use crate::outliers::{Letters, is_of_one_language, language, length_limit, main_
 use crate::part_alone::Turn;
 use crate::question::Key;
 use crate::report::{Characters, ClassCount, Conflicts, Reason, Report, SplitSize, Tally};
-use crate::{Curated, Row, Rules, Split, balance, split};
+use crate::{Curated, Row, Rules, Split, balance, said_once, split};
 
 /// Classes that a report names; the rest is one line.
 const CLASSES: usize = 100;
@@ -40,8 +40,12 @@ pub fn curate(task: &Task, exchanges: impl Iterator<Item = (u64, Exchange)>, rul
     let language = set.languages();
     set.balance();
     let after = set.classes(false);
-    let notes = std::mem::take(&mut set.notes);
-    let (rows, tally) = set.into_rows();
+    let mut notes = std::mem::take(&mut set.notes);
+    let (mut rows, tally) = set.into_rows();
+    let deferred = said_once::mark(&mut rows);
+    if deferred > 0 {
+        notes.push(format!("{deferred} training rows are texts that follow no pattern: what is learnt of them is to leave such calls to the provider"));
+    }
     let counts = Taken { tally, ..taken };
     let mut report = report(task, rules, counts, &rows);
     report.classes = class_counts(before, &after);
@@ -271,6 +275,7 @@ impl<'a> Set<'a> {
             split: kept.split,
             messages: kept.group.turns.into_iter().map(|(role, text)| Message::text_of(role, text)).collect(),
             reply: kept.group.reply,
+            defers: false,
             tokens: kept.group.tokens,
             class: kept.group.class,
             stands_for: kept.stands_for,

@@ -20,6 +20,7 @@
 //!    conflicts, lengths, scripts and languages far from the task's own, classes over their
 //!    cap. Training rows only: development and held stay as the traffic is, for a
 //!    bar set on easier calls than those to come would promise too much.
+//! 5. *What is left to the provider* (`said_once.rs`): texts that nobody could say again.
 //!
 //! What holds of the result, whatever the order of the input: no conversation is
 //! in two parts, no row is an understudy's answer, no question is in two parts,
@@ -42,6 +43,7 @@ mod question;
 mod report;
 mod row;
 mod rules;
+mod said_once;
 mod split;
 mod told;
 mod written;

@@ -1,13 +1,13 @@
 //! The rows as a Parquet file, for whoever works with tables: one row group a
 //! ten thousand rows, no compression. Columns: `exchange`, `conversation`, `seq`,
 //! `split`, `class`, `stands_for`, `messages` (JSON of `{"role", "content"}`),
-//! `reply`. The file's metadata has `task`, `data_sha256` (as in
+//! `reply`, `defers`. The file's metadata has `task`, `data_sha256` (as in
 //! [`crate::parts`]) and `curation`, the report. Held rows are never written.
 
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
@@ -25,6 +25,7 @@ const SCHEMA: &str = "message row {
     required int64 stands_for;
     required binary messages (UTF8);
     required binary reply (UTF8);
+    required boolean defers;
 }";
 
 /// Rows of a row group: some tens of megabytes at the longest.
@@ -69,7 +70,11 @@ fn write_group<W: Write + Send>(
     texts(group, rows, |r| r.class.clone())?;
     numbers(group, rows, |r| r.stands_for)?;
     texts(group, rows, parts::messages_json)?;
-    texts(group, rows, |r| r.reply.clone())
+    texts(group, rows, |r| r.reply.clone())?;
+    let defers: Vec<bool> = rows.iter().map(|r| r.defers).collect();
+    let mut column = group.next_column()?.ok_or_else(|| ParquetError::EOF("no such column".to_owned()))?;
+    column.typed::<BoolType>().write_batch(&defers, None, None)?;
+    column.close()
 }
 
 fn texts<W: Write + Send>(

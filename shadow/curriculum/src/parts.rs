@@ -1,6 +1,7 @@
 //! The rows as the trainer reads them: the part alone, as JSON lines. The first
 //! line is a header, `{"task", "data_sha256", "calls", "curation"}`, where `calls`
 //! is how tool calls are written ([`CallText`]); then one a row, `{"id", "conversation", "split", "messages": [{"role", "content"}], "reply"}`,
+//! `"defers": true` where the reply is left to the provider ([`Row::defers`]),
 //! and `"tokens": [{"token", "top": [[text, log-probability], …]}]` where the provider told them.
 //! Held rows are in no file and in no hash: a trainer gets them after the others
 //! ([`write_with_held`]).
@@ -30,6 +31,8 @@ struct Line<'a> {
     #[serde(serialize_with = "turns")]
     messages: &'a [Message],
     reply: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    defers: bool,
     #[serde(skip_serializing_if = "<[Told]>::is_empty")]
     tokens: &'a [Told],
 }
@@ -55,6 +58,7 @@ pub fn write_row(row: &Row, sink: &mut impl Write) -> io::Result<()> {
         split: row.split,
         messages: &row.messages,
         reply: &row.reply,
+        defers: row.defers,
         tokens: &row.tokens,
     };
     serde_json::to_writer(&mut *sink, &line)?;

@@ -95,6 +95,22 @@ pub(crate) fn shingles(turns: &[Turn]) -> Vec<u64> {
     grams
 }
 
+/// The words of a text, as [`shingles`] has them.
+pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start_matches(|c: char| !c.is_alphanumeric());
+        let first = rest.chars().next()?;
+        let end = match stands_alone(first) {
+            true => first.len_utf8(),
+            false => rest.find(|c: char| !c.is_alphanumeric() || stands_alone(c)).unwrap_or(rest.len()),
+        };
+        let (word, after) = rest.split_at(end);
+        rest = after;
+        Some(word)
+    })
+}
+
 /// Han, kana, Thai, Lao and Khmer are written without spaces.
 fn stands_alone(c: char) -> bool {
     matches!(u32::from(c), 0x0E00..=0x0EFF | 0x1780..=0x17FF | 0x3040..=0x30FF | 0x3400..=0x9FFF | 0xF900..=0xFAFF | 0x20000..=0x3FFFF)

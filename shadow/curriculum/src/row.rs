@@ -18,6 +18,9 @@ pub struct Row {
     pub messages: Vec<Message>,
     /// What the engine's grammar makes the model write.
     pub reply: String,
+    /// A text that follows no pattern, of a task that also calls tools: what is learnt is
+    /// to leave it to the provider.
+    pub defers: bool,
     /// The provider's own tokens with their alternatives, where the call asked for them.
     pub tokens: Vec<Told>,
     /// The tools that it calls, or its label where that is short.

@@ -2,6 +2,7 @@
 mod formats;
 mod invariants;
 mod reasons;
+mod said_once;
 mod written;
 
 use serde_json::{Value, json};

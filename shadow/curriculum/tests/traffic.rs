@@ -127,4 +127,8 @@ fn the_airline_agents_training_turns_become_rows() {
         report.count(Reason::Conflict) + report.count(Reason::Outvoted) > 0,
         report.conflicts.questions > 0
     );
+    // It greets and asks in the same words again and again, and tells most things once.
+    let texts = made.rows.iter().filter(|r| !r.reply.starts_with('>'));
+    let (left, said): (Vec<_>, Vec<_>) = texts.partition(|r| r.defers);
+    assert!(left.len() > 2 * said.len() && said.len() > 50, "{} left, {} learnt", left.len(), said.len());
 }

@@ -38,6 +38,8 @@ impl Extension {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ReplyForm {
     ToolCall,
+    /// As the request's tools and format leave it, or nothing at all.
+    OrNothing,
     Json,
     Text,
 }
@@ -112,6 +114,7 @@ fn ours(why: Ineligible) -> bool {
 
 fn grammar(request: &Request, reply: Option<ReplyForm>, written: CallText) -> Option<Grammar> {
     let calls = |choice: ToolChoice| Grammar::ToolCall {
+        or_nothing: reply == Some(ReplyForm::OrNothing),
         tools: request.tools.clone(),
         choice,
         parallel: request.parallel_tool_calls.unwrap_or(true),
@@ -129,8 +132,8 @@ fn grammar(request: &Request, reply: Option<ReplyForm>, written: CallText) -> Op
         })),
         Some(ReplyForm::Json) => json().or(Some(Grammar::JsonObject)),
         Some(ReplyForm::Text) => None,
-        None if request.tools.is_empty() || request.tool_choice == ToolChoice::None => json(),
-        None => Some(calls(request.tool_choice.clone())),
+        _ if request.tools.is_empty() || request.tool_choice == ToolChoice::None => json(),
+        Some(ReplyForm::OrNothing) | None => Some(calls(request.tool_choice.clone())),
     }
 }
 

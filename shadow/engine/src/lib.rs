@@ -19,7 +19,9 @@
 //! 409 (429 for `busy`) whose error has the type `declined` and the reason as its
 //! code.
 //!
-//! `adapter` names a subfolder of the folder of adapters: the task's own weights
+//! `reply` is the form that the reply is to have, where the request alone does not say:
+//! `tool_call`, `json`, `text`, or `or_nothing`, which is as the request leaves it or
+//! nothing at all. `adapter` names a subfolder of the folder of adapters: the task's own weights
 //! on the base that is in memory already. Its own chat template then writes the
 //! messages, and tools only constrain the reply. One that is unknown, damaged or
 //! of another base is an error of the type `adapter_error`, with a code

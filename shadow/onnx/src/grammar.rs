@@ -35,7 +35,21 @@ pub enum Grammar {
         parallel: bool,
         /// How a call is written.
         written: CallText,
+        /// Whether the reply may also be nothing at all, with [`ToolChoice::Auto`] and
+        /// [`CallText::Line`]: a model that has learnt it leaves a call so. It has to be
+        /// sure of it, for how sure it is of a call the confidence says.
+        or_nothing: bool,
     },
+}
+
+impl Grammar {
+    /// Whether a reply may be nothing at all.
+    pub(crate) fn allows_nothing(&self) -> bool {
+        matches!(
+            self,
+            Self::ToolCall { choice: ToolChoice::Auto, written: CallText::Line, or_nothing: true, .. }
+        )
+    }
 }
 
 /// Why a grammar cannot be kept to.
@@ -116,10 +130,10 @@ fn top_level(grammar: &Grammar) -> Result<Option<TopLevelGrammar>, GrammarError>
             schema
         }
         Grammar::ToolCall { choice: ToolChoice::None, .. } => return Ok(None),
-        Grammar::ToolCall { tools, choice, parallel, written: CallText::Line } => {
-            return Ok(Some(lines(&offered(tools, choice)?, choice, *parallel)));
+        Grammar::ToolCall { tools, choice, parallel, written: CallText::Line, or_nothing } => {
+            return Ok(Some(lines(&offered(tools, choice)?, choice, *parallel, *or_nothing)));
         }
-        Grammar::ToolCall { tools, choice, parallel, written: CallText::Json } => {
+        Grammar::ToolCall { tools, choice, parallel, written: CallText::Json, .. } => {
             let calls = calls_schema(&offered(tools, choice)?, *parallel);
             if *choice == ToolChoice::Auto {
                 return Ok(Some(call_or_text(calls)));
@@ -148,9 +162,13 @@ fn call_or_text(calls: Value) -> TopLevelGrammar {
 
 /// Calls one a line, or, where none need be called, text that does not begin
 /// like one.
-fn lines(offered: &[&Tool], choice: &ToolChoice, parallel: bool) -> TopLevelGrammar {
+fn lines(offered: &[&Tool], choice: &ToolChoice, parallel: bool, or_nothing: bool) -> TopLevelGrammar {
     let several = if parallel { " (\"\\n\" call)*" } else { "" };
-    let text = if *choice == ToolChoice::Auto { "\n  | TEXT\nTEXT: /[^>\\s](.|\\n)*/" } else { "" };
+    let text = match (choice, or_nothing) {
+        (ToolChoice::Auto, true) => "\n  | TEXT\n  | \"\"\nTEXT: /[^>\\s](.|\\n)*/",
+        (ToolChoice::Auto, false) => "\n  | TEXT\nTEXT: /[^>\\s](.|\\n)*/",
+        _ => "",
+    };
     let calls: Vec<String> = offered
         .iter()
         .enumerate()

@@ -90,6 +90,15 @@ fn greedy(logits: &[f32], allowed: Option<&SimpleVob>) -> Option<u32> {
     best.map(|b| b.1)
 }
 
+/// Rules these tokens out, unless the model's own softmax gives them `least` together.
+pub(crate) fn unless_likely(ids: &[u32], least: f64, logits: &[f32], allowed: &mut SimpleVob) {
+    let whole = log_sum_exp(logits);
+    let of = ids.iter().filter_map(|id| logits.get(*id as usize));
+    if of.map(|l| (f64::from(*l) - whole).exp()).sum::<f64>() < least {
+        ids.iter().for_each(|id| allowed.disallow_token(*id));
+    }
+}
+
 fn log_sum_exp(logits: &[f32]) -> f64 {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&l| f64::from((l - top).exp())).sum();
@@ -113,6 +122,21 @@ mod tests {
             m.allow_token(i);
         }
         m
+    }
+
+    #[test]
+    fn tokens_that_must_be_likely_are_ruled_out_where_they_are_not() {
+        // Of 1, 2 and 5 eighths: the last two have 7 together.
+        let logits = [0.0, 2.0_f32.ln(), 5.0_f32.ln()];
+        for (least, first) in [(0.87, 2), (0.88, 0)] {
+            let mut allowed = mask(&[0, 1, 2], 3);
+            unless_likely(&[1, 2], least, &logits, &mut allowed);
+            let drawn = Sampler::new(0.0, 1.0, 0).draw(&logits, Some(&allowed)).unwrap();
+            assert_eq!(drawn.id, first);
+            // Its probability is the model's own all the same.
+            let own = (f64::from(logits[first as usize]) - 8.0_f64.ln()).abs();
+            assert!((drawn.logprob.abs() - own).abs() < 1e-6, "{}", drawn.logprob);
+        }
     }
 
     #[test]

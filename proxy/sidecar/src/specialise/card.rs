@@ -44,6 +44,9 @@ struct Figure {
     rows: u64,
     agreed: u64,
     agreement: f64,
+    /// Of them those that are the provider's to answer, and agree where they are left.
+    #[serde(default)]
+    left: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     by_conversation: Option<Conversations>,
 }
@@ -54,6 +57,15 @@ struct Conversations {
     conversations: u64,
     agreement: f64,
     interval: (f64, f64),
+}
+
+impl Figure {
+    fn left(&self) -> String {
+        match self.left {
+            0 => String::new(),
+            n => format!(" ({n} of them are to be left to the provider)"),
+        }
+    }
 }
 
 impl Metrics {
@@ -68,10 +80,11 @@ impl Metrics {
         let Some(made) = &self.specialised else { return lines };
         if let Some(base) = &self.base {
             lines.push(format!(
-                "on the same {} development rows the bare base agrees on {}, the adapter on {}",
+                "on the same {} development rows the bare base agrees on {}, the adapter on {}{}",
                 made.rows,
                 percent(Some(base.agreement)),
-                percent(Some(made.agreement))
+                percent(Some(made.agreement)),
+                made.left()
             ));
         }
         lines.push(match &self.held {
@@ -88,8 +101,10 @@ impl Metrics {
                     )
                 });
                 format!(
-                    "on {} held rows, which nothing had looked at, {} agree{mean}",
-                    held.rows, held.agreed
+                    "on {} held rows, which nothing had looked at, {} agree{mean}{}",
+                    held.rows,
+                    held.agreed,
+                    held.left()
                 )
             }
         });

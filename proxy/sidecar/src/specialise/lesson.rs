@@ -27,7 +27,15 @@ struct Data {
     calls: CallText,
     exchanges: Exchanges,
     #[serde(default)]
+    deferred: Deferred,
+    #[serde(default)]
     curation: Curation,
+}
+
+/// Rows of which it learnt to leave them to the provider.
+#[derive(Default, Deserialize)]
+struct Deferred {
+    train: u64,
 }
 
 #[derive(Default, Deserialize)]
@@ -76,13 +84,13 @@ pub(crate) fn calls(adapters: &Path, adapter: &str) -> Option<u64> {
 /// As [`known`], or a journal that cannot be read.
 pub(crate) fn lesson(journal: &Journal, adapters: &Path, adapter: &str) -> Result<Lesson, Failure> {
     let card = card(adapters, adapter)?;
-    let calls = card.data.calls;
+    let (calls, defers) = (card.data.calls, card.data.deferred.train > 0);
     let Exchanges { train, development } = card.data.exchanges;
     let train: HashSet<ExchangeId> = train.into_iter().collect();
     // The newest: what the task is like now.
     let development: HashSet<ExchangeId> = development.into_iter().collect();
     let mut lesson =
-        Lesson { adapter: adapter.to_owned(), calls, trained: Vec::new(), development: Vec::new() };
+        Lesson { adapter: adapter.to_owned(), calls, defers, trained: Vec::new(), development: Vec::new() };
     let mut read = Exchanged::of(journal);
     for (seq, exchange) in &mut read {
         let Some(example) = Example::of(seq, &exchange) else { continue };

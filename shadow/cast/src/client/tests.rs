@@ -98,9 +98,14 @@ fn each_decline_keeps_its_reason() {
         (429, "", Declined::Busy),
         (500, "", Declined::Unavailable),
         (503, "", Declined::Unavailable),
+        (400, "", Declined::Invalid),
+        (400, "older", Declined::Unavailable),
     ] {
         block_on(async {
-            let error = json!({"error": {"message": "no", "type": "declined", "code": code}});
+            // An engine that is older than what it is asked.
+            let message =
+                if code == "older" { "field `understudy`: unknown variant `or_nothing`" } else { "no" };
+            let error = json!({"error": {"message": message, "type": "declined", "code": code}});
             let (client, _, _dir) = serve((StatusCode::from_u16(status).unwrap(), error)).await;
             assert_eq!(client.chat(chat_ask()).await.unwrap_err(), why, "{status} {code}");
         });

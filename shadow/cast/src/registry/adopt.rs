@@ -21,6 +21,8 @@ pub struct Lesson {
     pub adapter: String,
     /// How it writes a call.
     pub calls: CallText,
+    /// Whether it has learnt to leave calls to the provider.
+    pub defers: bool,
     /// The rows that it learnt.
     pub trained: Vec<Example>,
     /// Rows that it did not: they choose calibration and bar.
@@ -82,7 +84,8 @@ impl Cast {
         let models = (base.as_str(), lesson.adapter.as_str(), embeds.as_str());
         let snapshot = SpecialisedSnapshot::new(task.id, task.credential, models, &trained, born_seq)
             .ok_or(CastError::NoRows)?
-            .writing(lesson.calls);
+            .writing(lesson.calls)
+            .deferring(lesson.defers);
         Draft::new(snapshot, Arc::clone(embedder), Arc::clone(model)).ok_or(CastError::NoRows)
     }
 

@@ -27,6 +27,9 @@ pub struct Habits {
     /// How it writes a call.
     #[serde(default, skip_serializing_if = "CallText::is_usual")]
     pub calls: CallText,
+    /// It has learnt to say nothing where a call is the provider's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub defers: bool,
     /// What it takes from the part word by word.
     #[serde(default, skip_serializing_if = "Quotes::is_empty")]
     pub quotes: Quotes,
@@ -113,6 +116,15 @@ impl SpecialisedSnapshot {
     #[must_use]
     pub fn writing(mut self, calls: CallText) -> Self {
         self.habits.calls = calls;
+        self
+    }
+
+    /// The same, of an adapter that has learnt to leave calls to the provider, or has not.
+    #[must_use]
+    pub fn deferring(mut self, defers: bool) -> Self {
+        self.habits.defers = defers;
+        // It may say nothing, even where those exchanges that are still known all call.
+        self.habits.always_calls &= !defers;
         self
     }
 

@@ -91,6 +91,27 @@ fn a_task_that_also_speaks_leaves_the_shape_to_the_request() {
 }
 
 #[test]
+fn a_call_that_it_has_learnt_to_leave_is_declined_before_a_word_is_written() {
+    let mixed = [calls(), vec![choice("Hello!")]].concat();
+    let request = weather();
+    let asked_with = |defers: bool, reply: Choice| {
+        let script = Script::new(vec![said(reply, -0.2, -0.1)]);
+        let it = understudy(snapshot(&mixed).deferring(defers), &script);
+        let answer = block_on(it.respond(ask(&request, None)));
+        let shape = script.asked.lock().unwrap()[0].shape;
+        (shape, answer)
+    };
+    let nothing = || Choice { content: Vec::new(), ..choice("") };
+    let (shape, answer) = asked_with(true, nothing());
+    assert_eq!((shape, answer.unwrap_err()), (Some(ReplyShape::OrNothing), Declined::Deferred));
+    assert_eq!(asked_with(true, choice("")).1.unwrap_err(), Declined::Deferred);
+    assert_eq!(asked_with(true, choice("Hello!")).1.unwrap().stratum, "text");
+    // One that has not learnt it has said nothing of use.
+    let (shape, answer) = asked_with(false, nothing());
+    assert_eq!((shape, answer.unwrap_err()), (None, Declined::Invalid));
+}
+
+#[test]
 fn the_engine_gets_the_bar_that_the_sum_would_have_to_keep() {
     let script = Script::new(vec![
         said(tool_call("weather", r#"{"city": "Oslo"}"#), -1.0, -1.0),
@@ -202,6 +223,7 @@ fn a_draft_answers_development_rows_and_becomes_a_member_of_the_cast() {
     let lesson = Lesson {
         adapter: "a".into(),
         calls: CallText::Line,
+        defers: false,
         trained: trained(&calls()),
         development: vec![reference.clone()],
     };

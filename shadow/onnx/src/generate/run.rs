@@ -23,6 +23,8 @@ pub struct Run {
     pub(super) cached_tokens: usize,
     pub(super) max_tokens: usize,
     pub(super) matcher: Option<Matcher>,
+    /// The reply may be nothing at all.
+    pub(super) or_nothing: bool,
     pub(super) sampler: Sampler,
     pub(super) bar: Option<f64>,
     pub(super) written: Written,

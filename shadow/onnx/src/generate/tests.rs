@@ -133,6 +133,7 @@ fn a_tool_call_is_right_by_construction_and_mostly_forced() {
         choice: ToolChoice::Required,
         parallel: false,
         written: CallText::Json,
+        or_nothing: false,
     };
     let r = g.generate(&prompt, &Decoding { grammar: Some(grammar), ..upto(80) }, &()).unwrap();
     assert_eq!(r.finish, Finish::Stop);

@@ -72,7 +72,12 @@ impl Vocabulary {
     }
 
     pub(crate) fn is_end(&self, id: u32) -> bool {
-        self.trie.eos_tokens().contains(&id)
+        self.ends().contains(&id)
+    }
+
+    /// The tokens at which a reply ends.
+    pub(crate) fn ends(&self) -> &[u32] {
+        self.trie.eos_tokens()
     }
 }
 

@@ -23,11 +23,11 @@ fn tools() -> Vec<Tool> {
 }
 
 fn calls(choice: ToolChoice, parallel: bool) -> Grammar {
-    Grammar::ToolCall { tools: tools().into(), choice, parallel, written: CallText::Json }
+    Grammar::ToolCall { tools: tools().into(), choice, parallel, written: CallText::Json, or_nothing: false }
 }
 
 fn lined(choice: ToolChoice, parallel: bool) -> Grammar {
-    Grammar::ToolCall { tools: tools().into(), choice, parallel, written: CallText::Line }
+    Grammar::ToolCall { tools: tools().into(), choice, parallel, written: CallText::Line, or_nothing: false }
 }
 
 /// Whether the whole text is allowed and complete, token by token over bytes.
@@ -105,11 +105,12 @@ fn a_tools_own_definitions_survive_the_embedding() {
         choice: ToolChoice::Required,
         parallel: true,
         written: CallText::Json,
+        or_nothing: false,
     };
     assert!(takes(&g, r#"{"name": "move", "arguments": {"from": {"x": 1}, "to": {"x": 2}}}"#));
     assert!(!takes(&g, r#"{"name": "move", "arguments": {"from": {"x": "1"}, "to": {"x": 2}}}"#));
     let Grammar::ToolCall { tools, choice, parallel, .. } = g else { unreachable!() };
-    let g = Grammar::ToolCall { tools, choice, parallel, written: CallText::Line };
+    let g = Grammar::ToolCall { tools, choice, parallel, written: CallText::Line, or_nothing: false };
     assert!(takes(&g, r#">move {"from": {"x": 1}, "to": {"x": 2}}"#));
     assert!(!takes(&g, r#">move {"from": {"x": "1"}, "to": {"x": 2}}"#));
 }
@@ -140,6 +141,21 @@ fn a_call_in_a_line_is_its_name_and_arguments() {
     assert!(takes(&auto, "Sure, {braces} > and\n>lines."));
     assert!(takes(&auto, ">ping {}"));
     assert!(!takes(&auto, "> a quotation"));
+    assert!(!takes(&auto, ""));
+}
+
+#[test]
+fn a_reply_may_be_nothing_where_that_is_allowed() {
+    let Grammar::ToolCall { tools, choice, parallel, written, .. } = lined(ToolChoice::Auto, true) else {
+        unreachable!()
+    };
+    let g = Grammar::ToolCall { tools, choice, parallel, written, or_nothing: true };
+    for good in ["", ">ping {}", ">ping {}\n>ping {}", "Sure."] {
+        assert!(takes(&g, good), "{good}");
+    }
+    for bad in [" ", ">ping", ">ping {}\n"] {
+        assert!(!takes(&g, bad), "{bad}");
+    }
 }
 
 #[test]
@@ -178,6 +194,7 @@ fn what_cannot_be_kept_to_is_named() {
         choice: ToolChoice::Required,
         parallel: false,
         written: CallText::Json,
+        or_nothing: false,
     };
     assert!(matches!(compiler.matcher(&none), Err(GrammarError::NoTools)));
 }

@@ -96,7 +96,7 @@ fn lesson(journal: &Journal, adapter: &str) -> Lesson {
         }
     }
     let development = trained.split_off(trained.len() - ROWS as usize);
-    Lesson { adapter: adapter.to_owned(), calls: CallText::Line, trained, development }
+    Lesson { adapter: adapter.to_owned(), calls: CallText::Line, defers: false, trained, development }
 }
 
 async fn draft(r: &mut Rehearsal, journal: &Journal) {
