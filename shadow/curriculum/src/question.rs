@@ -60,32 +60,17 @@ fn first16(h: &blake3::Hasher) -> Key {
     out
 }
 
-/// The word 3-grams of a part as sorted hashes without repeats; of a part of
-/// one or two words the whole. Letters and digits make words, in lower case;
-/// where a script has no spaces each character is one.
+/// The word 3-grams of a part as sorted hashes without repeats, in lower case; of a
+/// part of one or two words the whole.
 pub(crate) fn shingles(turns: &[Turn]) -> Vec<u64> {
-    let mut words: Vec<u64> = Vec::new();
+    let mut hashes: Vec<u64> = Vec::new();
     for (role, text) in turns {
         if turns.len() > 1 {
-            words.push(mix(u64::from(role_byte(*role)) + 1));
+            hashes.push(mix(u64::from(role_byte(*role)) + 1));
         }
-        let mut word: Option<u64> = None;
-        for c in text.chars() {
-            if !c.is_alphanumeric() {
-                words.extend(word.take());
-                continue;
-            }
-            if stands_alone(c) {
-                words.extend(word.take());
-                words.push(step(FNV, c));
-                continue;
-            }
-            let so_far = word.unwrap_or(FNV);
-            word = Some(c.to_lowercase().fold(so_far, step));
-        }
-        words.extend(word);
+        hashes.extend(words(text).map(|word| word.chars().flat_map(char::to_lowercase).fold(FNV, step)));
     }
-    let mut grams: Vec<u64> = match words.as_slice() {
+    let mut grams: Vec<u64> = match hashes.as_slice() {
         [] => vec![turns.iter().flat_map(|(_, t)| t.chars()).fold(FNV, step)],
         few if few.len() < 3 => vec![few.iter().fold(FNV, |h, w| mix(h ^ w))],
         many => many.windows(3).map(|three| three.iter().fold(FNV, |h, w| mix(h ^ w))).collect(),
@@ -95,7 +80,8 @@ pub(crate) fn shingles(turns: &[Turn]) -> Vec<u64> {
     grams
 }
 
-/// The words of a text, as [`shingles`] has them.
+/// The words of a text: letters and digits; where a script has no spaces each
+/// character is one.
 pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {

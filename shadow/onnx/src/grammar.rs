@@ -164,10 +164,10 @@ fn call_or_text(calls: Value) -> TopLevelGrammar {
 /// like one.
 fn lines(offered: &[&Tool], choice: &ToolChoice, parallel: bool, or_nothing: bool) -> TopLevelGrammar {
     let several = if parallel { " (\"\\n\" call)*" } else { "" };
-    let text = match (choice, or_nothing) {
-        (ToolChoice::Auto, true) => "\n  | TEXT\n  | \"\"\nTEXT: /[^>\\s](.|\\n)*/",
-        (ToolChoice::Auto, false) => "\n  | TEXT\nTEXT: /[^>\\s](.|\\n)*/",
-        _ => "",
+    let nothing = if or_nothing { " | \"\"" } else { "" };
+    let text = match choice {
+        ToolChoice::Auto => format!("\n  | TEXT{nothing}\nTEXT: /[^>\\s](.|\\n)*/"),
+        _ => String::new(),
     };
     let calls: Vec<String> = offered
         .iter()
