@@ -98,6 +98,35 @@ def test_rows_that_go_on_from_each_other_are_one_sequence():
     assert tokens.a_step(alone, 16) == 16 and tokens.a_step(got, 16) == 12
 
 
+def test_the_windows_of_a_long_conversation_are_a_sequence_each():
+    """By length the rows of its two windows come in turns."""
+    row = lambda prompt, reply: tokens.Example(str(prompt), prompt, (reply, 3), "x", "c")
+    rows = [row((1, 5), 6), row((1, 5, 6, 3, 7), 8), row((1, 7, 9), 8), row((1, 7, 9, 8, 3, 5), 4)]
+    got = tokens.sequences(rows)
+    assert [s.ids for s in got] == [(1, 5, 6, 3, 7, 8, 3), (1, 7, 9, 8, 3, 5, 4, 3)]
+    assert [len(s.replies) for s in got] == [2, 2]
+
+
+def test_rows_a_step_follow_the_time_and_the_epochs():
+    from types import SimpleNamespace
+
+    from understudy_specialise.train import Trainer
+
+    def fitting(seconds, epochs=3.0, steps=None):
+        it = Trainer.__new__(Trainer)
+        it.options = SimpleNamespace(steps=steps, epochs=epochs, micro_tokens=1024)
+        it.train = [sequence(8) for _ in range(1_000)]
+        it.clock = SimpleNamespace(training_left=lambda: seconds)
+        it.optimiser = SimpleNamespace(zero_grad=lambda set_to_none: None)
+        it._seconds = lambda piece: 0.1 * len(piece)
+        return it.fitting_batch()
+
+    # A row takes a tenth of a second.
+    assert [fitting(s) for s in (30, 90, 150, 170, 10_000)] == [2, 4, 4, 8, 8]
+    assert [fitting(10_000, epochs) for epochs in (0.5, 1.0, 2.0)] == [2, 4, 8]
+    assert fitting(30, steps=50) == 8, "a run that can be repeated, whatever the machine"
+
+
 def test_a_reply_that_is_left_to_the_provider_is_learnt_and_not_read():
     stop = 3
     left = tokens.Example("a", (1, 5), (stop,), "", "c", (), True)
@@ -297,15 +326,9 @@ def test_an_earlier_look_wins_only_beyond_chance():
 
 
 def test_a_short_run_takes_small_steps():
-    from understudy_specialise import options as opts
+    from understudy_specialise.schedule import rows_a_step
 
-    def batch(*given):
-        options = opts.parser().parse_args(["--base", "b", "--out", "o", *given])
-        opts.settle(options)
-        return options.batch
-
-    assert [batch("--minutes", m) for m in ("3", "10", "30")] == [4, 8, 8]
-    assert batch("--minutes", "3", "--batch", "16") == 16
+    assert [rows_a_step(rows) for rows in (30, 500, 900, 1_599, 1_600, 50_000)] == [2, 2, 4, 4, 8, 8]
 
 
 def test_what_was_settled_stays_when_a_run_goes_on():
@@ -317,8 +340,8 @@ def test_what_was_settled_stays_when_a_run_goes_on():
         opts.settle(options, before)
         return options.batch, options.precision
 
-    # "auto" is timed when the base is loaded.
-    assert settled(None) == settled({}) == (8, "auto")
+    # The rest is timed when the base is loaded.
+    assert settled(None) == settled({}) == (None, "auto")
     before = {"batch": 4, "precision": "bfloat16"}
     assert settled(before) == (4, "bfloat16")
     assert settled(before, "--batch", "16", "--precision", "float32") == (16, "float32"), "which is another run"

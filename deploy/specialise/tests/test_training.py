@@ -148,6 +148,13 @@ def test_a_loss_that_is_not_known_is_none():
     assert trainer.known_loss() is None
 
 
+def test_few_rows_take_small_steps(base, tmp_path):
+    run = train(base, tmp_path, stdin(rows(40, 8)), "--epochs", "1")
+    assert run.code == 0, run.stderr
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert (card["recipe"]["batch"], card["metrics"]["steps"]) == (2, 20)
+
+
 def test_budget_is_kept(base, tmp_path):
     began = time.monotonic()
     # Too few rows to develop on for a run that ends early because all agree.

@@ -3,7 +3,6 @@
 import argparse
 
 FLOAT32_MOST = 3.4e38
-BATCHES = ((8, 8), (float("-inf"), 4))  # from so many minutes on, rows a step
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--rate-ratio", type=float, default=8.0, help="how many times faster B learns than A (LoRA+)")
     p.add_argument("--distil", type=float, default=0.5, help="the weight of the provider's own log-probabilities, where rows have them; 0 leaves them out")
     p.add_argument("--vary", type=float, default=0.5, help="the share of a row's values that other rows' take the place of, from the second epoch on; 0 leaves them")
-    p.add_argument("--batch", type=int, help="rows a step; fewer in a smaller budget, unless it is said")
+    p.add_argument("--batch", type=int, help="rows a step; without it 8, or fewer where the time is too short for so large steps")
     p.add_argument("--epochs", type=float, default=3.0, help="at most")
     p.add_argument("--steps", type=int, help="exactly so many, where time allows: a run that can be repeated")
     p.add_argument("--seed", type=int, default=0)
@@ -51,10 +50,7 @@ def settle(options, before: dict | None = None):
     anew where both are about as fast, would make it another run."""
     before = before or {}
     if options.batch is None:
-        # A short run has too few steps of many rows to learn even the form of a reply:
-        # 19 of 16 in three minutes on two cores.
-        fitting = next(rows for least, rows in BATCHES if options.minutes >= least)
-        options.batch = before.get("batch") or fitting
+        options.batch = before.get("batch")  # else by the rows' lengths and the machine: see `Trainer.fitting_batch`
     if options.precision == "auto":
         options.precision = before.get("precision") or "auto"
 

@@ -75,12 +75,6 @@ def run(options, progress: Progress, began: float):
     )
     random.Random(options.seed).shuffle(development)
     wrapped = lora.attach(base.model, options.rank, options.alpha, options.seed, base.name)
-    made_for = {
-        "data": rows.data_sha256,
-        "rows": rows.rows_sha256,
-        "base": base.sha256,
-        "recipe": opts.recipe(options),
-    }
     progress.progress("load", 1, 1, clock.left())
     sequences = tokens.sequences(train)
     if len(sequences) < len(train):
@@ -93,8 +87,19 @@ def run(options, progress: Progress, began: float):
         say(f"{distilled} of {sum(len(e.reply) for e in train)} reply tokens are distilled from the provider's log-probabilities")
     varied = _varied(rows.train, train, base, context, options) if options.vary else None
     trainer = Trainer(
-        options, base, wrapped, sequences, development, clock, progress, folder, made_for, stopped, varied, len(rows.held)
+        options, base, wrapped, sequences, development, clock, progress, folder, stopped, varied, len(rows.held)
     )
+    if options.batch is None:
+        options.batch = trainer.fitting_batch()
+    made_for = {
+        "data": rows.data_sha256,
+        "rows": rows.rows_sha256,
+        "base": base.sha256,
+        "recipe": opts.recipe(options),
+        # The place in an epoch is counted in them.
+        "sequences": len(sequences),
+    }
+    trainer.plan(made_for)
     if left_off:
         checkpoint.match(left_off[0], made_for)
         trainer.resume(*left_off)

@@ -10,6 +10,17 @@ import math
 
 WARM = 0.03  # share of the run over which the rate rises
 FLOOR = 0.02  # of the rate, so that the last steps still count
+MOST_ROWS, LEAST_ROWS = 8, 2  # a step
+LEAST_STEPS = 200  # of fewer not even the form of a reply is learnt
+
+
+def rows_a_step(rows: float) -> int:
+    """How many rows a step takes where there is time for so many: large steps are
+    smoother, but a run has to have some."""
+    fitting = MOST_ROWS
+    while fitting > LEAST_ROWS and rows < fitting * LEAST_STEPS:
+        fitting //= 2
+    return fitting
 
 
 class Schedule:

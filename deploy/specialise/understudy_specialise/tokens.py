@@ -15,6 +15,9 @@ from .refusals import Refusal
 # Batches are sorted by length within pools of this many, so that a batch has
 # little padding and its rows still change from epoch to epoch.
 POOL = 16
+# Sequences of a conversation that a row may go on from: the latest begun. One whose rows
+# do not go on from each other has as many as rows.
+OPEN = 64
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,24 @@ def sequences(examples: list) -> list[Sequence]:
         by_conversation.setdefault(e.conversation or e.id, []).append(e)
     out = []  # (place of the first row, the sequence)
     for rows in by_conversation.values():
-        open_ = None
+        # A long conversation is several, since its window moves, and by length their
+        # rows come in turns.
+        open_ = []
         for e in sorted(rows, key=lambda e: (len(e.prompt), order[e.id])):
-            goes_on = open_ is not None and e.prompt[: len(open_)] == open_.ids
-            open_ = _after(open_ if goes_on else Sequence((), ()), e)
-            if goes_on:
-                out[-1] = (out[-1][0], open_)
+            latest = open_[-OPEN:]
+            before = max((s for s in latest if _goes_on(e, s[1])), key=lambda s: len(s[1]), default=None)
+            if before:
+                before[1] = _after(before[1], e)
             else:
-                out.append((order[e.id], open_))
+                open_.append([order[e.id], _after(Sequence((), ()), e)])
+        out += open_
     return [sequence for _, sequence in sorted(out, key=lambda s: s[0])]
+
+
+def _goes_on(e: Example, before: Sequence) -> bool:
+    end = len(before)
+    # The last token alone says no to most.
+    return end <= len(e.prompt) and e.prompt[end - 1] == before.ids[-1] and e.prompt[:end] == before.ids
 
 
 def _after(before: Sequence, e: Example) -> Sequence:

@@ -13,7 +13,7 @@ from .evaluate import Agreement, backbone, evaluate, head
 from .loss import Vocabulary
 from .progress import say
 from .refusals import Interrupted, nan_loss
-from .schedule import Schedule
+from .schedule import MOST_ROWS, Schedule, rows_a_step
 
 CLIP = 1.0  # largest norm of the gradient of a step
 LOOKS = 6  # evaluations over a run
@@ -64,21 +64,16 @@ class Trainer:
     `held`: how many held rows there are, for which time is kept."""
 
     def __init__(
-        self, options, base, wrapped, train, development, clock, progress, folder, made_for, stopped, varied=None, held=0
+        self, options, base, wrapped, train, development, clock, progress, folder, stopped, varied=None, held=0
     ):
         self.options, self.base, self.model = options, base, wrapped
         self.train, self.development, self.varied = train, development, varied
         self.clock, self.progress, self.folder = clock, progress, folder
-        self.made_for, self.stopped = made_for, stopped
+        self.stopped = stopped
         self.at_once = LOOK_TOKENS * options.micro_tokens
         self.tensors = lora.tensors(wrapped)
         self.vocabulary = Vocabulary(head(wrapped), train, base.stop, options.seed, options.distil)
         self.optimiser = optimiser(self.tensors, options)
-        self.a_step = tokens.a_step(train, options.batch)
-        self.per_epoch = -(-len(train) // self.a_step)
-        fixed = options.steps is not None
-        limit = options.steps if fixed else int(self.per_epoch * options.epochs)
-        self.schedule = Schedule(limit, fixed)
         self.best = {"agreement": -1.0, "step": 0}
         self.best_tensors: dict = {}
         self.looks = self.without_better = self.bad = 0
@@ -102,6 +97,41 @@ class Trainer:
         """The base's agreement, for the card. Before the first step."""
         self.bare = measure.bare(self.model, self.base, self.development, self.clock, self.stopped, self.at_once)
         self._keep_time(self.bare)
+
+    def fitting_batch(self) -> int:
+        """Rows a step for these rows in this time on this machine. A step's worth of middle
+        length is passed through twice, once to warm up; its gradient is dropped. Fixed
+        steps are to be repeatable, whatever the machine: they take the most."""
+        if self.options.steps is not None:
+            return MOST_ROWS
+        at_most = tokens.a_step(self.train, MOST_ROWS)
+        middle = (len(self.train) - at_most) // 2
+        batch = sorted(self.train, key=len)[max(middle, 0) :][:at_most]
+        piece = tokens.micro(batch, self.options.micro_tokens)[-1]
+        took = min(self._seconds(piece) for _ in range(2))
+        self.optimiser.zero_grad(set_to_none=True)
+        length, rows = sum(map(len, self.train)), sum(len(s.replies) for s in self.train)
+        epochs = self.clock.training_left() / (took / sum(map(len, piece)) * length)
+        return rows_a_step(rows * min(epochs, self.options.epochs))
+
+    def _seconds(self, piece) -> float:
+        """What a piece of a step takes."""
+        self.vocabulary.begin_step()
+        began = time.monotonic()
+        self._loss(piece).backward()
+        # A GPU is asked for something, which it has when it is done.
+        next(t.grad for t in self.tensors.values() if t.grad is not None).sum().item()
+        return time.monotonic() - began
+
+    def plan(self, made_for: dict):
+        """`made_for`: what a run that goes on from this one must share with it."""
+        self.made_for = made_for
+        self.a_step = tokens.a_step(self.train, self.options.batch)
+        self.per_epoch = -(-len(self.train) // self.a_step)
+        say(f"{self.a_step} sequences a step, {self.per_epoch} steps an epoch")
+        fixed = self.options.steps is not None
+        limit = self.options.steps if fixed else int(self.per_epoch * self.options.epochs)
+        self.schedule = Schedule(limit, fixed)
 
     # -- state ---------------------------------------------------------------
 

@@ -42,12 +42,19 @@ pub fn curate(task: &Task, exchanges: impl Iterator<Item = (u64, Exchange)>, rul
     let after = set.classes(false);
     let mut notes = std::mem::take(&mut set.notes);
     let (mut rows, tally) = set.into_rows();
-    let deferred = said_once::mark(&mut rows);
-    if deferred > 0 {
-        notes.push(format!("{deferred} training rows are texts that follow no pattern: what is learnt of them is to leave such calls to the provider"));
-    }
+    let said_once = said_once::mark(&mut rows);
     let counts = Taken { tally, ..taken };
     let mut report = report(task, rules, counts, &rows);
+    report.said_once = said_once as u64;
+    match report.split(Split::Train).left {
+        0 if said_once > 0 => notes.push(format!(
+            "{said_once} training rows are texts that follow no pattern: no small model can be held to them word by word"
+        )),
+        0 => {}
+        left => notes.push(format!(
+            "{left} training rows are texts that follow no pattern: what is learnt of them is to leave such calls to the provider"
+        )),
+    }
     report.classes = class_counts(before, &after);
     report.conflicts = conflicts;
     report.script = script;
@@ -297,11 +304,12 @@ fn report(task: &Task, rules: &Rules, taken: Taken, rows: &[Row]) -> Report {
                 rows: of().count() as u64,
                 conversations: conversations.len() as u64,
                 stands_for: of().map(|r| r.stands_for).sum(),
+                left: of().filter(|r| r.defers).count() as u64,
             },
         );
     }
     let train = rows.iter().filter(|r| r.split == Split::Train);
-    let replies: HashSet<&str> = train.map(|r| r.reply.as_str()).collect();
+    let replies: HashSet<&str> = train.map(|r| if r.defers { "" } else { r.reply.as_str() }).collect();
     Report {
         task: task.id.to_string(),
         name: task.name.clone(),

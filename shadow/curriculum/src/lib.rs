@@ -40,6 +40,7 @@ pub mod parquet;
 mod part_alone;
 pub mod parts;
 mod question;
+mod refusal;
 mod report;
 mod row;
 mod rules;
@@ -49,7 +50,8 @@ mod told;
 mod written;
 
 pub use curate::curate;
-pub use report::{Characters, ClassCount, Conflicts, Dropped, Reason, Refusal, Report, Sample, SplitSize};
+pub use refusal::Refusal;
+pub use report::{Characters, ClassCount, Conflicts, Dropped, Reason, Report, Sample, SplitSize};
 pub use row::{Curated, Row, Split};
 pub use rules::{Permission, Rules};
 pub use told::Told;

@@ -196,6 +196,9 @@ pub struct SplitSize {
     pub conversations: u64,
     /// Exchanges that the rows stand for.
     pub stands_for: u64,
+    /// Of the rows those that are left to the provider ([`Row::defers`](crate::Row::defers)).
+    #[serde(default)]
+    pub left: u64,
 }
 
 /// Training questions that had more than one reply.
@@ -243,8 +246,12 @@ pub struct Report {
     pub conflicts: Conflicts,
     /// Sizes in characters.
     pub characters: Characters,
-    /// Different replies among the training rows.
+    /// Different replies among the training rows; to leave the call to the provider is one.
     pub replies: u64,
+    /// Training rows that are texts which follow no pattern and are not copied out of their
+    /// part: nobody says them again.
+    #[serde(default)]
+    pub said_once: u64,
     /// The script most letters are in, and its share, 0 to 1.
     pub script: Option<(String, f64)>,
     /// The language of most training rows that are long enough to tell theirs, and
@@ -276,6 +283,15 @@ impl Report {
         self.splits.get(&split).copied().unwrap_or_default()
     }
 
+    /// The share of the training calls, 0 to 1, that a model could answer word by word: all
+    /// but those whose reply is a text that is said once.
+    #[must_use]
+    pub fn answerable(&self) -> f64 {
+        // A row that stands for several calls is said again.
+        let calls = self.split(Split::Train).stands_for;
+        1.0 - self.said_once as f64 / calls.max(1) as f64
+    }
+
     /// What was done about personal data, in a sentence.
     #[must_use]
     pub fn personal_data(&self) -> String {
@@ -286,89 +302,6 @@ impl Report {
             None => String::new(),
         };
         format!("the journal replaced personal data by keyed stand-ins before it was written{share}")
-    }
-
-    /// Why these rows cannot train an understudy; `None` where they can.
-    #[must_use]
-    pub fn refusal(&self) -> Option<Refusal> {
-        let train = self.split(Split::Train).rows;
-        let least = self.rules.least_rows as u64;
-        let not_permitted = self.count(Reason::NotPermitted);
-        if self.exchanges == 0 {
-            return Some(Refusal::NothingRecorded { task: self.name.clone() });
-        }
-        if train < least && not_permitted > 0 {
-            let names =
-                self.providers.iter().filter(|(_, (_, p))| p.is_none()).map(|(name, _)| name.as_str());
-            return Some(Refusal::NotPermitted {
-                provider: names.collect::<Vec<_>>().join(", "),
-                rows: not_permitted,
-            });
-        }
-        if self.rows == 0 && self.count(Reason::EmptyPart) > 0 {
-            return Some(Refusal::EmptyPart { rows: self.count(Reason::EmptyPart) });
-        }
-        if train < least {
-            return Some(Refusal::TooFewRows { rows: train, least });
-        }
-        (self.replies < 2).then_some(Refusal::OneReply)
-    }
-}
-
-/// Why rows cannot train an understudy, with the remedy.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// There is no exchange of the task.
-    #[error("nothing of {task} is in the journal: let its agent run through the proxy first")]
-    NothingRecorded {
-        /// Its name.
-        task: String,
-    },
-    /// The operator has not permitted it.
-    #[error(
-        "{rows} exchanges come from a provider on whose replies training is not permitted ({provider}): if its terms allow it, set providers.NAME.train = true"
-    )]
-    NotPermitted {
-        /// Its configured name, or names.
-        provider: String,
-        /// Exchanges.
-        rows: u64,
-    },
-    /// All calls are the same.
-    #[error("nothing varies in {rows} exchanges: a cache answers them, no model is needed")]
-    EmptyPart {
-        /// Exchanges.
-        rows: u64,
-    },
-    /// Not enough to learn from.
-    #[error(
-        "{rows} training rows are too few, {least} are needed: record more calls; the report says what was left out"
-    )]
-    TooFewRows {
-        /// Training rows.
-        rows: u64,
-        /// The least number.
-        least: u64,
-    },
-    /// There is nothing to tell apart.
-    #[error(
-        "every training row has the same reply: there is nothing to learn; record calls that are answered differently"
-    )]
-    OneReply,
-}
-
-impl Refusal {
-    /// The name used in counters and by programs.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::NothingRecorded { .. } => "nothing_recorded",
-            Self::NotPermitted { .. } => "not_permitted",
-            Self::EmptyPart { .. } => "empty_part",
-            Self::TooFewRows { .. } => "too_few_rows",
-            Self::OneReply => "one_reply",
-        }
     }
 }
 

@@ -32,33 +32,36 @@ const TELLING: usize = 3;
 /// Where a part's words stood.
 const PUT_IN: &str = "·";
 
-/// Marks the rows that are left to the provider, and says how many training rows they are.
+/// How many training rows are texts that are said once, and not copied out of their part.
+/// Where their task calls tools, rows of texts that are said once are marked as left to
+/// the provider.
 pub(crate) fn mark(rows: &mut [Row]) -> usize {
     let of_train = |r: &&Row| r.split == Split::Train;
     let calls = rows.iter().filter(of_train).filter(|r| CALLS.begins(&r.reply)).count();
-    if calls == 0 || (calls as f64) < LEAST_CALLS * rows.iter().filter(of_train).count() as f64 {
-        return 0;
-    }
+    let leaves = calls > 0 && calls as f64 >= LEAST_CALLS * rows.iter().filter(of_train).count() as f64;
     let spread = Spread::of(rows);
-    let patterns: Vec<Vec<Key>> =
-        rows.iter().map(|r| if is_text(&r.reply) { spread.patterns(r) } else { Vec::new() }).collect();
+    let patterns: Vec<Patterns> = rows
+        .iter()
+        .map(|r| if is_text(&r.reply) { spread.patterns(r) } else { Patterns::default() })
+        .collect();
     // What held rows say is nobody's to look at, and development rows are judged by
     // what was learnt.
     let mut said_by: HashMap<Key, (ConversationKey, bool)> = HashMap::new();
     for (row, patterns) in rows.iter().zip(&patterns).filter(|(r, _)| r.split == Split::Train) {
-        for pattern in patterns {
+        for pattern in &patterns.keys {
             let (first, again) = said_by.entry(*pattern).or_insert((row.conversation, false));
             // A row stands for the equal ones of other conversations.
             *again |= *first != row.conversation || row.stands_for > 1;
         }
     }
     let is_said_again = |p: &Key| said_by.get(p).is_some_and(|(_, again)| *again);
-    let mut deferred = 0;
-    for (row, patterns) in rows.iter_mut().zip(patterns) {
-        row.defers = !patterns.is_empty() && !patterns.iter().any(is_said_again);
-        deferred += usize::from(row.defers && row.split == Split::Train);
+    let mut once = 0;
+    for (row, Patterns { keys, copied }) in rows.iter_mut().zip(patterns) {
+        let is_said_once = !keys.is_empty() && !keys.iter().any(is_said_again);
+        row.defers = leaves && is_said_once;
+        once += usize::from(is_said_once && !copied && row.split == Split::Train);
     }
-    deferred
+    once
 }
 
 /// Neither a call nor JSON, which are judged by their values.
@@ -66,6 +69,14 @@ fn is_text(reply: &str) -> bool {
     let said = reply.trim();
     let said = said.strip_prefix("```json").or_else(|| said.strip_prefix("```")).unwrap_or(said);
     !CALLS.begins(reply) && !said.trim_start().starts_with(['{', '['])
+}
+
+/// What a text follows.
+#[derive(Default)]
+struct Patterns {
+    keys: Vec<Key>,
+    /// Next to nothing of it is its own: a quoted sentence, or a word that was asked for.
+    copied: bool,
 }
 
 /// In how many training conversations' texts a word stands.
@@ -76,25 +87,24 @@ struct Spread {
 
 impl Spread {
     fn of(rows: &[Row]) -> Self {
-        let mut seen: HashSet<(ConversationKey, Key)> = HashSet::new();
-        let mut words: HashMap<String, usize> = HashMap::new();
-        let mut conversations = HashSet::new();
-        for row in rows.iter().filter(|r| r.split == Split::Train && is_text(&r.reply)) {
-            conversations.insert(row.conversation);
-            for word in question::words(&row.reply) {
-                let word = word.to_lowercase();
-                if seen.insert((row.conversation, question::label(&word))) {
-                    *words.entry(word).or_default() += 1;
-                }
+        let mut texts: Vec<&Row> =
+            rows.iter().filter(|r| r.split == Split::Train && is_text(&r.reply)).collect();
+        texts.sort_unstable_by_key(|r| r.conversation);
+        let (mut words, mut conversations): (HashMap<String, usize>, usize) = (HashMap::new(), 0);
+        for talk in texts.chunk_by(|a, b| a.conversation == b.conversation) {
+            conversations += 1;
+            let said = talk.iter().flat_map(|r| question::words(&r.reply)).map(str::to_lowercase);
+            for word in said.collect::<HashSet<String>>() {
+                *words.entry(word).or_default() += 1;
             }
         }
-        Self { words, few: (conversations.len() / RARE).max(2) }
+        Self { words, few: (conversations / RARE).max(2) }
     }
 
     /// The words of a row's text without its numbers and what its part put in: by what
     /// looks like a value, and, where enough is left to tell texts apart, by all that
     /// stands in the part.
-    fn patterns(&self, row: &Row) -> Vec<Key> {
+    fn patterns(&self, row: &Row) -> Patterns {
         let said: Vec<(&str, String)> =
             question::words(&row.reply).map(|word| (word, word.to_lowercase())).collect();
         let own: HashSet<&str> = said.iter().map(|(_, low)| low.as_str()).collect();
@@ -107,7 +117,8 @@ impl Spread {
         let all = pattern(&said, |_, low| asked.contains(low));
         let enough = all.iter().filter(|w| **w != PUT_IN).count() >= TELLING;
         let keys = [Some(values), Some(all).filter(|_| enough)];
-        keys.into_iter().flatten().map(|pattern| question::label(&pattern.join(" "))).collect()
+        let keys = keys.into_iter().flatten().map(|pattern| question::label(&pattern.join(" "))).collect();
+        Patterns { keys, copied: !enough }
     }
 }
 

@@ -116,6 +116,14 @@ fn the_bank_routers_training_calls_become_rows() {
     let Some(made) = curated("bank-router") else { return };
     assert_eq!((made.report.exchanges, made.report.classes.len()), (9_112, 70));
     assert!(made.report.rows > 8_500 && made.report.refusal().is_none());
+    assert_eq!(made.report.said_once, 0, "labels come again");
+}
+
+#[test]
+fn what_a_tutor_says_is_hardly_ever_said_again() {
+    let Some(made) = curated("maths-tutor") else { return };
+    let answerable = made.report.answerable();
+    assert!(answerable < 0.2, "too little for an entry: {answerable}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use understudy_capture::Journal;
-use understudy_curriculum::{Rules, curate};
+use understudy_curriculum::{Curated, Rules, curate};
 use understudy_rehearsal::worker::Adoption;
 use understudy_rehearsal::{Rehearsal, RehearsalError, TaskReport};
 use understudy_tasks::Task;
@@ -95,28 +95,56 @@ impl Plan {
     pub(super) async fn carry_out(self, rehearsal: &mut Rehearsal, journal: &Journal) -> Result<(), Failure> {
         self.take_in(rehearsal, journal).await?;
         let adapters = specialise::adapters(&self.config);
-        let tasks: Vec<(Task, f64)> = rehearsal
-            .reports()
-            .into_iter()
-            .filter(|r| is_wanted(r, &adapters))
-            .filter_map(|r| Some((rehearsal.book().task(r.task).cloned()?, specialise::to_gain(&r))))
-            .collect();
+        let mut tasks = Vec::new();
+        for report in rehearsal.reports().into_iter().filter(|r| is_wanted(r, &adapters)) {
+            let Some(task) = rehearsal.book().task(report.task).cloned() else { continue };
+            // One task's refusal is not the others', and takes none of their time.
+            match self.to_win(&task, &report, rehearsal, journal) {
+                Ok(calls) => tasks.push((task, calls)),
+                Err(why) => tracing::warn!(task = task.name, %why, "no adapter"),
+            }
+        }
         if tasks.is_empty() {
             tracing::info!("no task is left to be trained");
             return Ok(());
         }
         let environment = Environment::make(&self.config.cache, &|line| tracing::info!("{line}"))?;
-        // Each has a share of the time as large as its share of the calls that are
-        // still to be won: an adapter is as good as the rows that it has read are many.
+        // Each has a share of the time as large as its share of the calls that could
+        // still be won: an adapter is as good as the rows that it has read are many.
         let all: f64 = tasks.iter().map(|(_, calls)| calls).sum();
         for (task, calls) in tasks {
             let minutes = self.minutes * calls / all;
-            // One task's refusal is not the others'.
             if let Err(why) = self.one(&environment, &task, minutes, rehearsal, journal).await {
                 tracing::warn!(task = task.name, %why, "no adapter");
             }
         }
         self.take_in(rehearsal, journal).await
+    }
+
+    /// How many of a task's calls an adapter could win: those that nobody serves and whose
+    /// replies are no texts that nobody says again. Where these are too few for an entry,
+    /// training would take the other tasks' time for nothing.
+    fn to_win(
+        &self,
+        task: &Task,
+        report: &TaskReport,
+        rehearsal: &Rehearsal,
+        journal: &Journal,
+    ) -> Result<f64, Failure> {
+        let calls = specialise::to_gain(report);
+        // What was begun is gone on with, whatever has come since.
+        if specialise::left_off(&self.config.state, task.id) {
+            return Ok(calls);
+        }
+        let made =
+            curated_upto(&self.config, task, rehearsal.folded(), self.config.specialise.class_cap, journal)?;
+        if let Some(refusal) = made.report.refusal() {
+            return Err(Failure::Unavailable(refusal.to_string()));
+        }
+        // Of a task that is served the rows are what its understudy has left.
+        let serves = report.evidence.service().is_some();
+        can_cover(made.report.answerable(), rehearsal.rules(task.id).min_coverage, serves)?;
+        Ok(calls * made.report.answerable())
     }
 
     async fn one(
@@ -166,6 +194,19 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// Refuses a task of whose calls too few could be answered for an entry.
+fn can_cover(answerable: f64, min_coverage: f64, serves: bool) -> Result<(), Failure> {
+    if answerable > 0.0 && (serves || answerable >= min_coverage) {
+        return Ok(());
+    }
+    Err(Failure::Unavailable(format!(
+        "{:.1} % of the calls can be answered word by word, the others' replies are texts that follow no \
+         pattern; an entry takes {:.1} % of them (min_coverage)",
+        100.0 * answerable,
+        100.0 * min_coverage
+    )))
 }
 
 /// After how many of a log's `calls` a task is left enough of its own as evidence, if it
@@ -233,6 +274,21 @@ fn taught(
     Ok(Taught { set, upto, start })
 }
 
+/// What is made of the records up to one of them.
+fn curated_upto(
+    config: &Config,
+    task: &Task,
+    upto: u64,
+    class_cap: Option<f64>,
+    journal: &Journal,
+) -> Result<Curated, Failure> {
+    let rules = Rules { permitted: lessons::permitted(config), class_cap, ..Rules::default() };
+    let mut read = Exchanged::of(journal);
+    let curated = curate(task, read.by_ref().take_while(|(seq, _)| *seq <= upto), &rules);
+    read.whole()?;
+    Ok(curated)
+}
+
 /// A training set of the records up to one of them, and its account.
 fn set_upto(
     config: &Config,
@@ -241,10 +297,7 @@ fn set_upto(
     class_cap: Option<f64>,
     journal: &Journal,
 ) -> Result<(TrainingSet, Value), Failure> {
-    let rules = Rules { permitted: lessons::permitted(config), class_cap, ..Rules::default() };
-    let mut read = Exchanged::of(journal);
-    let curated = curate(task, read.by_ref().take_while(|(seq, _)| *seq <= upto), &rules);
-    read.whole()?;
+    let curated = curated_upto(config, task, upto, class_cap, journal)?;
     let set = TrainingSet::of(&curated)?;
     let what = account(&curated.report, &set.data_sha256, Format::Parts);
     Ok((set, what))

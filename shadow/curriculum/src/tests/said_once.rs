@@ -1,7 +1,7 @@
 //! Texts that are said once are left to the provider.
 
 use super::*;
-use crate::parts;
+use crate::{Refusal, parts};
 
 /// Sixty conversations that call a tool, ask in the same words and end in words of
 /// their own.
@@ -40,6 +40,11 @@ fn what_follows_a_pattern_is_learnt_and_what_is_said_once_is_left() {
     assert!(deferred > 50 && made.rows.len() > 150, "{deferred} of {}", made.rows.len());
     let told = made.report.notes.iter().any(|n| n.starts_with(&format!("{deferred} training rows")));
     assert!(told, "{:?}", made.report.notes);
+    assert_eq!(made.report.split(Split::Train).left, deferred as u64);
+    let (rows, least) = (made.rows.len() - deferred, made.rows.len());
+    let strict = Rules { least_rows: least, ..all_train() };
+    let (rows, least) = (rows as u64, least as u64);
+    assert_eq!(curated(conversations(), &strict).report.refusal(), Some(Refusal::TooFewRows { rows, least }));
     let mut lines = Vec::new();
     parts::write(&made, "", &mut lines).unwrap();
     let text = String::from_utf8(lines).unwrap();
@@ -49,9 +54,40 @@ fn what_follows_a_pattern_is_learnt_and_what_is_said_once_is_left() {
 #[test]
 fn a_task_that_never_calls_is_left_as_it_is() {
     let talk = (0..60).map(|n| {
-        exchange(n, n, asks(&format!("what is {n}?")), says(&format!("it is {}", "x".repeat(n as usize + 1))))
+        exchange(
+            n,
+            n,
+            asks(&format!("what is {n}?")),
+            says(&format!("it surely was {}", "x".repeat(n as usize + 1))),
+        )
     });
-    assert!(curated(talk.collect(), &all_train()).rows.iter().all(|r| !r.defers));
+    let made = curated(talk.collect(), &all_train());
+    assert!(made.rows.iter().all(|r| !r.defers));
+    assert_eq!((made.report.said_once, made.report.answerable()), (made.rows.len() as u64, 0.0));
+    // Of the calls, not of the rows, of which one may stand for many.
+    let talk = (0..60).map(|n| {
+        let again = n.min(20);
+        let reply = format!("it surely was {}", "x".repeat(again as usize + 1));
+        exchange(n, n, asks(&format!("what is {again}?")), says(&reply))
+    });
+    let made = curated(talk.collect(), &all_train());
+    assert_eq!((made.rows.len(), made.report.said_once), (21, 20));
+    assert!((made.report.answerable() - 40.0 / 60.0).abs() < 1e-9, "{}", made.report.answerable());
+    assert!(made.report.notes.iter().any(|n| n.ends_with("word by word")), "{:?}", made.report.notes);
+    // As many, in words that come again.
+    let said = (0..60).map(|n| exchange(n, n, asks(&format!("what is {n}?")), says(&format!("it is {n}"))));
+    assert_eq!(curated(said.collect(), &all_train()).report.answerable(), 1.0);
+    // Sentences of their own, and each is copied out of its part.
+    let quoted = (0..60).map(|n| {
+        let sentence = format!("the w{n}q met a z{n}k on the hill and left");
+        exchange(
+            n,
+            n,
+            asks(&format!("Quote what is said of z{n}k: first, {sentence}; then, nothing.")),
+            says(&sentence),
+        )
+    });
+    assert_eq!(curated(quoted.collect(), &all_train()).report.answerable(), 1.0);
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Rehearsal {
             return;
         }
         let examples: Vec<Example> = state.examples.iter().cloned().collect();
-        let ledger = &state.ledger;
+        let (ledger, learnt) = (&state.ledger, state.learnt);
         let undecided = |id: &UnderstudyId| ledger.is_undecided(id);
         let span = tracing::info_span!("fit versions", task = %task.id, examples = examples.len());
         let fit = self.cast.rehearse_fit(task, &examples, seq, &undecided).instrument(span);
@@ -46,7 +46,7 @@ impl Rehearsal {
             state.owed = engine_away;
             if let Some(measured) = baselines {
                 state.tally.baselines = baselines;
-                let json = json!({"task": task.id, "measured": measured});
+                let json = json!({"task": task.id, "measured": measured, "learnt": learnt});
                 self.pending.push(Record::Note { kind: "baselines".to_owned(), json });
             }
         }

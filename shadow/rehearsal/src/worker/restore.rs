@@ -322,7 +322,10 @@ impl Rehearsal {
                 if let Some(state) = task.and_then(|t| self.tasks.get_mut(&t)) {
                     state.tally.baselines =
                         json.get("measured").and_then(|m| Deserialize::deserialize(m).ok());
-                    state.owed = false;
+                    // The fit was at work while exchanges came, by which another may be due.
+                    let learnt = json.get("learnt").and_then(serde_json::Value::as_u64);
+                    let first = u64::from(state.ledger.policy().first_fit);
+                    state.owed = learnt.is_some_and(|fitted| is_due(first, fitted, state.learnt));
                 }
             }
             ORDERED => match Ordered::deserialize(json) {

@@ -61,6 +61,12 @@ pub fn alike(name: &str) -> String {
 }
 
 impl Rehearsal {
+    /// A task's rules, with all that is laid over them.
+    #[must_use]
+    pub fn rules(&self, id: TaskId) -> TaskPolicy {
+        self.rules_now(id)
+    }
+
     fn rules_now(&self, id: TaskId) -> TaskPolicy {
         self.book.task(id).map_or_else(|| self.settings.policy.clone(), |t| self.settings.rules_of(t))
     }

@@ -139,6 +139,19 @@ fn a_rehearsals_training_set_rests_on_the_operators_word_and_is_noted() {
 }
 
 #[test]
+fn what_no_version_could_cover_takes_no_time_for_training() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, task, last) = recorded(dir.path());
+    let made = curated_upto(&configured(PERMITS), &task, last, None, &journal).unwrap();
+    assert_eq!(made.report.answerable(), 1.0);
+    assert!(curated(&journal).is_empty(), "nothing was given out");
+    assert!(can_cover(0.2, 0.2, false).is_ok() && can_cover(0.1, 0.2, true).is_ok());
+    assert!(can_cover(0.0, 0.0, true).is_err());
+    let why = can_cover(0.034, 0.2, false).unwrap_err().to_string();
+    assert!(why.contains("3.4 %") && why.contains("20.0 %"), "{why}");
+}
+
+#[test]
 fn a_training_that_was_cut_off_goes_on_with_the_rows_that_it_had() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, task, last) = recorded(dir.path());

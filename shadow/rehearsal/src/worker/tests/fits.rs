@@ -77,3 +77,41 @@ async fn while_the_engine_is_off_who_needs_it_is_not_tried_and_does_not_serve_bu
     on.restore().await.unwrap();
     assert_eq!(on.roster().tasks.len(), 1, "it is back with the engine");
 }
+
+#[tokio::test]
+async fn a_fit_that_fell_due_while_another_was_made_is_made_up_for_after_a_restart() {
+    // Due at the 64th example and at the 128th, which came before the note on a fit.
+    for (fitted, is_owed) in [(64, true), (128, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = journal(dir.path());
+        let last = journal.append_exchanges(questions(130)).unwrap();
+        let engine = Arc::new(Engine::default());
+        let worker = || {
+            let embedder: Arc<dyn Embedder> = Arc::<Engine>::clone(&engine);
+            let cast = Arc::new(Cast::new(CastConfig::default(), Some(embedder), None, || 0));
+            let policy = TaskPolicy { first_fit: 64, ..loose() };
+            let settings = Settings { mode: Mode::Recorded, policy, ..Settings::default() };
+            let (book, pace) = (TaskBook::default(), Pace::free());
+            Rehearsal::new(settings, journal.clone(), cast, key(), book, pace, Outlets::default())
+        };
+        engine.away.store(true, Ordering::Relaxed);
+        let mut before = worker();
+        before.restore().await.unwrap();
+        go_through(&mut before, &journal, 0, last).await;
+        let measured = [understudy_cast::baseline::Measured::default(); 2];
+        let json = serde_json::json!({"task": the_task(), "measured": measured, "learnt": fitted});
+        journal.append(vec![Record::Note { kind: "baselines".to_owned(), json }]).unwrap();
+        let next = |i: u64| vec![exchange(i, &format!("say word{i}"), AnsweredBy::Provider)];
+        let noted = journal.append_exchanges(next(130)).unwrap();
+        go_through(&mut before, &journal, noted, noted).await;
+        drop(before);
+
+        engine.away.store(false, Ordering::Relaxed);
+        engine.embedded.store(0, Ordering::Relaxed);
+        let mut after = worker();
+        after.restore().await.unwrap();
+        let end = journal.append_exchanges(next(131)).unwrap();
+        go_through(&mut after, &journal, end, end).await;
+        assert_eq!(engine.embedded.load(Ordering::Relaxed) > 0, is_owed, "fitted at {fitted}");
+    }
+}
