@@ -32,7 +32,7 @@ pub(crate) struct Rehearse {
     /// Keeps calls with this mark away from everything, and measures the frozen result on them
     #[arg(long, value_name = "KEY=VALUE", value_parser = mark)]
     pub(crate) hold_out: Vec<(String, String)>,
-    /// Trains an adapter for each task of 500 calls or more of which a tenth or more is still to be won, once two thirds of the calls are read, or later where 3,200 of its calls are still to come; the time for all of them. Needs providers.NAME.train = true for the --provider
+    /// Trains an adapter for each task of 500 calls or more of which a tenth or more is still to be won and `min_coverage` could be answered word by word, once two thirds of the calls are read, or later where 3,200 of its calls are still to come; the time for all of them. Needs providers.NAME.train = true for the --provider
     #[arg(long, value_name = "MINUTES")]
     pub(crate) specialise: Option<f64>,
     /// The provider that answered them
