@@ -29,7 +29,7 @@ pub(crate) use lesson::{Exchanged, calls, known, lesson};
 use serde_json::Value;
 use trainer::{Training, install, train};
 use understudy_call::ExchangeId;
-use understudy_curriculum::{Curated, Split, parts};
+use understudy_curriculum::{Curated, Report, Split, parts};
 use understudy_onnx::contract::{ModelFolder, NonCommercial};
 use understudy_onnx::export;
 use understudy_rehearsal::TaskReport;
@@ -102,9 +102,7 @@ impl TrainingSet {
     /// The curation's refusal.
     pub(crate) fn of(curated: &Curated) -> Result<Self, Failure> {
         let report = &curated.report;
-        if let Some(refusal) = report.refusal() {
-            return Err(Failure::Unavailable(refusal.to_string()));
-        }
+        trainable(report)?;
         let failed = |e: std::io::Error| Failure::Failed(e.to_string());
         let data_sha256 = parts::data_sha256(curated).map_err(failed)?;
         let mut rows = Vec::new();
@@ -119,6 +117,14 @@ impl TrainingSet {
             class_cap: report.rules.class_cap,
         })
     }
+}
+
+/// Whether rows can train an understudy.
+///
+/// # Errors
+/// The curation's refusal.
+pub(crate) fn trainable(report: &Report) -> Result<(), Failure> {
+    report.refusal().map_or(Ok(()), |refusal| Err(Failure::Unavailable(refusal.to_string())))
 }
 
 /// How a training is run.

@@ -138,9 +138,7 @@ impl Plan {
         }
         let made =
             curated_upto(&self.config, task, rehearsal.folded(), self.config.specialise.class_cap, journal)?;
-        if let Some(refusal) = made.report.refusal() {
-            return Err(Failure::Unavailable(refusal.to_string()));
-        }
+        specialise::trainable(&made.report)?;
         // Of a task that is served the rows are what its understudy has left.
         let serves = report.evidence.service().is_some();
         can_cover(made.report.answerable(), rehearsal.rules(task.id).min_coverage, serves)?;

@@ -5,7 +5,7 @@ use tracing::Instrument;
 use understudy_call::UnderstudyId;
 use understudy_capture::Record;
 use understudy_cast::Example;
-use understudy_cast::registry::{Fit, NOTE_KIND, is_due};
+use understudy_cast::registry::{Fit, NOTE_KIND};
 use understudy_policy::{Event, TaskId};
 use understudy_tasks::Task;
 
@@ -32,7 +32,7 @@ impl Rehearsal {
         };
         let before = state.learnt;
         state.learn(example, self.settings.examples);
-        state.owed |= is_due(u64::from(state.ledger.policy().first_fit), before, state.learnt);
+        state.owed |= state.became_due(before);
         if !state.owed || self.cast.rests(task.id, seq) {
             return;
         }

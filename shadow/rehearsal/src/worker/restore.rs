@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use understudy_call::Exchange;
 use understudy_capture::{GapWhy, Journal, Record};
-use understudy_cast::registry::{NOTE_KIND, is_due};
+use understudy_cast::registry::NOTE_KIND;
 use understudy_cast::{Example, Kind};
 use understudy_policy::{Event, TaskId};
 
@@ -299,7 +299,7 @@ impl Rehearsal {
             let before = state.learnt;
             state.learn(example, most);
             // A fit that was due and of which no note tells is made up for with the next call.
-            state.owed |= is_due(u64::from(state.ledger.policy().first_fit), before, state.learnt);
+            state.owed |= state.became_due(before);
         }
     }
 
@@ -324,8 +324,7 @@ impl Rehearsal {
                         json.get("measured").and_then(|m| Deserialize::deserialize(m).ok());
                     // The fit was at work while exchanges came, by which another may be due.
                     let learnt = json.get("learnt").and_then(serde_json::Value::as_u64);
-                    let first = u64::from(state.ledger.policy().first_fit);
-                    state.owed = learnt.is_some_and(|fitted| is_due(first, fitted, state.learnt));
+                    state.owed = learnt.is_some_and(|fitted| state.became_due(fitted));
                 }
             }
             ORDERED => match Ordered::deserialize(json) {

@@ -64,17 +64,13 @@ impl Rehearsal {
     /// A task's rules, with all that is laid over them.
     #[must_use]
     pub fn rules(&self, id: TaskId) -> TaskPolicy {
-        self.rules_now(id)
-    }
-
-    fn rules_now(&self, id: TaskId) -> TaskPolicy {
         self.book.task(id).map_or_else(|| self.settings.policy.clone(), |t| self.settings.rules_of(t))
     }
 
     /// A task's state.
     pub(super) fn meet(&mut self, id: TaskId) {
         if !self.tasks.contains_key(&id) {
-            let rules = self.rules_now(id);
+            let rules = self.rules(id);
             self.tasks.insert(id, TaskState::new(Ledger::new(id, rules)));
         }
     }
@@ -93,7 +89,7 @@ impl Rehearsal {
                 );
             }
             self.meet(id);
-            let policy = Box::new(self.rules_now(id));
+            let policy = Box::new(self.rules(id));
             self.fold(id, vec![Event::Policy { policy, seq, afterwards: false }]);
         }
     }
@@ -115,7 +111,7 @@ impl Rehearsal {
         let seq = self.folded;
         let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
         for id in ids {
-            let rules = self.rules_now(id);
+            let rules = self.rules(id);
             if self.tasks.get(&id).is_some_and(|s| *s.ledger.policy() != rules) {
                 tracing::info!(task = %id, "the task's rules have changed");
                 self.fold(id, vec![Event::Policy { policy: Box::new(rules), seq, afterwards: true }]);

@@ -8,6 +8,7 @@ use understudy_call::{
     UnderstudyId,
 };
 use understudy_cast::baseline::Baselines;
+use understudy_cast::registry::is_due;
 use understudy_cast::{Cast, CastMember, Example};
 use understudy_policy::{
     Event, ExchangeSeen, Ledger, Outcome, RosterMeta, RosterTask, ServedSeen, TaskId, Trial, TrialKind,
@@ -255,6 +256,11 @@ impl TaskState {
     pub(super) fn learn(&mut self, example: Example, most: usize) {
         self.learnt += 1;
         self.keep_example(example, most);
+    }
+
+    /// Whether versions became due since so many examples were learnt.
+    pub(super) fn became_due(&self, before: u64) -> bool {
+        is_due(u64::from(self.ledger.policy().first_fit), before, self.learnt)
     }
 
     /// Keeps an example that was counted before the checkpoint.
