@@ -39,7 +39,7 @@ mod door;
 mod names;
 mod pulse;
 
-pub use door::{Door, Way};
+pub use door::{Door, Showed, Way};
 use names::{Known, Names};
 use pulse::Pulse;
 
@@ -228,6 +228,7 @@ impl EngineClient {
     ) -> Result<wire::Came, Declined> {
         let way = self.door.way();
         let came = wire::post(&way.http, &self.url(path), way.key.as_deref(), body, within).await;
+        self.door.settle(&way, Showed::of(&came));
         let is_gone = match &came {
             Ok(came) if came.status == 200 => came.models != asked.mark,
             // Whoever stands before an engine that is gone says so with such a status.

@@ -4,8 +4,8 @@
 //! authorization.k8s.io/v1).
 //!
 //! A verdict is kept for a while, so that a call waits for the API server once a
-//! minute at most. When it is away, whoever was known goes on being known: a call
-//! must not fail for a control plane's sake.
+//! minute at most. When it is away, whoever was known goes on being known, and hardly
+//! waits for it: a call must not fail for a control plane's sake.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -28,6 +28,13 @@ const HOLDS: Duration = Duration::from_secs(60);
 
 /// How long it goes on holding while the API server is away: a token's usual life.
 const HOLDS_ALONE: Duration = Duration::from_secs(3_600);
+
+/// How long a known caller's question waits for a review: one that the API server answers
+/// is back in milliseconds, and one that it does not is not to cost the call its budget.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// After a review that nobody answered a known caller's next is so much later.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Verdicts that are kept: more pods than a cluster has.
 const MOST: usize = 65_536;
@@ -54,7 +61,16 @@ pub(crate) struct Callers {
 #[derive(Clone, Copy)]
 struct Seen {
     at: Instant,
+    /// When the latest review began.
+    tried: Instant,
     verdict: Verdict,
+}
+
+impl Seen {
+    fn now(verdict: Verdict) -> Self {
+        let at = Instant::now();
+        Self { at, tried: at, verdict }
+    }
 }
 
 /// What became of a token.
@@ -107,31 +123,54 @@ impl Callers {
         })
     }
 
-    async fn judge(&self, token: &str) -> Verdict {
+    async fn judge(self: &Arc<Self>, token: &str) -> Verdict {
         let [high, low] = &self.keys;
         let name = [high.hash_one(token), low.hash_one(token)];
         let known = self.seen().get(&name).copied();
         if let Some(seen) = known.filter(|s| s.at.elapsed() < self.holds) {
             return seen.verdict;
         }
-        match self.review(token).await {
-            Some(verdict) => {
-                let mut seen = self.seen();
-                if seen.len() >= MOST {
-                    seen.retain(|_, s| s.at.elapsed() < self.holds);
-                }
-                if seen.len() < MOST {
-                    seen.insert(name, Seen { at: Instant::now(), verdict });
-                }
-                verdict
-            }
-            None => match known {
-                Some(seen) if seen.verdict == Verdict::Passed && seen.at.elapsed() < self.holds_alone => {
-                    Verdict::Passed
-                }
-                _ => Verdict::Unknown,
-            },
+        let passed = known.is_some_and(|s| s.verdict == Verdict::Passed && s.at.elapsed() < self.holds_alone);
+        if passed && !self.tries(name) {
+            return Verdict::Passed;
         }
+        // It ends, and its verdict is kept, whether or not the question waits for it.
+        let (callers, token) = (Arc::clone(self), token.to_owned());
+        let review = tokio::spawn(async move { callers.renew(name, &token).await });
+        let found = if passed {
+            tokio::time::timeout(PATIENCE, review).await.ok().and_then(Result::ok)
+        } else {
+            review.await.ok()
+        };
+        match found.flatten() {
+            Some(verdict) => verdict,
+            None if passed => Verdict::Passed,
+            None => Verdict::Unknown,
+        }
+    }
+
+    /// Whether a known caller's review is due, and this question's to make.
+    fn tries(&self, name: [u64; 2]) -> bool {
+        let mut seen = self.seen();
+        let Some(one) = seen.get_mut(&name) else { return true };
+        let is_due = one.tried.elapsed() >= AGAIN.min(self.holds);
+        if is_due {
+            one.tried = Instant::now();
+        }
+        is_due
+    }
+
+    /// Reviews a token and keeps the verdict; `None`: nobody could say.
+    async fn renew(&self, name: [u64; 2], token: &str) -> Option<Verdict> {
+        let verdict = self.review(token).await?;
+        let mut seen = self.seen();
+        if seen.len() >= MOST {
+            seen.retain(|_, s| s.at.elapsed() < self.holds);
+        }
+        if seen.len() < MOST {
+            seen.insert(name, Seen::now(verdict));
+        }
+        Some(verdict)
     }
 
     /// `None`: nobody could say.

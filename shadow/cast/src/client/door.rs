@@ -1,5 +1,9 @@
 //! The way to the engine: its address, and the token and the certificate authority,
 //! which a cluster renews in their files while we run.
+//!
+//! Behind an address there may be several engines, and a connection leads to one of them
+//! for as long as it is used. So the door is opened anew now and then: engines that came
+//! since get their share of the questions.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,12 +11,20 @@ use std::time::{Duration, Instant};
 
 use super::{CONNECT, EngineAddr};
 use crate::error::CastError;
+use crate::wire::{Came, Lost};
 
 /// Between two looks at the files. A token of the kubelet's is renewed when a fifth of
 /// its time is left, minutes before it ends.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// What a question goes through.
+/// A token that stood in its file so short a time ago has not run out since.
+const RENEWED: Duration = Duration::from_secs(60);
+
+/// How long connections are used. An engine that an autoscaler added has its share soon
+/// after, and a handshake in a minute costs nothing.
+const OPEN: Duration = Duration::from_secs(60);
+
+/// What a question goes through; one that is under way keeps its own.
 #[derive(Debug, Clone)]
 pub struct Way {
     /// The client, which trusts whom the door was told to.
@@ -21,16 +33,45 @@ pub struct Way {
     pub key: Option<Arc<str>>,
 }
 
+/// What became of a token that was shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Showed {
+    /// The engine knows it, whatever it said.
+    Taken,
+    /// It is not genuine, or no more.
+    Refused,
+    /// Nobody said: there may have been no time to have it reviewed.
+    Nothing,
+}
+
+impl Showed {
+    /// What an answer shows, or that there was none.
+    pub(crate) fn of(came: &Result<Came, Lost>) -> Self {
+        match came {
+            Ok(came) if matches!(came.status, 401 | 403) => Self::Refused,
+            Ok(came) if came.status < 500 => Self::Taken,
+            _ => Self::Nothing,
+        }
+    }
+}
+
 /// Opens the way to an address, and again when a file has changed.
 pub struct Door {
     addr: EngineAddr,
+    /// Whether a connection is used for a time only.
+    shares: bool,
     open: Mutex<Open>,
 }
 
 struct Open {
     way: Way,
+    /// The token of before, until the engine has taken the one that it shows now.
+    before: Option<Arc<str>>,
     authority: Option<Vec<u8>>,
     looked: Instant,
+    /// Look before the next question, whenever that is.
+    look_now: bool,
+    opened: Instant,
 }
 
 impl Door {
@@ -41,8 +82,18 @@ impl Door {
     pub fn new(addr: EngineAddr) -> Result<Self, CastError> {
         let authority = addr.authority();
         let way = Way { http: client(&addr, authority.as_deref())?, key: addr.key() };
-        let open = Open { way, authority, looked: Instant::now() };
-        Ok(Self { addr, open: Mutex::new(open) })
+        let now = Instant::now();
+        let open = Open { way, before: None, authority, looked: now, look_now: false, opened: now };
+        // Behind a socket on this machine there is one engine.
+        let shares = !matches!(addr, EngineAddr::Unix(_));
+        Ok(Self { addr, shares, open: Mutex::new(open) })
+    }
+
+    /// The same with a connection that is kept, as for who is told something each time and
+    /// would be counted with all that heard it.
+    #[must_use]
+    pub fn kept(self) -> Self {
+        Self { shares: false, ..self }
     }
 
     /// What stands before `/v1/…`.
@@ -59,25 +110,60 @@ impl Door {
 
     /// The way as it is now.
     pub fn way(&self) -> Way {
+        self.way_at(Instant::now())
+    }
+
+    fn way_at(&self, now: Instant) -> Way {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(self.addr, EngineAddr::Pod { .. }) && open.looked.elapsed() >= LOOK {
-            self.look(&mut open);
+        let since = |then: Instant| now.saturating_duration_since(then);
+        if matches!(self.addr, EngineAddr::Pod { .. }) && (open.look_now || since(open.looked) >= LOOK) {
+            self.look(&mut open, now);
+        }
+        if self.shares && since(open.opened) >= OPEN {
+            let authority = open.authority.clone();
+            self.reopen(&mut open, authority, now);
         }
         open.way.clone()
     }
 
-    fn look(&self, open: &mut Open) {
-        open.looked = Instant::now();
-        open.way.key = self.addr.key();
-        let authority = self.addr.authority();
-        if authority == open.authority {
+    /// What a question showed of the token that it bore.
+    pub fn settle(&self, way: &Way, showed: Showed) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.way.key != way.key {
             return;
         }
+        match showed {
+            Showed::Taken => open.before = None,
+            // An engine that cannot have it reviewed knows the one of before, which has time
+            // left when it is renewed. The next look tries the new one again.
+            Showed::Nothing => open.way.key = open.before.take().or(open.way.key.take()),
+            Showed::Refused => open.look_now = true,
+        }
+    }
+
+    fn look(&self, open: &mut Open, now: Instant) {
+        // After a pause the one of before may be long over.
+        let goes_on = now.saturating_duration_since(open.looked) < RENEWED;
+        (open.looked, open.look_now) = (now, false);
+        // A file that cannot be read for a moment takes nothing away.
+        let key = self.addr.key().or_else(|| open.way.key.clone());
+        if key != open.way.key {
+            open.before = std::mem::replace(&mut open.way.key, key).filter(|_| goes_on);
+        }
+        let authority = self.addr.authority();
+        if authority != open.authority {
+            self.reopen(open, authority, now);
+        }
+    }
+
+    /// Has the next question make a connection of its own.
+    fn reopen(&self, open: &mut Open, authority: Option<Vec<u8>>, now: Instant) {
+        open.opened = now;
         match client(&self.addr, authority.as_deref()) {
             Ok(http) => (open.way.http, open.authority) = (http, authority),
             // The old one may still do.
             Err(e) => {
-                tracing::warn!(error = &e as &dyn std::error::Error, "the engine's authority is not used")
+                tracing::warn!(error = &e as &dyn std::error::Error, "the way to the engine stays as it was");
             }
         }
     }
@@ -123,27 +209,4 @@ fn client(addr: &EngineAddr, authority: Option<&[u8]>) -> Result<reqwest::Client
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_that_is_renewed_is_the_next_question_s_key() {
-        let dir = tempfile::tempdir().unwrap();
-        let (token, authority) = (dir.path().join("token"), dir.path().join("ca.crt"));
-        let addr = EngineAddr::Pod {
-            url: "https://engine.understudy.svc:8443/".into(),
-            token_file: Some(token.clone()),
-            ca_file: Some(authority),
-        };
-        // Neither file is there yet: the engine is not trusted, and nothing fails.
-        let door = Door::new(addr).unwrap();
-        assert_eq!((door.base(), door.way().key), ("https://engine.understudy.svc:8443", None));
-        std::fs::write(&token, "first\n").unwrap();
-        door.look(&mut door.open.lock().unwrap());
-        assert_eq!(door.way().key.as_deref(), Some("first"));
-        std::fs::write(&token, "second\n").unwrap();
-        assert_eq!(door.way().key.as_deref(), Some("first"), "it is looked for now and then only");
-        door.look(&mut door.open.lock().unwrap());
-        assert_eq!(door.way().key.as_deref(), Some("second"));
-    }
-}
+mod tests;

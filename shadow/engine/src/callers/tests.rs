@@ -47,11 +47,18 @@ fn account() -> tempfile::TempDir {
     dir
 }
 
+/// As if its last review had been two of its minutes ago.
+fn passed_long_ago(callers: &Callers, token: &str) {
+    let at = Instant::now().checked_sub(2 * HOLDS).unwrap();
+    let name = [callers.keys[0].hash_one(token), callers.keys[1].hash_one(token)];
+    callers.seen().insert(name, Seen { at, tried: at, verdict: Verdict::Passed });
+}
+
 #[tokio::test]
 async fn a_token_is_reviewed_once_a_minute() {
     let (asked, account) = (Arc::new(AtomicUsize::new(0)), account());
     let server = reviewer(Arc::clone(&asked), "pod-1", "agents").await;
-    let callers = Callers::at(&server, account.path(), "understudy-engine", None).unwrap();
+    let callers = Arc::new(Callers::at(&server, account.path(), "understudy-engine", None).unwrap());
     for _ in 0..3 {
         assert_eq!(callers.judge("pod-1").await, Verdict::Passed);
         assert_eq!(callers.judge("stolen").await, Verdict::Refused);
@@ -63,14 +70,52 @@ async fn a_token_is_reviewed_once_a_minute() {
 async fn without_an_api_server_a_known_caller_stays_known_and_a_new_one_is_not_let_in() {
     let (asked, account) = (Arc::new(AtomicUsize::new(0)), account());
     let server = reviewer(asked, "pod-1", "agents").await;
-    let mut callers = Callers::at(&server, account.path(), "understudy-engine", None).unwrap();
+    let callers = Arc::new(Callers::at(&server, account.path(), "understudy-engine", None).unwrap());
+    let away = |callers: &Callers, holds_alone: Duration| {
+        let mut alone = Callers::at("http://127.0.0.1:1", account.path(), "understudy-engine", None).unwrap();
+        (alone.keys, alone.holds, alone.holds_alone) = (callers.keys.clone(), Duration::ZERO, holds_alone);
+        *alone.seen() = callers.seen().clone();
+        Arc::new(alone)
+    };
     assert_eq!(callers.judge("pod-1").await, Verdict::Passed);
-    callers.server = "http://127.0.0.1:1".to_owned();
-    callers.holds = Duration::ZERO;
-    assert_eq!(callers.judge("pod-1").await, Verdict::Passed);
-    assert_eq!(callers.judge("pod-2").await, Verdict::Unknown);
-    callers.holds_alone = Duration::ZERO;
-    assert_eq!(callers.judge("pod-1").await, Verdict::Unknown);
+    let alone = away(&callers, HOLDS_ALONE);
+    assert_eq!(alone.judge("pod-1").await, Verdict::Passed);
+    assert_eq!(alone.judge("pod-2").await, Verdict::Unknown);
+    assert_eq!(away(&callers, Duration::ZERO).judge("pod-1").await, Verdict::Unknown);
+}
+
+#[tokio::test]
+async fn a_known_caller_s_questions_do_not_each_wait_for_an_api_server_that_hangs() {
+    let (asked, account) = (Arc::new(AtomicUsize::new(0)), account());
+    // It takes connections, as one does that stands still, and says nothing.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let count = Arc::clone(&asked);
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((connection, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::Relaxed);
+            held.push(connection);
+        }
+    });
+    let callers = Arc::new(Callers::at(&server, account.path(), "understudy-engine", None).unwrap());
+    passed_long_ago(&callers, "pod-1");
+    for _ in 0..20 {
+        assert_eq!(callers.judge("pod-1").await, Verdict::Passed);
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "one review is tried, the others do not wait");
+    assert_eq!(callers.judge("stranger").await, Verdict::Unknown);
+}
+
+#[tokio::test]
+async fn a_caller_that_is_no_longer_genuine_is_refused_when_its_minute_is_over() {
+    let (asked, account) = (Arc::new(AtomicUsize::new(0)), account());
+    let server = reviewer(Arc::clone(&asked), "another", "agents").await;
+    let callers = Arc::new(Callers::at(&server, account.path(), "understudy-engine", None).unwrap());
+    passed_long_ago(&callers, "pod-1");
+    assert_eq!(callers.judge("pod-1").await, Verdict::Refused);
+    assert_eq!(callers.judge("pod-1").await, Verdict::Refused);
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
@@ -79,7 +124,8 @@ async fn where_access_is_restricted_an_account_has_to_have_the_right() {
         let (asked, account) = (Arc::new(AtomicUsize::new(0)), account());
         let server = reviewer(Arc::clone(&asked), "pod-1", allowed).await;
         let access = Access { namespace: "understudy".to_owned(), name: "understudy-engine".to_owned() };
-        let callers = Callers::at(&server, account.path(), "understudy-engine", Some(access)).unwrap();
+        let callers =
+            Arc::new(Callers::at(&server, account.path(), "understudy-engine", Some(access)).unwrap());
         for _ in 0..3 {
             assert_eq!(callers.judge("pod-1").await, verdict);
         }

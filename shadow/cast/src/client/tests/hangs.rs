@@ -119,7 +119,7 @@ fn a_part_that_a_hung_engine_was_to_embed_is_unavailable_and_not_late() {
         let engine = Arc::new(Engine::default());
         let (client, _dir) = engine.serve();
         engine.hangs.store(true, Ordering::Relaxed);
-        let vector = asking::vector(&client, "a", Priority::Live, Duration::from_secs(1)).await;
+        let vector = asking::vector(&client, "a".into(), Priority::Live, Duration::from_secs(1)).await;
         assert_eq!(vector.unwrap_err(), Declined::Unavailable);
     });
 }
