@@ -21,7 +21,9 @@ import kubernetes_validate
 import yaml
 from kubernetes_validate import utils
 
-CHART = pathlib.Path(__file__).parents[2] / "helm" / "understudy"
+import objects
+from rendering import CHART, render, rendered
+
 # The first with native sidecars, to the newest whose schemas there are.
 VERSIONS = sorted({utils.major_minor(v) for v in utils.all_versions() if utils.Version(v) >= utils.Version("1.29")}, key=utils.Version)
 # Custom resources of the Prometheus operator, whose schemas are not Kubernetes' own.
@@ -44,6 +46,7 @@ OTHER = {
     "engine.nodeSelector": {"a": "b"}, "engine.tolerations": [{"key": "a", "operator": "Exists"}],
     "collector.jaeger": "jaeger.test:4317", "collector.config": {"service": {"telemetry": {"logs": {"level": "warn"}}}},
     "collector.resources": {"limits": {"memory": "512Mi"}},
+    "monitoring.labels": {"release": "kube-prometheus-stack"},
     "engine.strategy": {"type": "Recreate"}, "engine.affinity": {"podAntiAffinity": {}}, "sidecar.journalSize": "2Gi", "engine.model.size": "4Gi",
 }
 # What has to be set beside a value for it to matter.
@@ -53,6 +56,7 @@ BESIDE = {
     **{f"collector.{key}": {"collector.enabled": True, "collector.jaeger": "jaeger:4317"} for key in ("image", "replicas", "tls", "config", "resources")},
     "prePull.nodeSelector": {"prePull.enabled": True}, "prePull.tolerations": {"prePull.enabled": True},
     "engine.model.claim": {"engine.model.from": "claim"}, "engine.model.image": {"engine.model.from": "image"}, "engine.model.from": {"engine.model.claim": "models"},
+    "engine.sameNodeOnly": {"engine.kind": "DaemonSet"}, "monitoring.labels": {"monitoring.monitors": True},
     "engine.inPod.resources": {"engine.inPod.image": "models"}, **{f"engine.gpu.{key}": {"engine.gpu.enabled": True} for key in ("count", "runtimeClassName", "tolerations", "executionProviders")},
 }
 REFUSED = {
@@ -70,7 +74,7 @@ REFUSED = {
     "engine.gpu.executionProviders={cuda,rocm}": "executionProviders", "engine.gpu.executionProviders={cuda,cuda}": "executionProviders",
     "engine.strategy.type=OnDelete": "strategy", "engine.startSeconds=0": "startSeconds",
     "engine.strategy.type=Recreate,engine.kind=DaemonSet": "engine.strategy is for engine.kind Deployment",
-    "engine.image.digest=0123": "digest", "engine.image=other": "image",
+    "engine.image.digest=0123": "digest", "engine.image=other": "image", "monitoring.labels.release=1": "release",
 }
 
 
@@ -97,12 +101,6 @@ def other(path, value):
     return value + "x" if value else "x"
 
 
-def render(helm, values, kubernetes="1.37.0", chart=CHART):
-    done = subprocess.run([helm, "template", "understudy", chart, "--namespace", "understudy", "--kube-version", kubernetes, "--values", "-"],
-                          input=yaml.safe_dump(values), capture_output=True, text=True)
-    return done.returncode, done.stdout, done.stderr
-
-
 def check(text, version):
     for document in filter(None, yaml.safe_load_all(text)):
         if document["kind"] not in FOREIGN:
@@ -118,13 +116,6 @@ def in_step(helm_docs):
     bare = [line for line in rows if line.rstrip().endswith("|  |")]
     assert rows and not bare, f"values without a word: {bare}"
     print(f"{len(rows)} values are documented")
-
-
-def rendered(helm, values, kind, name):
-    """One object of what is rendered."""
-    code, text, said = render(helm, values)
-    assert code == 0, said
-    return next(d for d in yaml.safe_load_all(text) if d and d["kind"] == kind and d["metadata"]["name"] == name)
 
 
 def models_are_found(helm):
@@ -358,7 +349,7 @@ def main():
     everything = {"networkPolicy": {"enabled": True}, "collector": {"enabled": True, "jaeger": "jaeger:4317"}, "prePull": {"enabled": True}, "engine": {"gpu": {"enabled": True}, "autoscaling": {"enabled": True}},
                   "monitoring": {"monitors": True, "rules": True, "dashboards": True}}
     for version in VERSIONS:
-        for values in ({}, everything, {"engine": {"enabled": False}}):
+        for values in ({}, everything, {"engine": {"enabled": False}}, {"engine": {"kind": "DaemonSet"}}):
             code, text, said = render(helm, values, version + ".0")
             assert code == 0, said
             check(text, version)
@@ -390,6 +381,7 @@ def main():
     hosts_are_hosts()
     traces_arrive(helm)
     versions_agree()
+    objects.fit(helm)
 
     code, _, said = render(helm, {}, "1.28.0")
     assert code != 0 and "1.29" in said, said

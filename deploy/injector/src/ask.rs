@@ -22,6 +22,12 @@ pub const INJECTED: &str = "understudy.dev/injected";
 /// The annotation with what was done, and what was not and why.
 pub const STATUS: &str = "understudy.dev/status";
 
+/// The sidecar's container.
+pub(crate) const NAME: &str = "understudy";
+
+/// The engine's container, where a pod has one.
+pub(crate) const ENGINE: &str = "understudy-engine";
+
 /// An annotation: name after the prefix, what may be written, default, text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Annotation {
@@ -122,7 +128,7 @@ pub const MARKS: &[Mark] = &[
         of: "annotation of a pod, by the injector",
         kind: "JSON",
         default: "none",
-        text: "What was done: the containers that get the variables, which variables will not arrive and why, the pod's understudies.",
+        text: "What was done: the containers that get the variables, which variables will not arrive and why, the pod's understudies, and what else it has become by it.",
     },
 ];
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::sidecar::{ENGINE, NAME};
+use crate::ask::{ENGINE, NAME};
 
 /// Where an image that fails is injected no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

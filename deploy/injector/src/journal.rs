@@ -5,13 +5,19 @@
 //! room. It lets its oldest volumes go when a new one begins, and grows by one until
 //! then: a volume is an eighth of what is kept at most. The rest is for what else lies
 //! there.
+//!
+//! Where a container has a limit on what it writes to the node's disk, the kubelet holds
+//! the pod's emptyDirs, too, against the sum of all such limits. So the sidecar brings one
+//! for its journal: else the journal would eat what the agent was given.
 
 #[cfg(test)]
 mod tests;
 
+use serde_json::Value;
+
 use crate::Settings;
-use crate::ask::{Ask, JournalPlace};
-use crate::quantity::{bytes, configured};
+use crate::ask::{Ask, ENGINE, JournalPlace, NAME};
+use crate::quantity::{bytes, configured, value};
 
 /// The least room: with less, a few large calls would be all that is kept.
 pub(crate) const LEAST: &str = "64Mi";
@@ -24,6 +30,44 @@ const VOLUME: u64 = 64 << 20;
 
 /// The configuration's own `capture.free_floor_bytes`.
 const FLOOR: u64 = 32 << 20;
+
+/// What the sidecar writes beside its journal: its log, of which a kubelet keeps five
+/// files of 10 MiB.
+const LOG: u64 = 64 << 20;
+
+const MIB: u64 = 1 << 20;
+
+/// The most that one of the pod's own containers may write to the node's disk; `None`
+/// where none of them has such a limit.
+fn most_written(spec: &Value) -> Option<f64> {
+    let all = ["containers", "initContainers"].into_iter().filter_map(|list| spec[list].as_array()).flatten();
+    let own = all.filter(|c| c["name"] != NAME && c["name"] != ENGINE);
+    let limits = own.map(|c| &c["resources"]["limits"]["ephemeral-storage"]).filter(|limit| !limit.is_null());
+    // One in a form that we do not read, such as with an exponent, is taken for a large one.
+    limits.map(|limit| value(limit).unwrap_or(f64::INFINITY)).max_by(f64::total_cmp)
+}
+
+/// With a smaller journal than the chart's where that one's limit would be above the pod's
+/// largest: a LimitRange may allow no more, and would have the pod refused. What the pod
+/// itself says of its journal holds.
+pub(crate) fn fitted(mut ask: Ask, settings: &Settings, spec: &Value) -> Ask {
+    let Some(most) = most_written(spec).map(|most| most as u64) else { return ask };
+    let (chart, least) = (bytes(&settings.journal_size), bytes(LEAST).unwrap_or_default());
+    let room = most.saturating_sub(LOG).max(least) / MIB;
+    let is_less = chart.is_some_and(|chart| room < chart / MIB);
+    if ask.journal == JournalPlace::Empty && ask.journal_size.is_none() && is_less {
+        ask.journal_size = Some(format!("{room}Mi"));
+    }
+    ask
+}
+
+/// The sidecar's limit on what it writes to the node's disk, where it needs one: as much as
+/// its journal and its log may come to. A claim is no part of that disk.
+pub(crate) fn limit(ask: &Ask, settings: &Settings, spec: &Value) -> Option<String> {
+    most_written(spec)?;
+    let room = bytes(size(ask, settings)?).filter(|_| ask.journal == JournalPlace::Empty)?;
+    Some(format!("{}Mi", room.saturating_add(LOG).div_ceil(MIB)))
+}
 
 /// How much room a journal has, where that is known.
 pub(crate) fn size<'a>(ask: &'a Ask, settings: &'a Settings) -> Option<&'a str> {

@@ -27,6 +27,7 @@ mod namespaces;
 mod pod;
 mod pods;
 mod policies;
+mod quality;
 mod quantity;
 mod resources;
 mod review;

@@ -7,11 +7,11 @@ use json_patch::Patch;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::ask::{Ask, EngineChoice, INJECTED, STATUS};
-use crate::sidecar::{ENGINE, NAME, containers, engine, volumes};
+use crate::ask::{Ask, ENGINE, EngineChoice, INJECTED, NAME, STATUS};
+use crate::sidecar::{containers, engine, volumes};
 use crate::skip::{self, Skip, over_limit};
 use crate::understudies::Given;
-use crate::{Settings, journal};
+use crate::{Settings, journal, quality};
 
 /// What becomes of a pod.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +37,9 @@ pub struct Status {
     /// The understudies that the sidecar has beside its own, as `namespace/name@generation`.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub understudies: BTreeSet<String>,
+    /// What else became of the pod that its owner may not want, and what helps.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// What of the cluster bears on a pod.
@@ -71,7 +74,7 @@ pub fn inject(pod: &Value, namespace: &str, settings: &Settings, around: &dyn Ar
         return Outcome::Skipped(skip);
     }
     let ask = match Ask::of(pod) {
-        Ok(ask) => ask,
+        Ok(ask) => journal::fitted(ask, settings, &pod["spec"]),
         Err(mistakes) => return Outcome::Skipped(Skip::Annotations(mistakes)),
     };
     match engine(&ask, settings) {
@@ -104,7 +107,8 @@ pub fn inject(pod: &Value, namespace: &str, settings: &Settings, around: &dyn Ar
     };
     let mut changed = pod.clone();
     let reached = change(&mut changed, &ask, settings, ours);
-    let status = Status { version: env!("CARGO_PKG_VERSION"), containers: reached, understudies };
+    let notes = quality::lost(&changed["spec"]).into_iter().collect();
+    let status = Status { version: env!("CARGO_PKG_VERSION"), containers: reached, understudies, notes };
     changed["metadata"]["annotations"][STATUS] = json!(json!(status).to_string());
     Outcome::Injected { patch: json_patch::diff(pod, &changed), status }
 }

@@ -1,5 +1,8 @@
 //! Watches injected pods for sidecars that do not start.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,11 +14,11 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt as _};
 
 use crate::ask::{INJECTED, STATUS};
-use crate::breaker::{Reach, Tripped};
+use crate::breaker::{Reach, Sidecar, Tripped, look};
 use crate::clock::now;
 use crate::namespaces::OWNER;
 use crate::pod::has;
-use crate::resources::key;
+use crate::resources::{Key, key};
 use crate::service::Service;
 
 /// Watches until dropped.
@@ -23,34 +26,59 @@ pub(crate) async fn watch(service: Arc<Service>) {
     let pods: Api<Pod> = Api::all(service.client.clone());
     let config = watcher::Config::default().labels(&format!("{INJECTED}=true"));
     let mut events = pin!(watcher(pods, config).default_backoff());
-    let (mut listed, mut keys) = (BTreeSet::new(), BTreeSet::new());
+    let mut list = List::default();
     while let Some(event) = events.next().await {
         match event {
-            Ok(watcher::Event::Init) => (listed, keys) = (BTreeSet::new(), BTreeSet::new()),
-            Ok(watcher::Event::InitApply(pod)) => {
-                listed.extend(pod.uid());
-                keys.insert(key(&pod));
-                see(&service, &pod).await;
-            }
-            Ok(watcher::Event::InitDone) => {
-                service.breaker().keep(&listed);
-                let left = service.breaker().namespaces();
-                service.namespaces.keep(&left);
-                service.policies.pods_listed(&keys);
-                service.understudies.pods_listed(&keys);
-            }
-            Ok(watcher::Event::Apply(pod)) => see(&service, &pod).await,
-            Ok(watcher::Event::Delete(pod)) => {
-                let emptied = service.breaker().forget(&pod.uid().unwrap_or_default());
-                if let Some(namespace) = emptied {
-                    service.namespaces.forget(&namespace);
-                }
-                service.policies.remove_pod(&key(&pod));
-                service.understudies.remove_pod(&key(&pod));
-            }
+            Ok(event) => take(&service, &mut list, event).await,
             Err(e) => tracing::warn!(error = &e as &dyn std::error::Error, "injected pods cannot be watched"),
         }
     }
+}
+
+/// The list of all pods as it comes in, one after the other.
+#[derive(Default)]
+struct List {
+    uids: BTreeSet<String>,
+    keys: BTreeSet<Key>,
+    /// Sidecars that do not start, to be judged when the list is whole: those of the same
+    /// image that run may come after them.
+    failing: Vec<Pod>,
+}
+
+async fn take(service: &Service, list: &mut List, event: watcher::Event<Pod>) {
+    match event {
+        watcher::Event::Init => *list = List::default(),
+        watcher::Event::InitApply(pod) => {
+            list.uids.extend(pod.uid());
+            list.keys.insert(key(&pod));
+            if fails(&pod) { list.failing.push(pod) } else { see(service, &pod).await }
+        }
+        watcher::Event::InitDone => {
+            service.breaker().keep(&list.uids);
+            for pod in std::mem::take(&mut list.failing) {
+                see(service, &pod).await;
+            }
+            let left = service.breaker().namespaces();
+            service.namespaces.keep(&left);
+            service.policies.pods_listed(&list.keys);
+            service.understudies.pods_listed(&list.keys);
+        }
+        watcher::Event::Apply(pod) => see(service, &pod).await,
+        watcher::Event::Delete(pod) => {
+            let emptied = service.breaker().forget(&pod.uid().unwrap_or_default());
+            if let Some(namespace) = emptied {
+                service.namespaces.forget(&namespace);
+            }
+            service.policies.remove_pod(&key(&pod));
+            service.understudies.remove_pod(&key(&pod));
+        }
+    }
+}
+
+/// Whether a pod's sidecar does not start, as the pod itself tells.
+fn fails(pod: &Pod) -> bool {
+    let seen = serde_json::to_value(pod).ok().and_then(|json| look(&json));
+    matches!(seen, Some((_, Sidecar::Failing { .. })))
 }
 
 async fn see(service: &Service, pod: &Pod) {

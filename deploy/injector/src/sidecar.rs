@@ -5,15 +5,10 @@ mod tests;
 
 use serde_json::{Value, json};
 
-use crate::ask::{Ask, EngineChoice, JournalPlace};
+use crate::ask::{Ask, ENGINE, EngineChoice, JournalPlace, NAME};
 use crate::quantity::value;
 use crate::understudies::Given;
 use crate::{Settings, journal};
-
-/// The sidecar's container.
-pub(crate) const NAME: &str = "understudy";
-/// The engine's container, where a pod has one.
-pub(crate) const ENGINE: &str = "understudy-engine";
 
 /// The journal's volume.
 pub(crate) const STATE: &str = "understudy-state";
@@ -24,6 +19,9 @@ pub(crate) const SOCKET: &str = "understudy-socket";
 
 const RESOURCE: &str = "k8s.pod.name=$(UNDERSTUDY_POD_NAME),k8s.namespace.name=$(UNDERSTUDY_POD_NAMESPACE),\
                         k8s.pod.uid=$(UNDERSTUDY_POD_UID),k8s.node.name=$(UNDERSTUDY_POD_NODE)";
+
+/// What a container writes to the node's disk: its files, its log, and emptyDirs.
+const STORAGE: &str = "ephemeral-storage";
 
 const STATE_DIR: &str = "/var/lib/understudy";
 const IDENTITY_DIR: &str = "/var/run/secrets/understudy";
@@ -162,7 +160,7 @@ fn optional(mut variable: Value) -> Value {
 }
 
 /// Whether the pod has resources as a whole.
-fn is_whole(spec: &Value) -> bool {
+pub(crate) fn is_whole(spec: &Value) -> bool {
     ["requests", "limits"].iter().any(|l| spec["resources"][*l].as_object().is_some_and(|o| !o.is_empty()))
 }
 
@@ -183,6 +181,16 @@ fn resources(ask: &Ask, settings: &Settings, spec: &Value) -> Value {
     {
         found["limits"]["cpu"] = limit;
     }
+    // Resources of a whole pod are never of this kind.
+    if found["limits"][STORAGE].is_null()
+        && let Some(limit) = journal::limit(ask, settings, spec)
+    {
+        // Who asks for none would ask for as much as the limit.
+        if found["requests"][STORAGE].is_null() {
+            found["requests"][STORAGE] = json!(journal::LEAST);
+        }
+        found["limits"][STORAGE] = at_least(&found["requests"][STORAGE], &json!(limit));
+    }
     found
 }
 
@@ -198,8 +206,13 @@ fn cpu_limit(spec: &Value, request: &Value) -> Option<Value> {
     let size = |quantity: &Value| value(quantity).unwrap_or(f64::INFINITY);
     let (one, most) = (json!("1"), limits.into_iter().max_by(|a, b| size(a).total_cmp(&size(b)))?);
     let limit = if size(most) < size(&one) { most } else { &one };
-    let needed = if value(request).is_some_and(|r| r > size(limit)) { request } else { limit };
-    Some(needed.clone())
+    Some(at_least(request, limit))
+}
+
+/// A limit, or what is asked for, where that is above it.
+fn at_least(request: &Value, limit: &Value) -> Value {
+    let is_above = value(request).zip(value(limit)).is_some_and(|(request, limit)| request > limit);
+    if is_above { request.clone() } else { limit.clone() }
 }
 
 /// The tokens that the sidecar shows: audience and file.

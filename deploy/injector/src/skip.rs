@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use crate::Settings;
-use crate::ask::{AskError, INJECT, INJECTED, PREFIX};
+use crate::ask::{AskError, ENGINE, INJECT, INJECTED, NAME, PREFIX};
 use crate::journal::LEAST;
 use crate::quantity::value;
-use crate::sidecar::{ENGINE, IDENTITY, NAME, SOCKET, STATE};
+use crate::sidecar::{IDENTITY, SOCKET, STATE};
 
 /// Why a pod is admitted as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

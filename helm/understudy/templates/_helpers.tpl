@@ -8,6 +8,11 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
+{{- /* The labels of what the Prometheus operator reads: it may look for those with one of its own. */}}
+{{- define "understudy.monitoringLabels" -}}
+{{- mergeOverwrite (include "understudy.labels" . | fromYaml) (.Values.monitoring.labels | default dict) | toYaml }}
+{{- end }}
+
 {{- /* understudy.selector (dict "root" . "part" "engine") */}}
 {{- define "understudy.selector" -}}
 app.kubernetes.io/name: understudy
@@ -23,6 +28,13 @@ app.kubernetes.io/component: {{ .part }}
 {{- define "understudy.engine" -}}{{ include "understudy.name" . }}-engine{{- end }}
 {{- define "understudy.collector" -}}{{ include "understudy.name" . }}-collector{{- end }}
 {{- define "understudy.caConfigMap" -}}{{ include "understudy.name" . }}-ca{{- end }}
+{{- /* The ConfigMap with the base-URL variables. A kubelet reads it again when it starts a
+     container again, and a pod's sidecar listens where it did; so another port has another
+     ConfigMap, and the one before is left to the pods that have it. */}}
+{{- define "understudy.variablesConfigMap" -}}
+{{- $port := int .Values.sidecar.gatewayPort -}}
+{{ .Values.sidecar.variablesConfigMap }}{{ if ne $port 4141 }}-{{ $port }}{{ end }}
+{{- end }}
 {{- define "understudy.audience" -}}{{ include "understudy.engine" . }}.{{ .Release.Namespace }}{{- end }}
 
 {{- define "understudy.image" -}}

@@ -88,12 +88,13 @@ pub(crate) fn fit_a_quota_and_a_range(cluster: &Cluster) {
     let api = &cluster.api;
     let home = "/api/v1/namespaces/narrow";
     namespace(cluster, "narrow");
-    let hard =
-        json!({"requests.cpu": "1", "requests.memory": "1Gi", "limits.cpu": "2", "limits.memory": "2Gi"});
+    let hard = json!({"requests.cpu": "1", "requests.memory": "1Gi", "limits.cpu": "2", "limits.memory": "2Gi",
+        "limits.ephemeral-storage": "1Gi"});
     let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "all"}, "spec": {"hard": hard}});
     api.create(&format!("{home}/resourcequotas"), &quota).unwrap();
-    let range = json!({"type": "Container", "default": {"cpu": "400m", "memory": "256Mi"},
-        "defaultRequest": {"cpu": "50m", "memory": "64Mi"}, "max": {"cpu": "400m", "memory": "512Mi"}});
+    let range = json!({"type": "Container", "default": {"cpu": "400m", "memory": "256Mi", "ephemeral-storage": "256Mi"},
+        "defaultRequest": {"cpu": "50m", "memory": "64Mi"},
+        "max": {"cpu": "400m", "memory": "512Mi", "ephemeral-storage": "256Mi"}});
     let range = json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "each"}, "spec": {"limits": [range]}});
     api.create(&format!("{home}/limitranges"), &range).unwrap();
     let counted = || api.get(&format!("{home}/resourcequotas/all"))["status"]["hard"].is_object();
@@ -105,7 +106,8 @@ pub(crate) fn fit_a_quota_and_a_range(cluster: &Cluster) {
     let made = api.create(&format!("{home}/pods"), &pod).unwrap();
     assert!(crate::is_injected(&made), "{made}");
     let sidecar = &made["spec"]["initContainers"][0]["resources"];
-    assert_eq!(sidecar["limits"], json!({"cpu": "400m", "memory": "192Mi"}), "{sidecar}");
+    let limits = json!({"cpu": "400m", "memory": "192Mi", "ephemeral-storage": "256Mi"});
+    assert_eq!(sidecar["limits"], limits, "{sidecar}");
     let used = || api.get(&format!("{home}/resourcequotas/all"))["status"]["used"]["limits.cpu"].clone();
     api.until("the sidecar counts", SOON, || used() == "800m", || used().to_string());
     api.delete(home);

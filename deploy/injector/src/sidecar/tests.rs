@@ -46,6 +46,50 @@ fn it_has_a_cpu_limit_where_all_others_have_one() {
 }
 
 #[test]
+fn its_journal_takes_nothing_of_what_the_pod_s_containers_may_write() {
+    let storage = |chart: &Settings, annotations: Value, limits: &[&str]| {
+        let of = |(n, limit): (usize, &&str)| {
+            let own = if limit.is_empty() { json!({}) } else { json!({"limits": {STORAGE: limit}}) };
+            json!({"name": format!("agent-{n}"), "image": "agent:1", "resources": own})
+        };
+        let all = json!({"containers": limits.iter().enumerate().map(of).collect::<Vec<_>>()});
+        let sidecar = sidecar_of(chart, &annotations, &all).unwrap();
+        let [request, limit] = ["requests", "limits"].map(|l| sidecar["resources"][l][STORAGE].clone());
+        let keeps = values(&sidecar, "UNDERSTUDY_CAPTURE_KEEP_BYTES").pop();
+        [request, limit, keeps.unwrap_or_default()]
+    };
+    let (plain, size) = (settings(), |size: &str| json!({"understudy.dev/journal-size": size}));
+    let whole = "805306368 B";
+    // The journal's room and its log's, of which it asks for little.
+    assert_eq!(storage(&plain, json!({}), &["2Gi", ""]), ["64Mi", "1088Mi", whole]);
+    assert_eq!(storage(&plain, size("2Gi"), &["1Gi"]), ["64Mi", "2112Mi", "1610612736 B"]);
+    // No more than the largest of the others, which a LimitRange allowed, but for the least.
+    assert_eq!(storage(&plain, json!({}), &["1Gi", "128Mi"]), ["64Mi", "1024Mi", "754974720 B"]);
+    assert_eq!(storage(&plain, json!({}), &["50Mi"]), ["64Mi", "128Mi", "50331648 B"]);
+    // Where nobody is limited, or the journal is elsewhere, there is nothing to take.
+    assert_eq!(storage(&plain, json!({}), &[""]), [Value::Null, Value::Null, json!(whole)]);
+    let claim = json!({"understudy.dev/journal-claim": "mine"});
+    assert_eq!(storage(&plain, claim, &["2Gi"]), [Value::Null, Value::Null, Value::Null]);
+    // What the chart says holds.
+    let chart = |resources: Value| Settings { resources, ..settings() };
+    let said = chart(json!({"limits": {STORAGE: "3Gi"}}));
+    assert_eq!(storage(&said, json!({}), &["2Gi"]), [Value::Null, json!("3Gi"), json!(whole)]);
+    let said = chart(json!({"requests": {STORAGE: "2Gi"}}));
+    assert_eq!(storage(&said, json!({}), &["2Gi"]), ["2Gi", "2Gi", whole]);
+}
+
+#[test]
+fn a_journal_beside_a_small_limit_fits_under_it_and_keeps_within_its_volume() {
+    let shape = shapes().into_iter().find(|s| s["name"] == "limited-storage").unwrap();
+    let (after, _) = applied(&shape["pod"]).unwrap();
+    assert_eq!(first_init(&after)["resources"]["limits"][STORAGE], "512Mi");
+    let volumes = after["spec"]["volumes"].as_array().unwrap();
+    let journal = volumes.iter().find(|v| v["name"] == STATE).unwrap();
+    assert_eq!(journal["emptyDir"]["sizeLimit"], "448Mi");
+    assert_eq!(values(first_init(&after), "UNDERSTUDY_CAPTURE_KEEP_BYTES"), [json!("352321536 B")]);
+}
+
+#[test]
 fn a_pod_with_resources_as_a_whole_shares_them() {
     let whole = json!({"resources": {"limits": {"cpu": "1", "memory": "128Mi"}}});
     let mut annotations = json!({"understudy.dev/engine": "container"});
