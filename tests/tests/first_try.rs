@@ -66,11 +66,16 @@ fn a_rehearsal_that_could_not_be_carried_out_is_refused_before_it_begins() {
         (&["--specialise", "1e300"], &["train"]),
         (&["--provider", "nosuch"], &["nosuch", "openai", "anthropic"]),
         (&["--hold-out", "split=test"], &["--hold-out"]),
+        (&["--credential-env", "NO_SUCH_KEY"], &["--credential-env", "NO_SUCH_KEY"]),
+        (&["--report", file], &["--report", "calls.jsonl", "name another file"]),
+        (&["--report", "/tmp"], &["--report", "/tmp is a folder"]),
     ] {
         let code = if more[0] == "--specialise" { 69 } else { 64 };
         refused(&home, &[&["rehearse", file], more].concat(), code, words);
     }
     refused(&home, &["rehearse", file, "--report", "/nowhere/x.json"], 1, &["/nowhere/x.json"]);
+    refused(&home, &["rehearse", "-"], 64, &["/dev/stdin"]);
+    assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 20);
     let broken = home.path("broken");
     std::fs::create_dir(&broken).unwrap();
     std::fs::write(broken.join("understudy.toml"), "no model").unwrap();

@@ -43,6 +43,41 @@ fn an_export_that_lacks_records_says_so_and_fails() {
 }
 
 #[test]
+fn an_export_that_is_refused_leaves_no_file_and_may_be_tried_again() {
+    let provider = Peer::standin(standin::Config::default());
+    let home = Home::new(&provider.url(), &format!("{NOBODY_REHEARSES}[capture]\nenabled = false\n"));
+    let _proxy = home.serve();
+    let file = home.path("export.jsonl");
+    for _ in 0..2 {
+        let out = home.output(["journal", "export", "-o", file.to_str().unwrap()]);
+        assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+        assert!(said(&out).contains("capture.enabled is false"), "{}", said(&out));
+        assert!(!file.exists());
+    }
+}
+
+#[test]
+fn a_rehearsal_does_not_go_on_in_a_proxys_journal() {
+    let provider = Peer::standin(standin::Config::default());
+    let home = Home::new(&provider.url(), NOBODY_REHEARSES);
+    let mut proxy = home.serve();
+    call(&proxy, 1);
+    wait_until("the call is recorded", PATIENCE, || exported(&home) == 1);
+    let file = home.path("export.jsonl");
+    let out = home.output(["journal", "export", "-o", file.to_str().unwrap()]);
+    assert!(out.status.success(), "{}", said(&out));
+    proxy.signal("TERM");
+    assert!(proxy.ended().success(), "{}", proxy.log());
+    // It is refused before any model is loaded, so any folder does for one.
+    let mut rehearse = home.command(["rehearse"]);
+    rehearse.env("UNDERSTUDY_ENGINE_ENABLED", "true").env("UNDERSTUDY_MODEL_EMBED", home.state());
+    let out = rehearse.arg("--journal").arg(home.state()).arg(&file).output().unwrap();
+    assert_eq!(out.status.code(), Some(64), "{}", said(&out));
+    assert!(said(&out).contains("is not this rehearsal's; name another folder"), "{}", said(&out));
+    assert!(!home.state().join("given.json").exists());
+}
+
+#[test]
 fn a_tail_of_nothing_says_why_nothing_is_recorded() {
     let provider = Peer::standin(standin::Config::default());
     let home = Home::new(&provider.url(), &format!("{NOBODY_REHEARSES}[capture]\nenabled = false\n"));

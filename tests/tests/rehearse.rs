@@ -12,14 +12,15 @@
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use understudy_tests::peer::{Agent, Peer};
 use understudy_tests::process::{Owned, wait_until};
-use understudy_tests::proxy::{Home, LOOSE, PATIENCE, said, signal};
+use understudy_tests::proxy::{Home, LOOSE, PATIENCE, files, said, signal};
 use understudy_tests::{desk, standin};
 
 const LONG: Duration = Duration::from_secs(600);
@@ -147,6 +148,102 @@ fn a_file_that_was_changed_is_not_taken_for_the_one_that_was_rehearsed() {
     assert!(out.status.success(), "{}", said(&out));
     let verdict: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!(task(&verdict, "triage")["calls"], 4);
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_fresh_start_that_is_refused_takes_nothing_away() {
+    let home = home();
+    let log = home.path("calls.jsonl");
+    write(&log, 3, 1_000);
+    assert_eq!(verdict(&home, &log)["read"], 4);
+    // The first command of all made these, with calls in them.
+    let rehearsals = home.state().join("rehearsals");
+    assert_eq!((mode(&home.state()), mode(&rehearsals)), (0o700, 0o700));
+    let kept = || {
+        let made = |f: &PathBuf| f.ends_with("db") || f.ends_with("given.json");
+        let mut all: Vec<PathBuf> = files(&rehearsals).into_iter().filter(made).collect();
+        all.sort();
+        all
+    };
+    let before = kept();
+    assert!(before.len() > 1, "{before:?}");
+    let broken = home.path("broken");
+    std::fs::create_dir(&broken).unwrap();
+    std::fs::write(broken.join("understudy.toml"), "no model").unwrap();
+    let (broken, missing) = (broken.to_str().unwrap(), home.path("missing"));
+    for (more, embed, code, word) in [
+        (&["--credential-env", "NO_SUCH_KEY"][..], None, 64, "NO_SUCH_KEY"),
+        (&[], Some(missing.to_str().unwrap()), 69, "model pull"),
+        (&[], Some(broken), 69, "model check"),
+    ] {
+        let mut command = rehearse(&home, &log);
+        command.arg("--fresh").args(more).envs(embed.map(|to| ("UNDERSTUDY_MODEL_EMBED", to)));
+        let out = command.output().unwrap();
+        assert_eq!(out.status.code(), Some(code), "{}", said(&out));
+        assert!(said(&out).contains(word), "{}", said(&out));
+        assert_eq!(kept(), before, "{word}");
+    }
+    let out = rehearse(&home, &log).arg("--fresh").output().unwrap();
+    assert!(out.status.success(), "{}", said(&out));
+}
+
+#[test]
+fn approval_that_is_given_later_says_what_was_judged_without_it() {
+    let home = home();
+    let log = home.path("calls.jsonl");
+    write(&log, 3, 1_000);
+    assert_eq!(verdict(&home, &log)["earlier"], json!({"unapproved": 0, "approved": 0}));
+    let later = |more: &[&str]| {
+        let out = home.command(["rehearse"]).arg(&log).args(more).output().unwrap();
+        assert!(out.status.success(), "{}", said(&out));
+        said(&out)
+    };
+    let text = later(&["--approve"]);
+    assert!(
+        text.contains("4 calls were judged before approval was given: --fresh judges all with it"),
+        "{text}"
+    );
+    let text = later(&["--approve", "--fresh"]);
+    assert!(text.contains("(--approve)") && !text.contains("were judged"), "{text}");
+    let text = later(&[]);
+    assert!(text.contains("4 calls were judged with approval taken as given"), "{text}");
+}
+
+#[test]
+fn held_out_calls_of_a_pipe_are_reported_without_their_content() {
+    let home = home();
+    let (log, report) = (home.path("calls.jsonl"), home.path("verdict.json"));
+    let mut text = String::new();
+    for n in 0..40 {
+        let mut line: Value = serde_json::from_str(&standin::recorded(&desk::triage(n))).unwrap();
+        line["split"] = json!(if n % 2 == 0 { "train" } else { "test" });
+        line["solved"] = json!(n % 3 == 0);
+        line["prompt"] = json!(format!("{} {}", "please ".repeat(10), n % 4));
+        line["user_email"] = json!(format!("user{n}@example.com"));
+        writeln!(text, "{line}").unwrap();
+    }
+    std::fs::write(&log, text).unwrap();
+    let mut cat = Owned(Command::new("cat").arg(&log).stdout(Stdio::piped()).spawn().unwrap());
+    let mut command = rehearse(&home, Path::new("/dev/stdin"));
+    command.args(["--hold-out", "split=test", "--report"]).arg(&report);
+    let out = command.stdin(cat.0.stdout.take().unwrap()).output().unwrap();
+    assert!(out.status.success(), "{}", said(&out));
+    assert_eq!(mode(&report), 0o600);
+    let text = std::fs::read_to_string(&report).unwrap();
+    assert!(!text.contains("@example.com") && !text.contains("please please"), "{text}");
+    let verdict: Value = serde_json::from_str(&text).unwrap();
+    let held = &verdict["held_out"][0];
+    assert_eq!((&verdict["read"], &held["calls"]), (&json!(20), &json!(20)));
+    for asked in held["asked"].as_array().unwrap() {
+        let marks: Vec<&String> = asked["marks"].as_object().unwrap().keys().collect();
+        assert_eq!(marks, ["solved", "split"], "{asked}");
+    }
+    assert!(held["asked"].as_array().is_some_and(|all| !all.is_empty()), "{held}");
+    assert!(held["by_mark"].get("solved=true").is_some(), "{held}");
 }
 
 #[test]

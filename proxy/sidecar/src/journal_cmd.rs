@@ -128,9 +128,17 @@ async fn export(
     let (mut written, mut lost, began) = (0usize, 0, from);
     loop {
         let body = json!({ "from": from, "limit": PAGE, "by": by });
-        let asked = client.post("/v1/journal/export", &body).await;
-        let page: ExportPage =
-            asked.map_err(|error| if written > 0 { cut(&error, written) } else { error })?;
+        let page: ExportPage = match client.post("/v1/journal/export", &body).await {
+            Ok(page) => page,
+            Err(error) if written > 0 => return Err(cut(&error, written)),
+            Err(error) => {
+                // It was made here, and while it stands the next try is refused.
+                if let Some(path) = output {
+                    let _ = std::fs::remove_file(path);
+                }
+                return Err(error);
+            }
+        };
         lost += page.lost;
         written += page.rows.len();
         for row in &page.rows {

@@ -5,38 +5,43 @@
 //! with a mark that `--hold-out` names are kept away from all that: when the
 //! rest has been rehearsed everything is frozen, and they measure it.
 
+mod approval;
 mod args;
+mod caller;
 mod clear;
 mod engine;
 mod held_out;
 mod history;
 mod import;
+mod report;
 mod specialised;
 mod verdict;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use understudy_call::{Belongs, Dialect, Exchange, ExchangeId, Metadata, Timings};
 use understudy_capture::{FileKey, Journal, JournalConfig, JournalError, KeyVault, Record};
 use understudy_policy::{Approval, Stage};
-use understudy_rehearsal::logs::{self, Halves, Log, LoggedCall};
+use understudy_rehearsal::logs::{self, Halves, Log};
 use understudy_rehearsal::{Mode, Outlets, Pace, Rehearsal};
-use understudy_tasks::{Conversations, HashKey, fingerprint};
+use understudy_tasks::{Conversations, HashKey};
 
 pub(crate) use args::Rehearse;
+use caller::Caller;
 
 use crate::config::Config;
 use crate::console::{self, Out};
 use crate::failure::{Exit, Failure, with_sources};
 use crate::serve::{casting, recording, worker};
-use crate::telemetry;
+use crate::{state, telemetry};
 
 /// Lines that could not be read and are named in the log; the others are counted.
 const NAMED: usize = 10;
 
-/// Rehearses recorded calls.
+/// Rehearses recorded calls. What can be refused is refused before a log is read, which
+/// may be long, and before anything of an earlier rehearsal goes.
 ///
 /// # Errors
 /// When the files cannot be read or the models are missing.
@@ -44,6 +49,11 @@ pub(crate) fn main(mut config: Config, args: Rehearse, out: &Out) -> Result<Exit
     telemetry::logs(&config.telemetry)?;
     specialised::permit(&config, &args)?;
     args.check(&config)?;
+    engine::permit(&config)?;
+    let secret = Caller::secret(&args)?;
+    if args.fresh {
+        clear::permit(&folder(&config, &args), &config)?;
+    }
     // Recorded histories are the provider's own, so a task of several turns can
     // open its canary here and no more.
     for policy in std::iter::once(&mut config.policy).chain(config.tasks.values_mut()) {
@@ -52,18 +62,7 @@ pub(crate) fn main(mut config: Config, args: Rehearse, out: &Out) -> Result<Exit
             policy.approval = Approval::Never;
         }
     }
-    let hold_out = args.hold_out.clone();
-    let read = |wanted: bool| {
-        let (only, hold_out) = (args.only.clone(), hold_out.clone());
-        logs::read(&args.files, &move |marks| {
-            let has = |(k, v): &(String, String)| marks.get(k) == Some(v);
-            let held = hold_out.iter().any(has);
-            only.iter().all(has) && held != wanted
-        })
-        .map_err(|e| Failure::Usage(e.to_string()))
-    };
-    let log = read(true)?;
-    let held = if args.hold_out.is_empty() { Log::default() } else { read(false)? };
+    let (log, held) = read(&args)?;
     for broken in log.broken.iter().take(NAMED) {
         tracing::warn!(file = %broken.path.display(), line = broken.line, why = broken.why, "a line was not read");
     }
@@ -77,7 +76,16 @@ pub(crate) fn main(mut config: Config, args: Rehearse, out: &Out) -> Result<Exit
     if held.calls.is_empty() && !args.hold_out.is_empty() {
         return Err(Failure::Usage("no recorded call has the mark that --hold-out names".to_owned()));
     }
-    console::runtime()?.block_on(rehearse(config, args, log, held, out))
+    console::runtime()?.block_on(rehearse(config, args, &secret, (log, held), out))
+}
+
+/// The calls to rehearse, and those that are held out.
+fn read(args: &Rehearse) -> Result<(Log, Log), Failure> {
+    type Marks = BTreeMap<String, String>;
+    let has = |marks: &Marks, (key, value): &(String, String)| marks.get(key) == Some(value);
+    let only = |marks: &Marks| args.only.iter().all(|mark| has(marks, mark));
+    let held = |marks: &Marks| args.hold_out.iter().any(|mark| has(marks, mark));
+    logs::read_apart(&args.files, &only, &held).map_err(|e| Failure::Usage(e.to_string()))
 }
 
 /// Why no call is left, of those that a person chose or of all.
@@ -112,35 +120,49 @@ fn halves(halves: Halves) -> String {
     )
 }
 
-async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out) -> Result<Exit, Failure> {
+async fn rehearse(
+    config: Config,
+    args: Rehearse,
+    secret: &str,
+    (log, mut held): (Log, Log),
+    out: &Out,
+) -> Result<Exit, Failure> {
     let dir = folder(&config, &args);
-    if args.fresh {
-        clear::clear(&dir, &config)?;
-    }
-    std::fs::create_dir_all(&dir)
-        .map_err(|e| Failure::Failed(format!("cannot make {}: {e}", dir.display())))?;
-    crate::state::make(&config.state)?;
-    let journals = [&dir.join("journal"), &config.capture.journal.dir];
-    let key = FileKey::for_journals(&config.key_file, &journals.map(|j| j.as_path()))
-        .map_err(|e| Failure::Failed(with_sources(&e)))?;
+    state::make(&config.state)?;
+    state::make(&dir)?;
+    let own = dir.join("journal");
+    let mut journals = vec![config.capture.journal.dir.as_path()];
+    // With --fresh the rehearsal's own goes, whatever it was sealed with.
+    journals.extend((!args.fresh).then_some(own.as_path()));
+    let key =
+        FileKey::for_journals(&config.key_file, &journals).map_err(|e| Failure::Failed(with_sources(&e)))?;
+    let key = Arc::new(key);
     let hash_key = HashKey::new(key.hash_key());
-    let caller = Caller::of(&args, &hash_key)?;
+    let caller = Caller::of(&args.provider, secret, &hash_key);
     let conversations = Conversations::new(hash_key.clone());
-    let given = import::begins_the_same(&dir, &log, &caller)?;
-    let hooks = recording::hooks(&conversations);
-    let journal =
-        Journal::open(journal_config(&config, &dir), Arc::new(key), hooks).map_err(|e| match e {
-            JournalError::Owned { .. } => Failure::Temporary(with_sources(&e)),
-            e => Failure::Failed(with_sources(&e)),
-        })?;
+    let begin = || {
+        let given = import::begins_the_same(&dir, &log, &caller)?;
+        let journal = open(&config, &dir, Arc::<FileKey>::clone(&key), &conversations)?;
+        import::is_its_own(&journal, &dir, &given, &log)?;
+        Ok::<_, Failure>((given, journal))
+    };
+    // What an earlier rehearsal made goes last, when all stands that the new one needs.
+    let begun = if args.fresh { None } else { Some(begin()?) };
 
     let (engine, socket) = engine::engine(&config, &dir).await?;
-    let imported = import::import(&journal, (dir.as_path(), given), &log, &caller, &conversations)?;
     // What remotes may spend in a day they may spend once, whoever asks them.
     let cast = match socket {
         Some(socket) => casting::cast(&config, &config.state, Some(socket))?,
         None => casting::without_an_engine(&config, &config.state),
     };
+    let (given, journal) = match begun {
+        Some(begun) => begun,
+        None => {
+            clear::clear(&dir, &config)?;
+            begin()?
+        }
+    };
+    let imported = import::import(&journal, (dir.as_path(), given), &log, &caller, &conversations)?;
     let mut rehearsal = Rehearsal::new(
         worker::settings(&config, Mode::Recorded),
         journal.clone(),
@@ -151,6 +173,8 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
         Outlets::default(),
     );
     let from = rehearsal.restore().await.map_err(|e| Failure::Failed(e.to_string()))?;
+    let judged: u64 = rehearsal.reports().iter().map(|r| r.tally.calls).sum();
+    let earlier = import::start(&dir, approval::is_given(&config), judged)?;
     let began = Instant::now();
     let plan = specialised::Plan::of(&config, &args, imported);
     let mut history = history::History::over(imported);
@@ -161,20 +185,36 @@ async fn rehearse(config: Config, args: Rehearse, log: Log, held: Log, out: &Out
     let measured = if held.calls.is_empty() || rest.interrupted {
         None
     } else {
+        held_out::keep_groups(&mut held, args.only.iter().chain(&args.hold_out));
         Some(held_out::measure(&mut rehearsal, &held, &caller, &conversations, budget).await?)
     };
     drop(engine);
     journal.close();
     let verdict = verdict::Verdict::of(&rehearsal, &config, &log, rest, took, args.approve, measured);
-    let verdict = verdict::Verdict { history: history.looks(), ..verdict };
+    let verdict = verdict::Verdict { history: history.looks(), earlier, ..verdict };
     // Shown whatever becomes of the report: it took minutes.
     let shown = out.show(&verdict, verdict::Verdict::table);
     if let Some(path) = &args.report {
         let text = serde_json::to_string_pretty(&verdict).map_err(|e| Failure::Failed(e.to_string()))?;
-        std::fs::write(path, text)
-            .map_err(|e| Failure::Failed(format!("cannot write {}: {e}", path.display())))?;
+        report::write(path, &text)?;
     }
     shown
+}
+
+/// The rehearsal's own journal, opened; its writer learns `conversations`.
+///
+/// # Errors
+/// Another process has it, or what the system says.
+fn open(
+    config: &Config,
+    dir: &Path,
+    key: Arc<FileKey>,
+    conversations: &Conversations,
+) -> Result<Journal, Failure> {
+    Journal::open(journal_config(config, dir), key, recording::hooks(conversations)).map_err(|e| match e {
+        JournalError::Owned { .. } => Failure::Temporary(with_sources(&e)),
+        e => Failure::Failed(with_sources(&e)),
+    })
 }
 
 /// What a run did not come to.
@@ -273,75 +313,6 @@ fn folder(config: &Config, args: &Rehearse) -> PathBuf {
 fn journal_config(config: &Config, dir: &Path) -> JournalConfig {
     let dir = dir.join("journal");
     JournalConfig { dir, nice: 0, keep_bytes: u64::MAX, ..config.capture.journal.clone() }
-}
-
-/// Whose calls they are: one credential for all.
-pub(crate) struct Caller {
-    provider: String,
-    credential: understudy_call::Credential,
-}
-
-impl Caller {
-    fn of(args: &Rehearse, key: &HashKey) -> Result<Self, Failure> {
-        let secret = match &args.credential_env {
-            None => "log".to_owned(),
-            Some(name) => {
-                let value = std::env::var(name).map_err(|_| {
-                    Failure::Usage(format!(
-                        "--credential-env {name}: there is no such variable in the environment"
-                    ))
-                })?;
-                format!("Bearer {value}")
-            }
-        };
-        Ok(Self {
-            provider: args.provider.clone(),
-            credential: key.credential(&args.provider, secret.as_bytes()),
-        })
-    }
-
-    /// Where a recorded call belongs.
-    fn belongs(&self, call: &LoggedCall, conversations: &Conversations) -> Belongs {
-        let form = fingerprint(Dialect::OpenaiChat, &call.request);
-        conversations.of(self.credential, form, call.conversation.as_deref(), &call.request)
-    }
-
-    /// The name of a recorded call's exchange: its number, and a hash of the id that the
-    /// log has for it.
-    fn id(number: u64, call: &LoggedCall, key: &HashKey) -> ExchangeId {
-        let mut id = [0u8; 16];
-        let (order, name) = id.split_at_mut(8);
-        order.copy_from_slice(&number.to_be_bytes());
-        let named = key.call(call.id.as_deref().unwrap_or_default().as_bytes());
-        name.copy_from_slice(&named.to_be_bytes());
-        ExchangeId(id)
-    }
-
-    /// The exchange that a recorded call would have been.
-    pub(crate) fn exchange(&self, number: u64, call: &LoggedCall, conversations: &Conversations) -> Exchange {
-        let Belongs { form, conversation, opening } = self.belongs(call, conversations);
-        let exchange = Exchange::new(
-            Self::id(number, call, conversations.key()),
-            Metadata {
-                form: Some(form),
-                conversation: Some(conversation),
-                opening,
-                status: call.status,
-                timings: Timings {
-                    started_unix_ms: call.at_ms.unwrap_or(0),
-                    first_byte: None,
-                    total: call.took,
-                    understudy: None,
-                    audit: None,
-                },
-                explicit_conversation: call.conversation.clone(),
-                ..Metadata::answered(self.provider.clone(), Dialect::OpenaiChat, self.credential)
-            },
-            Some(call.request.clone()),
-            Some(call.reply.clone()),
-        );
-        Exchange { stand_ins: call.stand_ins, ..exchange }
-    }
 }
 
 #[cfg(test)]

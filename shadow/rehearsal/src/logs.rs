@@ -6,8 +6,8 @@
 //!
 //! | name | a line | where it comes from |
 //! | --- | --- | --- |
-//! | `pair` | `{"request": …, "response": …}` | any proxy's or application's log |
-//! | `batch` | `{"custom_id", "body"}` and `{"custom_id", "response"}` | OpenAI's Batch API: its input and its output file together |
+//! | `pair` | `{"request": …, "response": …}`, bodies as JSON or as text | any proxy's or application's log |
+//! | `batch` | `{"custom_id", "body"}` and `{"custom_id", "response"}` | OpenAI's Batch API: its input and its output file together, one batch after the other |
 //! | `messages` | `{"messages": […, assistant]}` or `{"messages", "choices"}` | fine-tuning files, exports of stored completions |
 //! | `agent` | `{"messages", "reply"}` or a whole trajectory, beside `NAME.agent.json` | recorded agents |
 //! | `journal` | `{"seq", "exchange"}` | `understudy journal export` |
@@ -17,10 +17,13 @@
 
 mod agent;
 mod batch;
+mod foreign;
 mod journal;
 mod messages;
 mod pair;
+mod times;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -30,6 +33,8 @@ use std::time::Duration;
 use serde_json::Value;
 use understudy_call::{Dialect, Reply, Request, StandIns};
 use understudy_dialect::{parse_reply, parse_request};
+
+use times::time_of;
 
 /// Lines of JSON that no format knows at the beginning of a file, after which it is taken
 /// for something else: a provider that is down fails some hundreds of calls in a row.
@@ -112,19 +117,31 @@ pub enum LogError {
     /// No format knows the file.
     #[error(
         "{path} is not a log that understudy can read: line {line} is neither a request with its response, an \
-         OpenAI batch line, a message list, an agent's call nor an exported one; see 'understudy rehearse --help'"
+         OpenAI batch line, a message list, an agent's call nor an exported one{hint}; see 'understudy rehearse --help'"
     )]
     Unknown {
         /// The file.
         path: PathBuf,
         /// The first line that is JSON, from 1.
         line: usize,
+        /// What it seems to be instead, and what to do; empty where nobody can tell.
+        hint: &'static str,
     },
     /// There is no JSON line in the file.
-    #[error("{path} holds no line of JSON")]
+    #[error("{path} holds no line of JSON: {why}")]
     Empty {
         /// The file.
         path: PathBuf,
+        /// What is wrong with the first line that says something, and what to do.
+        why: String,
+    },
+    /// It is no text of lines at all.
+    #[error("{path} cannot be read as a log: {what}")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        what: &'static str,
     },
     /// What must stand beside the file is missing.
     #[error("{path} needs {beside} beside it, with the agent's system prompt and tools: {problem}")]
@@ -168,11 +185,24 @@ pub struct Log {
 const LONGEST_LINE: usize = 32 << 20;
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
+/// Chooses calls by their marks.
+type Choice<'a> = dyn Fn(&BTreeMap<String, String>) -> bool + 'a;
+
 /// Reads the files, one after the other. `keep` chooses by a line's marks.
 ///
 /// # Errors
 /// A file cannot be read at all; single broken lines are no error.
-pub fn read(paths: &[PathBuf], keep: &dyn Fn(&BTreeMap<String, String>) -> bool) -> Result<Log, LogError> {
+pub fn read(paths: &[PathBuf], keep: &Choice<'_>) -> Result<Log, LogError> {
+    read_apart(paths, keep, &|_| false).map(|(log, _)| log)
+}
+
+/// The same, with those of the calls that `apart` chooses in a log of their own, the
+/// second one; the first says what was not read. Each file is read once: a pipe says
+/// nothing a second time.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_apart(paths: &[PathBuf], keep: &Choice<'_>, apart: &Choice<'_>) -> Result<(Log, Log), LogError> {
     let mut log = Log::default();
     // One batch format for all files: input and output are two of them.
     let mut formats: [Box<dyn LogFormat>; 5] = [
@@ -189,12 +219,24 @@ pub fn read(paths: &[PathBuf], keep: &dyn Fn(&BTreeMap<String, String>) -> bool)
         log.halves.unanswered += halves.unanswered;
         log.halves.unasked += halves.unasked;
     }
-    log.has_times = log.calls.iter().any(|c| c.at_ms.is_some());
-    log.has_durations = log.calls.iter().any(|c| c.took.is_some());
-    if log.has_times {
+    let (others, calls) = log.calls.drain(..).partition(|c| apart(&c.marks));
+    log.calls = calls;
+    let mut others = Log { calls: others, ..Log::default() };
+    log.in_time_order();
+    others.in_time_order();
+    Ok((log, others))
+}
+
+impl Log {
+    fn in_time_order(&mut self) {
+        self.has_times = self.calls.iter().any(|c| c.at_ms.is_some());
+        self.has_durations = self.calls.iter().any(|c| c.took.is_some());
+        if !self.has_times {
+            return;
+        }
         // Stable: calls without a time keep their place after the one before.
         let mut last = i64::MIN;
-        let mut keyed: Vec<(i64, LoggedCall)> = log
+        let mut keyed: Vec<(i64, LoggedCall)> = self
             .calls
             .drain(..)
             .map(|c| {
@@ -203,24 +245,33 @@ pub fn read(paths: &[PathBuf], keep: &dyn Fn(&BTreeMap<String, String>) -> bool)
             })
             .collect();
         keyed.sort_by_key(|(at, _)| *at);
-        log.calls = keyed.into_iter().map(|(_, c)| c).collect();
+        self.calls = keyed.into_iter().map(|(_, c)| c).collect();
     }
-    Ok(log)
 }
 
 fn read_file(
     path: &Path,
     formats: &mut [Box<dyn LogFormat>],
-    keep: &dyn Fn(&BTreeMap<String, String>) -> bool,
+    keep: &Choice<'_>,
     log: &mut Log,
 ) -> Result<(), LogError> {
     let unreadable = |source| LogError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(unreadable)?;
+    let refused = |what| LogError::Foreign { path: path.to_owned(), what };
+    if let Some(what) = foreign::misnamed(path) {
+        return Err(refused(what));
+    }
+    let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+    let head = file.fill_buf().map_err(unreadable)?;
+    if let Some(what) = foreign::no_lines(head) {
+        return Err(refused(what));
+    }
+    let begins = foreign::Begins::of(head);
+    let earlier = log.broken.len();
     let mut format: Option<&mut Box<dyn LogFormat>> = None;
     let mut formats = Some(formats);
     // The lines that no format knows: the first of them, and how many.
     let (mut strange, mut met) = (None, 0);
-    for (number, line) in BufReader::new(file).split(b'\n').enumerate() {
+    for (number, line) in file.split(b'\n').enumerate() {
         let mut line = line.map_err(unreadable)?;
         if number == 0 && line.starts_with(BYTE_ORDER_MARK) {
             line.drain(..BYTE_ORDER_MARK.len());
@@ -237,7 +288,7 @@ fn read_file(
         let value: Value = match serde_json::from_slice(&line) {
             Ok(value) => value,
             Err(e) => {
-                broken(format!("not JSON: {e}"));
+                broken(format!("{}: {e}", foreign::NOT_JSON));
                 continue;
             }
         };
@@ -250,7 +301,8 @@ fn read_file(
                     let line = *strange.get_or_insert(number + 1);
                     met += 1;
                     if met == STRANGE {
-                        return Err(LogError::Unknown { path: path.to_owned(), line });
+                        let hint = begins.hint(log.broken.get(earlier));
+                        return Err(LogError::Unknown { path: path.to_owned(), line, hint });
                     }
                     broken("it is no call with its reply, nor anything else that is known".to_owned());
                     continue;
@@ -264,22 +316,35 @@ fn read_file(
             Err(LineError(why)) => broken(why),
         }
     }
+    let first = log.broken.get(earlier);
+    let (path, hint) = (path.to_owned(), begins.hint(first));
     match (format, strange) {
         (Some(_), _) => Ok(()),
-        (None, Some(line)) => Err(LogError::Unknown { path: path.to_owned(), line }),
-        (None, None) => Err(LogError::Empty { path: path.to_owned() }),
+        (None, Some(line)) => Err(LogError::Unknown { path, line, hint }),
+        (None, None) => Err(LogError::Empty { path, why: foreign::nothing(first, hint) }),
     }
+}
+
+/// A body as it was on the wire: a log may have it as JSON or as the text that it was.
+fn wire(body: &Value) -> Cow<'_, str> {
+    body.as_str().map_or_else(|| Cow::Owned(body.to_string()), Cow::Borrowed)
 }
 
 /// A request out of JSON, by the very code that reads it off the wire.
 fn request(body: &Value) -> Result<Request, LineError> {
-    parse_request(Dialect::OpenaiChat, body.to_string().as_bytes())
-        .map_err(|e| LineError(format!("request: {e}")))
+    parse_request(Dialect::OpenaiChat, wire(body).as_bytes()).map_err(|e| LineError(format!("request: {e}")))
 }
 
-/// A reply out of JSON, likewise.
+/// A reply out of JSON, likewise; out of text it may be a stream, too, as its first
+/// words tell.
 fn reply(status: u16, body: &Value) -> Result<Reply, LineError> {
-    parse_reply(Dialect::OpenaiChat, status, "application/json", body.to_string().as_bytes())
+    if let Some(what) = foreign::of_another_api(body) {
+        return Err(LineError(format!(
+            "response: it is {what}, and only OpenAI Chat Completions is read so far"
+        )));
+    }
+    let content_type = if body.is_string() { "" } else { "application/json" };
+    parse_reply(Dialect::OpenaiChat, status, content_type, wire(body).as_bytes())
         .map_err(|e| LineError(format!("response: {e}")))
 }
 
@@ -322,42 +387,6 @@ fn marks(line: &Value, not: &[&str]) -> BTreeMap<String, String> {
             _ => None,
         })
         .collect()
-}
-
-/// Unix milliseconds out of the first of these fields that has a time: a number
-/// of seconds or milliseconds, or RFC 3339.
-fn time_of(line: &Value, names: &[&str]) -> Option<i64> {
-    names.iter().find_map(|name| match line.get(*name)? {
-        Value::Number(n) => {
-            let n = n.as_f64()?;
-            // Seconds until the year 5138, milliseconds from 1973 on.
-            #[expect(clippy::cast_possible_truncation, reason = "milliseconds of any date fit")]
-            Some(if n.abs() < 1e11 { (n * 1000.0) as i64 } else { n as i64 })
-        }
-        Value::String(s) => rfc3339_ms(s),
-        _ => None,
-    })
-}
-
-/// RFC 3339 to Unix milliseconds.
-fn rfc3339_ms(s: &str) -> Option<i64> {
-    let time = humantime::parse_rfc3339_weak(s.get(..19)?).ok()?;
-    let whole = i64::try_from(time.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis()).ok()?;
-    let rest = s.get(19..)?;
-    let (fraction, zone) = match rest.strip_prefix('.') {
-        Some(r) => r.split_at(r.find(|c: char| !c.is_ascii_digit()).unwrap_or(r.len())),
-        None => ("", rest),
-    };
-    let millis: i64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
-    let offset_minutes = match zone {
-        "" | "Z" | "z" => 0,
-        z => {
-            let sign = if z.starts_with('-') { -1 } else { 1 };
-            let (h, m) = z.get(1..)?.split_once(':')?;
-            sign * (h.parse::<i64>().ok()? * 60 + m.parse::<i64>().ok()?)
-        }
-    };
-    Some(whole + millis - offset_minutes * 60_000)
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
 //! What a rehearsal is asked for.
 
-use std::fs::OpenOptions;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
+use super::report;
 use crate::config::{Config, MOST_MINUTES};
 use crate::failure::Failure;
 
 /// `understudy rehearse`
 #[derive(Debug, Args)]
 pub(crate) struct Rehearse {
-    /// Recorded calls, as JSON lines: {"request", "response"}, the input and output files of OpenAI's Batch API together, {"messages": […]} of fine-tuning files and stored completions, {"messages", "reply"} beside NAME.agent.json, or what `journal export` writes
+    /// Recorded calls, as JSON lines: {"request", "response"}, the input and output files of OpenAI's Batch API together (of several batches one after the other), {"messages": […]} of fine-tuning files and stored completions, {"messages", "reply"} beside NAME.agent.json, or what `journal export` writes
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
     /// The budget of time; what was not rehearsed is said, and a second run goes on from there
@@ -41,7 +41,7 @@ pub(crate) struct Rehearse {
     /// Takes the calls as made with the key in this variable, so that `serve` can go on from their journal
     #[arg(long, value_name = "VARIABLE")]
     pub(crate) credential_env: Option<String>,
-    /// Writes the whole verdict as JSON, too
+    /// Writes the whole verdict as JSON, too, for its owner alone to read. It has no text of a call; held-out ones are listed with their conversation's id and with those marks that many of them share
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 }
@@ -71,24 +71,8 @@ impl Rehearse {
                 providers.join(", ")
             )));
         }
-        self.report.as_deref().map_or(Ok(()), can_write)
+        self.report.as_deref().map_or(Ok(()), |path| report::check(path, &self.files))
     }
-}
-
-/// Refuses a file that could not be written at the end.
-fn can_write(path: &Path) -> Result<(), Failure> {
-    let there = match path.symlink_metadata() {
-        // To open a pipe would end whoever reads it.
-        Ok(there) if !there.is_file() => return Ok(()),
-        there => there.is_ok(),
-    };
-    let tried = OpenOptions::new().append(true).create(true).open(path);
-    tried.map_err(|source| Failure::File { path: path.to_owned(), source })?;
-    if !there {
-        // Nothing stands for a report that never came.
-        let _ = std::fs::remove_file(path);
-    }
-    Ok(())
 }
 
 /// A mark of a line, as KEY=VALUE.

@@ -17,13 +17,25 @@ use crate::state;
 /// The journal in a rehearsal's folder.
 const JOURNAL: &str = "journal";
 
-/// What a rehearsal makes in its folder and can make again. What tells whose folder
-/// it is goes last, so that one which was interrupted can be begun again.
-const OWN: [&str; 3] = [JOURNAL, "engine.sock", GIVEN];
+/// What a rehearsal keeps in its folder and can make again. What tells whose folder
+/// it is goes last, so that one which was interrupted can be begun again. The engine
+/// removes its socket itself.
+const OWN: [&str; 2] = [JOURNAL, GIVEN];
 
 /// Where rehearsals are kept that were given no folder.
 pub(super) fn rehearsals(config: &Config) -> PathBuf {
     config.state.join("rehearsals")
+}
+
+/// Refuses to clear a folder that may not be.
+///
+/// # Errors
+/// Why it may not, with what to do instead.
+pub(super) fn permit(dir: &Path, config: &Config) -> Result<(), Failure> {
+    match refused(dir, config) {
+        Some(why) => Err(Failure::Usage(format!("--fresh does not clear {}: {why}", dir.display()))),
+        None => Ok(()),
+    }
 }
 
 /// Removes what an earlier rehearsal made in this folder, where there is any.
@@ -31,13 +43,9 @@ pub(super) fn rehearsals(config: &Config) -> PathBuf {
 /// # Errors
 /// Why it may not, with what to do instead, or what the system says.
 pub(super) fn clear(dir: &Path, config: &Config) -> Result<(), Failure> {
-    match refused(dir, config) {
-        Some(why) => {
-            let dir = dir.display();
-            return Err(Failure::Usage(format!("--fresh does not clear {dir}: {why}")));
-        }
-        None if !is_a_rehearsals(dir, config) => return Ok(()),
-        None => {}
+    permit(dir, config)?;
+    if !is_a_rehearsals(dir, config) {
+        return Ok(());
     }
     for path in OWN.map(|name| dir.join(name)) {
         // A link goes, and not what it leads to.

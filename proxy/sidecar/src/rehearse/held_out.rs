@@ -1,5 +1,7 @@
 //! Calls that nothing was learnt from measure what was learnt.
 
+mod marks;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -10,6 +12,8 @@ use understudy_policy::{Outcome, interval};
 use understudy_rehearsal::Rehearsal;
 use understudy_rehearsal::logs::{Log, LoggedCall};
 use understudy_tasks::{Conversations, Effect, TaskBook};
+
+pub(super) use marks::keep_groups;
 
 use super::Caller;
 use crate::failure::Failure;
@@ -46,7 +50,8 @@ pub(crate) struct Measured {
     pub(crate) understudies: BTreeMap<String, Curve>,
     /// Exact repeat and nearest neighbour's reply; never served.
     pub(crate) baselines: BTreeMap<String, Part>,
-    /// The eligible calls, one by one, without their content.
+    /// The eligible calls, one by one: no text of theirs, and of their marks those that
+    /// [`keep_groups`] left.
     pub(crate) asked: Vec<Asked>,
 }
 
@@ -62,7 +67,7 @@ pub(crate) struct Asked {
     /// The conversation's id, where the log has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) conversation: Option<String>,
-    /// Its line's marks.
+    /// Those of its line's marks that many lines share, or that were chosen by.
     pub(crate) marks: BTreeMap<String, String>,
 }
 

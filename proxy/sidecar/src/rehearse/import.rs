@@ -16,6 +16,7 @@ use understudy_rehearsal::logs::{Log, LoggedCall};
 use understudy_tasks::{Conversations, HashKey};
 
 use super::Caller;
+use super::approval::{Earlier, Terms};
 use crate::failure::Failure;
 use crate::state;
 
@@ -39,9 +40,33 @@ pub(super) struct Given {
     /// How many of them are in the journal, or were; `None` from before this was kept.
     #[serde(default)]
     imported: Option<usize>,
+    /// On which terms they were judged.
+    #[serde(default)]
+    pub(super) terms: Terms,
+    /// Whether this was kept by an earlier run.
+    #[serde(skip)]
+    is_kept: bool,
+}
+
+/// Keeps that a run starts when so many calls have been judged, and says how many of them
+/// were so on other terms.
+///
+/// # Errors
+/// It cannot be kept.
+pub(super) fn start(dir: &Path, approved: bool, judged: u64) -> Result<Earlier, Failure> {
+    let Some(mut given) = Given::kept(dir) else { return Ok(Earlier::default()) };
+    given.terms.start(approved, judged);
+    given.keep(dir)?;
+    Ok(given.terms.others(approved))
 }
 
 impl Given {
+    /// What the rehearsal in this folder was given, where it says so.
+    pub(super) fn kept(dir: &Path) -> Option<Self> {
+        let given: Self = serde_json::from_slice(&std::fs::read(dir.join(GIVEN)).ok()?).ok()?;
+        Some(Self { is_kept: true, ..given })
+    }
+
     /// Kept once it is sure that the rehearsal begins: one that was refused binds nobody.
     pub(super) fn keep(&self, dir: &Path) -> Result<(), Failure> {
         let text = serde_json::to_vec(self).map_err(|e| Failure::Failed(e.to_string()))?;
@@ -50,16 +75,17 @@ impl Given {
 }
 
 /// What a rehearsal is given now. Refuses calls whose beginning is not what it was given
-/// before; a folder from before this was kept is taken on trust.
+/// before.
 ///
 /// # Errors
 /// That they differ, with what to do about it.
 pub(super) fn begins_the_same(dir: &Path, log: &Log, caller: &Caller) -> Result<Given, Failure> {
     let failed = |e: serde_json::Error| Failure::Failed(e.to_string());
-    let file = dir.join(GIVEN);
-    let before: Option<Given> = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let before = Given::kept(dir);
     let known = before.as_ref().map_or(0, |b| b.calls);
     let imported = before.as_ref().and_then(|b| b.imported);
+    let terms = before.as_ref().map_or_else(Terms::default, |b| b.terms);
+    let is_kept = before.is_some();
     let (beginning, whole) = hashes(&log.calls, known, caller).map_err(failed)?;
     if before.is_some_and(|b| beginning.as_ref() != Some(&b.hash)) {
         return Err(Failure::Usage(format!(
@@ -69,7 +95,32 @@ pub(super) fn begins_the_same(dir: &Path, log: &Log, caller: &Caller) -> Result<
             dir.display()
         )));
     }
-    Ok(Given { calls: log.calls.len(), hash: whole, imported })
+    Ok(Given { calls: log.calls.len(), hash: whole, imported, terms, is_kept })
+}
+
+/// Refuses a journal with something in it that no run of this rehearsal wrote: a proxy's,
+/// or another rehearsal's. Each run keeps what it is given before it appends the first
+/// call, so where nothing is kept only the calls' own ids can tell that they are its.
+///
+/// # Errors
+/// It is another's, with what to do about it.
+pub(super) fn is_its_own(journal: &Journal, dir: &Path, given: &Given, log: &Log) -> Result<(), Failure> {
+    if given.is_kept || journal.durable_seq() == 0 {
+        return Ok(());
+    }
+    let key = id_key();
+    let mut cursor = journal.cursor(0);
+    while let Some((_, record)) = cursor.next().map_err(|e| Failure::Failed(e.to_string()))? {
+        if let Record::Exchange(exchange) = record
+            && place_of(&exchange, log, &key).is_some()
+        {
+            return Ok(());
+        }
+    }
+    Err(Failure::Usage(format!(
+        "the journal in {} is not this rehearsal's; name another folder",
+        dir.display()
+    )))
 }
 
 /// The hash of the first so many calls, if there are as many, and of all.
@@ -98,6 +149,12 @@ fn hashes(
     Ok((beginning.map(|b| b.to_hex().to_string()), whole.to_hex().to_string()))
 }
 
+/// The key that the ids of exchanges are made with: of no installation, so that what a
+/// rehearsal wrote is known by them whoever reads it.
+fn id_key() -> HashKey {
+    HashKey::new([0; 32])
+}
+
 /// Which of the log's calls an exchange was made of: its id says so. Of none, where a
 /// proxy recorded it that went on from this journal.
 fn place_of(exchange: &Exchange, log: &Log, key: &HashKey) -> Option<usize> {
@@ -124,7 +181,7 @@ pub(super) fn import(
     let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
     // The writer's fingerprint names form and conversation again, so this key only has
     // to make ids, and what is learnt here of openings is forgotten.
-    let ids = Conversations::new(HashKey::new([0; 32]));
+    let ids = Conversations::new(id_key());
     let mut readable = 0usize;
     let mut last: Option<usize> = None;
     let mut cursor = journal.cursor(0);

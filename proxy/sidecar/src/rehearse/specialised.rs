@@ -139,9 +139,7 @@ impl Plan {
         let made =
             curated_upto(&self.config, task, rehearsal.folded(), self.config.specialise.class_cap, journal)?;
         specialise::trainable(&made.report)?;
-        // Of a task that is served the rows are what its understudy has left.
-        let serves = report.evidence.service().is_some();
-        can_cover(made.report.answerable(), rehearsal.rules(task.id).min_coverage, serves)?;
+        specialise::can_cover(&made.report, specialise::least_coverage(report))?;
         Ok(calls * made.report.answerable())
     }
 
@@ -192,19 +190,6 @@ impl Plan {
         }
         Ok(())
     }
-}
-
-/// Refuses a task of whose calls too few could be answered for an entry.
-fn can_cover(answerable: f64, min_coverage: f64, serves: bool) -> Result<(), Failure> {
-    if answerable > 0.0 && (serves || answerable >= min_coverage) {
-        return Ok(());
-    }
-    Err(Failure::Unavailable(format!(
-        "{:.1} % of the calls can be answered word by word, the others' replies are texts that follow no \
-         pattern; an entry takes {:.1} % of them (min_coverage)",
-        100.0 * answerable,
-        100.0 * min_coverage
-    )))
 }
 
 /// After how many of a log's `calls` a task is left enough of its own as evidence, if it

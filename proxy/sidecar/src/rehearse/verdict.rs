@@ -7,6 +7,7 @@ use serde::Serialize;
 use understudy_rehearsal::logs::{Halves, Log};
 use understudy_rehearsal::{Rehearsal, TaskReport};
 
+use super::approval::Earlier;
 use super::held_out::Measured;
 use super::history::Look;
 use super::{NAMED, Rest};
@@ -43,6 +44,8 @@ pub(crate) struct Verdict {
     pub(crate) has_durations: bool,
     /// Whether approval of acting tools was taken as given.
     pub(crate) approved: bool,
+    /// Calls for which that was otherwise, in an earlier run.
+    pub(crate) earlier: Earlier,
     /// Held-out calls.
     pub(crate) held_out: Option<Vec<Measured>>,
     /// Every task on the way through the log, in this run.
@@ -75,6 +78,7 @@ impl Verdict {
             seconds: took.as_secs_f64(),
             has_durations: log.has_durations,
             approved,
+            earlier: Earlier::default(),
             held_out,
             history: Vec::new(),
         }
@@ -97,6 +101,15 @@ impl Verdict {
         }
         if self.approved {
             line("Approval of tools that act was taken as given (--approve).");
+        }
+        match self.earlier {
+            Earlier { unapproved: 0, approved: 0 } => {}
+            Earlier { unapproved: 0, approved: n } => line(&format!(
+                "{n} calls were judged with approval taken as given: --fresh judges all without it."
+            )),
+            Earlier { unapproved: n, .. } => {
+                line(&format!("{n} calls were judged before approval was given: --fresh judges all with it."))
+            }
         }
         match self.broken {
             0 => {}
@@ -153,6 +166,7 @@ mod tests {
             seconds: 0.0,
             has_durations: true,
             approved: false,
+            earlier: Earlier::default(),
             held_out: None,
             history: Vec::new(),
         }
@@ -164,6 +178,20 @@ mod tests {
         assert!(told(4, false).contains("The time is over with 4 of 9 calls left"));
         assert!(told(4, true).contains("Interrupted with 4 of 9 calls left; the same command goes on"));
         assert!(!told(0, false).contains("left"));
+    }
+
+    #[test]
+    fn calls_that_were_judged_on_other_terms_are_told() {
+        let told = |approved, unapproved, with| {
+            let earlier = Earlier { unapproved, approved: with };
+            Verdict { approved, earlier, ..empty() }.table()
+        };
+        let text = told(true, 9, 0);
+        assert!(text.contains("9 calls were judged before approval was given: --fresh"), "{text}");
+        let text = told(false, 0, 9);
+        assert!(text.contains("9 calls were judged with approval taken as given: --fresh"), "{text}");
+        let text = told(true, 0, 0);
+        assert!(text.contains("(--approve)") && !text.contains("--fresh"), "{text}");
     }
 
     #[test]

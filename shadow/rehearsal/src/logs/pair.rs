@@ -1,4 +1,5 @@
-//! `{"request": …, "response": …}`: a log of any proxy or application.
+//! `{"request": …, "response": …}`: a log of any proxy or application. A body may be
+//! the text that it was on the wire, a stream among them.
 
 use std::time::Duration;
 
@@ -16,13 +17,14 @@ impl LogFormat for Pair {
 
     fn knows(&self, first: &Value) -> bool {
         first.get("request").is_some_and(Value::is_object)
-            && first.get("response").is_some_and(Value::is_object)
+            && first.get("response").is_some_and(|r| r.is_object() || r.is_string())
     }
 
     fn calls(&mut self, line: Value) -> Result<Vec<LoggedCall>, LineError> {
         let body = |side: &str| -> Result<Value, LineError> {
             let value = line.get(side).ok_or_else(|| LineError(format!("no '{side}'")))?;
-            Ok(value.get("body").filter(|b| b.is_object()).unwrap_or(value).clone())
+            let inner = value.get("body").filter(|b| b.is_object() || b.is_string());
+            Ok(inner.unwrap_or(value).clone())
         };
         let status = ["status", "status_code"]
             .iter()
@@ -35,9 +37,11 @@ impl LogFormat for Pair {
             .find_map(|k| line.get(*k).and_then(Value::as_f64))
             .and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
         let text = |k: &str| line.get(k).and_then(Value::as_str).map(str::to_owned);
+        // First: it tells a call of another API, which the request often does not.
+        let reply = reply(status, &body("response")?)?;
         Ok(vec![LoggedCall {
             request: request(&body("request")?)?,
-            reply: reply(status, &body("response")?)?,
+            reply,
             at_ms: time_of(&line, &["timestamp", "time", "created_at", "started_at", "created"]),
             took,
             conversation: text("conversation_id")

@@ -6,7 +6,8 @@ use understudy_call::{
     Metadata, Part, Reply, Request, Role, StandIns, Truncation, UnderstudyId, Usage,
 };
 
-use super::{Halves, LogError, LoggedCall, STRANGE, read, rfc3339_ms};
+use super::times::rfc3339_ms;
+use super::{Halves, LogError, LoggedCall, STRANGE, read, read_apart};
 
 fn write(dir: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
     let path = dir.path().join(name);
@@ -34,6 +35,31 @@ fn pairs_are_read_in_time_order_and_broken_lines_are_counted() {
     assert_eq!(log.calls[0].took.unwrap().as_millis(), 250);
     assert_eq!(log.broken.iter().map(|b| b.line).collect::<Vec<_>>(), [2, 5]);
     assert!(log.has_times && log.has_durations);
+}
+
+#[test]
+fn calls_that_are_put_apart_are_a_log_of_their_own_in_time_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = |time: &str, split: &str| {
+        PAIR.replace("TIME", time).replacen('{', &format!("{{\"split\":\"{split}\","), 1)
+    };
+    let text = [
+        line("2025-01-03T00:00:00Z", "train"),
+        "not json".to_owned(),
+        line("2025-01-02T00:00:00Z", "test"),
+        line("2025-01-01T00:00:00Z", "train"),
+        line("2025-01-01T00:00:00Z", "test"),
+        line("2025-01-01T00:00:00Z", "neither"),
+    ];
+    let file = write(&dir, "a.jsonl", &text.join("\n"));
+    let is =
+        |split: &'static str| move |m: &BTreeMap<String, String>| m.get("split").is_some_and(|s| s == split);
+    let (rest, test) = read_apart(&[file], &|m| !is("neither")(m), &is("test")).unwrap();
+    let times = |log: &super::Log| log.calls.iter().map(|c| c.at_ms.unwrap()).collect::<Vec<_>>();
+    assert!(times(&rest).is_sorted() && times(&test).is_sorted());
+    assert_eq!((rest.calls.len(), test.calls.len()), (2, 2));
+    assert!(test.calls.iter().all(|c| c.marks["split"] == "test"));
+    assert_eq!((rest.broken.len(), test.broken.len()), (1, 0));
 }
 
 #[test]
@@ -123,21 +149,72 @@ fn a_batch_is_joined_over_two_files_in_either_order() {
     }
 }
 
+/// Lines of a batch's input file: ids, and what is asked.
+fn asked(calls: &[(&str, &str)]) -> String {
+    let line = |(id, says): &(&str, &str)| {
+        format!(
+            r#"{{"custom_id":"{id}","body":{{"model":"m","messages":[{{"role":"user","content":"{says}"}}]}}}}"#
+        )
+    };
+    calls.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Lines of a batch's output file: ids, and what is answered.
+fn answered(calls: &[(&str, &str)]) -> String {
+    let line = |(id, says): &(&str, &str)| {
+        format!(
+            r#"{{"custom_id":"{id}","response":{{"status_code":200,"body":{{"id":"x","object":"chat.completion","created":1,"model":"m","choices":[{{"index":0,"message":{{"role":"assistant","content":"{says}"}},"finish_reason":"stop"}}]}}}}}}"#
+        )
+    };
+    calls.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn ids_that_two_batches_share_join_nothing_that_does_not_belong_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = [
+        write(&dir, "in1.jsonl", &asked(&[("a", "one"), ("b", "two"), ("c", "three")])),
+        write(&dir, "out1.jsonl", &answered(&[("a", "1"), ("b", "2"), ("c", "3")])),
+    ];
+    let second = [
+        write(&dir, "in2.jsonl", &asked(&[("a", "uno"), ("b", "due")])),
+        write(&dir, "out2.jsonl", &answered(&[("a", "I"), ("b", "II")])),
+    ];
+    let read = |files: [&PathBuf; 4]| read(&files.map(PathBuf::clone), &all).unwrap();
+    let said = |log: &super::Log| -> Vec<(String, String)> {
+        let pair = |c: &LoggedCall| (c.request.messages[0].text(), c.reply.first().unwrap().text());
+        log.calls.iter().map(pair).collect()
+    };
+    // All inputs, then all outputs: only what is one batch's alone is known.
+    for files in
+        [[&first[0], &second[0], &first[1], &second[1]], [&first[1], &second[1], &first[0], &second[0]]]
+    {
+        let log = read(files);
+        assert_eq!(said(&log), [("three".to_owned(), "3".to_owned())]);
+        // Of six lines with the two ids in each half one waited, and the others are refused.
+        assert_eq!((log.halves.unanswered + log.halves.unasked, log.broken.len()), (2, 6));
+        let why = &log.broken[0].why;
+        assert!(why.contains("custom_id a comes twice") && why.contains("one batch at a time"), "{why}");
+    }
+    // One batch after the other.
+    let log = read([&first[0], &first[1], &second[0], &second[1]]);
+    assert_eq!((log.calls.len(), log.broken.len(), log.halves), (5, 0, Halves::default()));
+    assert!(said(&log).contains(&("uno".to_owned(), "I".to_owned())));
+    // An output that is named twice is no reply to the next batch.
+    let twice = [&first[0], &first[1], &first[1], &second[0], &second[1]].map(PathBuf::clone);
+    let log = super::read(&twice, &all).unwrap();
+    assert_eq!((log.calls.len(), log.broken.len(), log.halves), (5, 0, Halves::default()));
+    assert!(said(&log).contains(&("uno".to_owned(), "I".to_owned())), "{:?}", said(&log));
+    // A file that is named twice is no other request.
+    let log = read([&first[0], &first[0], &first[1], &second[1]]);
+    assert_eq!((log.calls.len(), log.broken.len()), (3, 0));
+}
+
 #[test]
 fn halves_of_a_batch_without_the_other_half_are_counted() {
     let dir = tempfile::tempdir().unwrap();
-    let asked = |id: &str| {
-        format!(
-            r#"{{"custom_id":"{id}","body":{{"model":"m","messages":[{{"role":"user","content":"hi"}}]}}}}"#
-        )
-    };
-    let answered = |id: &str| {
-        format!(
-            r#"{{"custom_id":"{id}","response":{{"status_code":200,"body":{{"id":"x","object":"chat.completion","created":1,"model":"m","choices":[{{"index":0,"message":{{"role":"assistant","content":"ho"}},"finish_reason":"stop"}}]}}}}}}"#
-        )
-    };
-    let input = write(&dir, "in.jsonl", &["a", "b", "c"].map(asked).join("\n"));
-    let output = write(&dir, "out.jsonl", &["c", "d"].map(answered).join("\n"));
+    let input = write(&dir, "in.jsonl", &asked(&[("a", "hi"), ("b", "hi"), ("c", "hi")]));
+    let output = write(&dir, "out.jsonl", &answered(&[("c", "ho"), ("d", "ho")]));
     let log = read(&[input.clone(), output], &all).unwrap();
     assert_eq!((log.calls.len(), log.broken.len()), (1, 0));
     assert_eq!(log.halves, Halves { unanswered: 2, unasked: 1 });
@@ -247,6 +324,7 @@ fn a_file_that_is_no_log_is_refused_by_name() {
     assert!(matches!(odd, LogError::Unknown { line: 1, .. }), "{odd}");
     let empty = read(&[write(&dir, "empty.jsonl", "")], &all).unwrap_err();
     assert!(matches!(empty, LogError::Empty { .. }), "{empty}");
+    assert!(empty.to_string().ends_with("holds no line of JSON: it is empty"), "{empty}");
     let alone = read(&[write(&dir, "y.calls.jsonl", "{\"agent\":\"y\",\"messages\":[],\"reply\":{}}")], &all);
     assert!(alone.unwrap_err().to_string().contains("y.agent.json"));
 }

@@ -135,6 +135,31 @@ fn calls_that_a_proxy_recorded_are_none_of_the_logs() {
 }
 
 #[test]
+fn a_journal_of_which_no_call_is_this_logs_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = |journal: &Journal| {
+        let log = log(&["a", "b"]);
+        let given = begins_the_same(dir.path(), &log, &caller("openai", 1)).unwrap();
+        is_its_own(journal, dir.path(), &given, &log)
+    };
+    let there = journal(dir.path());
+    // Where the first run ended before its first call there is nothing.
+    own(&there).unwrap();
+    let meta = Metadata::answered("openai", Dialect::OpenaiChat, Credential([1; 16]));
+    let live = Exchange::new(ExchangeId([9; 16]), meta, Some(asks("live")), Some(Reply::default()));
+    there.append_exchanges(vec![live]).unwrap();
+    let said = own(&there).unwrap_err().to_string();
+    assert!(said.contains("is not this rehearsal's; name another folder"), "{said}");
+    drop(there);
+    fs::remove_dir_all(dir.path().join("journal")).unwrap();
+    imported(dir.path(), &["a", "b"]);
+    own(&journal(dir.path())).unwrap();
+    // Where nothing is kept beside them the calls tell.
+    fs::remove_file(dir.path().join(GIVEN)).unwrap();
+    own(&journal(dir.path())).unwrap();
+}
+
+#[test]
 fn a_journal_that_was_removed_is_given_all_again() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(imported(dir.path(), &["a", "b"]), ["a", "b"]);

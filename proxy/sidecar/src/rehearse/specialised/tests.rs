@@ -5,6 +5,7 @@ use understudy_call::{
     Choice, Credential, Dialect, Exchange, ExchangeId, Finish, Message, Metadata, Part, Reply, Request, Role,
 };
 use understudy_capture::{FileKey, JournalConfig, Record};
+use understudy_curriculum::Split;
 use understudy_policy::{Ledger, TaskId, TaskPolicy};
 use understudy_rehearsal::worker::Tally;
 use understudy_tasks::{Conversations, HashKey, TaskBook};
@@ -145,10 +146,15 @@ fn what_no_version_could_cover_takes_no_time_for_training() {
     let made = curated_upto(&configured(PERMITS), &task, last, None, &journal).unwrap();
     assert_eq!(made.report.answerable(), 1.0);
     assert!(curated(&journal).is_empty(), "nothing was given out");
-    assert!(can_cover(0.2, 0.2, false).is_ok() && can_cover(0.1, 0.2, true).is_ok());
-    assert!(can_cover(0.0, 0.0, true).is_err());
-    let why = can_cover(0.034, 0.2, false).unwrap_err().to_string();
-    assert!(why.contains("3.4 %") && why.contains("20.0 %"), "{why}");
+    let mut report = made.report;
+    assert!(specialise::can_cover(&report, 0.2).is_ok());
+    let calls = report.split(Split::Train).stands_for;
+    report.said_once = calls - calls / 20;
+    let why = specialise::can_cover(&report, 0.2).unwrap_err().to_string();
+    assert!(why.contains("20.0 %"), "{why}");
+    assert!(specialise::can_cover(&report, 0.0).is_ok(), "what serves has left something");
+    report.said_once = calls;
+    assert!(specialise::can_cover(&report, 0.0).is_err());
 }
 
 #[test]
