@@ -97,6 +97,7 @@ mod tests {
                 weak: vec![],
             }],
             successor: None,
+            models: vec![],
         }
     }
 

@@ -40,14 +40,13 @@ pub mod interval;
 pub mod lane;
 mod ledger;
 mod nouns;
+mod roster;
 mod task_policy;
 
 pub use event::{Event, ExchangeSeen, Fitted, ServedSeen, replay_order};
 pub use ledger::{
     Audits, Closed, CurvePoint, EntryView, Ledger, LedgerView, RosterMeta, Standing, StratumView,
 };
-pub use nouns::{
-    Action, Approval, Decision, EntryOpened, Outcome, Roster, RosterEntry, RosterTask, Stage, Successor,
-    TaskId, Trial, TrialKind, Why,
-};
+pub use nouns::{Action, Approval, Decision, EntryOpened, Outcome, Stage, TaskId, Trial, TrialKind, Why};
+pub use roster::{Roster, RosterEntry, RosterTask, Successor};
 pub use task_policy::{KINDS, TaskPolicy};

@@ -46,6 +46,8 @@ impl Ledger {
             budget_ms: meta.budget_ms,
             entries: vec![self.roster_entry(service.k)?],
             successor,
+            // No evidence speaks of them: they are for whoever reads the calls to say.
+            models: Vec::new(),
         })
     }
 

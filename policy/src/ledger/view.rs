@@ -26,6 +26,9 @@ pub struct LedgerView {
     pub tau: f64,
     /// Permitted error of the task.
     pub alpha: f64,
+    /// The least share of the calls that an entry takes.
+    #[serde(default)]
+    pub min_coverage: f64,
     /// Who may answer, by kind or whole name; everyone where nobody is named.
     #[serde(default)]
     pub models: Vec<String>,
@@ -192,6 +195,7 @@ impl Ledger {
             open_conversations: self.conversations.open() as u64,
             tau: self.policy.tau,
             alpha: self.policy.alpha,
+            min_coverage: self.policy.min_coverage,
             models: self.policy.models.clone(),
             awaiting_approval: self.waiting,
             needs_approval: self.needs_approval(),

@@ -23,7 +23,7 @@ mod openai;
 pub mod sse;
 
 pub use error::DialectError;
-pub use local::{LocalReply, reply_id, tool_call_id};
+pub use local::{LocalReply, plain, reply_id, tool_call_id};
 use understudy_call::{Dialect, Reply, Request};
 
 /// Names the dialect of a call by its method and path, the query ignored.

@@ -1,4 +1,4 @@
-use understudy_call::{Dialect, Finish, Reply, Request};
+use understudy_call::{Dialect, Finish, Part, Reply, Request};
 
 use crate::openai;
 
@@ -50,6 +50,28 @@ impl<'a> LocalReply<'a> {
         }
         reply
     }
+}
+
+/// The reply with nothing but what is said, the tools that are called, how it ended, and
+/// the counts that have a noun. Fields that no noun holds are those of whoever made it
+/// (`reasoning_content`, `system_fingerprint`, `x_groq`), who is not the provider.
+#[must_use]
+pub fn plain(mut reply: Reply) -> Reply {
+    reply.extra.clear();
+    for choice in &mut reply.choices {
+        choice.extra.clear();
+        choice.logprobs.clear();
+        choice.content.retain(|part| matches!(part, Part::Text(_) | Part::Refusal(_)));
+        let texts = choice.content.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            _ => None,
+        });
+        // The provider writes one text, and clients read it as a string.
+        if choice.content.len() > 1 && texts.clone().count() == choice.content.len() {
+            choice.content = vec![Part::Text(texts.collect())];
+        }
+    }
+    reply
 }
 
 /// An id of the provider's shape: OpenAI's `chatcmpl-` and 29 letters and

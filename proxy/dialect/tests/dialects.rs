@@ -74,6 +74,36 @@ fn a_local_reply_is_dressed_as_the_providers() {
     assert_eq!(r.choices[0].finish, Some(Finish::ToolCalls));
 }
 
+#[test]
+fn a_plain_reply_has_nothing_that_its_maker_added() {
+    let body = r#"{"id":"x","object":"chat.completion","created":1,"model":"small","provider":"vendor","system_fingerprint":"fp_v","service_tier":"flex","x_vendor":{"id":"req"},
+        "choices":[{"index":0,"message":{"role":"assistant","content":[{"type":"text","text":"h","vendor":1},{"type":"text","text":"i"}],"reasoning_content":"hm","annotations":[{"type":"url_citation"}],
+            "tool_calls":[{"id":"c","type":"function","vendor":1,"function":{"name":"f","arguments":"{}"}}]},
+            "finish_reason":"tool_calls","stop_reason":"vendor","logprobs":{"content":[{"token":"hi","logprob":-1.0,"bytes":null,"top_logprobs":[]}]}}],
+        "usage":{"prompt_tokens":2,"completion_tokens":3,"total_tokens":5,"queue_time":0.5,"prompt_tokens_details":{"cached_tokens":1,"vendor":7}}}"#;
+    let reply = parse_reply(Dialect::OpenaiChat, 200, "application/json", body.as_bytes()).unwrap();
+    let plain = understudy_dialect::plain(reply);
+    let whole = render_reply(Dialect::OpenaiChat, &plain);
+    let expected = serde_json::json!({
+        "id": "x", "object": "chat.completion", "created": 1, "model": "small", "system_fingerprint": null,
+        "choices": [{"index": 0, "finish_reason": "tool_calls", "logprobs": null, "message": {
+            "role": "assistant", "content": "hi", "refusal": null, "annotations": [],
+            "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+        }}],
+        "usage": {
+            "prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5,
+            "prompt_tokens_details": {"cached_tokens": 1, "audio_tokens": 0},
+            "completion_tokens_details": {
+                "reasoning_tokens": 0, "audio_tokens": 0,
+                "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
+            },
+        },
+    });
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&whole).unwrap(), expected);
+    let streamed = render_stream(Dialect::OpenaiChat, &plain, true).concat();
+    assert!(!String::from_utf8(streamed).unwrap().contains("vendor"));
+}
+
 /// Whole and streamed: the clients of both read it.
 #[test]
 fn a_call_of_the_function_that_was_named_ends_as_openai_ends_it() {

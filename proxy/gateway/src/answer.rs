@@ -25,7 +25,7 @@ use crate::call::{self, Call, Served};
 use crate::fault;
 use crate::head;
 use crate::proxy::Gateway;
-use crate::repeats::Place;
+use crate::repeats::{self, Place};
 
 /// pingora replays a body that was read early only up to its retry buffer's 64 KiB.
 const READ_EARLY: usize = 64 << 10;
@@ -41,7 +41,7 @@ struct Part<'g> {
     request: Arc<Request>,
     conversation: ConversationKey,
     body: Bytes,
-    /// Keeps calls with the same body away until it is answered or given up.
+    /// Keeps calls with the same messages away until it is answered or given up.
     place: Place<'g>,
 }
 
@@ -53,6 +53,11 @@ impl Gateway {
 
     /// Answers the call from an understudy; `false` leaves it to the provider.
     pub(crate) async fn try_answer(&self, session: &mut Session, call: &mut Call) -> Result<bool> {
+        // A page may read a reply only where its server says so for the page's origin
+        // (Fetch, CORS protocol), and that is the provider's to say.
+        if session.req_header().headers.contains_key(header::ORIGIN) {
+            return Ok(self.fall_back(call, Fallback::Browser));
+        }
         let roster = self.seams.roster.load_full();
         let body = match self.read_early(session).await? {
             Ok(body) => body,
@@ -119,6 +124,10 @@ impl Gateway {
             .or_else(|| of_form().find(|t| t.credential.is_none()));
         let Some(task) = task else { return Ok(None) };
         call.task = Some((task.task, task.stage));
+        // Before any lane is drawn, or the control group alone would have such calls.
+        if !task.answered_as(&request.model) {
+            return Err(Fallback::OtherModel);
+        }
         let draw = self.seams.hash_key.call(&body);
         let lane = lane::choose(task, conversation, draw);
         if matches!(lane, Lane::Provider | Lane::Control) {
@@ -130,7 +139,8 @@ impl Gateway {
         }
         let now = Instant::now();
         self.standings.check(call.credential, now)?;
-        let place = self.repeats.take(draw, now).ok_or(Fallback::Repeat)?;
+        let asked = repeats::hash(&self.seams.hash_key, call.credential, form, &request);
+        let place = self.repeats.take(asked, now).ok_or(Fallback::Repeat)?;
         call.lane = lane;
         Ok(Some(Part { task: task.clone(), conversation, request: Arc::new(request), body, place }))
     }
@@ -296,8 +306,10 @@ fn checked(answer: Answer, entry: &RosterEntry, request: &Request) -> Result<Ans
     if sound { Ok(answer) } else { Err(Declined::Invalid) }
 }
 
-/// The reply with ids, model and usage as the provider would have them.
-fn dressed(dialect: Dialect, request: &Request, mut reply: Reply) -> Reply {
+/// The reply with ids, model and usage as the provider would have them, and nothing of
+/// whoever else made it: a server that a remote asks has fields of its own.
+fn dressed(dialect: Dialect, request: &Request, reply: Reply) -> Reply {
+    let mut reply = understudy_dialect::plain(reply);
     reply.usage.get_or_insert_with(|| estimated(request, &reply.choices));
     LocalReply::new(dialect, uuid::Uuid::new_v4().as_u128(), call::unix_ms() / 1000, request).dress(reply)
 }

@@ -127,6 +127,13 @@ impl Call {
         }
     }
 
+    /// Whether a streamed answer was whole when the agent closed, though the provider's bytes
+    /// had not ended. Many clients close at `[DONE]`, before the last chunk's mark can come.
+    /// Of a stream that is compressed or was not kept nobody can say.
+    pub(crate) fn is_told(&self) -> bool {
+        (200..300).contains(&self.seen.status) && self.seen.encoding.is_empty() && self.reply.ends_done()
+    }
+
     /// What is known without the content, now that the call has ended.
     pub(crate) fn metadata(&mut self) -> Metadata {
         let answered_by = match (&self.served, self.broke) {

@@ -21,7 +21,12 @@ pub enum Fallback {
     Unparsed,
     /// A field of the request is one that an understudy cannot honour.
     Ineligible(Ineligible),
-    /// An understudy answered the same body less than a minute ago, or is being asked.
+    /// It comes from a page in a browser, which reads only replies that the provider itself
+    /// says it may read.
+    Browser,
+    /// It asks for a model as which the provider has not answered the task yet.
+    OtherModel,
+    /// An understudy answered the same messages less than a minute ago, or is being asked.
     Repeat,
     /// The understudy declined.
     Declined(Declined),
@@ -31,12 +36,14 @@ pub enum Fallback {
     Panicked,
 }
 
-const LABELS: [&str; 32] = [
+const LABELS: [&str; 34] = [
     "not_accepted",
     "rate_limited",
     "too_large",
     "unknown_length",
     "unparsed",
+    "browser",
+    "other_model",
     "repeat",
     "missing",
     "panicked",
@@ -77,6 +84,8 @@ impl Fallback {
             Self::UnknownLength => "unknown_length",
             Self::Unparsed => "unparsed",
             Self::Ineligible(i) => i.label(),
+            Self::Browser => "browser",
+            Self::OtherModel => "other_model",
             Self::Repeat => "repeat",
             Self::Declined(d) => d.label(),
             Self::Missing => "missing",
@@ -256,11 +265,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_decline_has_a_place_of_its_own() {
+    fn each_reason_has_a_place_of_its_own() {
         for why in Declined::ALL {
             let counters = Counters::default();
             counters.add_fallback(Fallback::Declined(why));
             assert_eq!((counters.fallback(why.label()), counters.fallback("other")), (1, 0), "{why}");
+        }
+        for why in [Fallback::Browser, Fallback::OtherModel, Fallback::Repeat] {
+            let counters = Counters::default();
+            counters.add_fallback(why);
+            assert_eq!(counters.fallback(why.label()), 1, "{why:?}");
         }
     }
 }

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use http::header;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
-use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::upstreams::peer::{HttpPeer, Peer as _};
 use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use understudy_call::Dialect;
+use understudy_call::{ConversationKey, Dialect, FormHash, Request};
 
 use crate::GatewayConfig;
 use crate::audit::Audits;
@@ -275,13 +275,13 @@ impl ProxyHttp for Gateway {
     fn fail_to_connect(
         &self,
         _: &mut Session,
-        _: &HttpPeer,
+        peer: &HttpPeer,
         call: &mut Call,
         mut e: Box<Error>,
     ) -> Box<Error> {
         call.connects += 1;
-        if let Some(way) = &call.way {
-            way.upstream.move_on();
+        if let (Some(way), Some(failed)) = (&call.way, peer.address().as_inet()) {
+            way.upstream.move_on(*failed);
         }
         e.set_retry(call.connects < CONNECTS && !matches!(e.etype(), pingora_error::ErrorType::InvalidCert));
         e
@@ -303,6 +303,11 @@ impl ProxyHttp for Gateway {
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, call: &mut Call) -> FailToProxy {
         let provider = call.way.as_ref().map_or("", |w| w.upstream.name());
         let refusal = fault::refusal(e, provider, self.limits.request_body);
+        let closed = FailToProxy { error_code: 0, can_reuse_downstream: false };
+        let stalled = matches!(e.etype(), pingora_error::ErrorType::WriteTimedout);
+        if refusal.is_none() && !stalled && call.is_told() {
+            return closed;
+        }
         call.broke = Some(fault::broke(e, refusal.as_ref()));
         tracing::warn!(
             provider,
@@ -311,7 +316,6 @@ impl ProxyHttp for Gateway {
             fault = refusal.as_ref().map_or("agent", |r| r.fault.label()),
             "a call broke off"
         );
-        let closed = FailToProxy { error_code: 0, can_reuse_downstream: false };
         let Some(refusal) = refusal else { return closed };
         // Once the reply's head is out there is nothing to say but to close.
         if !fault::unanswered(session) {
@@ -330,7 +334,7 @@ impl ProxyHttp for Gateway {
         if let Some(wire) = wire(session) {
             wire.reply_done();
         }
-        if let Some(e) = e.filter(|_| call.broke.is_none()) {
+        if let Some(e) = e.filter(|_| call.broke.is_none() && !call.is_told()) {
             call.broke = Some(fault::broke(e, None));
         }
         self.seams.counters.add_call();
@@ -354,8 +358,18 @@ impl ProxyHttp for Gateway {
 }
 
 impl Gateway {
+    /// The key of the conversation that the agent's header names. No form enters it, so it
+    /// is known of a call that was not read, too.
+    fn named(&self, call: &Call) -> Option<ConversationKey> {
+        let (id, unread) = (call.explicit_conversation.as_deref()?, Request::default());
+        Some(self.seams.conversations.of(call.credential, FormHash([0; 16]), Some(id), &unread).conversation)
+    }
+
     /// Records the call and tells telemetry. Nothing here can fail the call: it is over.
     fn ended(&self, call: &mut Call) {
+        if call.conversation.is_none() {
+            call.conversation = self.named(call);
+        }
         let meta = call.metadata();
         let seen = call.seen(meta);
         (self.seams.on_call)(&seen);

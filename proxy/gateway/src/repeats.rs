@@ -1,16 +1,30 @@
-//! The same body within a minute of an understudy's answer goes to the provider:
+//! The same messages within a minute of an understudy's answer go to the provider:
 //! a wrong greedy answer must not come twice. Nor may it while an understudy is asked:
-//! of equal calls at once, one is the understudy's.
+//! of equal calls at once, one is the understudy's. A retry may be warmer, streamed, or
+//! for another model; the understudy would say the same, so the messages alone are
+//! compared, those of one caller and one form.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use understudy_call::{Credential, FormHash, Request};
+use understudy_tasks::HashKey;
 
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Answers remembered at once: some thousand calls a second for a minute would
 /// be more than a sidecar sees; past it the oldest is forgotten.
 const MOST: usize = 16_384;
+
+/// The hash by which a repeat is known.
+pub(crate) fn hash(key: &HashKey, who: Credential, form: FormHash, request: &Request) -> u64 {
+    let mut asked = who.0.to_vec();
+    asked.extend(form.0);
+    // Always written: messages are made of texts, and memory takes everything.
+    let _ = serde_json::to_writer(&mut asked, &request.messages);
+    key.call(&asked)
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Repeats(Mutex<Answered>);
@@ -84,6 +98,31 @@ mod tests {
     /// Whether an understudy may be asked; the place is given back.
     fn free(all: &Repeats, call: u64, now: Instant) -> bool {
         all.take(call, now).is_some()
+    }
+
+    #[test]
+    fn the_same_messages_are_the_same_call_however_they_are_asked() {
+        let key = HashKey::new([7; 32]);
+        let (who, form) = (Credential([1; 16]), FormHash([2; 16]));
+        let of = |body: &str| {
+            let dialect = understudy_call::Dialect::OpenaiChat;
+            let request = understudy_dialect::parse_request(dialect, body.as_bytes()).unwrap();
+            hash(&key, who, form, &request)
+        };
+        let first = of(r#"{"model":"a","messages":[{"role":"user","content":"hi"}]}"#);
+        for retry in [
+            r#"{"model":"b","messages":[{"role":"user","content":"hi"}]}"#,
+            r#"{"model":"a","temperature":1,"seed":7,"messages":[{"role":"user","content":"hi"}]}"#,
+            r#"{ "stream":true, "messages":[{"content":"hi","role":"user"}], "model":"a"}"#,
+        ] {
+            assert_eq!(of(retry), first, "{retry}");
+        }
+        assert_ne!(of(r#"{"model":"a","messages":[{"role":"user","content":"ho"}]}"#), first);
+        let hi = r#"{"model":"a","messages":[{"role":"user","content":"hi"}]}"#;
+        let request =
+            understudy_dialect::parse_request(understudy_call::Dialect::OpenaiChat, hi.as_bytes()).unwrap();
+        assert_ne!(hash(&key, Credential([9; 16]), form, &request), first, "another caller's");
+        assert_ne!(hash(&key, who, FormHash([9; 16]), &request), first, "of another form");
     }
 
     #[test]

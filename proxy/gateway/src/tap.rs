@@ -52,6 +52,17 @@ impl Tap {
         &self.chunks
     }
 
+    /// Whether the last line that was kept is a stream's `data: [DONE]`. In a chunk's JSON
+    /// no line begins so, since line ends are escaped there.
+    pub(crate) fn ends_done(&self) -> bool {
+        // Longer than that line and what may stand around it; the pieces may be any.
+        let mut tail: Vec<u8> =
+            self.chunks.iter().rev().flat_map(|c| c.iter().rev()).copied().take(64).collect();
+        tail.reverse();
+        let last = tail.trim_ascii_end().rsplit(|b| matches!(b, b'\n' | b'\r')).next().unwrap_or_default();
+        !self.cut && last.strip_prefix(b"data:").is_some_and(|data| data.trim_ascii() == b"[DONE]")
+    }
+
     /// What was kept; whoever takes it has a bound of its own.
     pub(crate) fn take(&mut self) -> Vec<Bytes> {
         HELD.fetch_sub(std::mem::take(&mut self.kept), Ordering::Relaxed);
@@ -99,6 +110,27 @@ mod tests {
         let (request, reply) = together(large.clone(), chunks(&[b"d"]));
         assert_eq!((request.len(), reply.len()), (2, 1));
         assert_eq!(request.first().map(|b| b.as_ptr()), large.first().map(|b| b.as_ptr()));
+    }
+
+    #[test]
+    fn a_stream_ends_done_in_whatever_pieces_it_came() {
+        let done = |pieces: &[&'static [u8]]| {
+            let mut tap = Tap::default();
+            for piece in pieces {
+                tap.note(&Bytes::from_static(piece), Some(1 << 20));
+            }
+            tap.ends_done()
+        };
+        assert!(done(&[b"data: {}\n\ndata: [DONE]\n\n"]));
+        assert!(done(&[b"data: {}\r\n\r\nda", b"ta:[DO", b"NE]", b"\r\n"]));
+        assert!(done(&[b"data: [DONE]"]));
+        assert!(!done(&[b"data: {}\n\n"]) && !done(&[]) && !done(&[b"data: [DONE"]));
+        assert!(!done(&[b"data: {\"content\":\"data: [DONE]"]), "it is said, not meant");
+        assert!(!done(&[b"data: [DONE]\n\ndata: {}\n\n"]));
+        let mut cut = Tap::default();
+        cut.note(&Bytes::from_static(b"data: {}\n\ndata: [DONE]\n\n"), Some(4));
+        cut.note(&Bytes::from_static(b"\n"), Some(4));
+        assert!(!cut.ends_done());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -13,25 +13,14 @@ use pingora_core::protocols::{ALPN, TcpKeepalive};
 use pingora_core::tls::{CertificateDer, RootCertStore, load_native_certs};
 use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora_core::utils::tls::{WrappedX509, parse_x509};
-use pingora_error::{Error, ErrorType, Result};
+use pingora_error::Result;
 use rustls::pki_types::pem::PemObject;
 
 use crate::GatewayError;
 use crate::config::{Limits, Origin, Provider};
+use addresses::Found;
 
-/// How long looked-up addresses are taken as they are. After that the old ones
-/// still serve while new ones are looked up, so that no call waits for DNS twice.
-const ADDRESSES_FRESH: Duration = Duration::from_secs(30);
-
-/// How long they serve like that. After an idle hour the provider may be elsewhere,
-/// and an agent without us would ask; so the next call waits for the answer.
-const ADDRESSES_KEPT: Duration = Duration::from_secs(300);
-
-/// Between two look-ups, however many calls cannot be connected.
-const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
-
-/// For a look-up that a call waits for.
-const LOOK_UP: Duration = Duration::from_secs(5);
+mod addresses;
 
 /// How long a connection may be silent before it is probed. A model may think for
 /// minutes without a byte; what stands between (NAT, load balancers) forgets a
@@ -67,6 +56,15 @@ const UNHEARD_MOST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Streams on one HTTP/2 connection; what servers commonly allow.
 const H2_STREAMS: usize = 100;
 
+/// What a stream may have sent that its agent has not taken: more than most answers in text,
+/// and so much in a round trip is faster than any model writes. With a hundred agents that
+/// do not read it is what a sidecar has memory for.
+const H2_STREAM_WINDOW: u32 = 512 << 10;
+
+/// The same of a connection: over what all its streams may have, or one agent that does not
+/// read would hold up the others, as with pingora's 8 MiB for both. Unused it takes no memory.
+const H2_CONNECTION_WINDOW: u32 = 64 << 20;
+
 #[derive(Debug)]
 pub(crate) struct Upstream {
     name: String,
@@ -83,26 +81,6 @@ pub(crate) struct Upstream {
     doubted: AtomicBool,
     /// Which of the addresses is used; moves on when one does not answer.
     at: AtomicUsize,
-}
-
-#[derive(Debug)]
-struct Found {
-    addresses: Vec<SocketAddr>,
-    /// When they were found.
-    when: Instant,
-    /// When the last look-up ended, whatever came of it.
-    tried: Instant,
-}
-
-/// What is done about the addresses before one of them is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
-    /// Nothing.
-    No,
-    /// They serve while new ones are looked up.
-    Aside,
-    /// They are looked up first.
-    First,
 }
 
 impl PartialEq for Upstream {
@@ -137,6 +115,8 @@ impl Upstream {
             user_timeout: unheard(limits.provider_write),
         });
         options.max_h2_streams = H2_STREAMS;
+        options.h2_stream_window_size = Some(H2_STREAM_WINDOW);
+        options.h2_connection_window_size = Some(H2_CONNECTION_WINDOW);
         options.alpn = if origin.tls && provider.http2 { ALPN::H2H1 } else { ALPN::H1 };
         if let Some(file) = &provider.ca_file {
             options.ca = Some(trusted(&provider.name, file)?);
@@ -196,134 +176,6 @@ impl Upstream {
     /// The peer over HTTP/1.1, whatever the provider speaks besides.
     pub(crate) async fn peer_h1(self: &Arc<Self>) -> Result<Box<HttpPeer>> {
         self.peer(true).await
-    }
-
-    /// The address in use did not answer: the next try takes another, and looks the name
-    /// up before: a provider that was started anew may be elsewhere.
-    pub(crate) fn move_on(&self) {
-        self.at.fetch_add(1, Ordering::Relaxed);
-        self.doubted.store(true, Ordering::Release);
-    }
-
-    async fn address(self: &Arc<Self>, now: Instant) -> Result<SocketAddr> {
-        let found = self.found.load_full();
-        match self.look(&found, now) {
-            Look::No => {}
-            Look::Aside => self.renew_aside(now),
-            // In a box of its own, since most calls look nothing up.
-            Look::First => {
-                Box::pin(self.renew(now)).await?;
-                return self.pick(&self.found.load()).ok_or_else(|| self.unknown("no address"));
-            }
-        }
-        self.pick(&found).ok_or_else(|| self.unknown("no address"))
-    }
-
-    fn look(&self, found: &Found, now: Instant) -> Look {
-        let age = now.saturating_duration_since(found.when);
-        let tried = now.saturating_duration_since(found.tried);
-        let doubted = self.doubted.load(Ordering::Acquire) && tried >= LOOK_UP_AGAIN;
-        // Where look-ups fail while calls flow, no call waits for the next of them.
-        let old = age >= ADDRESSES_KEPT && tried >= ADDRESSES_FRESH;
-        if found.addresses.is_empty() || doubted || old {
-            Look::First
-        } else if age >= ADDRESSES_FRESH && tried >= LOOK_UP_AGAIN {
-            Look::Aside
-        } else {
-            Look::No
-        }
-    }
-
-    fn renew_aside(self: &Arc<Self>, now: Instant) {
-        if self.looking.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let me = Arc::clone(self);
-        tokio::spawn(async move {
-            // There are old ones, so it does not fail.
-            let _ = me.renew(now).await;
-            me.looking.store(false, Ordering::Release);
-        });
-    }
-
-    /// Looks the name up for who came at this time. The old addresses stay where it cannot
-    /// be done; it fails where there are none.
-    async fn renew(&self, came: Instant) -> Result<()> {
-        let _asking = self.asking.lock().await;
-        let old = self.found.load_full();
-        if old.tried >= came {
-            // Another's look-up ended while this call waited for its turn.
-            return Ok(());
-        }
-        // Before it begins: what cannot be connected to from now on is in doubt again.
-        let mut doubt = Doubt::take(&self.doubted);
-        let asked = self.look_up().await;
-        doubt.settle();
-        let now = Instant::now();
-        let (found, failed) = match asked {
-            Ok(addresses) => (Found { addresses, when: now, tried: now }, None),
-            Err(e) => (Found { addresses: old.addresses.clone(), when: old.when, tried: now }, Some(e)),
-        };
-        let none = found.addresses.is_empty();
-        self.found.store(Arc::new(found));
-        match failed {
-            Some(e) if none => Err(e),
-            Some(e) => {
-                tracing::warn!(provider = %self.name, error = %e, "keeping the provider's old addresses");
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn pick(&self, found: &Found) -> Option<SocketAddr> {
-        let n = found.addresses.len();
-        found.addresses.get(self.at.load(Ordering::Relaxed).checked_rem(n)?).copied()
-    }
-
-    async fn look_up(&self) -> Result<Vec<SocketAddr>> {
-        let asked = tokio::net::lookup_host((self.origin.host.as_str(), self.origin.port));
-        let addresses: Vec<SocketAddr> = match tokio::time::timeout(LOOK_UP, asked).await {
-            Ok(Ok(all)) => all.collect(),
-            Ok(Err(e)) => return Err(self.unknown(&e.to_string())),
-            Err(_) => return Err(self.unknown("no answer in time")),
-        };
-        if addresses.is_empty() {
-            return Err(self.unknown("no address"));
-        }
-        Ok(addresses)
-    }
-
-    fn unknown(&self, why: &str) -> Box<Error> {
-        Error::explain(ErrorType::ConnectNoRoute, format!("looking up {}: {why}", self.origin.host)).into_up()
-    }
-}
-
-/// The doubt about the addresses while they are looked up. It is put back where the
-/// look-up is given up before it has come back, as when the agent that waits for it hangs
-/// up: nothing was learnt then, and the next call must ask again.
-struct Doubt<'u> {
-    doubted: &'u AtomicBool,
-    /// Whether there is one to put back.
-    was: bool,
-}
-
-impl<'u> Doubt<'u> {
-    fn take(doubted: &'u AtomicBool) -> Self {
-        Self { doubted, was: doubted.swap(false, Ordering::AcqRel) }
-    }
-
-    /// The look-up has come back.
-    fn settle(&mut self) {
-        self.was = false;
-    }
-}
-
-impl Drop for Doubt<'_> {
-    fn drop(&mut self) {
-        if self.was {
-            self.doubted.store(true, Ordering::Release);
-        }
     }
 }
 

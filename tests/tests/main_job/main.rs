@@ -15,6 +15,7 @@
 
 mod job;
 
+use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -202,6 +203,22 @@ fn keeps_to_what_it_can_honour(job: &mut Job) {
         let requests = job.tickets(12).into_iter().map(|t| desk::with(t, key, value.clone())).collect();
         assert!(job.send(requests).iter().all(|a| a.by().is_none()), "{key} was not honoured");
     }
+
+    // A model as which the provider did not answer it is the provider's to give or refuse.
+    let fell_back = || job.proxy.metric("understudy_fallbacks_total{reason=\"other_model\"}");
+    let before = fell_back();
+    let others = job.tickets(6).into_iter().map(|t| desk::with(t, "model", json!("gpt-4o-huge"))).collect();
+    assert!(job.send(others).iter().all(|a| a.by().is_none()), "another model's call was served");
+    assert!(fell_back() > before);
+
+    // And a retry, however warm, does not get the same answer again.
+    let asked = RefCell::new(Value::Null);
+    let _ = job.served(|t| {
+        *asked.borrow_mut() = t.clone();
+        t
+    });
+    let retry = desk::with(asked.into_inner(), "temperature", json!(1));
+    assert!(job.send(vec![retry]).iter().all(|a| a.by().is_none()), "a retry was served");
 }
 
 fn survives_its_engine(job: &mut Job) {

@@ -1,3 +1,6 @@
+use std::sync::atomic::Ordering;
+
+use super::addresses::Look;
 use super::*;
 
 /// Nobody is there (RFC 5737).
@@ -76,7 +79,7 @@ fn addresses_serve_while_new_ones_are_looked_up_and_not_for_ever() {
 async fn a_name_is_looked_up_anew_when_its_address_cannot_be_connected_to() {
     let (upstream, now) = moved();
     assert_eq!(upstream.address(now + after(2)).await.unwrap().to_string(), GONE);
-    upstream.move_on();
+    upstream.move_on(GONE.parse().unwrap());
     // The look-up is as good as new; another would say the same.
     assert_eq!(upstream.address(now).await.unwrap().to_string(), GONE);
     assert!(upstream.address(now + after(2)).await.unwrap().ip().is_loopback());
@@ -93,7 +96,7 @@ fn a_look_up_that_is_given_up_leaves_the_address_in_doubt() {
         let (hold, held) = std::sync::mpsc::channel::<()>();
         let busy = tokio::task::spawn_blocking(move || held.recv().is_err());
         let (upstream, now) = moved();
-        upstream.move_on();
+        upstream.move_on(GONE.parse().unwrap());
         let given_up = tokio::time::timeout(Duration::ZERO, upstream.address(now + after(2))).await;
         assert!(given_up.is_err(), "{given_up:?}");
         drop(hold);
@@ -117,17 +120,62 @@ async fn old_addresses_serve_where_the_name_cannot_be_looked_up() {
     assert!(upstream.address(now).await.is_err(), "there is none to serve");
     let found = Found { addresses: vec![GONE.parse().unwrap()], when: now, tried: now };
     upstream.found.store(Arc::new(found));
-    upstream.move_on();
+    upstream.move_on(GONE.parse().unwrap());
     assert_eq!(upstream.address(now + after(2)).await.unwrap().to_string(), GONE);
 }
 
 #[tokio::test]
 async fn who_waited_for_anothers_look_up_takes_its_outcome() {
     let (upstream, now) = moved();
-    upstream.move_on();
+    upstream.move_on(GONE.parse().unwrap());
     let tried = now + after(60);
     let found = Found { addresses: vec![GONE.parse().unwrap()], when: now, tried };
     upstream.found.store(Arc::new(found));
     upstream.renew(now + after(59)).await.unwrap();
     assert_eq!(upstream.found.load().tried, tried, "it was not asked again");
+}
+
+#[test]
+fn the_address_in_use_is_kept_while_the_name_still_has_it() {
+    let upstream = upstream("http://localhost:9/v1");
+    let all = |hosts: &[u8]| -> Vec<SocketAddr> {
+        hosts.iter().map(|n| SocketAddr::from(([192, 0, 2, *n], 9))).collect()
+    };
+    let now = Instant::now();
+    let picked = |hosts: &[u8], used: Option<SocketAddr>| {
+        let mut addresses = all(hosts);
+        upstream.go_on_with(used, &mut addresses);
+        upstream.pick(&Found { addresses, when: now, tried: now }).unwrap()
+    };
+    for moved in 0..3 {
+        let used = picked(&[1, 2, 3], None);
+        for rotated in [&[2, 3, 1][..], &[3, 1, 2], &[1, 2, 3], &[4, 3, 2, 1], &[5, 1, 4, 3, 2]] {
+            assert_eq!(picked(rotated, Some(used)), used, "moved on {moved} times: {rotated:?}");
+        }
+        assert_ne!(picked(&[7, 8], Some(used)), used, "it has gone");
+        upstream.at.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn calls_that_one_address_fails_at_once_move_on_from_it_once() {
+    let upstream = upstream("http://localhost:9/v1");
+    let addresses: Vec<SocketAddr> = [1, 2].map(|n| SocketAddr::from(([192, 0, 2, n], 9))).to_vec();
+    let now = Instant::now();
+    upstream.found.store(Arc::new(Found { addresses, when: now, tried: now }));
+    let picked = || upstream.pick(&upstream.found.load()).unwrap();
+    let failed = picked();
+    (0..4).for_each(|_| upstream.move_on(failed));
+    assert_ne!(picked(), failed);
+    upstream.move_on(picked());
+    assert_eq!(picked(), failed);
+}
+
+#[tokio::test]
+async fn the_streams_of_a_connection_have_room_beside_those_that_are_not_read() {
+    let peer = upstream("https://localhost:9/v1").peer(false).await.unwrap();
+    let (stream, connection) =
+        (peer.options.h2_stream_window_size.unwrap(), peer.options.h2_connection_window_size.unwrap());
+    // All but one may be full, and that one has its whole window still.
+    assert!(usize::try_from(connection / stream).unwrap() > peer.options.max_h2_streams);
 }

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -224,4 +224,80 @@ async fn a_call_under_way_ends_before_the_gateway_does() {
     assert_eq!(call.await.unwrap().text(), "{\"late\":1}");
     assert_eq!(drained.await.unwrap(), Drained::Whole);
     assert!(TcpStream::connect(at).await.is_err());
+}
+
+/// What a provider streams whose last bytes keep the agent waiting: its reply up to
+/// `until`, and no more before the gateway has let go of it.
+async fn streaming(head: &'static str, until: &'static str) -> FakeProvider {
+    FakeProvider::start(Arc::new(move |_, mut stream| {
+        Box::pin(async move {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{head}Transfer-Encoding: chunked\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.ok()?;
+            for event in [CHUNK, until] {
+                stream.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes()).await.ok()?;
+            }
+            while stream.read(&mut [0; 64]).await.is_ok_and(|n| n > 0) {}
+            None
+        })
+    }))
+    .await
+}
+
+const CHUNK: &str = "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\n";
+
+/// Some clients close as soon as they have read `[DONE]`.
+#[tokio::test]
+async fn an_agent_that_closes_at_the_end_of_a_stream_has_had_a_whole_answer() {
+    for (head, until, whole) in [
+        ("", "data: [DONE]\n\n", true),
+        ("", "data: {\"choices\":[]}\n\n", false),
+        // Nobody has looked into what is compressed.
+        ("Content-Encoding: gzip\r\n", "data: [DONE]\n\n", false),
+    ] {
+        let provider = streaming(head, until).await;
+        let errors: Arc<Mutex<Vec<Option<&str>>>> = Arc::default();
+        let all = Arc::clone(&errors);
+        let world = open_with(config(provider.address), |seams| {
+            seams.on_call = Arc::new(move |call| all.lock().unwrap().push(call.error));
+        });
+        let mut agent = TcpStream::connect(world.gateway).await.unwrap();
+        agent.write_all(&post("/v1/chat/completions", "{\"stream\":true}")).await.unwrap();
+        let mut had = Vec::new();
+        while !had.ends_with(until.as_bytes()) {
+            had.push(agent.read_u8().await.unwrap());
+        }
+        drop(agent);
+        let kept = world.kept.at_least(1).await;
+        let (meta, error) = (&kept[0].meta, errors.lock().unwrap()[0]);
+        if whole {
+            let bytes = kept[0].reply.concat();
+            let reply =
+                understudy_dialect::parse_reply(Dialect::OpenaiChat, 200, "text/event-stream", &bytes);
+            assert!(reply.unwrap().is_whole());
+            assert_eq!((&meta.answered_by, meta.truncation), (&AnsweredBy::Provider, Truncation::Whole));
+            assert_eq!(error, None);
+        } else {
+            assert_eq!((&meta.answered_by, meta.truncation), (&AnsweredBy::Nobody, Truncation::ClientGone));
+            assert_eq!(error, Some("client_gone"), "{head}{until}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_that_the_agent_names_is_known_by_its_key_though_nobody_read_the_call() {
+    let provider = FakeProvider::saying(json_reply("{}")).await;
+    let world = open(config(provider.address));
+    let body = "{\"model\":\"m\",\"messages\":[]}";
+    let usual = String::from_utf8(post("/v1/chat/completions", body)).unwrap();
+    for name in ["X-Understudy-Conversation: errand-1\r\n", "X-Other: errand-1\r\n"] {
+        let request = usual.replacen("\r\n", &format!("\r\n{name}"), 1);
+        assert_eq!(send(world.gateway, request).await.status(), 200);
+    }
+    let kept = world.kept.at_least(2).await;
+    let request = understudy_dialect::parse_request(Dialect::OpenaiChat, body.as_bytes()).unwrap();
+    let form = understudy_tasks::fingerprint(Dialect::OpenaiChat, &request);
+    // As the journal's writer names it.
+    let named = world.seams.conversations.of(kept[0].meta.credential, form, Some("errand-1"), &request);
+    assert_eq!(kept[0].meta.conversation, Some(named.conversation));
+    assert_eq!((kept[0].meta.form, kept[1].meta.conversation), (None, None));
 }

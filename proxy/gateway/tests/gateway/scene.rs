@@ -83,6 +83,7 @@ pub(crate) fn task(body: &str) -> RosterTask {
         budget_ms: 60_000.0,
         entries: vec![entry("head-1")],
         successor: None,
+        models: vec![request.model],
     }
 }
 

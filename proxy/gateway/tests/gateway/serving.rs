@@ -223,6 +223,76 @@ async fn the_same_call_within_a_minute_goes_to_the_provider() {
 }
 
 #[tokio::test]
+async fn a_retry_that_is_warmer_or_streamed_does_not_get_the_same_answer_again() {
+    for (field, value) in [
+        ("temperature", serde_json::json!(1)),
+        ("seed", serde_json::json!(7)),
+        ("stream", serde_json::json!(true)),
+        ("user", serde_json::json!("u-1")),
+    ] {
+        let s = stage(vec![task(BODY)], always(Ok(tool_answer()))).await.accepted().await;
+        assert!(s.ask(BODY).await.header("x-understudy-answered-by").is_some());
+        let mut retry: serde_json::Value = serde_json::from_str(BODY).unwrap();
+        retry[field] = value;
+        assert!(s.ask(&retry.to_string()).await.header("x-understudy-answered-by").is_none(), "{field}");
+        assert_eq!(s.fallback("repeat"), 1, "{field}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_as_which_the_provider_did_not_answer_the_task_is_the_providers_to_give_or_refuse() {
+    let s = stage(vec![task(BODY)], always(Ok(tool_answer()))).await.accepted().await;
+    let other = BODY.replace("gpt-x", "gpt-forbidden");
+    assert!(s.ask(&other).await.header("x-understudy-answered-by").is_none());
+    assert_eq!(s.fallback("other_model"), 1);
+    assert!(s.ask(BODY).await.header("x-understudy-answered-by").is_some());
+    // In the control group as outside of it: no arm may have such calls alone.
+    let control = understudy_policy::RosterTask { control: 1.0, ..task(BODY) };
+    let s = stage(vec![control], always(Ok(tool_answer()))).await.accepted().await;
+    s.ask(&other).await;
+    assert_eq!(s.fallback("other_model"), 1);
+    // Where none is known, as after a state of an earlier version, it goes on.
+    let unknown = understudy_policy::RosterTask { models: Vec::new(), ..task(BODY) };
+    s.roster.store(Arc::new(Roster { version: 2, stopped: false, tasks: vec![unknown] }));
+    let another = numbered(3).replace("gpt-x", "gpt-forbidden");
+    assert!(s.ask(&another).await.header("x-understudy-answered-by").is_some());
+}
+
+#[tokio::test]
+async fn a_page_in_a_browser_gets_the_providers_answer_which_says_that_it_may_read_it() {
+    let allowed = "HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 2\r\n\r\n{}";
+    let provider = FakeProvider::saying(allowed).await;
+    let s = stage_before(provider, vec![task(BODY)], always(Ok(tool_answer()))).accepted().await;
+    let request = String::from_utf8(post("/v1/chat/completions", BODY)).unwrap();
+    let paged = request.replacen("\r\n", "\r\nOrigin: http://localhost:3000\r\n", 1);
+    let got = send(s.world.gateway, paged).await;
+    assert_eq!(got.header("x-understudy-answered-by"), None);
+    assert_eq!(got.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(s.fallback("browser"), 1);
+    assert!(s.ask(BODY).await.header("x-understudy-answered-by").is_some());
+}
+
+#[tokio::test]
+async fn what_a_remote_s_server_adds_does_not_reach_the_agent() {
+    let mut answer = text_answer("hello");
+    answer.stratum = "route".into();
+    answer.reply.extra.insert("x_vendor".into(), "v".into());
+    answer.reply.extra.insert("system_fingerprint".into(), "fp_vendor".into());
+    answer.reply.extra.insert("@usage".into(), serde_json::json!({"vendor_seconds": 1}));
+    let choice = &mut answer.reply.choices[0];
+    choice.extra.insert("reasoning_content".into(), "the vendor thought".into());
+    choice.extra.insert("@choice".into(), serde_json::json!({"stop_reason": "vendor"}));
+    for stream in [false, true] {
+        let s = stage(vec![task(BODY)], always(Ok(answer.clone()))).await.accepted().await;
+        let mut body: serde_json::Value = serde_json::from_str(BODY).unwrap();
+        body["stream"] = stream.into();
+        let got = s.ask(&body.to_string()).await;
+        assert_eq!(got.header("x-understudy-answered-by"), Some("head-1"));
+        assert!(got.text().contains("hello") && !got.text().contains("vendor"), "{}", got.text());
+    }
+}
+
+#[tokio::test]
 async fn of_equal_calls_at_once_the_understudy_answers_one() {
     let (began, go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let (b, g) = (Arc::clone(&began), Arc::clone(&go));

@@ -210,8 +210,9 @@ impl Emitter {
         if let AnsweredBy::Understudy(id) = &meta.answered_by {
             attributes.push(KeyValue::new("understudy.understudy", id.0.clone()));
         }
-        if let Some(id) = &meta.explicit_conversation {
-            attributes.push(KeyValue::new("gen_ai.conversation.id", id.clone()));
+        // The agent chose the id, which may hold anything, an address say: its keyed hash goes.
+        if let Some(key) = meta.conversation.filter(|_| meta.explicit_conversation.is_some()) {
+            attributes.push(KeyValue::new("gen_ai.conversation.id", key.to_string()));
         }
         if let Some(request) = &request {
             attributes.extend(of_request(request));

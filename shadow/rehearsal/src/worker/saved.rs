@@ -14,7 +14,7 @@ use understudy_tasks::TaskBook;
 use super::Rehearsal;
 use super::adopt::{Adoption, Ordered};
 use super::report::Tally;
-use super::state::TaskState;
+use super::state::{Models, TaskState};
 
 /// The kind of the journal's notes that end an append of the worker's.
 pub(super) const FOLDED: &str = "folded";
@@ -55,6 +55,9 @@ struct SavedTask {
     /// A fit that the engine was away for.
     #[serde(default)]
     owed: bool,
+    /// As which the provider answered.
+    #[serde(default)]
+    models: Models,
 }
 
 /// The number of each task's last entry, as a checkpoint knows it: of a volume that
@@ -91,6 +94,7 @@ impl Rehearsal {
             tally: s.tally.clone(),
             adoptions: s.adoptions.clone(),
             owed: s.owed,
+            models: s.models.clone(),
         });
         let saved = Saved {
             folded: self.folded,
@@ -156,6 +160,7 @@ impl Rehearsal {
             state.tally = task.tally;
             state.adoptions = task.adoptions;
             state.owed = task.owed;
+            state.models = task.models;
             self.tasks.insert(task.id, state);
         }
         for order in saved.ordered {

@@ -1,5 +1,7 @@
 //! What the worker keeps of a task beside its ledger.
 
+mod models;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use understudy_cast::{Cast, CastMember, Example};
 use understudy_policy::{
     Event, ExchangeSeen, Ledger, Outcome, RosterMeta, RosterTask, ServedSeen, TaskId, Trial, TrialKind,
 };
-use understudy_tasks::Task;
+use understudy_tasks::{Frame, Task};
 
 use super::Settings;
 use super::adopt::Adoption;
@@ -21,6 +23,7 @@ use super::arms::Sums;
 use super::latency::Latencies;
 use super::pace::Claim;
 use super::report::Tally;
+pub(super) use models::{Models, met};
 
 /// Milliseconds in which the same body counts once.
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -49,6 +52,7 @@ pub(super) struct TaskState {
     seen: HashMap<[u8; 16], i64>,
     provider_ms: Latencies,
     understudy_ms: Latencies,
+    pub(super) models: Models,
     sums: Sums,
 }
 
@@ -66,6 +70,7 @@ impl TaskState {
             seen: HashMap::new(),
             provider_ms: Latencies::default(),
             understudy_ms: Latencies::default(),
+            models: Models::default(),
             sums: Sums::default(),
         }
     }
@@ -82,6 +87,7 @@ impl TaskState {
         if let Some(ms) = seen.provider_ms {
             self.provider_ms.push(ms);
         }
+        self.models.note(exchange);
         seen
     }
 
@@ -127,6 +133,7 @@ impl TaskState {
         for message in request.turns() {
             let _ = serde_json::to_writer(&mut h, message);
         }
+        h.update(understudy_tasks::told_apart_by(&request.messages).as_bytes());
         let mut key = [0u8; 16];
         h.finalize_xof().fill(&mut key);
         let at = exchange.meta.timings.started_unix_ms;
@@ -229,12 +236,13 @@ impl TaskState {
     /// successor needs an engine that is off, it does not: no call is held up for nobody,
     /// and neither is judged by calls that the other answered.
     pub(super) fn roster_task(&self, task: &Task, settings: &Settings, cast: &Cast) -> Option<RosterTask> {
-        let found = self.ledger.roster_task(&RosterMeta {
+        let mut found = self.ledger.roster_task(&RosterMeta {
             name: task.name.clone(),
             form: task.form.hash,
             credential: task.credential,
             budget_ms: settings.budget_ms.or_else(|| self.median_ms()).unwrap_or(f64::MAX),
         })?;
+        found.models = self.models.known();
         let successor = found.successor.iter().map(|s| &s.entry);
         let mut all = found.entries.iter().chain(successor);
         all.all(|entry| cast.may_ask(&entry.understudy)).then_some(found)
@@ -273,11 +281,19 @@ impl TaskState {
         }
     }
 
-    /// Whether exact repeat and nearest neighbour have a reply, and whether it agrees.
-    pub(super) async fn baselines_say(&mut self, cast: &Cast, reference: &Example) -> [Option<bool>; 2] {
+    /// Whether exact repeat and nearest neighbour have a reply, and whether it agrees,
+    /// by what stands in the task's frame, as an understudy has it.
+    pub(super) async fn baselines_say(
+        &mut self,
+        cast: &Cast,
+        reference: &Example,
+        frame: Option<&Frame>,
+    ) -> [Option<bool>; 2] {
         if self.baselines.is_none() {
             let mut learnt = Baselines::default();
             for example in &self.examples {
+                let framed = frame.and_then(|frame| example.framed(frame));
+                let example = framed.as_ref().unwrap_or(example);
                 let embedding = embed(cast, example).await;
                 learnt.learn(&Example { embedding, ..example.clone() });
             }
@@ -332,8 +348,7 @@ fn drawn(meta: &Metadata) -> Lane {
 }
 
 pub(super) async fn embed(cast: &Cast, example: &Example) -> Option<Vec<f32>> {
-    let text = [Cast::embed_text(&example.part_text)];
-    cast.embedder()?.embed(&text, Priority::Shadow).await.ok()?.pop()
+    cast.embedder()?.embed(&[example.seen()], Priority::Shadow).await.ok()?.pop()
 }
 
 /// The text of an example: its turns, once more as one text, and the reply.

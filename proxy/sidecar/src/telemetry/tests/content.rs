@@ -50,3 +50,20 @@ fn the_old_names_say_who_answered_as_the_new_ones_do() {
         }
     }
 }
+
+#[test]
+fn a_conversation_that_the_agent_names_is_told_by_its_keyed_hash() {
+    let told = |conversation, explicit: Option<&str>| {
+        let mut call = seen(1, None);
+        call.meta.dialect = Dialect::Other;
+        call.meta.conversation = conversation;
+        call.meta.explicit_conversation = explicit.map(str::to_owned);
+        let spans = emit(vec![Told::Call(Box::new(call))]);
+        assert!(!format!("{spans:?}").contains("dagny"), "an id is content");
+        attribute(&spans[0], "gen_ai.conversation.id")
+    };
+    let key = Some(understudy_call::ConversationKey([0xab; 16]));
+    assert_eq!(told(key, Some("dagny@mail.example")), Some("ab".repeat(16)));
+    assert_eq!(told(None, Some("dagny@mail.example")), None);
+    assert_eq!(told(key, None), None, "nobody named it");
+}
