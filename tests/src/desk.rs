@@ -171,6 +171,14 @@ pub fn reason(n: usize) -> Value {
             10 + n * 7 % 90, THINGS[n % THINGS.len()], 10 + n * 11 % 90, 3 + n % 7)}]})
 }
 
+/// The n-th question that is answered by a text that nobody else gets.
+#[must_use]
+pub fn own_words(n: usize) -> Value {
+    json!({"model": "gpt-4o-mini", "temperature": 0, "messages": [
+        {"role": "system", "content": "Describe what you are shown in your own words."},
+        {"role": "user", "content": format!("Picture {n}: a {} on a table.", THINGS[n % THINGS.len()])}]})
+}
+
 /// The same request with something else in it.
 #[must_use]
 pub fn with(mut request: Value, key: &str, value: Value) -> Value {

@@ -1,6 +1,6 @@
 //! The stand-in provider: a real HTTP server over its own deterministic rules.
 //!
-//! It answers five kinds of calls, told apart by their system prompt, and can
+//! It answers six kinds of calls, told apart by their system prompt, and can
 //! be told to change its behaviour (`POST /control {"changed": true}`), as a
 //! provider does when it ships a new model. It is no model, and is labelled as
 //! a stand-in wherever it is shown.
@@ -101,6 +101,8 @@ pub fn reply(request: &Value, changed: bool, serial: u64) -> Value {
         json!({"role": "assistant", "content": triage(&user, changed)})
     } else if system.contains("refund") {
         refund(&user, serial)
+    } else if system.contains("in your own words") {
+        json!({"role": "assistant", "content": own_words(&user)})
     } else {
         json!({"role": "assistant", "content": reason(&user)})
     }
@@ -213,6 +215,21 @@ fn reason(user: &str) -> String {
         rest = (a + b) % c.max(1),
         next = (a + b) / c.max(1) + 1,
     )
+}
+
+/// A text that nobody else gets: words that follow from all that was asked.
+fn own_words(user: &str) -> String {
+    const SAID: [&str; 16] = [
+        "rain", "quietly", "falls", "over", "green", "hills", "while", "seven", "boats", "wait", "near",
+        "old", "harbours", "for", "another", "morning",
+    ];
+    let mut drawn =
+        user.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    let words = (0..12).map(|_| {
+        drawn = drawn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        SAID.get((drawn >> 60) as usize).copied().unwrap_or_default()
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

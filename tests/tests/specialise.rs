@@ -89,8 +89,12 @@ fn record(home: &Home, proxy: &Proxy, tickets: usize) -> String {
 }
 
 fn ask(proxy: &Proxy, tickets: impl Iterator<Item = usize>) {
+    ask_all(proxy, tickets.map(desk::triage).collect());
+}
+
+fn ask_all(proxy: &Proxy, requests: Vec<Value>) {
     let agent = Agent::new(&proxy.url(), "sk-stand-in");
-    for answer in agent.ask_all(tickets.map(desk::triage).collect(), 4) {
+    for answer in agent.ask_all(requests, 4) {
         assert_eq!(answer.unwrap().status, 200);
     }
 }
@@ -210,4 +214,16 @@ fn a_round_begins_by_itself_and_one_that_is_refused_waits_for_twice_the_calls() 
     wait_until("the calls have doubled", PATIENCE, || rounds().len() == 2);
     let rounds = rounds();
     assert!(rounds[0] >= 50 && rounds[1] >= 2 * rounds[0], "{rounds:?}");
+}
+
+#[test]
+fn a_round_leaves_out_what_no_adapter_could_serve() {
+    let provider = Peer::standin(standin::Config::default());
+    let home = Home::with_provider(&provider.url(), "train = true", "[specialise]\nauto = true\ncalls = 150");
+    let proxy = home.serve();
+    ask_all(&proxy, (0..160).map(desk::own_words).collect());
+    wait_until("the round was refused", PATIENCE, || {
+        proxy.log().contains("a round of training brought no adapter")
+    });
+    assert!(proxy.log().contains("can be answered word by word"), "{}", proxy.log());
 }

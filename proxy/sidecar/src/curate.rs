@@ -23,7 +23,7 @@ use crate::admin::curriculum::{CurriculumPage, ExchangesPage};
 use crate::config::Config;
 use crate::console::{self, Out, runtime};
 use crate::failure::{Exit, Failure};
-use crate::specialise::TrainingSet;
+use crate::specialise::{TrainingSet, can_cover};
 
 /// Pages that may wait to be curated.
 const AHEAD: usize = 2;
@@ -169,6 +169,8 @@ pub(crate) struct Bounds {
     pub(crate) upto: Option<u64>,
     /// See [`Rules::class_cap`].
     pub(crate) class_cap: Option<f64>,
+    /// Whether a set is refused of which too little can be answered to serve.
+    pub(crate) only_to_serve: bool,
 }
 
 /// A task with its training set.
@@ -198,7 +200,7 @@ pub(crate) async fn for_training(
     bounds: &dyn Fn(TaskId) -> Bounds,
 ) -> Result<Taught, Failure> {
     let mut source = Source::new(client, task).await?;
-    let Bounds { upto, class_cap } = bounds(source.page.task.id);
+    let Bounds { upto, class_cap, only_to_serve } = bounds(source.page.task.id);
     if let Some(upto) = upto {
         source.page.durable = source.page.durable.min(upto);
     }
@@ -206,6 +208,12 @@ pub(crate) async fn for_training(
     let task = source.page.task.clone();
     let (curated, _) = source.read(move |exchanges| Ok(curate(&task, exchanges, &rules))).await?;
     let set = TrainingSet::of(&curated)?;
+    match can_cover(&curated.report, source.page.least_coverage) {
+        Err(why) if only_to_serve => return Err(why),
+        // Whoever asks for it by hand may want the adapter for something else.
+        Err(why) => tracing::warn!("the adapter will hardly serve: {why}"),
+        Ok(()) => {}
+    }
     source.note(&curated.report, &set.data_sha256, Format::Parts).await?;
     Ok(Taught { task: source.page.task.clone(), upto: source.page.durable, set })
 }

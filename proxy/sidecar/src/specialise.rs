@@ -127,6 +127,30 @@ pub(crate) fn trainable(report: &Report) -> Result<(), Failure> {
     report.refusal().map_or(Ok(()), |refusal| Err(Failure::Unavailable(refusal.to_string())))
 }
 
+/// The least share of its calls that an entry of a task takes. Of one that is served
+/// any: its rows are what its understudy has left.
+pub(crate) fn least_coverage(report: &TaskReport) -> f64 {
+    let view = &report.evidence;
+    if view.service().is_some() { 0.0 } else { view.min_coverage }
+}
+
+/// Whether enough calls could be answered for an entry that takes `least` of them.
+///
+/// # Errors
+/// Too few: what an adapter learns of them would not serve.
+pub(crate) fn can_cover(report: &Report, least: f64) -> Result<(), Failure> {
+    let answerable = report.answerable();
+    if answerable > 0.0 && answerable >= least {
+        return Ok(());
+    }
+    Err(Failure::Unavailable(format!(
+        "{:.1} % of the calls can be answered word by word, the others' replies are texts that follow no \
+         pattern; an entry takes {:.1} % of them (min_coverage)",
+        100.0 * answerable,
+        100.0 * least
+    )))
+}
+
 /// How a training is run.
 #[derive(Default)]
 pub(crate) struct How<'a> {

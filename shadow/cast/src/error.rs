@@ -32,6 +32,11 @@ pub enum CastError {
         "there is no training row with an embedding, or fewer than half of the development rows could be answered: the engine's log says whether the adapter is damaged or of another base"
     )]
     NoRows,
+    /// The task's messages are not what the adapter learnt them to be.
+    #[error(
+        "the task's messages begin or end with other instructions than when the adapter was trained: train another one"
+    )]
+    OtherFrame,
     /// A kept version belongs to a remote that is no longer configured.
     #[error("remote {0} is not configured any more: add it again, or let the version go")]
     NoRemote(String),

@@ -5,7 +5,9 @@ use understudy_call::{
     AnsweredBy, CallText, Choice, ConversationKey, Credential, Exchange, ExchangeId, Finish, Format,
     Part as Piece, Request, StandIns, ToolCall,
 };
-use understudy_tasks::Part;
+use understudy_tasks::{Frame, Part};
+
+use crate::window::Sight;
 
 /// An exchange of the provider's, as an understudy may learn it.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +24,8 @@ pub struct Example {
     pub part: Part,
     /// [`Part::text`] of it.
     pub part_text: String,
+    /// Where in it the turns begin ([`Part::turns_at`]).
+    pub turns_at: usize,
     /// Its embedding, where it has been made.
     pub embedding: Option<Vec<f32>>,
     /// What the provider answered.
@@ -71,6 +75,7 @@ impl Example {
             conversation: meta.conversation.unwrap_or(ConversationKey([0; 16])),
             credential: meta.credential,
             part_text: part.text(),
+            turns_at: part.turns_at(),
             part,
             embedding: None,
             label: label(&choice),
@@ -82,6 +87,21 @@ impl Example {
 }
 
 impl Example {
+    /// The same inside its task's frame, without its vector, which was of the whole; `None`
+    /// where it is not in it.
+    #[must_use]
+    pub fn framed(&self, frame: &Frame) -> Option<Self> {
+        let part = frame.part(&self.part)?;
+        let (part_text, turns_at) = (part.text(), part.turns_at());
+        Some(Self { part_text, turns_at, part, embedding: None, ..self.clone() })
+    }
+
+    /// What is embedded of it for versions that are made now.
+    #[must_use]
+    pub fn seen(&self) -> String {
+        Sight::Turns.of(&self.part_text, self.turns_at)
+    }
+
     /// Whose errand it was: a call without a conversation is one of its own.
     #[must_use]
     pub fn errand(&self) -> ConversationKey {
@@ -103,12 +123,17 @@ pub fn plain(choice: &Choice) -> Choice {
 
 /// A reply's label: two replies that mean the same in every case have the same
 /// one. JSON is written with its keys in order and without spaces, text
-/// trimmed, and parallel tool calls in order of name and arguments.
+/// trimmed, and parallel tool calls in order of name and arguments. What is said
+/// beside calls is no part of it, as it is none of the score: it is put otherwise
+/// each time.
 #[must_use]
 pub fn label(choice: &Choice) -> String {
     let mut calls: Vec<String> =
         choice.tool_calls.iter().map(|c| format!("{} {}", c.name, normal_json(&c.arguments))).collect();
     calls.sort_unstable();
+    if !calls.is_empty() {
+        return calls.join("\n");
+    }
     let mut said = String::new();
     for piece in &choice.content {
         match piece {
@@ -121,10 +146,7 @@ pub fn label(choice: &Choice) -> String {
             other => said.push_str(&format!("{other:?}")),
         }
     }
-    if !said.trim().is_empty() {
-        calls.push(normal_json(said.trim()));
-    }
-    calls.join("\n")
+    normal_json(said.trim())
 }
 
 /// The stratum of a label: itself where it is short, else its beginning and a

@@ -39,8 +39,10 @@ use understudy_call::{
     Answer, Ask, Choice, Credential, Declined, Embedder, ExchangeId, Reply, Responder, UnderstudyId, Usage,
 };
 use understudy_policy::TaskId;
+use understudy_tasks::Frame;
 
 use crate::packed::{Floats, Rows};
+use crate::window::Sight;
 use crate::{asking, check};
 
 mod fit;
@@ -85,6 +87,12 @@ pub struct HeadSnapshot {
     learnt: Vec<u64>,
     /// Similarity to the own label that one training part in twenty stays under.
     usual: f32,
+    /// What it has embedded of a part.
+    #[serde(default, skip_serializing_if = "Sight::is_whole")]
+    sight: Sight,
+    /// What stands around what it was fitted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    frame: Option<Frame>,
 }
 
 /// One reply that a head may give.
@@ -147,7 +155,19 @@ impl HeadSnapshot {
             h.update(&e.to_le_bytes());
         }
         h.update(&self.usual.to_le_bytes());
+        if !self.sight.is_whole() {
+            h.update(b"turns");
+        }
+        if let Some(frame) = &self.frame {
+            let _ = serde_json::to_writer(&mut h, frame);
+        }
         UnderstudyId(format!("head-{}", short(&h)))
+    }
+
+    /// The same, fitted on what stands in this frame.
+    #[must_use]
+    pub fn within(self, frame: Option<&Frame>) -> Self {
+        Self { frame: frame.cloned(), ..self }
     }
 
     /// The most probable label of a part's embedding, and how near it is.
@@ -284,8 +304,10 @@ impl Head {
         {
             return Err(Declined::Unavailable);
         }
-        let text = understudy_tasks::part(ask.request, ask.opening).text();
-        let vector = asking::vector(self.embedder.as_ref(), &text, ask.priority, ask.deadline).await?;
+        let part = understudy_tasks::part(ask.request, ask.opening);
+        let part = asking::inside(&part, s.frame.as_ref())?;
+        let seen = s.sight.of(&part.text(), part.turns_at());
+        let vector = asking::vector(self.embedder.as_ref(), seen, ask.priority, ask.deadline).await?;
         if self.embedder.id() != s.embedder {
             return Err(Declined::Unavailable);
         }

@@ -88,11 +88,14 @@ impl Prompted {
             return Err(Declined::Unavailable);
         }
         let left = || ask.deadline.checked_sub(begun.elapsed()).ok_or(Declined::Late);
-        let part = understudy_tasks::part(ask.request, ask.opening).text();
+        let whole = understudy_tasks::part(ask.request, ask.opening);
+        let inside = asking::inside(&whole, s.frame.as_ref())?;
+        let part = inside.text();
         if part.len() > s.rules.prompt_chars {
             return Err(Declined::TooLong);
         }
-        let vector = asking::vector(self.embedder.as_ref(), &part, ask.priority, left()?).await?;
+        let seen = s.sight.of(&part, inside.turns_at());
+        let vector = asking::vector(self.embedder.as_ref(), seen, ask.priority, left()?).await?;
         if !asking::has_models(self.model.as_ref(), self.embedder.as_ref(), (&s.model, &s.embedder)).await {
             return Err(Declined::Unavailable);
         }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use understudy_call::{EmbedError, Embedder, Priority, Responder, UnderstudyId};
+use understudy_call::{Embedder, Responder, UnderstudyId};
 use understudy_policy::TaskId;
-use understudy_tasks::{Part, Task};
+use understudy_tasks::Task;
 
 use crate::baseline::Measured;
 use crate::client::ChatModel;
@@ -16,14 +16,15 @@ use crate::prompted::{PromptRules, Prompted, PromptedSnapshot};
 use crate::recall::Recall;
 use crate::remote::{Books, DailyMeter, Meter, Remote, RemoteConfig};
 use crate::specialised::Specialised;
-use crate::window;
 
 mod adopt;
+mod examples;
 mod member;
 mod missed;
 mod notes;
 
 pub use adopt::{Lesson, Round};
+use examples::{embed_missing, in_frame};
 pub use member::{CastMember, Kind};
 use missed::Missed;
 
@@ -179,18 +180,11 @@ impl Cast {
         self.members.write().unwrap_or_else(PoisonError::into_inner).remove(id).is_some()
     }
 
-    /// The cast's embedder, which remembers its latest vectors; what an
-    /// understudy embeds of a part is [`Cast::embed_text`].
+    /// The cast's embedder, which remembers its latest vectors; what is embedded of an
+    /// example is [`Example::seen`].
     #[must_use]
     pub fn embedder(&self) -> Option<&Arc<dyn Embedder>> {
         self.embedder.as_ref()
-    }
-
-    /// What of a part's text is embedded: the whole, or beginning and end where
-    /// it is longer than the embedder's window.
-    #[must_use]
-    pub fn embed_text(part_text: &str) -> String {
-        window::to_embed(part_text)
     }
 
     /// Makes the task's new versions out of `examples` up to `born_seq`,
@@ -220,12 +214,7 @@ impl Cast {
             return only(all);
         }
         let of_task = |e: &&Example| e.seq <= born_seq && task.credential.is_none_or(|c| c == e.credential);
-        // The texts are all a version needs; a part's turns stay behind.
-        let mut own: Vec<Example> = examples
-            .iter()
-            .filter(of_task)
-            .map(|e| Example { part: Part { masked: Vec::new(), turns: Vec::new() }, ..e.clone() })
-            .collect();
+        let (mut own, frame) = in_frame(examples.iter().filter(of_task), task.framing.frame());
         let Some(embedder) = self.embedder.as_ref().filter(|_| !own.is_empty()) else {
             return only(all);
         };
@@ -246,7 +235,7 @@ impl Cast {
             let snapshot = PromptedSnapshot::new(
                 task.id,
                 task.credential,
-                &task.form,
+                (&task.form, frame),
                 (&name, &embeds),
                 &own,
                 born_seq,
@@ -255,11 +244,12 @@ impl Cast {
             all.extend(snapshot.and_then(|s| self.take_prompted(s)).map(made));
         }
         let (id, credential, rules) = (task.id, task.credential, self.config.head.clone());
+        let frame = frame.cloned();
         let fitted = tokio::task::spawn_blocking(move || {
             let head = head::fit(id, credential, &embeds, &own, born_seq, &rules).map(|head| {
                 // Without a second opinion on its examples a head still earns one by trials.
                 let rehearsed = head::rehearse(&head, &own, &rules);
-                (head, rehearsed.unwrap_or_default())
+                (head.within(frame.as_ref()), rehearsed.unwrap_or_default())
             });
             (head, crate::baseline::measure(&own))
         });
@@ -370,24 +360,6 @@ pub fn is_due(first: u64, before: u64, now: u64) -> bool {
         }
     }
     at <= now
-}
-
-async fn embed_missing(embedder: &dyn Embedder, examples: &mut [Example]) -> Result<(), EmbedError> {
-    let missing: Vec<usize> =
-        examples.iter().enumerate().filter(|(_, e)| e.embedding.is_none()).map(|(i, _)| i).collect();
-    // Once even if nothing is missing: the embedder's name may not be known yet.
-    if missing.is_empty() && embedder.id().is_empty() {
-        embedder.embed(&[String::new()], Priority::Shadow).await?;
-    }
-    let texts: Vec<String> =
-        missing.iter().filter_map(|i| examples.get(*i)).map(|e| window::to_embed(&e.part_text)).collect();
-    let vectors = embedder.embed(&texts, Priority::Shadow).await?;
-    for (i, vector) in missing.into_iter().zip(vectors) {
-        if let Some(e) = examples.get_mut(i) {
-            e.embedding = Some(vector);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -133,8 +133,10 @@ impl Specialised {
     async fn say(&self, q: Question<'_>, begun: Instant) -> Result<Said, Declined> {
         let s = &self.snapshot;
         let left = || q.deadline.checked_sub(begun.elapsed()).ok_or(Declined::Late);
-        let text = q.part.text();
-        let vector = asking::vector(self.embedder.as_ref(), &text, q.priority, left()?).await?;
+        let part = asking::inside(q.part, s.frame.as_ref())?;
+        let text = part.text();
+        let seen = s.sight.of(&text, part.turns_at());
+        let vector = asking::vector(self.embedder.as_ref(), seen, q.priority, left()?).await?;
         if !asking::has_models(self.model.as_ref(), self.embedder.as_ref(), (&s.model, &s.embedder)).await {
             return Err(Declined::Unavailable);
         }
@@ -145,7 +147,7 @@ impl Specialised {
             return Err(Declined::Novel);
         }
         let chat = ChatAsk {
-            request: self.request(q.request, q.part),
+            request: self.request(q.request, &part),
             shape: self.shape(q.request),
             adapter: Some(s.adapter.clone()),
             calls: s.habits.calls,
@@ -191,7 +193,7 @@ impl Specialised {
         let parallel = asked.parallel_tool_calls != Some(false) && habits.parallel;
         Request {
             model: String::new(),
-            messages: messages(part, habits.calls),
+            messages: messages(part, habits.calls, habits.long_turns),
             tools: asked.tools.clone(),
             tool_choice: asked.tool_choice.clone(),
             parallel_tool_calls: (!asked.tools.is_empty()).then_some(parallel),

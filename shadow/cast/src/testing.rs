@@ -8,7 +8,7 @@ use understudy_call::{
     Ask, Choice, ConversationKey, Credential, Declined, EmbedError, Embedder, ExchangeId, Finish, Message,
     Part as Piece, Priority, Request, Role, Tool, ToolCall,
 };
-use understudy_tasks::Part;
+use understudy_tasks::{Framing, Part};
 
 use crate::client::{ChatAnswer, ChatAsk, ChatModel};
 use crate::example::{Example, label};
@@ -43,6 +43,7 @@ pub(crate) fn example(n: u64, text: &str, reply: Choice) -> Example {
         credential: CREDENTIAL,
         part: Part { masked: Vec::new(), turns: vec![Message::text_of(Role::User, text)] },
         part_text: text.to_owned(),
+        turns_at: 0,
         embedding: None,
         label: label(&reply),
         reply,
@@ -69,6 +70,17 @@ pub(crate) fn ask(request: &Request, exchange: Option<ExchangeId>) -> Ask<'_> {
         bar: None,
         priority: Priority::Shadow,
     }
+}
+
+/// The rules that an agent puts before each question, and the frame that it is.
+pub(crate) fn rules_in_the_message() -> (&'static str, Framing) {
+    let rules = "Say yes or no to what follows, in one word.\n";
+    let mut framing = Framing::default();
+    for n in 0..40 {
+        framing.meet(&question(&format!("{rules}question {n}")), 0);
+    }
+    assert!(framing.frame().is_some());
+    (rules, framing)
 }
 
 /// −1 to 1 from two numbers, always the same.

@@ -104,6 +104,7 @@ fn main() -> anyhow::Result<()> {
         provider: String::new(),
         calls: 0,
         acts: false,
+        framing: Default::default(),
     };
     let by = Permission { by: "the example".into(), at: String::new(), terms: String::new() };
     let rules = Rules { permitted: [("openai".to_owned(), by)].into(), ..Rules::default() };

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use understudy_call::{Exchange, Message};
-use understudy_tasks::Task;
+use understudy_tasks::{Frame, Task};
 
 use crate::conflict::{self, Verdict, Vote};
 use crate::intake::{Group, Intake, Member, Taken};
@@ -328,6 +328,8 @@ fn report(task: &Task, rules: &Rules, taken: Taken, rows: &[Row]) -> Report {
                 (name, (n, permission))
             })
             .collect(),
+        frame: task.framing.frame().map(Frame::hash),
+        long_turns: true,
         rules: rules.clone(),
         ..Report::default()
     }

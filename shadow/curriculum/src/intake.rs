@@ -142,6 +142,10 @@ impl<'a> Intake<'a> {
             return Err(Reason::NotText);
         }
         let part = understudy_tasks::part(request, exchange.meta.opening);
+        let part = match self.task.framing.frame() {
+            Some(frame) => frame.part(&part).ok_or(Reason::OutsideFrame)?,
+            None => part,
+        };
         if exchange.understudy_reply.is_some() && part.is_multi_turn() {
             return Err(Reason::AfterUnderstudy);
         }

@@ -9,5 +9,5 @@ pub(crate) type Turn = (Role, String);
 
 /// The turns of a part.
 pub(crate) fn turns(part: &Part) -> Vec<Turn> {
-    specialised::messages(part, CALLS).into_iter().map(|m| (m.role, m.text())).collect()
+    specialised::messages(part, CALLS, true).into_iter().map(|m| (m.role, m.text())).collect()
 }

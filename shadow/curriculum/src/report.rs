@@ -46,6 +46,8 @@ pub enum Reason {
     OffGrammar,
     /// Nothing varies.
     EmptyPart,
+    /// It is not in the frame that the task's messages have.
+    OutsideFrame,
     /// Longer than the model's context.
     TooLong,
     /// Older than what fits the memory that curation may take.
@@ -89,6 +91,7 @@ impl Reason {
             Self::NotText => "not_text",
             Self::OffGrammar => "off_grammar",
             Self::EmptyPart => "empty_part",
+            Self::OutsideFrame => "outside_frame",
             Self::TooLong => "too_long",
             Self::OverMemory => "over_memory",
             Self::ExactDuplicate => "exact_duplicate",
@@ -121,6 +124,7 @@ impl Reason {
             Self::NotText => "media, or a reply that is no text",
             Self::OffGrammar => "the task's tools and schema do not allow the reply",
             Self::EmptyPart => "nothing varies",
+            Self::OutsideFrame => "other instructions than the task's messages begin and end with",
             Self::TooLong => "longer than the model's context",
             Self::OverMemory => "older than what fits the memory",
             Self::ExactDuplicate => "the same part and reply, seen later",
@@ -264,6 +268,12 @@ pub struct Report {
     /// The share of recorded calls that redaction changed, where known. The
     /// journal holds stand-ins only: see [`Report::personal_data`].
     pub redacted_share: Option<f64>,
+    /// The hash of the frame that the rows were taken out of ([`understudy_tasks::Frame::hash`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame: Option<String>,
+    /// Lone turns are shown as far as all turns together are.
+    #[serde(default)]
+    pub long_turns: bool,
     /// The limits.
     pub rules: Rules,
     /// What else is to be known, in sentences.

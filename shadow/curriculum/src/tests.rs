@@ -104,6 +104,7 @@ fn task() -> Task {
         provider: "openai".to_owned(),
         calls: 0,
         acts: false,
+        framing: Default::default(),
     }
 }
 

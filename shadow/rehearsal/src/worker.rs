@@ -44,7 +44,7 @@ use serde_json::json;
 use understudy_call::{Exchange, Lane, UnderstudyId};
 use understudy_capture::{Journal, JournalError, Record};
 use understudy_cast::{Cast, CastError, Example};
-use understudy_policy::{Decision, Event, Ledger, Roster, Stage, TaskId, TaskPolicy, Trial};
+use understudy_policy::{Decision, Event, Ledger, Roster, TaskId, TaskPolicy, Trial};
 use understudy_tasks::{HashKey, TaskBook};
 
 use adopt::Adopting;
@@ -263,10 +263,10 @@ impl Rehearsal {
     }
 
     async fn exchange(&mut self, seq: u64, exchange: &Exchange) -> Result<(), RehearsalError> {
-        self.folded = self.folded.max(seq);
         let found = self.book.assign(exchange);
         self.forget_with_the_book();
         let Some(id) = found else {
+            self.folded = self.folded.max(seq);
             return self.settle().await;
         };
         self.meet_now(id, seq, exchange.meta.opening);
@@ -283,6 +283,7 @@ impl Rehearsal {
         let may_be_served = self.settings.mode == Mode::Recorded && seen.eligible && !seen.repeats;
         let roster_task =
             may_be_served.then(|| state.roster_task(&task, &self.settings, &self.cast)).flatten();
+        let roster_task = roster_task.and_then(|t| state::met(t, exchange.request.as_ref()));
         let serving = roster_task.as_ref().map_or(&[][..], |t| t.entries_for(seen.conversation));
         let budget_ms = roster_task.as_ref().map_or(f64::MAX, |t| t.budget_ms);
         let mut judged = Vec::new();
@@ -345,6 +346,8 @@ impl Rehearsal {
             let audited = entry.is_some() && seen.lane == Lane::Audit && seen.answered_by_understudy;
             events.push(Event::Trial(one.into_trial(audited)));
         }
+        // Not before: whoever breaks off a trial reads the call again.
+        self.folded = self.folded.max(seq);
         if let Some(state) = self.tasks.get_mut(&id) {
             state.tally(report::tokens(exchange), &seen, served.as_ref(), &events);
         }
@@ -386,12 +389,6 @@ impl Rehearsal {
                 self.pending.push(Record::Decision(decision));
             }
         }
-    }
-
-    /// Whether any task serves.
-    #[must_use]
-    pub fn serves(&self) -> bool {
-        self.tasks.values().any(|s| matches!(s.ledger.stage(), Stage::Canary { .. } | Stage::Live))
     }
 }
 

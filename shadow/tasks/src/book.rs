@@ -8,6 +8,7 @@ use understudy_policy::TaskId;
 
 use crate::effect::{Effect, reads_or_acts};
 use crate::form::Form;
+use crate::frame::Framing;
 use crate::keys::task_id;
 
 /// Most tasks at once: an agent that writes a new system text for every call
@@ -15,7 +16,8 @@ use crate::keys::task_id;
 /// one with the fewest calls.
 const MOST_TASKS: usize = 4096;
 
-/// Calls from which on a task keeps its place. One with fewer has no evidence yet.
+/// Calls from which on a task keeps its place, and its frame is looked for. One with fewer
+/// has no evidence yet.
 const ESTABLISHED: u64 = 10;
 
 /// A cluster of calls that share their form and purpose.
@@ -37,6 +39,9 @@ pub struct Task {
     pub calls: u64,
     /// A reply was seen to call, or may call, a tool that acts.
     pub acts: bool,
+    /// What the first user messages of its calls have in common.
+    #[serde(default)]
+    pub framing: Framing,
 }
 
 /// Which forms are one task whoever calls.
@@ -118,6 +123,9 @@ impl TaskBook {
         }
         let task = self.tasks.get_mut(&id)?;
         task.calls += 1;
+        if task.calls > ESTABLISHED {
+            task.framing.meet(request, exchange.meta.opening);
+        }
         if task.model != request.model {
             task.model.clone_from(&request.model);
         }
@@ -172,6 +180,7 @@ impl TaskBook {
             model: String::new(),
             provider: String::new(),
             calls: 0,
+            framing: Framing::default(),
         }
     }
 

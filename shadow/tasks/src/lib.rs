@@ -18,6 +18,7 @@
 mod book;
 mod effect;
 mod form;
+mod frame;
 mod keys;
 mod mask;
 mod openings;
@@ -26,10 +27,11 @@ mod part;
 pub use book::{Sharing, Task, TaskBook};
 pub use effect::{Effect, reads_or_acts};
 pub use form::{Form, fingerprint};
+pub use frame::{Frame, Framing};
 pub use keys::{HashKey, task_id};
 pub use mask::{Masked, mask};
 pub use openings::Conversations;
-pub use part::{Part, part};
+pub use part::{Part, part, told_apart_by};
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,17 @@
-//! Which user message names a call's conversation.
+//! Which message names a call's conversation.
 //!
 //! The Chat API names no conversation, so the first user message does. But an agent
-//! that brings examples as turns begins every call with the same one, and so does every
-//! customer who says "Hi" and is greeted: all of that would be one conversation, which
-//! never ends, and no evidence would ever count. A conversation goes on in one way,
-//! though, and examples in many. So leading turns that were continued in many ways are
-//! nobody's own: they are an *opening*, and what comes after it names the conversation.
+//! that brings examples as turns begins every call with the same one, and so does one
+//! that says its rules in a message of their own, and every customer who says "Hi" and is
+//! greeted: all of that would be one conversation, which never ends, and no evidence would
+//! ever count. A conversation goes on in one way, though, and examples in many. So leading
+//! turns that were continued in many ways are nobody's own: they are an *opening*, and what
+//! the user says after it names the conversation.
+//!
+//! An agent that is told "Take the next ticket" each time, and finds it with a tool, is one
+//! conversation still. Named by what the tool finds, its first call would be of another
+//! conversation than those that follow: what an understudy said in it could be taken for
+//! the provider's history.
 //!
 //! An opening that all calls of a form begin with for a while, as examples are, is form
 //! by nature: a system text with the same examples would be. So calls that begin with it
@@ -23,6 +29,7 @@ use understudy_call::{Belongs, ConversationKey, Credential, FormHash, Message, R
 
 use crate::keys::{HashKey, field, first8, first16};
 use crate::mask::mask;
+use crate::part::told_apart_by;
 
 /// So many different user messages after the same turns make them an opening. Fewer may
 /// be one person's, who puts a question again in other words.
@@ -143,8 +150,9 @@ impl Conversations {
     /// Where a call of this form belongs.
     ///
     /// Its conversation is the caller's own id where there is one, else the form with the
-    /// first user message after the longest opening that the call begins with. Retries
-    /// agree on it, but for those under way while an opening is learnt.
+    /// first user message after the longest opening that the call begins with. Where no user
+    /// says anything it is what varies in the system text. Retries agree on it, but for
+    /// those under way while an opening is learnt.
     ///
     /// The call itself counts: what stands before its last user message was continued by
     /// that message, or in the conversation of that id. The same call again adds nothing.
@@ -158,9 +166,12 @@ impl Conversations {
         let messages = &request.messages;
         let leading = leading(messages);
         let named_after = |opening: usize| {
-            let names = || messages.iter().skip(opening).find(|m| m.role == Role::User);
-            let words = if explicit.is_some() { None } else { names() };
-            self.key.conversation(credential, form, explicit, &words.map(Message::text).unwrap_or_default())
+            let words = || match messages.iter().skip(opening).find(|m| m.role == Role::User) {
+                Some(message) => message.text(),
+                None => told_apart_by(messages),
+            };
+            let words = if explicit.is_some() { String::new() } else { words() };
+            self.key.conversation(credential, form, explicit, &words)
         };
         if leading.is_none() && !self.learnt.any.load(Relaxed) {
             return Belongs { form, conversation: named_after(0), opening: 0 };
@@ -231,13 +242,13 @@ fn turn(h: &mut blake3::Hasher, message: &Message, text: &str) {
     }
 }
 
-/// What stands before the last user message, if the model has spoken there, and that
+/// What stands before the last user message, if anything does but system text, and that
 /// message. Most calls have no such turns: for them nothing is hashed.
 fn leading(messages: &[Message]) -> Option<(&[Message], &Message)> {
     let at = messages.iter().rposition(|m| m.role == Role::User)?;
     let (before, rest) = messages.split_at_checked(at)?;
     let last = rest.first()?;
-    before.iter().any(|m| m.role == Role::Assistant).then_some((before, last))
+    before.iter().any(|m| m.role != Role::System).then_some((before, last))
 }
 
 /// The rows of turns with which these messages begin and that may be an opening, the
@@ -245,7 +256,7 @@ fn leading(messages: &[Message]) -> Option<(&[Message], &Message)> {
 /// row is all the turns that there are.
 fn rows(mut h: blake3::Hasher, before: &[Message]) -> (Vec<(usize, Row)>, bool) {
     let mut rows = Vec::new();
-    let (mut turns, mut bytes, mut answered) = (0, 0, false);
+    let (mut turns, mut bytes) = (0, 0);
     for (message, end) in before.iter().zip(1..).filter(|(m, _)| m.role != Role::System) {
         let text = message.text();
         turns += 1;
@@ -255,11 +266,8 @@ fn rows(mut h: blake3::Hasher, before: &[Message]) -> (Vec<(usize, Row)>, bool) 
         if begins_otherwise || turns > MESSAGES || bytes > BYTES {
             return (rows, false);
         }
-        answered |= message.role == Role::Assistant;
         turn(&mut h, message, &text);
-        if answered {
-            rows.push((end, first16(&h)));
-        }
+        rows.push((end, first16(&h)));
     }
     (rows, true)
 }

@@ -24,6 +24,16 @@ pub fn part(request: &Request, opening: u16) -> Part {
     Part { masked, turns: request.turns_after(opening).cloned().collect() }
 }
 
+/// What of the system text says which call it is, beside the turns: addresses and ids, and
+/// the time only where there is no turn at all, for a clock goes on from call to call.
+#[must_use]
+pub fn told_apart_by(messages: &[Message]) -> String {
+    let has_turns = messages.iter().any(|m| m.role != Role::System);
+    let system = messages.iter().filter(|m| m.role == Role::System);
+    let values = system.flat_map(|m| mask(&m.text()).1).filter(|v| !has_turns || v.kind != "time");
+    values.map(|v| v.value).collect::<Vec<_>>().join("\n")
+}
+
 impl Part {
     /// The text that varies, for a model and for finding neighbours. A lone
     /// user message is its bare text; otherwise each turn is a line that says
@@ -48,6 +58,13 @@ impl Part {
         }
         out.truncate(out.trim_end().len());
         out
+    }
+
+    /// Where in [`Self::text`] the turns begin: masked values stand before them.
+    #[must_use]
+    pub fn turns_at(&self) -> usize {
+        // A kind, a colon, a space, the value, the end of the line.
+        self.masked.iter().map(|m| m.kind.len() + m.value.len() + 3).sum()
     }
 
     /// Whether the conversation had a turn of the model before this call.

@@ -161,8 +161,61 @@ fn months_and_days_are_masked_in_full_and_shortened() {
         "Thurs, 4 Dec 2025",
         "Tue, 02 Dec 2025 10:00:00 GMT",
         "Wednesday, 3 December 2025",
+        "15. Mai 2024",
+        "3. März 2025",
+        "3. Dezember 2025 17:05",
     ] {
         assert_eq!(mask(date).0, "⟨time⟩", "{date}");
+    }
+}
+
+#[test]
+fn clocks_are_masked_as_programs_and_people_of_many_countries_write_them() {
+    for now in [
+        "2024-05-15T14:30:00.123Z",
+        "2024-05-15 14:30",
+        "2024-05-15 at 3:45 PM",
+        "5/15/2024, 3:45:12 PM",
+        "05/15/2024",
+        "15.05.2024",
+        "15.05.2024, 14:30",
+        "2024/05/15 14:30:00",
+        "Wednesday, May 15",
+        "Wed 15 May, 3:45 pm",
+        "Wednesday, May 15, 2024 at 3:45 PM",
+        "May 15, 2024, 9:05 a.m",
+        "Wed May 15 14:30:00 2024",
+        "Wed May  5 14:30:00 UTC 2024",
+        "2024年5月15日",
+        "3:45 PM",
+        "15:45",
+        "03:45:00",
+    ] {
+        assert_eq!(mask(&format!("It is {now}. Go on.")).0, "It is ⟨time⟩. Go on.", "{now}");
+    }
+    for said in
+        ["Current time: {}", "The time is {}, so hurry", "Time: {}", "it is {} now", "Local time is now {}"]
+    {
+        assert_eq!(mask(&said.replace("{}", "15:45")).0, said.replace("{}", "⟨time⟩"));
+    }
+    for said in ["Today is {}", "Today's date: {}", "Date: {}"] {
+        assert_eq!(mask(&said.replace("{}", "Wednesday, May 15")).0, said.replace("{}", "⟨time⟩"));
+    }
+    for rule in [
+        "Open from 9:00 AM to 5:30 PM.",
+        "At 10:30 amounts are due.",
+        "Version 1.2.20240",
+        "Every May 15",
+        "Check-in time: 15:00. Check-out time: 11:00",
+        "Opening time: 9:00 AM",
+        "Lead time 10:30",
+        "If it is 18:00 or later, escalate.",
+        "Now 9:00-17:00",
+        ".NET 4.8.9032",
+        "a ratio of 1/4/1000",
+        "Closed on Sunday, December 24",
+    ] {
+        assert_eq!(mask(rule).0, rule);
     }
 }
 
@@ -170,6 +223,7 @@ fn months_and_days_are_masked_in_full_and_shortened() {
 fn masked_values_belong_to_the_part() {
     let p = part(&ask("Today is 2024-05-15.", &[(Role::User, "book it for tomorrow")]), 0);
     assert_eq!(p.text(), "time: 2024-05-15\nbook it for tomorrow");
+    assert_eq!(&p.text()[p.turns_at()..], "book it for tomorrow");
 }
 
 #[test]

@@ -28,6 +28,9 @@ pub(crate) struct CurriculumPage {
     /// Exchanges that a person has flagged: they are left out.
     #[serde(default)]
     pub(crate) flagged: BTreeSet<ExchangeId>,
+    /// The least share of its calls that an entry takes; 0 where it is served.
+    #[serde(default)]
+    pub(crate) least_coverage: f64,
     /// The share of calls recorded since the start that redaction changed.
     pub(crate) redacted_share: Option<f64>,
     /// The last record there is now.

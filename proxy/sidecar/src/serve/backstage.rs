@@ -35,6 +35,7 @@ use crate::admin::{Backstage, Order, Refused};
 use crate::config::{Config, Prices};
 use crate::engine_child::{Health, Supervised};
 
+use crate::specialise;
 use crate::state;
 
 /// The running proxy, seen from behind.
@@ -200,8 +201,10 @@ impl Backstage for Wings {
 
     fn curriculum(&self, which: &str) -> Result<CurriculumPage, Refused> {
         let (task, journal) = self.taught(which)?;
+        let least_coverage = specialise::least_coverage(find(&self.snapshot().reports, which)?);
         Ok(CurriculumPage {
             task,
+            least_coverage,
             permitted: self.permitted.clone(),
             flagged: self.flags.all()?.into_iter().map(|f| f.exchange).collect(),
             redacted_share: journal.stats().redacted_share(),

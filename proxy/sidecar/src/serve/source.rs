@@ -84,7 +84,8 @@ impl Source {
             token_file: source.token_file.clone(),
             ca_file: source.ca_file.clone(),
         });
-        let door = door.map_err(|e| Failure::Failed(e.to_string()))?;
+        // Each of the injector's replicas counts the pods that it hears.
+        let door = door.map_err(|e| Failure::Failed(e.to_string()))?.kept();
         let file = config.state.join("policy.json");
         let kept = Kept::read(&file).filter(|k| !k.is_older(source.max_age, now())).unwrap_or_default();
         let document = Arc::new(kept.document.clone());

@@ -174,7 +174,7 @@ impl Teacher {
         if let Some(file) = &self.config {
             command.arg("--config").arg(file);
         }
-        command.arg("specialise").arg(task.to_string()).args(["--minutes", &self.minutes.to_string()]);
+        command.args(["specialise", "--round", &task.to_string(), "--minutes", &self.minutes.to_string()]);
         if resume {
             command.arg("--resume");
         }

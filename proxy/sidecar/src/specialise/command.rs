@@ -31,6 +31,9 @@ pub(crate) struct Specialise {
     /// Keeps of a class (the tools that a reply calls, or a short reply) at most so many times the median class's training rows; without it what specialise.class_cap says, or with --resume what it was
     #[arg(long, value_name = "TIMES")]
     class_cap: Option<f64>,
+    /// A round of `specialise.auto`: a task that no adapter could serve is refused
+    #[arg(long, hide = true)]
+    round: bool,
     /// Only makes the environment that training needs
     #[arg(long, conflicts_with_all = ["task", "minutes", "resume", "class_cap", "options"])]
     prepare: bool,
@@ -44,7 +47,12 @@ impl Specialise {
     /// is asked now; else as the configuration has it.
     fn bounds(&self, kept: Option<&Kept>, configured: Option<f64>) -> Bounds {
         let class_cap = kept.map_or(configured, |k| k.class_cap);
-        Bounds { upto: kept.map(|k| k.upto), class_cap: self.class_cap.or(class_cap) }
+        Bounds {
+            upto: kept.map(|k| k.upto),
+            class_cap: self.class_cap.or(class_cap),
+            // What was begun is gone on with, whatever has come since.
+            only_to_serve: self.round && kept.is_none(),
+        }
     }
 }
 
@@ -152,7 +160,10 @@ async fn taught(
     });
     let taught = match first {
         Some(taught) if start != Start::OtherRows => taught,
-        _ => curate::for_training(client, task, &|id| Bounds { upto: None, ..bounds(id) }).await?,
+        _ => {
+            let anew = |id| Bounds { upto: None, only_to_serve: args.round, ..bounds(id) };
+            curate::for_training(client, task, &anew).await?
+        }
     };
     if let Some(said) = start.said() {
         tracing::warn!("{said}");
@@ -191,11 +202,14 @@ mod tests {
         let kept = Kept { upto: 70, data_sha256: String::new(), class_cap: Some(2.0) };
         let plain = asked("specialise triage").unwrap();
         assert_eq!(plain.bounds(None, None), Bounds::default());
-        assert_eq!(plain.bounds(None, Some(3.0)), Bounds { upto: None, class_cap: Some(3.0) });
-        assert_eq!(plain.bounds(Some(&kept), Some(3.0)), Bounds { upto: Some(70), class_cap: Some(2.0) });
+        let capped_at = |upto, cap| Bounds { upto, class_cap: Some(cap), only_to_serve: false };
+        assert_eq!(plain.bounds(None, Some(3.0)), capped_at(None, 3.0));
+        assert_eq!(plain.bounds(Some(&kept), Some(3.0)), capped_at(Some(70), 2.0));
+        let round = asked("specialise triage --round").unwrap();
+        assert!(round.bounds(None, None).only_to_serve && !round.bounds(Some(&kept), None).only_to_serve);
         let capped = asked("specialise triage --class-cap 1.5").unwrap();
-        assert_eq!(capped.bounds(None, Some(3.0)), Bounds { upto: None, class_cap: Some(1.5) });
-        assert_eq!(capped.bounds(Some(&kept), Some(3.0)), Bounds { upto: Some(70), class_cap: Some(1.5) });
+        assert_eq!(capped.bounds(None, Some(3.0)), capped_at(None, 1.5));
+        assert_eq!(capped.bounds(Some(&kept), Some(3.0)), capped_at(Some(70), 1.5));
         for none in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             let why = curate::check_class_cap(Some(none)).unwrap_err();
             assert!(matches!(why, Failure::Usage(_)) && why.to_string().contains("--class-cap"), "{why}");

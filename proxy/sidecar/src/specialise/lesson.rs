@@ -43,6 +43,12 @@ struct Curation {
     /// The task's exchanges that its rows were made of.
     #[serde(default)]
     exchanges: Option<u64>,
+    /// The hash of the frame that they were taken out of.
+    #[serde(default)]
+    frame: Option<String>,
+    /// They had lone turns as far as all turns together go; older ones had not.
+    #[serde(default)]
+    long_turns: bool,
 }
 
 #[derive(Deserialize)]
@@ -89,8 +95,15 @@ pub(crate) fn lesson(journal: &Journal, adapters: &Path, adapter: &str) -> Resul
     let train: HashSet<ExchangeId> = train.into_iter().collect();
     // The newest: what the task is like now.
     let development: HashSet<ExchangeId> = development.into_iter().collect();
-    let mut lesson =
-        Lesson { adapter: adapter.to_owned(), calls, defers, trained: Vec::new(), development: Vec::new() };
+    let mut lesson = Lesson {
+        adapter: adapter.to_owned(),
+        calls,
+        defers,
+        frame: card.data.curation.frame,
+        long_turns: card.data.curation.long_turns,
+        trained: Vec::new(),
+        development: Vec::new(),
+    };
     let mut read = Exchanged::of(journal);
     for (seq, exchange) in &mut read {
         let Some(example) = Example::of(seq, &exchange) else { continue };

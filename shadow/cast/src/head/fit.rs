@@ -1,7 +1,7 @@
 //! Makes a head out of a task's exchanges.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use linfa::Dataset;
 use linfa::traits::Fit;
@@ -13,6 +13,7 @@ use understudy_policy::TaskId;
 use super::{HeadSnapshot, Label, NEAREST, Nearest, mark};
 use crate::example::{Example, stratum};
 use crate::packed::{Floats, Rows};
+use crate::window::Sight;
 
 /// Embeddings have unit length; times this, their coordinates are of the order
 /// that L-BFGS's first step expects, and it needs half the steps.
@@ -128,6 +129,8 @@ pub fn fit<E: Borrow<Example>>(
         memory_labels,
         learnt,
         usual,
+        sight: Sight::Turns,
+        frame: None,
     })
 }
 
@@ -161,10 +164,18 @@ fn frequent<'a>(usable: &[(&'a Example, &[f32])], rules: &HeadRules) -> Result<V
     for (e, _) in usable {
         *seen.entry(e.label.as_str()).or_default() += 1;
     }
-    // A head says a reply as it was recorded, and here that is with a stand-in.
-    for (e, _) in usable.iter().filter(|(e, _)| e.echoes) {
-        seen.remove(e.label.as_str());
+    // A head says a reply as it was recorded, and here that is with a stand-in. What is said
+    // beside calls is not in their label, so there it may be that: where the same calls came
+    // later with nothing redacted. Earlier ones may be of before records said so.
+    let mut echoing: BTreeSet<&str> = BTreeSet::new();
+    for (e, _) in usable {
+        if e.echoes {
+            echoing.insert(e.label.as_str());
+        } else if !e.reply.tool_calls.is_empty() {
+            echoing.remove(e.label.as_str());
+        }
     }
+    seen.retain(|label, _| !echoing.contains(label));
     let often: Vec<(&str, usize)> = seen.into_iter().filter(|(_, n)| *n >= rules.least_per_label).collect();
     let covered = often.iter().map(|(_, n)| n).sum::<usize>() as f64 / usable.len() as f64;
     if often.is_empty() || often.len() > rules.most_labels || covered < rules.least_cover {
@@ -173,21 +184,30 @@ fn frequent<'a>(usable: &[(&'a Example, &[f32])], rules: &HeadRules) -> Result<V
     Ok(often.into_iter().map(|(n, _)| n).collect())
 }
 
-/// A label with the reply that was written most often for it, the first of equals.
+/// A label with the reply that was written most often for it, the first of equals. What
+/// was said beside its calls in different words is one call's own: the reply is without.
 fn label_of(name: &str, usable: &[Embedded<'_>]) -> Label {
     let mut ways: Vec<(&Example, u32)> = Vec::new();
     let mut seen = 0;
     for (e, _) in usable.iter().filter(|(e, _)| e.label == name) {
         seen += 1;
+        if e.echoes {
+            continue;
+        }
         match ways.iter_mut().find(|(w, _)| w.reply == e.reply) {
             Some((_, n)) => *n += 1,
             None => ways.push((e, 1)),
         }
     }
     // `max_by_key` takes the last of equals, so look from the end.
-    let reply = ways.iter().rev().max_by_key(|(_, n)| *n).map(|(e, _)| e.reply.clone()).unwrap_or_default();
+    let mut reply =
+        ways.iter().rev().max_by_key(|(_, n)| *n).map(|(e, _)| e.reply.clone()).unwrap_or_default();
     let same = usable.iter().filter(|(e, _)| e.label == name && e.reply == reply);
     let tokens = same.filter_map(|(e, _)| e.tokens).max();
+    let alike = usable.iter().filter(|(e, _)| e.label == name).all(|(e, _)| e.reply.content == reply.content);
+    if !reply.tool_calls.is_empty() && !alike {
+        reply.content = Vec::new();
+    }
     Label { stratum: stratum(&reply, name), reply, seen, tokens }
 }
 

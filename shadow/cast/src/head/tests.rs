@@ -4,7 +4,7 @@ use crate::testing::{
     CREDENTIAL, OTHER, Vectors, ask, block_on, choice, example, noise, question, tool, tool_call,
 };
 use proptest::prelude::*;
-use understudy_call::Priority;
+use understudy_call::{Part, Priority};
 
 const DIM: usize = 16;
 
@@ -251,6 +251,60 @@ fn tool_calls_are_labels_too_whatever_the_order_of_their_arguments() {
     let head = fitted(&examples);
     let strata: Vec<&str> = head.labels.iter().map(|l| l.stratum.as_str()).collect();
     assert_eq!(strata, [r#"go {"x":1,"y":2}"#, "stay {}"]);
+}
+
+#[test]
+fn what_is_said_beside_a_call_is_no_part_of_the_choice_and_is_not_said_again() {
+    let routed = |queue: &str, said: Option<String>| {
+        let call = tool_call("route", &format!(r#"{{"queue": "{queue}"}}"#));
+        Choice { content: said.into_iter().map(Part::Text).collect(), ..call }
+    };
+    let head = |say: &dyn Fn(u64) -> Option<String>| {
+        let examples = (0..20).map(|n| {
+            let reply = routed(if n < 10 { "billing" } else { "sales" }, say(n));
+            Example { embedding: Some(at(usize::from(n < 10), n, 0.2)), ..example(n, "q", reply) }
+        });
+        fitted(&examples.collect::<Vec<_>>())
+    };
+    let with_ways = head(&|n| Some(format!("Ticket {n} goes on.")));
+    assert_eq!(with_ways.labels.iter().map(|l| l.seen).collect::<Vec<_>>(), [10, 10]);
+    assert!(with_ways.labels.iter().all(|l| l.reply.content.is_empty() && l.reply.tool_calls.len() == 1));
+    let alike = head(&|_| Some("One moment.".to_owned()));
+    assert!(alike.labels.iter().all(|l| l.reply.text() == "One moment."));
+}
+
+#[test]
+fn a_stand_in_beside_calls_takes_no_label_away_where_the_calls_come_again_without() {
+    let fit_of = |echoing: &[u64]| {
+        let examples = (0..40).map(|n| {
+            let to = ["billing", "sales", "returns", "other"][n as usize % 4];
+            let call = tool_call("route", &format!(r#"{{"queue": "{to}"}}"#));
+            let reply = if echoing.contains(&n) {
+                Choice { content: vec![Part::Text("Noted for bob@example.com.".to_owned())], ..call }
+            } else {
+                call
+            };
+            let made = Example { embedding: Some(at(n as usize % 4, n, 0.2)), ..example(n, "q", reply) };
+            Example { echoes: echoing.contains(&n), ..made }
+        });
+        let rules = HeadRules { least_cover: 0.5, ..HeadRules::default() };
+        fit(TaskId(1), None, "e", &examples.collect::<Vec<_>>(), u64::MAX, &rules).unwrap()
+    };
+    let head = fit_of(&[0, 5, 6]);
+    assert_eq!(head.labels.len(), 4);
+    assert!(head.labels.iter().all(|l| l.reply.content.is_empty()));
+    // Billing's last is one that echoes: nothing says that its calls do not.
+    assert_eq!(fit_of(&[36]).labels.len(), 3);
+}
+
+#[test]
+fn a_head_of_before_sees_as_it_did_and_keeps_its_name() {
+    let new = fitted(&clusters(3, 10));
+    let mut note = serde_json::to_value(&new).unwrap();
+    assert_eq!(note.as_object_mut().unwrap().remove("sight").unwrap(), "turns");
+    let old: HeadSnapshot = serde_json::from_value(note).unwrap();
+    assert!(old.sight.is_whole() && old.id() != new.id());
+    assert!(serde_json::to_value(&old).unwrap().get("sight").is_none());
 }
 
 #[test]

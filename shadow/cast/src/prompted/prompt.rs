@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use understudy_call::{Message, Role, Tool};
-use understudy_tasks::Form;
+use understudy_tasks::{Form, Frame};
 
 use super::Shown;
 use crate::window;
@@ -10,11 +10,11 @@ use crate::window;
 /// Values of an enum that are named; what is more is counted.
 const MOST_VALUES: usize = 12;
 
-/// The form in a few lines: the system text cut in the middle, then a line for
+/// The form in a few lines: the system text and the task's frame cut in the middle, then a line for
 /// each tool with its arguments, `?` for those that may be left out. The tools
 /// get at most two thirds of the characters.
 #[must_use]
-pub fn form_in_short(form: &Form, chars: usize) -> String {
+pub fn form_in_short(form: &Form, frame: Option<&Frame>, chars: usize) -> String {
     let mut tools = String::new();
     for tool in &form.tools {
         let line = tool_line(tool);
@@ -23,7 +23,9 @@ pub fn form_in_short(form: &Form, chars: usize) -> String {
         }
         tools.push_str(&line);
     }
-    let mut out = window::cut(form.system.trim(), chars.saturating_sub(tools.len())).into_owned();
+    let frame = frame.map(Frame::text).unwrap_or_default();
+    let rules = format!("{}\n\n{frame}", form.system.trim());
+    let mut out = window::cut(rules.trim(), chars.saturating_sub(tools.len())).into_owned();
     if !tools.is_empty() {
         if !out.is_empty() {
             out.push_str("\n\n");

@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 use understudy_call::{Choice, ConversationKey, Credential, ExchangeId, UnderstudyId};
 use understudy_policy::TaskId;
-use understudy_tasks::Form;
+use understudy_tasks::{Form, Frame};
 
 use super::prompt::form_in_short;
 use crate::client::ReplyShape;
 use crate::example::{Example, spoken};
+use crate::head;
 use crate::packed::Rows;
-use crate::{head, window};
+use crate::window::{self, Sight};
 
 /// How a prompt is made. Part of the version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,6 +69,12 @@ pub struct PromptedSnapshot {
     unshown: Vec<u64>,
     /// Embeddings of what it may show, in order.
     memory: Rows,
+    /// What it has embedded of a part.
+    #[serde(default, skip_serializing_if = "Sight::is_whole")]
+    pub(super) sight: Sight,
+    /// What stands around what it shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) frame: Option<Frame>,
 }
 
 /// An earlier exchange that may be shown.
@@ -92,12 +99,12 @@ pub struct Shown {
 impl PromptedSnapshot {
     /// A snapshot of the latest of `examples` that have an embedding and a
     /// reply that can be shown; `None` where there are none. Their order does
-    /// not matter.
+    /// not matter. They stand in `frame`, if there is one, which is told as the form is.
     #[must_use]
     pub fn new(
         task: TaskId,
         credential: Option<Credential>,
-        form: &Form,
+        (form, frame): (&Form, Option<&Frame>),
         (model, embedder): (&str, &str),
         examples: &[Example],
         born_seq: u64,
@@ -144,10 +151,13 @@ impl PromptedSnapshot {
             embedder: embedder.to_owned(),
             born_seq,
             rules: rules.clone(),
-            form: form_in_short(form, rules.form_chars),
+            // Instructions of a frame stood in each question whole, and now only here.
+            form: form_in_short(form, frame, rules.form_chars * if frame.is_some() { 3 } else { 1 }),
             shown,
             unshown,
             memory,
+            sight: Sight::Turns,
+            frame: frame.cloned(),
         })
     }
 

@@ -32,7 +32,7 @@ fn snapshot(examples: &[Example], born: u64, rules: &PromptRules) -> PromptedSna
     PromptedSnapshot::new(
         TaskId(1),
         Some(CREDENTIAL),
-        &form(&question("")),
+        (&form(&question("")), None),
         ("m@1", "e"),
         examples,
         born,
@@ -116,7 +116,7 @@ fn it_is_never_shown_another_credential_s_exchange_unless_the_task_is_shared() {
     let shared = PromptedSnapshot::new(
         TaskId(1),
         None,
-        &form(&question("")),
+        (&form(&question("")), None),
         ("m@1", "e"),
         &all,
         99,
@@ -181,7 +181,7 @@ fn tools_constrain_the_reply_and_are_named_in_the_form() {
         PromptedSnapshot::new(
             TaskId(1),
             None,
-            &form(&request),
+            (&form(&request), None),
             ("m@1", "e"),
             &all,
             99,
@@ -258,6 +258,6 @@ fn the_same_exchanges_in_any_order_give_the_same_version_and_a_note_gives_it_bac
 fn a_long_form_is_cut_in_the_middle() {
     let mut request = question("q");
     request.messages[0] = Message::text_of(Role::System, format!("Begin {} end.", "x".repeat(2_000)));
-    let short = form_in_short(&form(&request), 300);
+    let short = form_in_short(&form(&request), None, 300);
     assert!(short.starts_with("Begin ") && short.ends_with(" end.") && short.chars().count() < 320);
 }

@@ -23,6 +23,10 @@ pub struct Lesson {
     pub calls: CallText,
     /// Whether it has learnt to leave calls to the provider.
     pub defers: bool,
+    /// The hash of the frame that its rows were taken out of, if they were.
+    pub frame: Option<String>,
+    /// Whether its rows had lone turns as far as all turns together go.
+    pub long_turns: bool,
     /// The rows that it learnt.
     pub trained: Vec<Example>,
     /// Rows that it did not: they choose calibration and bar.
@@ -72,19 +76,27 @@ impl Cast {
     /// not yet published.
     ///
     /// # Errors
-    /// Without an engine that says which models it has, or without rows.
+    /// Without an engine that says which models it has, without rows, or where the task's
+    /// frame is not the one of the rows any more.
     pub async fn draft(&self, task: &Task, lesson: &Lesson, born_seq: u64) -> Result<Draft, CastError> {
         let away = || CastError::NoEngine;
         let (embedder, model) =
             (self.embedder.as_ref().ok_or_else(away)?, self.model.as_ref().ok_or_else(away)?);
         let base = model.model().await.ok_or_else(away)?;
-        let mut trained = lesson.trained.clone();
+        let of_hash = |hash: &String| task.framing.of_hash(hash).ok_or(CastError::OtherFrame);
+        let frame = lesson.frame.as_ref().map(of_hash).transpose()?;
+        let mut trained: Vec<Example> = match frame {
+            Some(frame) => lesson.trained.iter().filter_map(|e| e.framed(frame)).collect(),
+            None => lesson.trained.clone(),
+        };
         embed_missing(embedder.as_ref(), &mut trained).await.map_err(|e: EmbedError| CastError::Embed(e))?;
         let embeds = Some(embedder.id()).filter(|name| !name.is_empty()).ok_or_else(away)?;
         let models = (base.as_str(), lesson.adapter.as_str(), embeds.as_str());
         let snapshot = SpecialisedSnapshot::new(task.id, task.credential, models, &trained, born_seq)
             .ok_or(CastError::NoRows)?
+            .within(frame)
             .writing(lesson.calls)
+            .reading(lesson.long_turns)
             .deferring(lesson.defers);
         Draft::new(snapshot, Arc::clone(embedder), Arc::clone(model)).ok_or(CastError::NoRows)
     }

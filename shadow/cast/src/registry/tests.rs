@@ -2,13 +2,15 @@ use super::*;
 use crate::baseline::Baselines;
 use crate::remote::Budget;
 use crate::testing::{
-    CREDENTIAL, OTHER, Script, Vectors, ask, block_on, choice, example, id, question, tool_call,
+    CREDENTIAL, OTHER, Script, Vectors, ask, block_on, choice, example, id, question, rules_in_the_message,
+    tool_call,
 };
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 use understudy_call::{
-    AnsweredBy, Credential, Dialect, Exchange, Message, Metadata, Reply, Role, StandIns, Truncation,
+    AnsweredBy, Credential, Dialect, EmbedError, Exchange, Message, Metadata, Priority, Reply, Role,
+    StandIns, Truncation,
 };
 use understudy_tasks::Form;
 
@@ -23,6 +25,7 @@ fn task() -> Task {
         provider: "openai".into(),
         calls: 0,
         acts: false,
+        framing: Default::default(),
     }
 }
 
@@ -73,6 +76,28 @@ fn a_fit_makes_each_kind_and_the_cheapest_comes_first() {
     // Nothing is left of its budget, so nobody is asked.
     let remote = cast.find(&made[2]).unwrap();
     assert_eq!(block_on(remote.respond(ask(&request, None))).unwrap_err(), understudy_call::Declined::Budget);
+}
+
+#[test]
+fn what_all_calls_of_a_task_begin_with_is_not_embedded_nor_shown_again_and_again() {
+    let (all, vectors) = examples();
+    let (rules, framing) = rules_in_the_message();
+    let of = |e: &Example| example(e.seq, &format!("{rules}{}", e.part_text), e.reply.clone());
+    let all: Vec<Example> = all.iter().map(of).collect();
+    // The embedder knows the questions alone.
+    let cast = cast(vectors);
+    let task = Task { framing, ..task() };
+    let made = block_on(cast.rehearse_fit(&task, &all, 39, &|_| false)).made;
+    assert!(!made[0].rehearsed.is_empty());
+    let head = cast.find(&made[0].id).unwrap();
+    let asked = question(&format!("{rules}new"));
+    assert_eq!(block_on(head.respond(ask(&asked, None))).unwrap().stratum, "yes");
+    let otherwise = question("new");
+    assert_eq!(block_on(head.respond(ask(&otherwise, None))).unwrap_err(), understudy_call::Declined::Novel);
+    let note = cast.to_note(&made[1].id).unwrap();
+    let shown = &note["snapshot"]["shown"][0];
+    assert!(shown["asked"].as_str().unwrap().starts_with("question "), "{shown}");
+    assert!(note["snapshot"]["form"].as_str().unwrap().contains("Say yes or no"));
 }
 
 #[test]

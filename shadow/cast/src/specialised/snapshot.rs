@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use understudy_call::{CallText, Credential, UnderstudyId};
 use understudy_policy::TaskId;
+use understudy_tasks::Frame;
 
 use super::NEAR_OF;
 use super::calibration::Calibration;
@@ -10,6 +11,7 @@ use super::quotes::Quotes;
 use crate::example::{Example, spoken};
 use crate::head;
 use crate::packed::Rows;
+use crate::window::Sight;
 
 /// Training parts whose embeddings are remembered, spread evenly over the
 /// journal: 384 bytes each.
@@ -30,6 +32,9 @@ pub struct Habits {
     /// It has learnt to say nothing where a call is the provider's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub defers: bool,
+    /// It has learnt from lone turns as far as all turns together go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub long_turns: bool,
     /// What it takes from the part word by word.
     #[serde(default, skip_serializing_if = "Quotes::is_empty")]
     pub quotes: Quotes,
@@ -76,6 +81,12 @@ pub struct SpecialisedSnapshot {
     pub calibration: Calibration,
     /// Embeddings of training parts.
     memory: Rows,
+    /// What it has embedded of a part.
+    #[serde(default, skip_serializing_if = "Sight::is_whole")]
+    pub(super) sight: Sight,
+    /// What stands around what it learnt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) frame: Option<Frame>,
 }
 
 impl SpecialisedSnapshot {
@@ -109,13 +120,29 @@ impl SpecialisedSnapshot {
             habits: Habits::of(trained),
             calibration: Calibration::default(),
             memory,
+            sight: Sight::Turns,
+            frame: None,
         })
+    }
+
+    /// The same, trained on what stands in this frame.
+    #[must_use]
+    pub fn within(self, frame: Option<&Frame>) -> Self {
+        Self { frame: frame.cloned(), ..self }
     }
 
     /// The same, of an adapter that writes calls so.
     #[must_use]
     pub fn writing(mut self, calls: CallText) -> Self {
         self.habits.calls = calls;
+        self
+    }
+
+    /// The same, of an adapter that has learnt from lone turns as far as all turns together
+    /// go, or has not.
+    #[must_use]
+    pub fn reading(mut self, long_turns: bool) -> Self {
+        self.habits.long_turns = long_turns;
         self
     }
 

@@ -1,10 +1,11 @@
 use super::*;
 use crate::registry::{Cast, CastConfig, Lesson};
 use crate::testing::{
-    CREDENTIAL, OTHER, Script, Vectors, ask, block_on, choice, example, id, question, tool, tool_call,
+    CREDENTIAL, OTHER, Script, Vectors, ask, block_on, choice, example, id, question, rules_in_the_message,
+    tool, tool_call,
 };
 use serde_json::json;
-use understudy_call::{Answer, ConversationKey, ExchangeId, Role};
+use understudy_call::{Answer, ConversationKey, ExchangeId, Message, Role};
 use understudy_policy::TaskId;
 
 fn trained(replies: &[Choice]) -> Vec<Example> {
@@ -77,6 +78,19 @@ fn it_is_given_the_part_alone_and_its_tools_only_constrain() {
     assert_eq!(turns, [(Role::User, "weather in Oslo?".to_owned())]);
     assert_eq!(asked.request.tools.len(), 1);
     assert_eq!(asked.request.sampling.temperature, Some(0.0));
+}
+
+#[test]
+fn of_a_message_with_rules_it_is_given_what_stands_inside() {
+    let script = Script::new(vec![said(tool_call("weather", r#"{"city": "Oslo"}"#), -0.2, -0.1)]);
+    let (rules, framing) = rules_in_the_message();
+    let it = understudy(snapshot(&calls()).within(framing.frame()), &script);
+    let mut request = weather();
+    assert_eq!(block_on(it.respond(ask(&request, None))).unwrap_err(), Declined::Novel);
+    request.messages = question(&format!("{rules}weather in Oslo?")).messages;
+    block_on(it.respond(ask(&request, None))).unwrap();
+    let asked = &script.asked.lock().unwrap()[0].request.messages;
+    assert_eq!(asked.iter().map(Message::text).collect::<Vec<_>>(), ["weather in Oslo?"]);
 }
 
 #[test]
@@ -224,9 +238,14 @@ fn a_draft_answers_development_rows_and_becomes_a_member_of_the_cast() {
         adapter: "a".into(),
         calls: CallText::Line,
         defers: false,
+        frame: None,
+        long_turns: true,
         trained: trained(&calls()),
         development: vec![reference.clone()],
     };
+    let framed = Lesson { frame: Some("of another day".into()), ..lesson.clone() };
+    let refused = block_on(cast.draft(&task, &framed, 50)).unwrap_err();
+    assert!(matches!(refused, crate::CastError::OtherFrame), "{refused}");
     let draft = block_on(cast.draft(&task, &lesson, 50)).unwrap();
     let judged: Vec<Judgement> = (0..40u8)
         .map(|i| {

@@ -6,10 +6,11 @@ use understudy_tasks::Part;
 
 use crate::{example, window};
 
-/// Characters of one turn; a longer one is cut in its middle.
+/// Characters of one turn of several; a longer one is cut in its middle.
 const TURN_CHARS: usize = 2_000;
 
-/// Characters of all turns. Of a longer conversation the first turn stays, which
+/// Bytes of all turns. A lone turn, such as a document out of which something is to be
+/// taken, may have them all: what is not shown cannot be found. Of a longer conversation the first turn stays, which
 /// says what it is about, and the latest that fit.
 const PART_CHARS: usize = 6_000;
 
@@ -20,11 +21,13 @@ const STEP_CHARS: usize = 2_500;
 
 /// The turns of a part, in text: masked values first, a tool call as the
 /// understudy itself writes one. Training rows and live calls both come from here, so that what
-/// was learnt is what is asked.
+/// was learnt is what is asked; an adapter from before `long_turns` is shown less of a
+/// lone turn.
 #[must_use]
-pub fn messages(part: &Part, calls: CallText) -> Vec<Message> {
+pub fn messages(part: &Part, calls: CallText, long_turns: bool) -> Vec<Message> {
     let masked: String = part.masked.iter().map(|m| format!("{}: {}\n", m.kind, m.value)).collect();
-    let mut turns: Vec<Message> = part.turns.iter().map(|m| turn(m, calls)).collect();
+    let lone = long_turns && part.turns.len() == 1;
+    let mut turns: Vec<Message> = part.turns.iter().map(|m| turn(m, calls, lone)).collect();
     match turns.first_mut() {
         Some(first) if !masked.is_empty() => {
             *first = Message::text_of(first.role, format!("{masked}{}", first.text()));
@@ -35,7 +38,7 @@ pub fn messages(part: &Part, calls: CallText) -> Vec<Message> {
     latest(turns)
 }
 
-fn turn(message: &Message, calls: CallText) -> Message {
+fn turn(message: &Message, calls: CallText, lone: bool) -> Message {
     let said: String = message
         .content
         .iter()
@@ -51,7 +54,9 @@ fn turn(message: &Message, calls: CallText) -> Message {
         Some(calls) => format!("{said}\n{calls}"),
         None => said,
     };
-    Message::text_of(message.role, window::cut(&text, TURN_CHARS))
+    // By bytes, which are nearer to a model's tokens in other scripts than Latin.
+    let fits = if lone { text.chars().count() * PART_CHARS / text.len().max(1) } else { 0 };
+    Message::text_of(message.role, window::cut(&text, fits.max(TURN_CHARS)))
 }
 
 fn latest(turns: Vec<Message>) -> Vec<Message> {
@@ -83,8 +88,26 @@ mod tests {
     #[test]
     fn a_lone_question_is_its_words() {
         let part = Part { masked: Vec::new(), turns: vec![said(Role::User, "play jazz")] };
-        let turns = messages(&part, CallText::Line);
+        let turns = messages(&part, CallText::Line, true);
         assert_eq!((turns.len(), turns[0].text().as_str()), (1, "play jazz"));
+    }
+
+    #[test]
+    fn a_lone_document_is_shown_three_times_as_far_as_one_turn_of_many() {
+        let shown = |turns: &[String]| -> Vec<usize> {
+            let turns = turns.iter().map(|text| said(Role::User, text)).collect();
+            let messages = messages(&Part { masked: Vec::new(), turns }, CallText::Line, true);
+            messages.iter().map(|m| m.text().chars().count()).collect()
+        };
+        let gap = " […] ".chars().count();
+        assert_eq!(shown(&["x".repeat(PART_CHARS)]), [PART_CHARS]);
+        assert_eq!(shown(&["x".repeat(PART_CHARS + 1)]), [PART_CHARS + gap]);
+        assert_eq!(shown(&["я".repeat(PART_CHARS)]), [PART_CHARS / 2 + gap]);
+        assert_eq!(shown(&["我".repeat(PART_CHARS)]), [TURN_CHARS + gap]);
+        assert_eq!(shown(&["x".repeat(PART_CHARS), "y".to_owned()]), [TURN_CHARS + gap, 1]);
+        let lone = Part { masked: Vec::new(), turns: vec![said(Role::User, &"x".repeat(PART_CHARS))] };
+        let before = messages(&lone, CallText::Line, false);
+        assert_eq!(before[0].text().chars().count(), TURN_CHARS + gap, "as it learnt");
     }
 
     #[test]
@@ -94,8 +117,11 @@ mod tests {
             vec![ToolCall { id: "1".into(), name: "find".into(), arguments: r#"{"a":1}"#.into() }];
         let part =
             Part { masked: Vec::new(), turns: vec![said(Role::User, "q"), called, said(Role::Tool, "ok")] };
-        assert_eq!(messages(&part, CallText::Json)[1].text(), r#"{"name": "find", "arguments": {"a": 1}}"#);
-        let turns = messages(&part, CallText::Line);
+        assert_eq!(
+            messages(&part, CallText::Json, true)[1].text(),
+            r#"{"name": "find", "arguments": {"a": 1}}"#
+        );
+        let turns = messages(&part, CallText::Line, true);
         assert_eq!(turns[1].text(), r#">find {"a": 1}"#);
         assert_eq!(turns[2].role, Role::Tool);
     }
@@ -104,7 +130,7 @@ mod tests {
     fn of_a_long_conversation_the_first_turn_and_the_latest_stay() {
         let mut turns = vec![said(Role::User, "what it is about")];
         turns.extend((0..20).map(|i| said(Role::Assistant, &format!("{i} {}", "x".repeat(1_000)))));
-        let kept = messages(&Part { masked: Vec::new(), turns }, CallText::Line);
+        let kept = messages(&Part { masked: Vec::new(), turns }, CallText::Line, true);
         assert_eq!(kept[0].text(), "what it is about");
         assert!(kept.last().unwrap().text().starts_with("19 "));
         assert!(kept.len() < 8 && kept.len() > 4, "{}", kept.len());
@@ -115,7 +141,7 @@ mod tests {
         let turns = |n: usize| -> Vec<Message> {
             (0..n).map(|i| said(Role::User, &format!("{i} {}", "x".repeat(400)))).collect()
         };
-        let kept = |n: usize| messages(&Part { masked: Vec::new(), turns: turns(n) }, CallText::Line);
+        let kept = |n: usize| messages(&Part { masked: Vec::new(), turns: turns(n) }, CallText::Line, true);
         let second: Vec<String> = (10..40).map(|n| kept(n)[1].text()).collect();
         let starts: std::collections::BTreeSet<&String> = second.iter().collect();
         assert!(starts.len() <= 9, "{} of {}", starts.len(), second.len());

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use understudy_call::TokenLogprob;
 
 use super::*;
-use crate::{openai, parquet, parts};
+use crate::{Reason, openai, parquet, parts};
 
 #[test]
 fn openais_lines_are_whole_chats() {
@@ -104,4 +104,25 @@ fn a_row_is_named_after_the_exchange_whose_tokens_it_has() {
     let made = curated(given, &permitted());
     let rows: Vec<(ExchangeId, bool)> = made.rows.iter().map(|r| (r.exchange, r.tokens.is_empty())).collect();
     assert_eq!(rows, [(ExchangeId(key(2)), false), (ExchangeId(key(5)), true)]);
+}
+
+#[test]
+fn what_all_messages_of_a_task_begin_with_is_learnt_with_none() {
+    let rules = "Play what people ask for, and say nothing else.\nThey say: ";
+    let mut task = task();
+    let calls: Vec<(u64, Exchange)> = (1..=60)
+        .map(|seq| {
+            let (_, plain) = usual(seq);
+            let said = plain.request.as_ref().unwrap().turns().last().unwrap().text();
+            exchange(seq, seq, asks(&format!("{rules}{said}")), plays(&format!("artist {}", seq % 97)))
+        })
+        .collect();
+    for (_, call) in &calls {
+        task.framing.meet(call.request.as_ref().unwrap(), 0);
+    }
+    let made = curate(&task, calls.into_iter().chain([usual(61)]), &all_train());
+    assert_eq!(made.report.count(Reason::OutsideFrame), 1);
+    assert_eq!(made.report.frame, task.framing.frame().map(understudy_tasks::Frame::hash));
+    assert!(made.rows.len() > 50, "{:#?}", made.report);
+    assert!(texts(&made.rows).iter().all(|t| t.starts_with("please play song ")), "{:?}", texts(&made.rows));
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use understudy_capture::Record;
-use understudy_policy::{Action, Decision, Event, TaskId};
+use understudy_policy::{Action, Decision, Event, Stage, TaskId};
 
 use super::{Rehearsal, RehearsalError};
 
@@ -96,6 +96,12 @@ impl Rehearsal {
         }
         self.publish();
         Ok(())
+    }
+
+    /// Whether any task serves.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.tasks.values().any(|s| matches!(s.ledger.stage(), Stage::Canary { .. } | Stage::Live))
     }
 
     pub(super) fn publish(&mut self) {

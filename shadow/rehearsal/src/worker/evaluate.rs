@@ -6,7 +6,7 @@ use understudy_call::{Exchange, Lane};
 use understudy_cast::{CastMember, Example, Kind};
 use understudy_policy::{TaskId, Trial};
 
-use super::state::embed;
+use super::state::{embed, met};
 use super::{Rehearsal, trials};
 
 /// What a frozen worker would have done with one call.
@@ -50,7 +50,9 @@ impl Rehearsal {
         let state = self.tasks.get_mut(&id)?;
         let reference = Example::reference(u64::MAX, exchange)?;
         let eligible = exchange.request.as_ref().is_some_and(|r| r.ineligible.is_empty());
-        let roster_task = state.roster_task(task, &self.settings, &self.cast);
+        let roster_task = state
+            .roster_task(task, &self.settings, &self.cast)
+            .and_then(|t| met(t, exchange.request.as_ref()));
         let lane = match (&roster_task, eligible, exchange.meta.conversation) {
             (Some(t), true, Some(c)) => understudy_policy::lane::choose(t, c, self.key.call(&exchange.id.0)),
             _ => Lane::Provider,
@@ -61,8 +63,9 @@ impl Rehearsal {
         // All of them ask for the same embedding, and the cast remembers it: it
         // is timed once, and counts for each that needs it.
         let began = Instant::now();
-        let embedded =
-            embed(&self.cast, &reference).await.map_or(0.0, |_| began.elapsed().as_secs_f64() * 1000.0);
+        let framed = task.framing.frame().and_then(|frame| reference.framed(frame));
+        let asked = framed.as_ref().unwrap_or(&reference);
+        let embedded = embed(&self.cast, asked).await.map_or(0.0, |_| began.elapsed().as_secs_f64() * 1000.0);
         let mut answers = Vec::new();
         for member in state.wanted(&self.cast, id, u64::MAX) {
             let entry = serving.iter().find(|e| e.understudy == member.id);
@@ -85,7 +88,7 @@ impl Rehearsal {
                 taken,
             });
         }
-        let baselines = state.baselines_say(&self.cast, &reference).await;
+        let baselines = state.baselines_say(&self.cast, asked, task.framing.frame()).await;
         Some(Evaluated { task: id, eligible, lane, answers, baselines })
     }
 }

@@ -62,8 +62,7 @@ pub fn alike(name: &str) -> String {
 
 impl Rehearsal {
     /// A task's rules, with all that is laid over them.
-    #[must_use]
-    pub fn rules(&self, id: TaskId) -> TaskPolicy {
+    fn rules(&self, id: TaskId) -> TaskPolicy {
         self.book.task(id).map_or_else(|| self.settings.policy.clone(), |t| self.settings.rules_of(t))
     }
 
@@ -152,6 +151,7 @@ mod tests {
             provider: "openai".to_owned(),
             calls: 0,
             acts: false,
+            framing: Default::default(),
         };
         let rules = |tau| TaskPolicy { tau, ..TaskPolicy::default() };
         let overrides = [("look_up", rules(0.8)), ("find-table", rules(0.7)), ("find_table", rules(0.6))];

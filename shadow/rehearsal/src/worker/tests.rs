@@ -8,7 +8,7 @@ use understudy_call::{
 };
 use understudy_capture::{FileKey, Hooks, JournalConfig};
 use understudy_cast::{CastConfig, Kind};
-use understudy_policy::{Approval, Outcome};
+use understudy_policy::{Approval, Outcome, Stage};
 use understudy_tasks::Conversations;
 
 use super::*;
@@ -326,4 +326,40 @@ async fn a_crowd_holds_the_journal_up_only_while_nothing_serves() {
     let read_on = tokio::time::timeout(long, go_through(&mut r, &journal, last - 49, last)).await;
     assert!(read_on.is_ok() && r.folded() == last, "a live task's audits wait for nobody");
     assert_eq!(tried.load(Ordering::Relaxed), before, "trials are left out");
+}
+
+/// Never answers.
+struct Silent(UnderstudyId);
+
+impl Responder for Silent {
+    fn id(&self) -> &UnderstudyId {
+        &self.0
+    }
+
+    fn respond<'a>(&'a self, _: Ask<'a>) -> BoxFuture<'a, Result<Answer, Declined>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_call_whose_trial_is_broken_off_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let last = journal.append_exchanges(questions(30)).unwrap();
+    let mut r = rehearsal(&journal, Mode::Recorded, Outlets::default());
+    let silent = UnderstudyId("remote-silent".into());
+    r.cast.publish(the_task(), Kind::Remote, Arc::new(Silent(silent)), 0, "silent");
+    r.restore().await.unwrap();
+    let moment = Duration::from_millis(300);
+    assert!(tokio::time::timeout(moment, go_through(&mut r, &journal, 0, last)).await.is_err());
+    let done = r.folded();
+    assert!(done > 0 && done < last, "{done}");
+    r.flush().await.unwrap();
+    drop(r);
+
+    let mut r = rehearsal(&journal, Mode::Recorded, Outlets::default());
+    let from = r.restore().await.unwrap();
+    assert_eq!(from, done + 1);
+    go_through(&mut r, &journal, from, last).await;
+    assert_eq!(r.reports()[0].tally.calls, 30);
 }

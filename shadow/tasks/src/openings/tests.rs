@@ -166,7 +166,7 @@ fn what_is_too_long_or_begun_by_the_model_is_no_opening_and_examples_of_tools_ar
         (vec![model(), user(), model()], 0),
         (vec![user(), Message::text_of(Role::Assistant, "x".repeat(BYTES - 1))], 1),
         (vec![user(), Message::text_of(Role::Assistant, "x".repeat(BYTES))], 0),
-        (vec![user(), user()], 0),
+        (vec![user(), user()], 1),
     ];
     for (messages, expected) in leading {
         let c = conversations();
@@ -178,6 +178,32 @@ fn what_is_too_long_or_begun_by_the_model_is_no_opening_and_examples_of_tools_ar
         }
         assert_eq!(openings(&c), expected, "{} messages", messages.len());
     }
+}
+
+#[test]
+fn rules_in_a_message_of_their_own_are_an_opening() {
+    let c = conversations();
+    let ruled = |said: &str| ask(&[(Role::User, "Name the queue of what follows."), (Role::User, said)]);
+    for n in 0..MANY {
+        key_of(&c, &ruled(&format!("Where is order {n}?")));
+    }
+    assert_eq!(key_of(&c, &ruled("Cancel order 11.")), by("Cancel order 11."));
+    // Whoever says something else in two messages is one conversation still.
+    let own = ask(&[(Role::User, "My parcel."), (Role::User, "Where is it?")]);
+    assert_eq!(key_of(&c, &own), by("My parcel."));
+}
+
+#[test]
+fn where_no_user_speaks_what_varies_in_the_system_text_names_it() {
+    let c = conversations();
+    let about =
+        |text: &str| Request { messages: vec![Message::text_of(Role::System, text)], ..Request::default() };
+    let page = about("It is 3:45 PM now. Name the kind of https://example.com/a.");
+    assert_eq!(key_of(&c, &page), by("3:45 PM\nhttps://example.com/a."));
+    let mut looped = page;
+    looped.messages.push(Message::text_of(Role::Tool, "found"));
+    assert_eq!(key_of(&c, &looped), by("https://example.com/a."), "a clock goes on within a conversation");
+    assert_eq!(key_of(&c, &about("Say hello.")), by(""));
 }
 
 #[test]
@@ -241,9 +267,9 @@ proptest! {
         let roles = [Role::System, Role::User, Role::Tool];
         let messages: Vec<Message> =
             turns.iter().map(|(role, text)| Message::text_of(roles[*role], text.as_str())).collect();
-        let first = turns.iter().find(|(role, _)| *role == 1).map_or("", |(_, text)| text.as_str());
-        let c = conversations();
-        prop_assert_eq!(key_of(&c, &Request { messages, ..Request::default() }), by(first));
-        prop_assert!(c.learnt.openings.lock().unwrap().candidates.held.is_empty());
+        let key = key_of(&conversations(), &Request { messages, ..Request::default() });
+        if let Some((_, first)) = turns.iter().find(|(role, _)| *role == 1) {
+            prop_assert_eq!(key, by(first));
+        }
     }
 }

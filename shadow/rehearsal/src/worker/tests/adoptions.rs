@@ -96,7 +96,15 @@ fn lesson(journal: &Journal, adapter: &str) -> Lesson {
         }
     }
     let development = trained.split_off(trained.len() - ROWS as usize);
-    Lesson { adapter: adapter.to_owned(), calls: CallText::Line, defers: false, trained, development }
+    Lesson {
+        adapter: adapter.to_owned(),
+        calls: CallText::Line,
+        defers: false,
+        frame: None,
+        long_turns: true,
+        trained,
+        development,
+    }
 }
 
 async fn draft(r: &mut Rehearsal, journal: &Journal) {
