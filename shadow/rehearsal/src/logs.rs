@@ -34,6 +34,7 @@ use serde_json::Value;
 use understudy_call::{Dialect, Reply, Request, StandIns};
 use understudy_dialect::{parse_reply, parse_request};
 
+pub use agent::beside;
 use times::time_of;
 
 /// Lines of JSON that no format knows at the beginning of a file, after which it is taken

@@ -241,7 +241,7 @@ impl Frame {
         if !pairs().all(|(fixed, word)| fixed.is(word)) {
             return None;
         }
-        let values = pairs().flat_map(|(fixed, word)| word.masked(text, fixed.personal));
+        let values = pairs().flat_map(|(fixed, word)| word.masked(fixed.personal));
         let inside = match (inner.first(), inner.last()) {
             (Some(first), Some(last)) => text.get(first.from..last.to)?,
             _ => "",

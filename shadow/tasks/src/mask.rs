@@ -154,23 +154,27 @@ pub fn mask(text: &str) -> (Cow<'_, str>, Vec<Masked>) {
     if !text.bytes().any(|b| matches!(b, b'0'..=b'9' | b'@')) && !text.contains("://") {
         return (Cow::Borrowed(text), Vec::new());
     }
-    let mut out = String::new();
-    let mut values = Vec::new();
-    let mut from = 0;
-    for (kind, range) in found(text) {
+    let found: Vec<_> = found(text).collect();
+    if found.is_empty() {
+        return (Cow::Borrowed(text), Vec::new());
+    }
+    let value = |(kind, range): &(&str, Range<usize>)| Masked {
+        kind: (*kind).to_owned(),
+        value: text.get(range.clone()).unwrap_or_default().to_owned(),
+    };
+    (Cow::Owned(with_kinds(text, &found)), found.iter().map(value).collect())
+}
+
+/// The text with the kinds, in `⟨⟩`, of what stands in these places instead of it.
+pub(crate) fn with_kinds(text: &str, found: &[(&str, Range<usize>)]) -> String {
+    let (mut out, mut from) = (String::new(), 0);
+    for (kind, range) in found {
         out.push_str(text.get(from..range.start).unwrap_or_default());
         out.push('⟨');
         out.push_str(kind);
         out.push('⟩');
-        values.push(Masked {
-            kind: kind.to_owned(),
-            value: text.get(range.clone()).unwrap_or_default().to_owned(),
-        });
         from = range.end;
     }
-    if values.is_empty() {
-        return (Cow::Borrowed(text), values);
-    }
     out.push_str(text.get(from..).unwrap_or_default());
-    (Cow::Owned(out), values)
+    out
 }

@@ -8,6 +8,8 @@ use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use understudy_rehearsal::logs;
+
 use crate::failure::Failure;
 use crate::state;
 
@@ -27,7 +29,7 @@ pub(super) fn check(path: &Path, files: &[PathBuf]) -> Result<(), Failure> {
     if let Some(report) = there.filter(fs::Metadata::is_file) {
         // By links, too, a file is known to be the same.
         let is_it = |m: fs::Metadata| (m.dev(), m.ino()) == (report.dev(), report.ino());
-        let read = files.iter().cloned().chain(files.iter().filter_map(|file| beside(file)));
+        let read = files.iter().cloned().chain(files.iter().map(|file| logs::beside(file)));
         if let Some(file) = read.into_iter().find(|file| file.metadata().is_ok_and(is_it)) {
             return Err(Failure::Usage(format!(
                 "--report {} would write over {}, which is read: name another file",
@@ -37,13 +39,6 @@ pub(super) fn check(path: &Path, files: &[PathBuf]) -> Result<(), Failure> {
         }
     }
     can_write(path)
-}
-
-/// What is read beside a log: `NAME.agent.json` says what the calls of `NAME.calls.jsonl`
-/// share.
-fn beside(file: &Path) -> Option<PathBuf> {
-    let name = file.file_name()?.to_str()?.split('.').next()?;
-    Some(file.with_file_name(format!("{name}.agent.json")))
 }
 
 /// Tries what writing takes, so that nobody learns after hours that it cannot be done.

@@ -4,7 +4,7 @@
 //! that stands before it. `NAME.agent.json` beside it has what all calls share:
 //! `system`, `model`, `tools`, `tool_choice`, `response_format`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use understudy_call::StandIns;
@@ -18,6 +18,14 @@ pub(super) struct Agent {
     system: Option<Value>,
 }
 
+/// The file that is read beside a log of this kind.
+#[must_use]
+pub fn beside(path: &Path) -> PathBuf {
+    let file = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    let name = file.split('.').next().unwrap_or(file);
+    path.with_file_name(format!("{name}.agent.json"))
+}
+
 impl LogFormat for Agent {
     fn name(&self) -> &'static str {
         "agent"
@@ -28,9 +36,7 @@ impl LogFormat for Agent {
     }
 
     fn open(&mut self, path: &Path) -> Result<(), LogError> {
-        let file = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        let name = file.split('.').next().unwrap_or(file);
-        let beside = path.with_file_name(format!("{name}.agent.json"));
+        let beside = beside(path);
         let problem =
             |problem: String| LogError::Beside { path: path.to_owned(), beside: beside.clone(), problem };
         let text = std::fs::read(&beside).map_err(|e| problem(e.to_string()))?;

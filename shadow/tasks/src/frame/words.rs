@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::mask::{Masked, found};
+use crate::mask::{Masked, found, with_kinds};
 
 /// A number of so many digits may be a person's, and a word of so many characters with some
 /// digits in it a secret.
@@ -18,7 +18,7 @@ pub(super) struct Word<'t> {
     pub(super) from: usize,
     pub(super) to: usize,
     pub(super) text: &'t str,
-    /// The dates and addresses in it, by their kinds, and where they stand in the text.
+    /// The dates and addresses in it, by their kinds, and where they stand in it.
     pub(super) values: Vec<(&'static str, Range<usize>)>,
     /// Whether a line ends before it, and after.
     pub(super) breaks: (bool, bool),
@@ -28,12 +28,7 @@ impl<'t> Word<'t> {
     /// The addresses in it, in order.
     pub(super) fn addresses(&self) -> String {
         let addresses = self.values.iter().filter(|(kind, _)| *kind != TIME);
-        addresses.filter_map(|(_, range)| self.value(range)).collect::<Vec<_>>().join(" ")
-    }
-
-    /// A value, by where it stands in the whole text.
-    fn value(&self, range: &Range<usize>) -> Option<&'t str> {
-        self.text.get(range.start.checked_sub(self.from)?..range.end.checked_sub(self.from)?)
+        addresses.filter_map(|(_, range)| self.text.get(range.clone())).collect::<Vec<_>>().join(" ")
     }
 
     /// The word with the kinds of its values instead of them.
@@ -41,27 +36,16 @@ impl<'t> Word<'t> {
         if self.values.is_empty() {
             return Cow::Borrowed(self.text);
         }
-        let (mut out, mut at) = (String::new(), self.from);
-        for (kind, range) in &self.values {
-            out.push_str(self.value(&(at..range.start)).unwrap_or_default());
-            out.push('⟨');
-            out.push_str(kind);
-            out.push('⟩');
-            at = range.end;
-        }
-        out.push_str(self.value(&(at..self.to)).unwrap_or_default());
-        Cow::Owned(out)
+        Cow::Owned(with_kinds(self.text, &self.values))
     }
 
     /// The values of the part that stand in it; the whole word where that is one.
-    pub(super) fn masked(&self, text: &str, personal: bool) -> Vec<Masked> {
-        let of = |kind: &str, range: &Range<usize>| {
-            Some(Masked { kind: kind.to_owned(), value: text.get(range.clone())?.to_owned() })
-        };
+    pub(super) fn masked(&self, personal: bool) -> Vec<Masked> {
+        let of = |kind: &str, value: &str| Masked { kind: kind.to_owned(), value: value.to_owned() };
         if personal && self.values.is_empty() {
-            return of("number", &(self.from..self.to)).into_iter().collect();
+            return vec![of("number", self.text)];
         }
-        self.values.iter().filter_map(|(kind, range)| of(kind, range)).collect()
+        self.values.iter().filter_map(|(kind, range)| Some(of(kind, self.text.get(range.clone())?))).collect()
     }
 }
 
@@ -124,7 +108,8 @@ pub(super) fn words(text: &str) -> Vec<Word<'_>> {
         (last.to, last.text, last.breaks.1) = (to, text.get(last.from..to).unwrap_or_default(), broke);
         while let Some((kind, range)) = values.next_if(|(_, range)| range.start < to) {
             valued = range.end;
-            last.values.push((kind, range));
+            let within = range.start.saturating_sub(last.from)..range.end.saturating_sub(last.from);
+            last.values.push((kind, within));
         }
     }
     words
