@@ -47,6 +47,7 @@ use crate::{asking, check};
 
 mod fit;
 pub(crate) mod folds;
+mod regression;
 
 pub use fit::{HeadRules, NotFitted, fit};
 pub use folds::{Rehearsed, rehearse};

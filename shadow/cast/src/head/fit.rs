@@ -3,21 +3,14 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use linfa::Dataset;
-use linfa::traits::Fit;
-use linfa_logistic::MultiLogisticRegression;
-use ndarray::{Array1, Array2, Axis};
 use understudy_call::Credential;
 use understudy_policy::TaskId;
 
+use super::regression::Regression;
 use super::{HeadSnapshot, Label, NEAREST, Nearest, mark};
 use crate::example::{Example, stratum};
 use crate::packed::{Floats, Rows};
 use crate::window::Sight;
-
-/// Embeddings have unit length; times this, their coordinates are of the order
-/// that L-BFGS's first step expects, and it needs half the steps.
-const SCALE: f32 = 10.0;
 
 /// When a head is made, and of what.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +28,7 @@ pub struct HeadRules {
     /// L2 penalty on the weights of embeddings of unit length, added to the sum
     /// of the log-losses (half of it, times the squares).
     pub penalty: f32,
-    /// Most steps of the solver.
+    /// Most steps of the solver, at a time.
     pub steps: u64,
 }
 
@@ -51,7 +44,7 @@ impl Default for HeadRules {
             memory_per_label: 256,
             memory: 8_192,
             penalty: 1.0 / 30.0,
-            steps: 120,
+            steps: 60,
         }
     }
 }
@@ -225,24 +218,8 @@ fn weights(
         return Ok(Floats(vec![0.0; dim + 1]));
     }
     let rows: Vec<(usize, &[f32])> = usable.iter().filter_map(|(e, v)| Some((of(e)?, *v))).collect();
-    let flat: Vec<f32> = rows.iter().flat_map(|(_, v)| v.iter().map(|x| x * SCALE)).collect();
-    let x = Array2::from_shape_vec((rows.len(), dim), flat).map_err(|_| NotFitted::Solver)?;
-    let y: Array1<usize> = rows.iter().map(|(l, _)| *l).collect();
-    let model = MultiLogisticRegression::default()
-        .alpha(rules.penalty * SCALE * SCALE)
-        .max_iterations(rules.steps)
-        .gradient_tolerance(1e-1)
-        .fit(&Dataset::new(x, y))
-        .map_err(|_| NotFitted::Solver)?;
-    let mut all = Vec::with_capacity(labels * (dim + 1));
-    for (column, intercept) in model.params().axis_iter(Axis(1)).zip(model.intercept()) {
-        all.extend(column.iter().map(|w| w * SCALE));
-        all.push(*intercept);
-    }
-    if all.len() != labels * (dim + 1) || all.iter().any(|w| !w.is_finite()) {
-        return Err(NotFitted::Solver);
-    }
-    Ok(Floats(all))
+    let regression = Regression::new(&rows, dim, labels);
+    regression.and_then(|r| r.weights(rules.penalty, rules.steps)).map(Floats).ok_or(NotFitted::Solver)
 }
 
 /// Remembered parts: all of them while they fit, else an even choice along
