@@ -74,6 +74,7 @@ REFUSED = {
     "engine.gpu.executionProviders={cuda,rocm}": "executionProviders", "engine.gpu.executionProviders={cuda,cuda}": "executionProviders",
     "engine.strategy.type=OnDelete": "strategy", "engine.startSeconds=0": "startSeconds",
     "engine.strategy.type=Recreate,engine.kind=DaemonSet": "engine.strategy is for engine.kind Deployment",
+    "engine.sameNodeOnly=true": "engine.sameNodeOnly is for engine.kind DaemonSet",
     "engine.image.digest=0123": "digest", "engine.image=other": "image", "monitoring.labels.release=1": "release",
 }
 
