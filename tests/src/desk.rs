@@ -128,6 +128,18 @@ pub fn triage(n: usize) -> Value {
         {"role": "user", "content": format!("{text}{tail}")}]})
 }
 
+/// What stands between rules and ticket where one message has both.
+pub const TICKET: &str = "\n\nTicket: ";
+
+/// The n-th triage ticket from an agent without a system text.
+#[must_use]
+pub fn triage_in_a_message(n: usize) -> Value {
+    let request = triage(n);
+    let [rules, ticket] = [0, 1].map(|at| request["messages"][at]["content"].as_str().unwrap_or_default());
+    let messages = json!([{"role": "user", "content": format!("{rules}{TICKET}{ticket}")}]);
+    with(request, "messages", messages)
+}
+
 const LOOK_UPS: [&str; 12] = [
     "Where is my order {id}?",
     "Any news on {id}?",

@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, Response, StatusCode};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use crate::openai;
+use crate::{desk, openai};
 
 /// How the stand-in behaves.
 #[derive(Debug, Clone, Default)]
@@ -93,6 +93,12 @@ pub fn reply(request: &Value, changed: bool, serial: u64) -> Value {
     let messages = request["messages"].as_array().cloned().unwrap_or_default();
     let system = messages.iter().find(|m| m["role"] == "system").map(content).unwrap_or_default();
     let user = messages.iter().rev().find(|m| m["role"] == "user").map(content).unwrap_or_default();
+    // An agent without a system text says its rules in the message.
+    let whole = if system.is_empty() { user.split_once(desk::TICKET) } else { None };
+    let (system, user) = match whole {
+        Some((rules, ticket)) => (rules.to_owned(), ticket.to_owned()),
+        None => (system, user),
+    };
     if system.contains("order desk") {
         look_up(&user, serial)
     } else if system.contains("table bookings") {

@@ -7,7 +7,7 @@ use understudy_call::{Credential, Exchange, FormHash, Tool};
 use understudy_policy::TaskId;
 
 use crate::effect::{Effect, reads_or_acts};
-use crate::form::Form;
+use crate::form::{Form, slug};
 use crate::frame::Framing;
 use crate::keys::task_id;
 
@@ -19,6 +19,9 @@ const MOST_TASKS: usize = 4096;
 /// Calls from which on a task keeps its place, and its frame is looked for. One with fewer
 /// has no evidence yet.
 const ESTABLISHED: u64 = 10;
+
+/// The name of a task of which nothing says what it is.
+const UNTITLED: &str = "untitled";
 
 /// A cluster of calls that share their form and purpose.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,14 +126,15 @@ impl TaskBook {
         }
         let task = self.tasks.get_mut(&id)?;
         task.calls += 1;
-        if task.calls > ESTABLISHED {
-            task.framing.meet(request, exchange.meta.opening);
-        }
+        let framed = task.calls > ESTABLISHED && task.framing.meet(request, exchange.meta.opening);
         if task.model != request.model {
             task.model.clone_from(&request.model);
         }
         if task.provider != exchange.meta.provider {
             task.provider.clone_from(&exchange.meta.provider);
+        }
+        if framed {
+            self.name_by_frame(id);
         }
         Some(id)
     }
@@ -163,14 +167,7 @@ impl TaskBook {
     }
 
     fn meet(&self, id: TaskId, form: Form, credential: Option<Credential>) -> Task {
-        let suggested = form.suggested_name();
-        let taken: HashSet<&str> = self.tasks.values().map(|t| t.name.as_str()).collect();
-        let mut name = suggested.clone();
-        let mut n = 2;
-        while taken.contains(name.as_str()) {
-            name = format!("{suggested}-{n}");
-            n += 1;
-        }
+        let name = self.free_name(form.suggested_name().as_deref().unwrap_or(UNTITLED));
         Task {
             id,
             acts: self.acts(&form),
@@ -182,6 +179,32 @@ impl TaskBook {
             calls: 0,
             framing: Framing::default(),
         }
+    }
+
+    /// Names a task of which nothing else says what it is: what its messages begin with does.
+    fn name_by_frame(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        let is_named = self.names.contains_key(&id)
+            || task.form.suggested_name().is_some()
+            || !task.name.starts_with(UNTITLED);
+        let words = task.framing.frame().map(|frame| slug(&frame.text()));
+        let Some(words) = words.filter(|words| !is_named && !words.is_empty()) else { return };
+        let name = self.free_name(&words);
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.name = name;
+        }
+    }
+
+    /// This name, or with a number that nothing else has.
+    fn free_name(&self, suggested: &str) -> String {
+        let taken: HashSet<&str> = self.tasks.values().map(|t| t.name.as_str()).collect();
+        let mut name = suggested.to_owned();
+        let mut n = 2;
+        while taken.contains(name.as_str()) {
+            name = format!("{suggested}-{n}");
+            n += 1;
+        }
+        name
     }
 
     /// Whether a form offers a tool that acts.

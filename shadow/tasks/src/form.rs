@@ -44,17 +44,16 @@ impl Form {
     }
 
     /// A name for people until they give a better one: the schema's name, the
-    /// tool if there is only one, or the first words of the system text.
+    /// tool if there is only one, or the first words of the system text. `None`
+    /// where all of these are without a word.
     #[must_use]
-    pub fn suggested_name(&self) -> String {
-        if let Format::JsonSchema { name, .. } = &self.format {
-            return slug(name);
-        }
-        if let [tool] = self.tools.as_slice() {
-            return slug(&tool.name);
-        }
-        let words = slug(&self.system);
-        if words.is_empty() { "untitled".to_owned() } else { words }
+    pub fn suggested_name(&self) -> Option<String> {
+        let from = match (&self.format, self.tools.as_slice()) {
+            (Format::JsonSchema { name, .. }, _) => name,
+            (_, [tool]) => &tool.name,
+            _ => &self.system,
+        };
+        Some(slug(from)).filter(|name| !name.is_empty())
     }
 }
 
@@ -175,7 +174,7 @@ fn json(out: &mut Vec<u8>, value: &Value) {
 }
 
 /// At most six words in lower case with hyphens, 48 characters.
-fn slug(text: &str) -> String {
+pub(crate) fn slug(text: &str) -> String {
     let words: Vec<String> = text
         .split(|c: char| !c.is_alphanumeric())
         .filter(|w| !w.is_empty())

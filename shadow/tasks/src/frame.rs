@@ -112,9 +112,9 @@ impl Framing {
     }
 
     /// Meets a call of the task, whose first `opening` messages all calls of its form
-    /// begin with.
-    pub fn meet(&mut self, request: &Request, opening: u16) {
-        let Some(text) = request.turns_after(opening).next().and_then(framed) else { return };
+    /// begin with; `true` where a frame was found by it.
+    pub fn meet(&mut self, request: &Request, opening: u16) -> bool {
+        let Some(text) = request.turns_after(opening).next().and_then(framed) else { return false };
         if let Some(frame) = &self.known {
             let is_inside = frame.inside(&text).is_some();
             *(if is_inside { &mut self.inside } else { &mut self.outside }) += 1;
@@ -123,13 +123,13 @@ impl Framing {
             }
             if is_inside {
                 (self.common, self.met) = (None, Vec::new());
-                return;
+                return false;
             }
         }
         // The calls of one conversation begin with the same message.
         let hash = hash(&text);
         if self.met.contains(&hash) {
-            return;
+            return false;
         }
         let words = words(&text);
         let common = match self.common.take() {
@@ -139,20 +139,22 @@ impl Framing {
         if common.before.len() + common.after.len() < LEAST_WORDS {
             // The next begins anew with this one.
             (self.common, self.met) = (Some(Common::of(&words)), vec![hash]);
-            return;
+            return false;
         }
         self.met.push(hash);
         if self.met.len() < ALL {
             self.common = Some(common);
-            return;
+            return false;
         }
         self.met = Vec::new();
         let found = common.frame(&words);
         // Messages that differ in nothing but a number are their own best words.
         let leaves = |f: &Frame| f.inside(&text).is_some_and(|(_, inside)| !inside.is_empty());
-        if found.before.len() + found.after.len() >= LEAST_WORDS && leaves(&found) {
+        let is_one = found.before.len() + found.after.len() >= LEAST_WORDS && leaves(&found);
+        if is_one {
             (self.known, self.inside, self.outside) = (Some(found), ALL as u32, 0);
         }
+        is_one
     }
 }
 

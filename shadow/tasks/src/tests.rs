@@ -348,6 +348,24 @@ fn a_new_form_for_every_call_locks_no_later_task_out() {
 }
 
 #[test]
+fn a_task_without_system_text_is_named_by_what_its_messages_begin_with() {
+    let asked = |n: usize| {
+        let text = format!("Sort the ticket into one queue: billing or delivery.\nTicket: no{n}x is late");
+        exchange(ask("", &[(Role::User, &text)]), 1)
+    };
+    let mut book = TaskBook::default();
+    let id = book.assign(&asked(0)).unwrap();
+    assert_eq!(book.task(id).unwrap().name, "untitled");
+    (1..60).for_each(|n| assert_eq!(book.assign(&asked(n)), Some(id)));
+    assert_eq!(book.task(id).unwrap().name, "sort-the-ticket-into-one-queue");
+    let mut given = TaskBook::default();
+    given.assign(&asked(0)).unwrap();
+    assert!(given.rename(id, "queues"));
+    (1..60).for_each(|n| assert_eq!(given.assign(&asked(n)), Some(id)));
+    assert_eq!(given.task(id).unwrap().name, "queues", "what a person says stays");
+}
+
+#[test]
 fn names_are_editable_and_unique() {
     let mut book = TaskBook::default();
     let a = book.assign(&exchange(ask("One.", &[]), 1)).unwrap();

@@ -19,7 +19,9 @@ fn said(n: usize) -> String {
 
 fn met(texts: impl Iterator<Item = String>) -> Framing {
     let mut framing = Framing::default();
-    texts.for_each(|text| framing.meet(&asked(&text), 0));
+    for text in texts {
+        framing.meet(&asked(&text), 0);
+    }
     framing
 }
 
@@ -44,7 +46,9 @@ fn what_all_messages_begin_and_end_with_is_no_part() {
 fn the_turns_that_follow_stay_and_a_conversation_counts_once() {
     let mut framing = Framing::default();
     for n in 0..ALL - 1 {
-        (0..3).for_each(|_| framing.meet(&asked(&format!("{RULES}{}", said(n))), 0));
+        for _ in 0..3 {
+            framing.meet(&asked(&format!("{RULES}{}", said(n))), 0);
+        }
     }
     assert!(framing.frame().is_none());
     framing.meet(&asked(&format!("{RULES}{}", said(ALL))), 0);
@@ -175,7 +179,9 @@ fn it_survives_being_kept_and_what_is_half_found_begins_anew() {
     };
     let mut framing = kept(&met((0..ALL - 1).map(framed)));
     assert_eq!(framing, Framing::default());
-    (0..ALL).for_each(|n| framing.meet(&asked(&framed(n)), 0));
+    for n in 0..ALL {
+        framing.meet(&asked(&framed(n)), 0);
+    }
     assert_eq!(kept(&framing), framing);
     assert!(framing.frame().is_some());
 }
