@@ -36,6 +36,10 @@ cusum_limit = 200
 min_coverage = 0.1
 ";
 
+/// What goes on from [`LOOSE`] where the provider takes no time: on a busy machine an
+/// understudy may be slower.
+pub const PATIENT: &str = "latency_excess = 1000000\n[worker]\nbudget_ms = 30000\nbusy_share = 1.0\n";
+
 /// Where one understudy keeps everything.
 #[derive(Debug)]
 pub struct Home {

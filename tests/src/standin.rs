@@ -123,6 +123,12 @@ pub fn recorded(request: &Value) -> String {
     json!({"request": request, "response": response}).to_string()
 }
 
+/// A log of such lines.
+#[must_use]
+pub fn log(requests: impl Iterator<Item = Value>) -> String {
+    requests.map(|request| recorded(&request) + "\n").collect()
+}
+
 fn content(message: &Value) -> String {
     match &message["content"] {
         Value::String(s) => s.clone(),

@@ -8,20 +8,16 @@
     reason = "tests"
 )]
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use understudy_tests::peer::{Agent, Answer, Peer};
 use understudy_tests::process::wait_until;
-use understudy_tests::proxy::{Home, LOOSE, PATIENCE, Proxy, said};
+use understudy_tests::proxy::{Home, LOOSE, PATIENCE, PATIENT, Proxy, said};
 use understudy_tests::{desk, standin};
 
 const KEY: &str = "sk-stand-in-of-the-desk";
-
-/// On a busy machine an understudy may be slower than a provider that takes no time.
-const PATIENT: &str = "latency_excess = 1000000\n[worker]\nbudget_ms = 30000\nbusy_share = 1.0\n";
 
 /// How many tickets are in the log; those of the live traffic come after them.
 const LOGGED: usize = 300;
@@ -109,11 +105,7 @@ fn rehearsed() -> Home {
     // No provider: nothing is ever asked of it.
     let home = Home::new("http://127.0.0.1:9/v1", LOOSE);
     let log = home.path("calls.jsonl");
-    let text = (0..LOGGED).fold(String::new(), |mut text, n| {
-        writeln!(text, "{}", standin::recorded(&ticket(n))).unwrap();
-        text
-    });
-    std::fs::write(&log, text).unwrap();
+    std::fs::write(&log, standin::log((0..LOGGED).map(ticket))).unwrap();
     let state = home.state();
     let mut verdict = json!({"left": 1});
     while verdict["left"] != 0 {

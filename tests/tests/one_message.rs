@@ -9,18 +9,13 @@
     reason = "tests"
 )]
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 use understudy_tests::peer::{Agent, Peer};
 use understudy_tests::process::wait_until;
-use understudy_tests::proxy::{Home, LOOSE, PATIENCE, said};
+use understudy_tests::proxy::{Home, LOOSE, PATIENCE, PATIENT, said};
 use understudy_tests::{desk, standin};
 
 const KEY: &str = "sk-stand-in-of-one-message";
-
-/// On a busy machine an understudy may be slower than a provider that takes no time.
-const PATIENT: &str = "latency_excess = 1000000\n[worker]\nbudget_ms = 30000\nbusy_share = 1.0\n";
 
 /// How many tickets are in the log; those of the live traffic come after them.
 const LOGGED: usize = 400;
@@ -30,11 +25,7 @@ fn rules_in_the_message_are_no_part_of_the_question() {
     let provider = Peer::standin(standin::Config::default());
     let home = Home::new(&provider.url(), &format!("{LOOSE}{PATIENT}"));
     let log = home.path("calls.jsonl");
-    let text = (0..LOGGED).fold(String::new(), |mut text, n| {
-        writeln!(text, "{}", standin::recorded(&desk::triage_in_a_message(n))).unwrap();
-        text
-    });
-    std::fs::write(&log, text).unwrap();
+    std::fs::write(&log, standin::log((0..LOGGED).map(desk::triage_in_a_message))).unwrap();
     let mut command = home.command(["rehearse", "--json", "--minutes", "5", "--credential-env", "KEY"]);
     let out = command.arg("--journal").arg(home.state()).arg(&log).env("KEY", KEY).output().unwrap();
     assert!(out.status.success(), "{}", said(&out));

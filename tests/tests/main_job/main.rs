@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use understudy_tests::desk;
 use understudy_tests::peer::{Agent, Peer};
 use understudy_tests::process::wait_until;
-use understudy_tests::proxy::{Home, LOOSE, PATIENCE, files, signal};
+use understudy_tests::proxy::{Home, LOOSE, PATIENCE, PATIENT, files, signal};
 use understudy_tests::shape::{counts_tokens, is_a_queue, read};
 use understudy_tests::standin;
 
@@ -32,10 +32,9 @@ use understudy_tests::standin;
 /// a share of the calls and not all of them.
 const DELAY: Duration = Duration::from_millis(150);
 
-/// The understudy may be slower than that on a busy machine. A hung engine is found
-/// before a call's time is over, which would be held against the understudy.
-const PATIENT: &str = "latency_excess = 1000000\n[worker]\nbudget_ms = 30000\nbusy_share = 1.0\n\
-                       [engine]\nrestart_pause_max = \"250ms\"\nhung_after = \"15s\"\n";
+/// A hung engine is found before a call's time is over, which would be held against the
+/// understudy.
+const WATCHED: &str = "[engine]\nrestart_pause_max = \"250ms\"\nhung_after = \"15s\"\n";
 
 /// What no file may hold: a word of a prompt, a person's address, the key.
 const WORD: &str = "quetzalcoatlus-8812";
@@ -44,7 +43,7 @@ const ADDRESS: &str = "dagny.quetzal@mail.example";
 #[test]
 fn the_main_job() {
     let provider = Peer::standin(standin::Config { delay: DELAY, ..standin::Config::default() });
-    let home = Home::new(&provider.url(), &format!("{LOOSE}{PATIENT}"));
+    let home = Home::new(&provider.url(), &format!("{LOOSE}{PATIENT}{WATCHED}"));
     let proxy = home.serve();
     let mut job = Job::new(home, proxy, provider);
     for (what, step) in STEPS {
